@@ -1,0 +1,34 @@
+# make demo: the story in a minute and a half.  make test: the checks in minutes.  make setup: only the .venv.
+PYTHON ?= python3.11
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: setup demo test test-matrix lint clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/isoprune demo
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+# One torch thread a process: the machine's cores go to the test processes.
+test: export OMP_NUM_THREADS := 1
+test: lint
+	$(BIN)/python -m pytest -n 2 -m "not matrix"
+
+test-matrix: export OMP_NUM_THREADS := 1
+
+test-matrix: $(READY)
+	$(BIN)/python -m pytest -n 2 -m matrix
+
+clean:
+	rm -rf .venv build dist .pytest_cache .ruff_cache

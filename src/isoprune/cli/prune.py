@@ -1,0 +1,296 @@
+"""Make a network smaller, prove that the small one is right, and save it.
+
+SOURCE is torchvision:NAME, timm:NAME, transformers:MODEL_TYPE, or my_package.module:function for your
+own (called without arguments; it returns the network, or a pair of network and example inputs).
+The saved directory holds safetensors and JSON only, and loads into the class that the network has now.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from isoprune.cli.work import error_console, output_console
+
+SUMMARY = "make a network smaller, prove it, and save it"
+EXAMPLE = """\
+  isoprune prune torchvision:resnet50 --ratio 0.5                        half of the filters go
+  isoprune prune torchvision:resnet50 --flops 0.5 --round-to 8 --onnx    half of the work stays
+  isoprune prune timm:vit_tiny_patch16_224 --ratio 0.3 --weights trained.safetensors --out small
+  isoprune prune torchvision:resnet18 --only 'layer[12].*.conv1=0.6' --only 'layer4.*=0.2'
+  isoprune prune my_package.nets:make_model --shape 1,1,28,28 --latency 0.5 --latency-report"""
+
+BACKENDS = "eager,compile,onnxruntime"
+TARGETS = ("ratio", "flops", "parameters", "latency")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help="the network; see above")
+    how_much = parser.add_argument_group("how much goes (one of these)")
+    how_much.add_argument("--ratio", type=float, metavar="R", help="the fraction of filters removed")
+    how_much.add_argument(
+        "--flops", type=float, metavar="F", help="the fraction of multiply-adds that may stay"
+    )
+    how_much.add_argument(
+        "--parameters", type=float, metavar="F", help="the fraction of parameters that may stay"
+    )
+    how_much.add_argument(
+        "--latency", type=float, metavar="F", help="the fraction of the measured time that may stay"
+    )
+    how_much.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="PATTERN=R",
+        help="the ratio of layers by name, last match wins; others: --ratio (may be repeated)",
+    )
+    which = parser.add_argument_group("which channels go")
+    which.add_argument(
+        "--criterion", default="l1_norm", metavar="NAME", help="see isoprune methods (default: %(default)s)"
+    )
+    which.add_argument(
+        "--scope", default="all", metavar="WHERE", help="all, or internal: inside of blocks (default: all)"
+    )
+    which.add_argument(
+        "--allocation",
+        default="uniform",
+        metavar="HOW",
+        help="uniform, or global: all compete (default: uniform)",
+    )
+    which.add_argument(
+        "--round-to", type=int, default=1, metavar="N", help="keep multiples of N channels; 8 runs fast"
+    )
+    given = parser.add_argument_group("what goes in")
+    given.add_argument(
+        "--weights", type=Path, metavar="FILE", help=".safetensors, or a torch file of tensors only"
+    )
+    given.add_argument("--shape", metavar="1,3,224,224", help="of the example input, batch first")
+    given.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of random weights and inputs (default: 0)"
+    )
+    out = parser.add_argument_group("what comes out")
+    out.add_argument("--out", type=Path, metavar="DIR", help="where it is saved (default: NAME-pruned)")
+    out.add_argument("--onnx", action="store_true", help="also as DIR/model.onnx, compared in onnxruntime")
+    out.add_argument(
+        "--latency-report",
+        nargs="?",
+        const=BACKENDS,
+        metavar="BACKENDS",
+        help=f"time dense and pruned network (default: {BACKENDS}; compiling takes a minute)",
+    )
+    out.add_argument("--threads", type=int, default=1, metavar="N", help="of the timed networks (default: 1)")
+    out.add_argument(
+        "--latency-backend", default="eager", metavar="NAME", help="what --latency measures (default: eager)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    how = _how_much(args)  # before torch is loaded
+    shape = _shape(args.shape)
+    console = output_console()
+    with _progress() as stage:
+        stage("loading torch")
+        from isoprune.export import export_onnx, latency, open_source, save
+        from isoprune.export.backends import check_backends
+        from isoprune.export.folder import ONNX, check_target
+        from isoprune.export.onnx import needed
+
+        # All that can be known to fail is told before the work, not after it.
+        backends = [b.strip() for b in (args.latency_report or "").split(",") if b.strip()]
+        check_backends([*backends, args.latency_backend], args.threads)
+        if args.onnx:
+            needed()
+
+        stage(f"building {args.source}")
+        source = open_source(args.source, shape=shape, weights=args.weights, seed=args.seed)
+        directory = args.out or Path(f"{source.name}-pruned")
+        check_target(directory)
+        result = _pruned(args, source, how, stage)
+        stage("saving")
+        save(result, directory, dense=source.model, source=args.source)
+    _tell(console, args, source, result, directory)
+    if args.onnx:
+        with _progress() as stage:
+            stage("exporting to ONNX")
+            done = export_onnx(result.model, source.example_inputs, directory / ONNX)
+        batch = "any batch size" if done["dynamic_batch"] else f"batch fixed: {done['fixed_batch']}"
+        console.print(
+            f"ONNX: {done['path']} ({_megabytes(done['bytes'])}, {batch}); onnxruntime differs from torch by "
+            f"{done['max_abs_error']:.2g}, {done['relative_error']:.1g} of the largest output.",
+            markup=False,
+            soft_wrap=True,
+        )
+    if args.latency_report:
+        with _progress() as stage:
+            report = latency(
+                {"dense": source.model, "pruned": result.model},
+                source.example_inputs,
+                backends=backends,
+                threads=args.threads,
+                on_backend=lambda backend: stage(f"timing on {backend}"),
+            )
+        console.print(_latency_table(report))
+        console.print(str(report), markup=False, soft_wrap=True)
+    return 0
+
+
+def _how_much(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the one keyword of `prune` that says how much goes."""
+    from isoprune.errors import IsopruneError
+
+    given = {name: getattr(args, name) for name in TARGETS if getattr(args, name) is not None}
+    if len(given) > 1 or (args.only and given.keys() - {"ratio"}):
+        got = [f"--{name}" for name in given] + ["--only"] * bool(args.only)
+        raise IsopruneError(
+            f"{' and '.join(got)} do not go together. Give one of them; --only goes with --ratio."
+        )
+    if not given and not args.only:
+        raise IsopruneError(
+            "Say how much is to go: --ratio 0.5, --flops 0.5, --parameters 0.5 or --latency 0.5."
+        )
+    if not args.only:
+        return given
+    patterns = {"*": given["ratio"]} if given else {}
+    for text in args.only:
+        pattern, equals, ratio = text.rpartition("=")
+        try:
+            patterns[pattern] = float(ratio)
+        except ValueError:
+            equals = ""
+        if not equals or not pattern:
+            raise IsopruneError(f"--only {text} is no PATTERN=RATIO. Write --only 'layer1.*.conv1=0.6'.")
+    return {"ratio": patterns}
+
+
+def _shape(text: str | None) -> list[int] | None:
+    from isoprune.errors import IsopruneError
+
+    if text is None:
+        return None
+    sizes = text.replace("x", ",").split(",")
+    if not all(s.strip().isdecimal() and int(s) > 0 for s in sizes):
+        raise IsopruneError(
+            f"--shape {text} is no list of sizes. Write --shape 1,3,224,224, the batch first."
+        )
+    return [int(s) for s in sizes]
+
+
+def _pruned(args: argparse.Namespace, source: Any, how: dict[str, Any], stage: Callable[[str], None]) -> Any:
+    from isoprune.export import prune_to_latency, share_of_time
+    from isoprune.export.target import MEASUREMENTS
+    from isoprune.pruning import prune
+
+    def at(**much: Any) -> Any:
+        return prune(
+            source.model,
+            source.example_inputs,
+            criterion=args.criterion,
+            scope=args.scope,
+            allocation=args.allocation,
+            round_to=args.round_to,
+            seed=args.seed,
+            **much,
+        )
+
+    if "latency" not in how:
+        stage("finding the channels, removing them, proving it")
+        return at(**how)
+    stage(f"timing the dense network on {args.latency_backend}")
+    share = share_of_time(
+        source.model, source.example_inputs, backend=args.latency_backend, threads=args.threads
+    )
+    result, ratio, left = prune_to_latency(
+        lambda ratio: at(ratio=ratio),
+        share,
+        how["latency"],
+        on_try=lambda n, ratio, left: stage(
+            f"network {n} of {MEASUREMENTS}: ratio {ratio:.3f} takes {left:.0%} of the time"
+        ),
+    )
+    output_console().print(
+        f"Latency: asked {how['latency']:.0%} of the dense network's time on {args.latency_backend}, "
+        f"measured {left:.0%} at ratio {ratio:.3f}.",
+        markup=False,
+        soft_wrap=True,
+    )
+    return result
+
+
+def _tell(console: Any, args: argparse.Namespace, source: Any, result: Any, directory: Path) -> None:
+    from isoprune.export.folder import WEIGHTS
+    from isoprune.export.words import frozen_in_words, proof_in_words
+
+    console.print(f"{type(source.model).__name__} ({args.source})", markup=False)
+    console.print(_realised_table(source.model, result))
+    for line in (*proof_in_words(result), *frozen_in_words(result.graph)):
+        console.print(line, markup=False, soft_wrap=True)
+    if source.drawn:
+        console.print(f"The weights are random (seed {args.seed}). Give trained ones: --weights FILE.")
+    size = (directory / WEIGHTS).stat().st_size
+    console.print(f"Saved: {directory} ({WEIGHTS} {_megabytes(size)}, plan.json).", markup=False)
+    console.print(
+        f'Load it: isoprune.load("{directory}", build=lambda: {source.code})', markup=False, soft_wrap=True
+    )
+
+
+def _realised_table(dense: Any, result: Any) -> Any:
+    from rich.table import Table
+
+    real, asked = result.realised, result.plan.asked
+    table = Table("removed", box=None)
+    for heading in ("asked", "realised", "dense", "pruned"):
+        table.add_column(heading, justify="right")
+    ratio = asked.get("ratio")
+    said = f"{ratio:.1%}" if isinstance(ratio, int | float) else "by name" if ratio else ""
+    went = {"flops": asked.get("flops"), "weights": asked.get("parameters")}
+    wanted = {name: f"{1 - left:.1%}" if left is not None else "" for name, left in went.items()}
+    channels = [sum(g["channels"] for g in real["groups"]), sum(g["removed"] for g in real["groups"])]
+    counts = [f"{channels[0]:,}", f"{channels[0] - channels[1]:,}"]
+    table.add_row("filters", "" if any(wanted.values()) else said, f"{real['filters']:.1%}", *counts)
+    sizes = [f"{n:,}" for n in (real["parameters"]["dense"], real["parameters"]["pruned"])]
+    table.add_row("weights", wanted["weights"], f"{real['weights']:.1%}", *sizes)
+    work = [f"{n:,}" for n in (real["flops_per_sample"]["dense"], real["flops_per_sample"]["pruned"])]
+    table.add_row("FLOPs", wanted["flops"], f"{real['flops']:.1%}", *work)
+    sizes = [sum(t.nbytes for t in [*m.parameters(), *m.buffers()]) for m in (dense, result.model)]
+    table.add_row("bytes", "", f"{1 - sizes[1] / sizes[0]:.1%}", *map(_megabytes, sizes))
+    return table
+
+
+def _latency_table(report: Any) -> Any:
+    from rich.table import Table
+
+    table = Table("network", "backend", box=None)
+    for heading in ("median ms", "quartiles", "gain", "FLOPs gain"):
+        table.add_column(heading, justify="right")
+    for row in report.as_rows():
+        if row["problem"]:
+            table.add_row(row["model"], row["backend"], "-", "", "", f"{row['flops_gain']:.2f}")
+            continue
+        numbers = (f"{row['median_ms']:.2f}", f"{row['lower_ms']:.2f}-{row['upper_ms']:.2f}")
+        table.add_row(
+            row["model"], row["backend"], *numbers, f"{row['gain']:.2f}", f"{row['flops_gain']:.2f}"
+        )
+    return table
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Show what is being done and for how long, on stderr; gone when it is done."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    console = error_console()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=None)
+
+        def stage(text: str) -> None:
+            progress.update(task, description=text)
+
+        yield stage

@@ -1,0 +1,110 @@
+"""What `run`, `study` and `demo` share: do the work of a study, show it, and say how it ended."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from isoprune.experiment.grid import Study
+
+FAILED = 1  # some run failed for a reason that is not the user's to mend
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--store",
+        type=Path,
+        default=Path("runs"),
+        metavar="DIR",
+        help="where results are kept and found again (default: %(default)s)",
+    )
+
+
+def add_set(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="settings",
+        help="change a key of the file, as --set retrain.lr=0.1 (may be given more than once)",
+    )
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to `main`: a reader that has seen enough is no failure, as it is for rich."""
+        raise BrokenPipeError
+
+
+def error_console() -> Console:
+    """Return the console of progress and messages; results go to standard output."""
+    return Console(stderr=True, soft_wrap=True)
+
+
+def output_console() -> Console:
+    """Return the console of results; wide where no terminal says how wide."""
+    return _Console(width=None if os.isatty(1) else 120, highlight=False)
+
+
+def carry_out(
+    study: Study, store_root: Path, *, jobs: int, again: str, listing: bool = True
+) -> tuple[int, list[dict[str, Any]]]:
+    """Do what is left of a study; return the exit code and the records that are finished.
+
+    ``again`` is the command that goes on with it, told after Ctrl-C or a failure.
+    """
+    from isoprune.experiment.executor import Workers, check_jobs
+    from isoprune.experiment.progress import StudyProgress, duration
+
+    console = error_console()
+    check_jobs(jobs)
+    # The workers import torch while this process does.
+    with Workers(min(jobs, len(study.experiments))) as workers:
+        from isoprune.experiment.store import Store
+        from isoprune.experiment.study import plan_work, run_work, write_listing
+
+        store = Store(store_root)
+        work = plan_work(study, store)
+        if listing:
+            write_listing(work)
+        if work.kept:
+            console.print(f"{len(work.kept)} of {len(work.runs)} runs are in {store_root} already.")
+        progress = StudyProgress(work.labels, work.epochs, console)
+        try:
+            with progress:
+                failures = run_work(work, workers, on_event=progress)
+        except KeyboardInterrupt:
+            done = len([key for key in work.runs if store.read_record(key) is not None])
+            console.print(
+                f"\nStopped. {done} of {len(work.runs)} runs are finished and kept in {store_root}; "
+                f"begun trainings go on from their last epoch. Go on with: {again}"
+            )
+            raise
+    records = [record for key in work.runs if (record := store.read_record(key)) is not None]
+    if not failures:
+        if work.tasks:
+            console.print(f"{len(records)} runs are finished ({duration(progress.elapsed())}).")
+        return 0, records
+    for failure in failures:
+        if failure.outcome.detail:
+            console.print(failure.outcome.detail.rstrip(), markup=False, highlight=False)
+        console.print(f"failed: {failure.label}: {failure.outcome.error}", markup=False, highlight=False)
+    missing = len(work.runs) - len(records)
+    console.print(f"{missing} of {len(work.runs)} runs failed; the others are kept. Try again with: {again}")
+    return (2 if all(f.outcome.mendable for f in failures) else FAILED), records
+
+
+def command(verb: str, file: Path | str, settings: Sequence[str], store: Path, *more: str) -> str:
+    """Return the command line that does the same again."""
+    import shlex
+
+    words = ["isoprune", verb, str(file), *(w for s in settings for w in ("--set", s))]
+    if store != Path("runs"):
+        words += ["--store", str(store)]
+    return shlex.join([word for word in [*words, *more] if word])

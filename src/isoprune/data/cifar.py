@@ -1,0 +1,83 @@
+"""CIFAR-10 and CIFAR-100: 50,000 + 10,000 colour images, 32 x 32 (Krizhevsky, 2009)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from isoprune.data.files import damaged, data_root, fetch
+from isoprune.data.splits import make_splits
+from isoprune.types import Splits
+
+
+def cifar10(
+    root: Path | None = None,
+    *,
+    seed: int,
+    validation: float | int = 0.1,
+    limit: int | None = None,
+    size: int = 32,
+) -> Splits:
+    """Return CIFAR-10; options as in ``load``. Read from ``root/cifar-10-batches-py``, else downloaded."""
+    train, test = _read("cifar10", "CIFAR10", root or data_root())
+    return make_splits(
+        "cifar10",
+        train,
+        test,
+        # ImageNet's, as in the authors' code.
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        seed=seed,
+        validation=validation,
+        limit=limit,
+        size=size,
+    )
+
+
+def cifar100(
+    root: Path | None = None,
+    *,
+    seed: int,
+    validation: float | int = 0.1,
+    limit: int | None = None,
+    size: int = 32,
+) -> Splits:
+    """Return CIFAR-100; options as in ``load``. Read from ``root/cifar-100-python``, else downloaded."""
+    train, test = _read("cifar100", "CIFAR100", root or data_root())
+    return make_splits(
+        "cifar100",
+        train,
+        test,
+        # The constants of the authors' code.
+        mean=(0.5071, 0.4867, 0.4408),
+        std=(0.2675, 0.2565, 0.2761),
+        seed=seed,
+        validation=validation,
+        limit=limit,
+        size=size,
+    )
+
+
+def _read(name: str, class_name: str, root: Path) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Return (images, labels) of train and of test; torchvision compares checksums before it unpickles."""
+    import torchvision  # slow to import
+    from torchvision.datasets.utils import check_integrity
+
+    data_set = getattr(torchvision.datasets, class_name)
+    checksums = [*data_set.train_list, *data_set.test_list, (data_set.meta["filename"], data_set.meta["md5"])]
+    files = [f"{data_set.base_folder}/{file}" for file, _ in checksums]
+    if not all((root / file).is_file() for file in files):
+        fetch(name, lambda directory: data_set(directory, download=True), root=root, files=files)
+    for file, (_, checksum) in zip(files, checksums, strict=True):
+        if not check_integrity(root / file, checksum):
+            raise damaged(root / file, "its checksum is not the published one")
+    return _part(data_set(root, train=True)), _part(data_set(root, train=False))
+
+
+def _part(part: object) -> tuple[Tensor, Tensor]:
+    images: Tensor = torch.from_numpy(part.data)  # pyright: ignore[reportAttributeAccessIssue]
+    labels: Sequence[int] = part.targets  # pyright: ignore[reportAttributeAccessIssue]
+    return images.permute(0, 3, 1, 2), torch.tensor(labels)

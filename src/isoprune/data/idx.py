@@ -1,0 +1,86 @@
+"""The idx files of MNIST and its kin: two of images, two of labels, plain or gzipped."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from isoprune.data.files import damaged, fetch
+
+FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+
+
+def read_idx_set(
+    name: str,
+    download: Callable[[Path], object],
+    *,
+    root: Path,
+    below: str,
+    elsewhere: Sequence[Path] = (),
+    hint: str = "",
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Return (images, labels) of train and of test, from ``root/below`` or else a directory ``elsewhere``.
+
+    If no directory holds all four files, they are downloaded into the first.
+    """
+    places = (root / below, *elsewhere)
+    found = next((paths for place in places if (paths := find(place))), None)
+    if found is None:
+        fetch(name, download, root=root, files=[f"{below}/{file}" for file in FILES], hint=hint)
+        found = [root / below / file for file in FILES]
+    train_images, train_labels, test_images, test_labels = found
+    return read_pair(train_images, train_labels), read_pair(test_images, test_labels)
+
+
+def find(directory: Path) -> list[Path] | None:
+    """Return the paths of the four files, plain ones first, or None unless all are there."""
+    paths = [
+        next((p for p in (directory / file, directory / f"{file}.gz") if p.is_file()), None) for file in FILES
+    ]
+    return [p for p in paths if p is not None] if all(paths) else None
+
+
+def read_pair(images: Path, labels: Path) -> tuple[UInt8[Tensor, "n 1 height width"], UInt8[Tensor, " n"]]:
+    """Return images and labels of one part, as many of the one as of the other."""
+    x, y = read_idx(images, dims=3), read_idx(labels, dims=1)
+    if len(x) != len(y):
+        raise damaged(labels, f"{len(y)} labels for the {len(x)} images of {images.name}")
+    if not len(x):
+        raise damaged(images, "it holds no image")
+    return x[:, None], y
+
+
+def read_idx(path: Path, *, dims: int) -> Tensor:
+    """Return the bytes of an idx file as a tensor of ``dims`` dimensions.
+
+    The format: two zero bytes, the type (8: unsigned byte), the number of dimensions, each
+    dimension as a big-endian 32-bit integer, then the values, last dimension fastest.
+    """
+    try:
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise damaged(path, error) from error
+    start = 4 + 4 * dims
+    if content[:4] != bytes((0, 0, 8, dims)) or len(content) < start:
+        raise damaged(path, f"it does not begin as an idx file of {dims} dimensions")
+    shape = struct.unpack(f">{dims}I", content[4:start])
+    if len(content) - start != math.prod(shape):
+        raise damaged(path, f"{len(content) - start} values where its header says {math.prod(shape)}")
+    # A bytearray, because torch wants memory that may be written to.
+    return torch.from_numpy(np.frombuffer(bytearray(content[start:]), dtype=np.uint8).reshape(shape))

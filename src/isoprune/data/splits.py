@@ -1,0 +1,97 @@
+"""From the published two parts, as bytes, to three normalised splits in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float32, Int64, UInt8
+from torch import Generator, Tensor
+from torch.nn.functional import interpolate
+
+from isoprune.types import IsopruneError, Split, Splits
+
+
+def make_splits(
+    name: str,
+    train: tuple[Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    white: int = 255,
+    seed: int,
+    validation: float | int,
+    limit: int | None,
+    size: int,
+) -> Splits:
+    """Return train, validation and test; ``train`` and ``test`` are (images as bytes, labels).
+
+    Raises:
+        IsopruneError: If fewer than two classes are left to train on, or a split would be empty.
+    """
+    images, labels = train
+    chosen, held = cut(len(labels), seed=seed, validation=validation, limit=limit)
+    classes = int(max(labels.max(), test[1].max())) + 1
+    present = len(labels[chosen].unique())
+    if present < 2:
+        raise IsopruneError(
+            f"All {len(chosen)} training images of {name} are of one class, and telling classes apart takes "
+            "two. Raise limit, lower validation, or look at the labels."
+        )
+
+    def split(images: Tensor, labels: Tensor) -> Split:
+        return Split(prepare(images, mean=mean, std=std, white=white, size=size), labels.long())
+
+    return Splits(
+        train=split(images[chosen], labels[chosen]),
+        validation=split(images[held], labels[held]),
+        test=split(*test),
+        classes=classes,
+    )
+
+
+def cut(
+    count: int, *, seed: int, validation: float | int, limit: int | None
+) -> tuple[Int64[Tensor, " train"], Int64[Tensor, " validation"]]:
+    """Return the training and the validation indices of ``count`` images.
+
+    Validation is drawn first, so ``limit`` (fewer training images) leaves it as it is.
+    """
+    held = validation if isinstance(validation, int) else round(validation * count)
+    if not 0 < held < count:
+        raise IsopruneError(
+            f"validation = {validation} cuts {held} of {count} training images. "
+            "Give a fraction between 0 and 1, or a count that leaves images on both sides."
+        )
+    order = torch.randperm(count, generator=Generator().manual_seed(seed))
+    rest = order[held:]
+    if limit is not None and not 0 < limit <= len(rest):
+        raise IsopruneError(
+            f"limit = {limit}, and validation leaves {len(rest)} training images. "
+            f"Give 1 to {len(rest)}, or leave limit out."
+        )
+    return rest[:limit], order[:held]
+
+
+def prepare(
+    images: UInt8[Tensor, "n channels height width"],
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    white: int = 255,
+    size: int = 32,
+) -> Float32[Tensor, "n channels size size"]:
+    """Return images of ``size`` x ``size`` pixels, ``white`` scaled to one, then (x - mean) / std.
+
+    The resize is bilinear as in torchvision's ``Resize``, without its rounding to whole grey levels.
+    """
+    shift, scale = (torch.tensor(v, dtype=torch.float32).view(-1, 1, 1) for v in (mean, std))
+    out = torch.empty(*images.shape[:2], size, size)
+    # In chunks, so that the bytes, the result and little else are in memory together.
+    for chunk, there in zip(images.split(4096), out.split(4096), strict=True):
+        pixels = chunk.float() / white
+        if pixels.shape[-2:] != there.shape[-2:]:
+            pixels = interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
+        torch.div(pixels - shift, scale, out=there)
+    return out

@@ -1,0 +1,32 @@
+"""What the user can put right, in one line. Loads without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class IsopruneError(ValueError):
+    """What the user can put right: the command line prints it as one line and exits with 2."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return " Did you mean 'x'? Known: ..." for a word that is none of ``known``."""
+    known = list(known)
+    near = get_close_matches(word, known, n=1, cutoff=0.5)
+    guess = f" Did you mean {near[0]!r}?" if near else ""
+    return f"{guess} Known: {', '.join(known)}."
+
+
+def pick(table: Mapping[str, T], name: str, kind: str) -> T:
+    """Return the entry called ``name`` of a table of methods.
+
+    Raises:
+        IsopruneError: If there is none; the message says what was perhaps meant, and all names.
+    """
+    if name not in table:
+        raise IsopruneError(f"Unknown {kind} {name!r}.{did_you_mean(name, table)}")
+    return table[name]

@@ -1,0 +1,144 @@
+"""A study: one base experiment times a grid over any of its keys, plus `--set` from the shell.
+
+```toml
+[study]
+"retrain.lr" = [1e-2, 1e-3]
+"repair" = ["none", "orthp"]
+"seed" = [0, 1, 2]
+```
+is twelve experiments. A value of the grid replaces what the base has at that key.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from isoprune.errors import IsopruneError
+from isoprune.experiment.config import CHOICES, Experiment, experiment, read_toml
+
+Table = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Named experiments, and the axes they came from (dotted key -> values)."""
+
+    name: str
+    experiments: tuple[Experiment, ...]
+    axes: Mapping[str, list[Any]] = field(default_factory=dict)
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Return key and value of ``retrain.lr=0.1``; values are TOML, a bare word is a string."""
+    key, equals, value = text.partition("=")
+    key, value = key.strip(), value.strip()
+    if not equals or not key or not value:
+        raise IsopruneError(f"--set {text!r} is not key=value. Write for example --set retrain.lr=0.1.")
+    try:
+        return key, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        if re.fullmatch(
+            r"[A-Za-z_][\w.:-]*", value
+        ):  # The shell eats quotes: repair=orthp is meant as "orthp".
+            return key, value
+        raise IsopruneError(
+            f"--set {key}: {value!r} is not a TOML value. Quote strings and tables for the shell: "
+            f"--set '{key}=\"text\"' or --set '{key}={{name=\"text\"}}'."
+        ) from None
+
+
+def put(table: Table, key: str, value: Any) -> None:
+    """Set the dotted ``key`` of ``table``, in place; a choice written as a name becomes a table first."""
+    *parents, last = key.split(".")
+    path = ""
+    for parent in parents:
+        path = f"{path}.{parent}".lstrip(".")
+        child = table.setdefault(parent, {})
+        if isinstance(child, str) and path in CHOICES:
+            child = table[parent] = {"name": child}
+        if not isinstance(child, dict):
+            raise IsopruneError(f"Cannot set {key!r}: {path} is {child!r}, not a table. Give {path} whole.")
+        table = child
+    table[last] = copy.deepcopy(value)
+
+
+def override(table: Table, settings: Iterable[str]) -> Table:
+    """Return a copy of a file's table with each ``key=value`` put in; ``study.seed=[0]`` sets an axis."""
+    table = copy.deepcopy(table)
+    for setting in settings:
+        key, value = parse_override(setting)
+        axes = table.get("study")
+        if key.startswith("study."):
+            table.setdefault("study", {})[key.removeprefix("study.")] = value
+            continue
+        clash = [a for a in axes or {} if a == key or a.startswith(f"{key}.") or key.startswith(f"{a}.")]
+        if clash:
+            raise IsopruneError(
+                f"--set {key}: the grid sets {clash[0]!r}. Narrow the grid: --set 'study.{clash[0]}=[...]'."
+            )
+        put(table, key, value)
+    return table
+
+
+def expand(table: Table, *, name: str) -> Study:
+    """Return the Cartesian product of ``table["study"]`` over the rest of ``table``.
+
+    Experiments that come out equal (a grid over ``retrain.lr`` where ``retrain.epochs`` is 0) are
+    kept once. Without ``[study]`` it is a study of one.
+    """
+    base = {key: value for key, value in table.items() if key != "study"}
+    axes = table.get("study", {})
+    if not isinstance(axes, dict):
+        raise IsopruneError(f"study is {axes!r}, not a table. Write [study] and lists of values below it.")
+    for key, values in axes.items():
+        if not isinstance(values, list) or not values:
+            hint = f'Write "{key}" = [first, second].'
+            if isinstance(values, dict) and values:
+                hint = f'Write "{key}.{next(iter(values))}" = [...] with the dotted key in quotes.'
+            raise IsopruneError(f"study.{key} must be a list of values, not {values!r}. {hint}")
+    unique: dict[str, Experiment] = {}
+    for values in itertools.product(*axes.values()):
+        point = copy.deepcopy(base)
+        for key, value in zip(axes, values, strict=True):
+            put(point, key, value)
+        made = experiment(point)
+        unique.setdefault(repr(made.as_dict()), made)
+    return Study(name, tuple(unique.values()), axes)
+
+
+def read_study(path: Path, settings: Iterable[str] = ()) -> Study:
+    """Return the study of a TOML file; its name is the file's.
+
+    Raises:
+        IsopruneError: One line that begins with the file and says what to change.
+    """
+    return _named(path, lambda: expand(override(read_toml(path), settings), name=path.stem))
+
+
+def read_experiment(path: Path, settings: Iterable[str] = ()) -> Experiment:
+    """Return the one experiment of a TOML file; a file with a grid is refused."""
+
+    def read() -> Experiment:
+        study = expand(override(read_toml(path), settings), name=path.stem)
+        if len(study.experiments) != 1:
+            raise IsopruneError(
+                f"is a study of {len(study.experiments)} experiments. Start it by: isoprune study {path}."
+            )
+        return study.experiments[0]
+
+    return _named(path, read)
+
+
+def _named(path: Path, read: Any) -> Any:
+    try:
+        return read()
+    except ValueError as error:
+        text = str(error)
+        raise IsopruneError(text if str(path) in text.split(" Start it")[0] else f"{path}: {text}") from None

@@ -1,0 +1,76 @@
+"""From the store's plain tensors back to a network of the class it had."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from isoprune.errors import IsopruneError
+from isoprune.experiment.config import choice
+from isoprune.experiment.seeds import build_model
+from isoprune.experiment.store import read_facts, read_tensors
+from isoprune.export.manifest import sizes_of
+from isoprune.pruning.shrink import replace_tensors
+from isoprune.types import Plan
+
+
+def load_network(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Return a finished network of the store, in eval mode, and what is known of it.
+
+    Raises:
+        IsopruneError: If there is none in ``folder``, it is damaged, or its tensors are those of
+            another network.
+    """
+    facts = read_facts(folder)
+    if facts is None:
+        raise IsopruneError(
+            f"{folder} holds no finished network (no network.json). "
+            "Give a folder like runs/dense/<digest>, or a run's record.json."
+        )
+    return rebuild(facts, read_tensors(folder, facts), where=str(folder)), facts
+
+
+def rebuild(facts: Mapping[str, Any], tensors: Mapping[str, Tensor], *, where: str) -> nn.Module:
+    """Return the network that ``facts`` describe with ``tensors`` in it.
+
+    It is built as the dense one from its config, given the small tensors and the sizes that go with them:
+    no code is unpickled, and nothing has to be traced.
+    """
+    model = choice(facts["config"]["model"], "model")
+    in_shape, classes = tuple(facts["in_shape"]), facts["classes"]
+    network = build_model(model, in_shape, classes, seed=facts["config"]["seed"]).eval()
+    if facts["sizes"] and network.state_dict().keys() == tensors.keys():
+        replace_tensors(network, dict(tensors))
+        for module, sizes in facts["sizes"].items():
+            vars(network.get_submodule(module)).update(sizes)
+    _check_tensors(network.state_dict(), tensors, where=where, model=model.name)
+    network.load_state_dict(tensors)
+    return network
+
+
+def changed_sizes(dense: nn.Module, small: nn.Module) -> dict[str, dict[str, Any]]:
+    """Return the integers (in_features, num_heads, ...) that differ in ``small``, by module."""
+    changed = {}
+    for (name, before), after in zip(dense.named_modules(), small.modules(), strict=True):
+        sizes = sizes_of(after)
+        if differ := {key: sizes[key] for key, value in sizes_of(before).items() if sizes.get(key) != value}:
+            changed[name] = differ
+    return changed
+
+
+def plan_of(facts: Mapping[str, Any]) -> Plan:
+    """Return the plan by which a stored network was made smaller; a dense one's is empty."""
+    return Plan({group: tuple(channels) for group, channels in facts["removed"].items()})
+
+
+def _check_tensors(want: Mapping[str, Tensor], got: Mapping[str, Tensor], *, where: str, model: str) -> None:
+    for name in sorted(want.keys() | got.keys()):
+        shapes = [tuple(t[name].shape) if name in t else "none" for t in (want, got)]
+        if shapes[0] != shapes[1]:
+            raise IsopruneError(
+                f"{where} is the checkpoint of another network: {name} has shape {shapes[1]}, but "
+                f"{shapes[0]} in {model} as configured. Delete the folder and start again."
+            )

@@ -1,0 +1,113 @@
+"""What a study is doing: a bar with what is done, running, failed and left, and the time to the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+
+class StudyProgress:
+    """Shows the events of `Workers.execute`; where there is no terminal, one line per finished task.
+
+    Args:
+        labels: Task -> what it is in a few words.
+        epochs: Task -> its length.
+        console: Where to; standard error, so that results can be piped.
+    """
+
+    def __init__(self, labels: Mapping[str, str], epochs: Mapping[str, int], console: Console) -> None:
+        self._labels, self._epochs = labels, epochs
+        self._console = console
+        self._started = time.monotonic()
+        self._at = dict.fromkeys(labels, 0)  # epochs done
+        self._clock: tuple[float, int] | None = None  # when the first epoch ended, and epochs done by then
+        self._state = dict.fromkeys(labels, "left")
+        # Four times a second: the cores belong to the training.
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[counts]}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[eta]}"),
+            console=console,
+            refresh_per_second=4,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._total = self._bars.add_task("study", total=sum(epochs.values()), counts="", eta="")
+        self._lines: dict[str, TaskID] = {}
+
+    def __enter__(self) -> StudyProgress:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def __call__(self, task: str, event: Mapping[str, Any]) -> None:
+        """Take in one event of a task."""
+        if "say" in event:
+            self._console.print(f"{self._labels[task]}: {event['say']}", markup=False, highlight=False)
+        elif "state" in event:
+            self._change(task, event["state"])
+        elif "epoch" in event:
+            if self._at[task] == 0 and event["epoch"] > 1 and self._clock is not None:
+                # Found done in a checkpoint, which says nothing about the speed.
+                self._clock = (self._clock[0], self._clock[1] + event["epoch"] - 1)
+            self._at[task] = event["epoch"]
+            if self._clock is None:
+                self._clock = (time.monotonic(), sum(self._at.values()))
+            if task in self._lines:
+                counts = f"epoch {event['epoch']} of {event['epochs']}"
+                self._bars.update(self._lines[task], completed=event["epoch"], counts=counts)
+        self._bars.update(self._total, completed=sum(self._at.values()), counts=self.counts(), eta=self.eta())
+
+    def elapsed(self) -> float:
+        """Return the seconds since the start."""
+        return time.monotonic() - self._started
+
+    def counts(self) -> str:
+        """Return for example "12 done, 2 running, 0 failed, 22 left"."""
+        states = list(self._state.values())
+        return ", ".join(f"{states.count(state)} {state}" for state in ("done", "running", "failed", "left"))
+
+    def eta(self) -> str:
+        """Return the time to the end at the mean speed so far, in words; empty until there is a speed."""
+        left = sum(self._epochs.values()) - sum(self._at.values())
+        if self._clock is None or left <= 0:
+            return ""
+        # From the first epoch on: loading torch says nothing about the speed.
+        since, before = self._clock
+        fresh, elapsed = sum(self._at.values()) - before, time.monotonic() - since
+        if fresh <= 0 or elapsed < 1:
+            return ""
+        return f"about {duration(elapsed * left / fresh)} to go"
+
+    def _change(self, task: str, state: str) -> None:
+        self._state[task] = state
+        if state == "running":
+            self._lines[task] = self._bars.add_task(
+                f"  {self._labels[task]}", total=self._epochs[task], counts="", eta=""
+            )
+            return
+        self._at[task] = self._epochs[task]
+        if (line := self._lines.pop(task, None)) is not None:
+            self._bars.remove_task(line)
+        if not self._console.is_terminal:
+            eta = f" ({self.eta()})" if self.eta() else ""
+            self._console.print(f"{state}: {self._labels[task]}; {self.counts()}{eta}", highlight=False)
+
+
+def duration(seconds: int | float) -> str:
+    """Return a time in words that need no reading twice: "40 s", "3 min", "2 h 10 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

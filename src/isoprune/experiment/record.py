@@ -1,0 +1,94 @@
+"""The record: all that is known of one finished run, as plain JSON; reports see nothing else."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from isoprune.experiment.choice import schedule
+from isoprune.experiment.config import Training, experiment
+from isoprune.training import trainability_accuracy
+
+VERSION = 1
+
+
+def make_record(
+    digest: str,
+    name: str,
+    config: Mapping[str, Any],
+    facts: Mapping[str, Mapping[str, Any]],
+    measured: Mapping[str, Mapping[str, Any]],
+    *,
+    measure_seconds: float,
+) -> dict[str, Any]:
+    """Return the record of a run.
+
+    Args:
+        digest: Of ``config``; it names the run.
+        name: Of the study in which it was run first.
+        config: Resolved, so that it says every default.
+        facts: Stage -> what the store knows of its network.
+        measured: Stage -> accuracies and JSV.
+    """
+    sizes = facts["pruned"]["realised"]
+    record = {
+        "version": VERSION,
+        "digest": digest,
+        "status": "done",
+        "name": name,
+        "config": dict(config),
+        "environment": environment(),
+        "stages": {stage: {**numbers, **_size(sizes, stage)} for stage, numbers in measured.items()},
+        "ratios": _ratios(config["prune"]["ratio"], sizes),
+        "verification": facts["pruned"]["verification"],
+        "history": {stage: f["history"] for stage, f in facts.items() if f.get("history")},
+        "networks": {stage: f["digest"] for stage, f in facts.items()},
+        "seconds": {
+            "dense": facts["dense"]["seconds"],
+            "prune": facts["pruned"]["seconds"],
+            "repair": facts["repaired"]["seconds"],
+            "retrain": facts.get("retrained", {}).get("seconds", 0.0),
+            "measure": measure_seconds,
+        },
+    }
+    if "retrained" in facts:
+        retrain = experiment(config).retrain
+        record["trainability_accuracy"] = trainability_accuracy(
+            facts["retrained"]["history"], epochs=first_stage(retrain)
+        )
+    return record
+
+
+def first_stage(training: Training) -> int:
+    """Return how many epochs begin, one after the other from the first, at the first learning rate."""
+    factor = schedule(training)
+    first = factor(0.0)
+    for epoch in range(training.epochs):
+        if factor(epoch / training.epochs) != first:
+            return epoch
+    return training.epochs
+
+
+def environment() -> dict[str, Any]:
+    """Return what the bits may depend on besides the config."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "isoprune": version("isoprune"),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _size(realised: Mapping[str, Any], stage: str) -> dict[str, int]:
+    # Repairing and retraining change no shape.
+    which = "dense" if stage == "dense" else "pruned"
+    return {"parameters": realised["parameters"][which], "flops": realised["flops_per_sample"][which]}
+
+
+def _ratios(asked: float, realised: Mapping[str, Any]) -> dict[str, Any]:
+    return {"asked": asked, **{key: realised[key] for key in ("filters", "weights", "flops", "groups")}}

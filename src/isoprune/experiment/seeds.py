@@ -1,0 +1,58 @@
+"""Random streams: one generator for each stage, made from the seed and the stage's name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor, nn
+
+from isoprune.experiment.choice import bind, find
+from isoprune.experiment.config import Choice
+from isoprune.experiment.digests import derived_seed
+from isoprune.types import Split
+
+
+def generator(seed: int, stage: str) -> Generator:
+    """Return the generator of ``stage``; no other stage draws from it."""
+    return Generator().manual_seed(derived_seed(seed, stage))
+
+
+def build_model(choice: Choice, in_shape: tuple[int, ...], classes: int, *, seed: int) -> nn.Module:
+    """Return the chosen network, its weights drawn from the experiment's seed alone."""
+    make = bind("model", choice)
+    if "generator" in inspect.signature(find("model", choice.name)).parameters:
+        return make(in_shape, classes, generator=generator(seed, "model"))
+    # An outsider's network may know only torch's global generator: it is lent a state for this one call.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derived_seed(seed, "model"))
+        return make(in_shape, classes)
+
+
+@dataclass(frozen=True)
+class SeededBatches:
+    """Batches of a split in an order that is the same at every pass."""
+
+    split: Split
+    batch: int
+    seed: int
+    most: int | None = None  # batches in all; None: the whole split once
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        order = torch.randperm(len(self.split), generator=generator(self.seed, "batches"))
+        for chosen in order.split(self.batch)[: self.most]:
+            yield self.split.inputs[chosen], self.split.targets[chosen]
+
+
+def batches(choice: Choice, train: Split, *, batch: int, seed: int) -> SeededBatches:
+    """Return what a method may look at: all training data, or its option ``batches`` many batches."""
+    options: Mapping = choice.options
+    return SeededBatches(train, batch, seed, options.get("batches"))
+
+
+def jsv_inputs(split: Split, samples: int, *, seed: int) -> Tensor:
+    """Return ``samples`` fixed inputs; fewer samples are the first of more."""
+    order = torch.randperm(len(split), generator=generator(seed, "measure"))
+    return split.inputs[order[:samples]]

@@ -1,0 +1,130 @@
+"""The store: a directory in which every result lies under the digest of what it depends on.
+
+```
+ROOT/dense/<digest>/       network.json + network.safetensors   one trained network, shared by its runs
+     pruned/ repaired/ retrained/                               the same, for the other stages
+     runs/<digest>/record.json                                  one finished run
+     studies/<name>.json                                        which runs a study consists of
+```
+A network counts as finished when its ``network.json`` is there: it is written last and holds the
+checksum of the weights. Whoever makes a result holds the lock of its folder, which the system lets
+go of when the process dies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from isoprune.errors import IsopruneError
+from isoprune.experiment.digests import FORMAT
+from isoprune.experiment.files import explained, read_json, write_atomic, write_json
+
+
+@dataclass(frozen=True)
+class Store:
+    """A directory of results."""
+
+    root: Path
+
+    def folder(self, stage: str, digest: str) -> Path:
+        return self.root / stage / digest
+
+    def record_path(self, digest: str) -> Path:
+        return self.root / "runs" / digest / "record.json"
+
+    def study_path(self, name: str) -> Path:
+        return self.root / "studies" / f"{name}.json"
+
+    @contextmanager
+    def making(self, folder: Path) -> Iterator[None]:
+        """Hold ``folder`` while its result is made; errors of the disk come out in words."""
+        with explained(self.root):
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / ".lock"):
+                yield
+
+    def read_record(self, digest: str) -> dict[str, Any] | None:
+        """Return the finished record of a run, or None."""
+        path = self.record_path(digest)
+        remedy = f"Delete {path} and start the run again; its networks are kept."
+        try:
+            record = read_json(path, remedy=remedy)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if record.get("digest") != digest:
+            raise IsopruneError(
+                f"{path} holds the record of {record.get('digest')!r}, not of {digest!r}. {remedy}"
+            )
+        return record
+
+    def write_record(self, record: Mapping[str, Any]) -> None:
+        with explained(self.root):
+            write_json(self.record_path(record["digest"]), dict(record))
+
+    def write_study(self, name: str, value: Mapping[str, Any]) -> None:
+        with explained(self.root):
+            write_json(self.study_path(name), dict(value))
+
+
+def save_network(folder: Path, tensors: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Save a state dict and what is known of it; ``network.json`` comes last and makes it count."""
+    from safetensors.torch import save
+
+    weights = save({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
+    write_atomic(folder / "network.safetensors", weights)
+    checksum = hashlib.sha256(weights).hexdigest()
+    write_json(folder / "network.json", {"version": FORMAT, **facts, "sha256": checksum})
+
+
+def read_facts(folder: Path) -> dict[str, Any] | None:
+    """Return what is known of the finished network in ``folder``, or None if there is none."""
+    try:
+        facts = read_json(folder / "network.json", remedy=_again(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if facts.get("version") != FORMAT:
+        raise IsopruneError(
+            f"{folder} is of format {facts.get('version')}, and this isoprune reads format {FORMAT}. "
+            + _again(folder)
+        )
+    if facts.get("digest") != folder.name:
+        raise IsopruneError(
+            f"{folder} holds the checkpoint of another network: its digest is {facts.get('digest')!r}. "
+            + _again(folder)
+        )
+    return facts
+
+
+def read_tensors(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state dict of a finished network, its checksum compared with ``facts``."""
+    from safetensors.torch import load
+
+    path = folder / "network.safetensors"
+    try:
+        weights = path.read_bytes()
+    except FileNotFoundError:
+        raise IsopruneError(
+            f"{path} is missing, though {folder / 'network.json'} names it. {_again(folder)}"
+        ) from None
+    if hashlib.sha256(weights).hexdigest() != facts.get("sha256"):
+        raise IsopruneError(
+            f"{path} is damaged: its checksum is not the one in network.json. {_again(folder)}"
+        )
+    return load(weights)
+
+
+def _again(folder: Path) -> str:
+    return f"Delete {folder} and start again: it is computed anew."
+
+
+def forget_checkpoint(folder: Path) -> None:
+    """Remove the checkpoint of a training that has ended."""
+    shutil.rmtree(folder / "checkpoint", ignore_errors=True)

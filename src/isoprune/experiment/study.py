@@ -1,0 +1,119 @@
+"""A study: every experiment of a grid, once, on a few processes, dense networks first and shared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from isoprune.experiment.choice import resolve
+from isoprune.experiment.config import Experiment
+from isoprune.experiment.digests import digest, run_digest, stage_digest
+from isoprune.experiment.executor import OnEvent, Outcome, Task, Workers
+from isoprune.experiment.files import read_json
+from isoprune.experiment.grid import Study
+from isoprune.experiment.store import Store, read_facts
+
+REST = 1  # What a task does besides epochs (load, prune, measure), counted as one epoch in the ETA.
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is left to do of a study.
+
+    ``runs`` are the digests of all its runs, ``kept`` those that are finished already. Of every
+    task, ``labels`` says what it is in a few words, ``epochs`` how long it is.
+    """
+
+    study: Study
+    store: Store
+    runs: tuple[str, ...]
+    kept: tuple[str, ...]
+    tasks: tuple[Task, ...]
+    labels: Mapping[str, str]
+    epochs: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Failure:
+    label: str
+    outcome: Outcome
+
+
+def plan_work(study: Study, store: Store) -> Work:
+    """Return the tasks that bring a study to its end from what the store holds.
+
+    Every option of every experiment is checked before the first network is trained.
+
+    Raises:
+        IsopruneError: For the first experiment that cannot work.
+    """
+    experiments = {}
+    for experiment in study.experiments:
+        resolved = resolve(experiment)
+        experiments[run_digest(resolved.as_dict())] = resolved
+    kept = tuple(key for key in experiments if store.read_record(key) is not None)
+    dense: dict[str, Task] = {}
+    runs: list[Task] = []
+    labels, epochs = {}, {}
+    for key, experiment in experiments.items():
+        if key in kept:
+            continue
+        config = experiment.as_dict()
+        base = "dense-" + stage_digest(config, "dense")
+        folder = store.folder("dense", base.removeprefix("dense-"))
+        work = {"config": config, "store": str(store.root), "name": study.name}
+        data = digest([config["data"], config["seed"]])
+        if base not in dense and read_facts(folder) is None:
+            dense[base] = Task(base, {"do": "dense", **work}, data=data)
+            labels[base] = f"dense {label(experiment, study.axes, only=('data', 'model', 'dense', 'seed'))}"
+            epochs[base] = experiment.dense.epochs + REST
+        runs.append(Task(key, {"do": "run", **work}, after=base if base in dense else None, data=data))
+        labels[key] = label(experiment, study.axes)
+        epochs[key] = experiment.retrain.epochs + REST
+    return Work(study, store, tuple(experiments), kept, (*dense.values(), *runs), labels, epochs)
+
+
+def run_work(work: Work, workers: Workers, *, on_event: OnEvent) -> list[Failure]:
+    """Do what is left of a study and return what failed; the rest is finished and in the store."""
+    outcomes = workers.execute(work.tasks, on_event)
+    failed = {key: outcome for key, outcome in outcomes.items() if outcome.error}
+    # A dense network that failed takes its runs with it: told once.
+    after = {task.id: task.after for task in work.tasks}
+    return [Failure(work.labels[key], found) for key, found in failed.items() if after[key] not in failed]
+
+
+def write_listing(work: Work) -> None:
+    """Write ``studies/<name>.json``, which runs are the study's, if it is not there already.
+
+    It is written before the first run, so that those that have ended can be reported at any time.
+    """
+    listing = {"version": 1, "name": work.study.name, "axes": dict(work.study.axes), "runs": list(work.runs)}
+    path = work.store.study_path(work.study.name)
+    try:
+        found = read_json(
+            path, remedy=f"Delete it and start the study again; its runs are kept in {work.store.root}."
+        )
+    except FileNotFoundError:
+        found = None
+    if found != listing:
+        work.store.write_study(work.study.name, listing)
+
+
+def label(
+    experiment: Experiment, axes: Mapping[str, Sequence[Any]], only: Sequence[str] | None = None
+) -> str:
+    """Return what tells an experiment from the others of its study: "relu orthp lr=0.01 seed=1"."""
+    words = []
+    for axis in axes:
+        if len(axes[axis]) < 2 or (only is not None and axis.split(".")[0] not in only):
+            continue
+        found: Any = experiment.as_dict()
+        for part in axis.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+        if isinstance(found, dict):
+            # Of a choice, its name and the options that the axis gives.
+            given = dict.fromkeys(key for v in axes[axis] if isinstance(v, dict) for key in ("name", *v))
+            found = " ".join(str(found[key]) for key in given or ("name",) if key in found)
+        words.append(str(found) if isinstance(found, str) else f"{axis.split('.')[-1]}={found}")
+    return " ".join(words) or experiment.model.name

@@ -1,0 +1,75 @@
+"""The process that runs tasks for `executor`: JSON lines in, JSON lines out."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+SECONDS_BETWEEN_EVENTS = 0.2  # Epochs of tiny networks end faster than anyone can read.
+
+
+def main() -> None:
+    """Run tasks until standard input ends."""
+    # What a method prints must not come between the lines of the protocol.
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(tasks,), daemon=True).start()
+    import torch
+
+    torch.set_num_threads(1)
+    while True:
+        work = json.loads(tasks.get())
+        _tell(out, {"outcome": _attempt(work, _throttled(lambda event: _tell(out, event)))})
+
+
+def _read(tasks: queue.SimpleQueue[str]) -> None:
+    for line in sys.stdin:
+        tasks.put(line)
+    os._exit(0)  # The parent is gone or done: whatever runs here is wanted by nobody.
+
+
+def _attempt(work: Mapping[str, Any], on_event: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
+    from isoprune.experiment.config import experiment
+    from isoprune.experiment.pipeline import run, train_dense
+    from isoprune.experiment.store import Store
+    from isoprune.types import IsopruneError
+
+    do = {"run": run, "dense": train_dense}[work["do"]]
+    try:
+        do(experiment(work["config"]), Store(Path(work["store"])), name=work["name"], on_event=on_event)
+    except IsopruneError as error:
+        return {"error": str(error), "mendable": True}
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}", "detail": traceback.format_exc()}
+    return {}
+
+
+def _tell(out: TextIO, message: Mapping[str, Any]) -> None:
+    out.write(json.dumps(message) + "\n")
+    out.flush()
+
+
+def _throttled(tell: Callable[[Mapping[str, Any]], None]) -> Callable[[Mapping[str, Any]], None]:
+    last = 0.0
+
+    def on_event(event: Mapping[str, Any]) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_EVENTS or event.get("epoch") == event.get("epochs"):
+            last = now
+            tell(event)
+
+    return on_event
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""Keep and ship: save and load, ONNX, latency; and networks by name."""
+
+from isoprune.export.checkpoint import load, save
+from isoprune.export.latency import LatencyReport, Timing, latency
+from isoprune.export.onnx import export_onnx
+from isoprune.export.sources import Source, open_source
+from isoprune.export.target import prune_to_latency, share_of_time
+
+__all__ = [
+    "LatencyReport",
+    "Source",
+    "Timing",
+    "export_onnx",
+    "latency",
+    "load",
+    "open_source",
+    "prune_to_latency",
+    "save",
+    "share_of_time",
+]

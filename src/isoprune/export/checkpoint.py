@@ -1,0 +1,223 @@
+"""A pruned network on the disk: model.safetensors and plan.json, loaded into the user's own class."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from isoprune.export import manifest
+from isoprune.export.folder import PLAN, WEIGHTS, in_words, replacing, settled
+from isoprune.export.manifest import Entry, Manifest
+from isoprune.graph.trace import clone_sharing, tensor_names
+from isoprune.pruning import PruneResult
+from isoprune.pruning.shrink import replace_tensors
+from isoprune.types import IsopruneError
+
+HEADER = 2**16, 2**10  # most bytes of a safetensors header: so many, and so many a tensor
+
+
+def save(
+    result_or_module: PruneResult | nn.Module,
+    directory: str | Path,
+    *,
+    dense: nn.Module | None = None,
+    source: str | None = None,
+) -> Path:
+    """Write a network so that `load` gives it back with equal bits, and return the directory.
+
+    model.safetensors holds every parameter and buffer, those that a state dict leaves out included;
+    plan.json the shapes, the plan, the realised ratios and the integers that hold a size (`num_heads`,
+    `groups`, ...). The directory is whole or not there at any moment; one that isoprune wrote is replaced.
+
+    Args:
+        result_or_module: What `prune` returned, or any module, such as one that was retrained. To keep the
+            plan beside a retrained network: ``save(dataclasses.replace(result, model=retrained), ...)``.
+        directory: New, empty, or saved by isoprune before.
+        dense: The network before pruning. Given, only the attributes that differ from it are stored, and
+            `load` knows its exact shapes.
+        source: Where the dense class came from, as words for the reader; never used by `load`.
+
+    Raises:
+        IsopruneError: If the directory holds other files, is read-only or full; if ``dense`` is another
+            network.
+    """
+    result = result_or_module if isinstance(result_or_module, PruneResult) else None
+    model = _unwrapped(result.model if result is not None else result_or_module)  # pyright: ignore[reportArgumentType]
+    facts = manifest.facts_of(model, result, dense, source)
+    for name, entry in facts["tensors"].items():
+        if entry["dtype"] not in manifest.DTYPES:
+            raise IsopruneError(
+                f"{name} is of type {entry['dtype']}, which cannot be stored. Convert it first."
+            )
+    target = Path(directory)
+    with replacing(target) as part:
+        save_file(_plain_tensors(model), part / WEIGHTS)
+        facts["sha256"] = _sha256(part / WEIGHTS)
+        (part / PLAN).write_text(manifest.to_text(facts), encoding="utf-8")
+        (part / WEIGHTS).chmod((part / PLAN).stat().st_mode)  # safetensors makes it the owner's alone
+    return target
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """Return the user's module inside torch.compile's and the data-parallel wrappers."""
+    while True:
+        if isinstance(model, torch._dynamo.OptimizedModule):
+            model = model._orig_mod
+        elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        else:
+            return model
+
+
+def _plain_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return every tensor once; copied where it shares its memory, which safetensors refuses."""
+    plain: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensor_names(model).values():
+        t = tensor.detach().cpu().contiguous()
+        storage = t.untyped_storage()
+        alone = storage.nbytes() == t.nbytes and storage.data_ptr() not in seen
+        seen.add(storage.data_ptr())
+        plain[name] = t if alone else t.clone()
+    return plain
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load(directory: str | Path, build: Callable[[], Any]) -> nn.Module:
+    """Return the saved network: ``build()`` makes the dense class, the file gives sizes and weights.
+
+    Parameters keep the `requires_grad` and the device that ``build`` gave them (from the meta device they
+    come to the CPU, so ``build`` need not draw weights); train and eval mode are as they were saved. No code
+    is loaded: nothing but tensors, and integers that the class already has.
+
+    Args:
+        directory: What `save` wrote.
+        build: Makes the dense network, as before pruning; called without arguments.
+
+    Raises:
+        IsopruneError: If files are missing or damaged, of a newer isoprune, or of another network.
+    """
+    place = settled(Path(directory))
+    with in_words(place):
+        facts = manifest.read(place)
+    built = build()
+    if not isinstance(built, nn.Module):
+        raise IsopruneError(
+            f"build() returned a {type(built).__name__}, not a module. Pass a function that makes the dense "
+            f"network that {place} was pruned from ({facts.made_of})."
+        )
+    model = clone_sharing(built)  # build may hand out a network that the user goes on with
+    _check_same(facts, model, place)
+    sizes = _checked_sizes(facts, model, place)
+    with in_words(place):
+        tensors = _read_weights(facts, place / WEIGHTS)
+    for name, old in tensor_names(model).values():
+        if not old.is_meta:
+            tensors[name] = tensors[name].to(old.device)
+    replace_tensors(model, tensors)
+    for module, name, value in sizes:
+        setattr(module, name, value)
+    for name, module in model.named_modules():
+        module.training = facts.training != (name in facts.other_mode)
+    return model
+
+
+def _check_same(facts: Manifest, model: nn.Module, place: Path) -> None:
+    """Raise unless every saved tensor is what can be left of the one of that name in ``model``."""
+    built = dict(tensor_names(model).values())
+    for name in [*built, *facts.tensors]:
+        want, old = facts.tensors.get(name), built.get(name)
+        if want is None or old is None:
+            where = "build()" if want is None else "the file"
+            raise _another(facts, model, place, f"only {where} has {name}")
+        if want.dense is not None and want.dense != tuple(old.shape):
+            problem = (
+                f"{name} is {_by(want.dense)} before pruning in the file and {_by(old.shape)} in build()"
+            )
+            raise _another(facts, model, place, problem)
+        if len(want.shape) != old.dim() or any(a > b for a, b in zip(want.shape, old.shape, strict=True)):
+            problem = (
+                f"{name} is {_by(want.shape)} in the file, which is no part of {_by(old.shape)} in build()"
+            )
+            raise _another(facts, model, place, problem)
+        if _kind(want.dtype) != _kind(old.dtype):
+            raise _another(
+                facts, model, place, f"{name} is {want.dtype} in the file and {old.dtype} in build()"
+            )
+    ties = manifest.ties_of(model)
+    for name in sorted(ties.keys() | facts.tied.keys()):
+        if ties.get(name) != facts.tied.get(name):
+            who, other = ("build()", "the file") if name in ties else ("the file", "build()")
+            tied = ties.get(name) or facts.tied[name]
+            raise _another(facts, model, place, f"{name} is tied to {tied} in {who} and not in {other}")
+
+
+def _another(facts: Manifest, model: nn.Module, place: Path, problem: str) -> IsopruneError:
+    return IsopruneError(
+        f"{place} is a {facts.made_of.rpartition('.')[2]} of another make than the {type(model).__name__} of "
+        f"build(): {problem}. Pass the function that made the dense network."
+    )
+
+
+def _kind(dtype: torch.dtype) -> object:
+    return ("float", dtype.is_complex) if dtype.is_floating_point or dtype.is_complex else dtype
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "a number"
+
+
+def _checked_sizes(facts: Manifest, model: nn.Module, place: Path) -> list[tuple[nn.Module, str, Any]]:
+    """Return what is to be set: attributes that ``model`` already has, of the type that they already have."""
+    modules = dict(model.named_modules())
+    changes: list[tuple[nn.Module, str, Any]] = []
+    for where, attributes in facts.attributes.items():
+        for name, value in attributes.items():
+            old: Any = vars(modules[where]).get(name) if where in modules else None
+            plain, given = ([v] if isinstance(v, int) else v for v in (old, value))
+            alike = manifest.is_size(old) and isinstance(old, int) == isinstance(value, int)
+            if not alike or len(plain) != len(given):
+                raise _another(facts, model, place, f"build() has no size {where}.{name} like {value!r:.60}")
+            new = type(old)(value)
+            if new != old:
+                changes.append((modules[where], name, new))
+    return changes
+
+
+def _read_weights(facts: Manifest, path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise IsopruneError(f"{path} is missing. Copy the directory anew, or save the network again.")
+    content = sum(entry.nbytes for entry in facts.tensors.values())
+    size = path.stat().st_size
+    # Before a byte is read: no larger than the tensors, which are no larger than those of build().
+    if not content <= size <= content + HEADER[0] + HEADER[1] * len(facts.tensors):
+        raise _damaged(path, f"it has {size:,} bytes, its tensors {content:,}")
+    if _sha256(path) != facts.sha256:
+        raise _damaged(path, "its SHA-256 is not the one in plan.json")
+    try:
+        with safe_open(path, "pt") as file:
+            # Copies: what safetensors hands out may be the file itself, mapped into memory.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  not a dict
+    except SafetensorError as error:
+        raise _damaged(path, str(error)) from error
+    found = {name: Entry(tuple(t.shape), t.dtype, None) for name, t in tensors.items()}
+    for name in sorted(found.keys() | facts.tensors.keys()):
+        want = facts.tensors.get(name)
+        if want is None or found.get(name) != Entry(want.shape, want.dtype, None):
+            raise _damaged(path, f"{name} is not as plan.json has it")
+    return tensors
+
+
+def _damaged(path: Path, problem: str) -> IsopruneError:
+    return IsopruneError(f"{path} is damaged: {problem}. Copy the directory anew, or save the network again.")

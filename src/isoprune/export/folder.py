@@ -1,0 +1,141 @@
+"""A directory that is whole or not there: written beside its place, then renamed into it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from isoprune.types import IsopruneError
+
+WEIGHTS, PLAN = "model.safetensors", "plan.json"
+ONNX = "model.onnx"
+FORMAT = "isoprune network"  # by its first line, a plan.json of ours is told from another program's
+OURS = frozenset({WEIGHTS, PLAN, ONNX, f"{ONNX}.data"})
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def settled(directory: Path) -> Path:
+    """Return where a saved network is: ``directory``, or aside, if a replacement was killed half-way."""
+    aside = _aside(directory)
+    return aside if not directory.exists() and aside.exists() else directory
+
+
+def check_target(directory: Path) -> None:
+    """Raise unless `replacing` may write here: nothing, an empty directory, or a network saved by isoprune.
+
+    Raises:
+        IsopruneError: If a file or somebody's other files are there.
+    """
+    with in_words(directory):
+        if not directory.exists():
+            return
+        if not directory.is_dir():
+            raise IsopruneError(f"{directory} is a file. Give a directory to save into.")
+        names = sorted(entry.name for entry in directory.iterdir())
+        foreign = [name for name in names if name not in OURS]
+        if names and not foreign and not _is_ours(directory / PLAN):
+            foreign = names
+    if foreign:
+        raise IsopruneError(
+            f"{directory} holds {foreign[0]}, which isoprune did not write. "
+            "It is not replaced: give a new or an empty directory."
+        )
+
+
+def _is_ours(plan: Path) -> bool:
+    if not plan.is_file():
+        return False
+    with plan.open("rb") as file:
+        return f'"format": "{FORMAT}"'.encode() in file.read(100)
+
+
+@contextmanager
+def replacing(directory: Path) -> Iterator[Path]:
+    """Give a temporary directory whose content is at ``directory`` when the block ends well.
+
+    Everything is on the disk before the rename. If the block raises, what was there is still there.
+
+    Raises:
+        IsopruneError: If the place is not ours to replace, is read-only, or has no space left.
+    """
+    check_target(directory)
+    directory = directory.resolve()  # a link to a directory stays a link
+    aside, part = _aside(directory), directory.with_name(f".{directory.name}.{os.getpid()}.part")
+    with in_words(directory):
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        if aside.exists() and not directory.exists():
+            aside.rename(directory)
+        shutil.rmtree(part, ignore_errors=True)
+        try:
+            part.mkdir()
+            yield part
+            for file in part.iterdir():
+                _to_disk(file)
+            _to_disk(part)
+            _exchange(part, directory, aside)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+
+
+def _exchange(part: Path, directory: Path, aside: Path) -> None:
+    """Put ``part`` in ``directory``'s place. A directory that is not empty cannot be renamed over."""
+    if directory.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+        directory.rename(aside)
+    try:
+        part.rename(directory)
+    except BaseException:
+        with suppress(OSError):
+            aside.rename(directory)
+        raise
+    _to_disk(directory.parent)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _aside(directory: Path) -> Path:
+    directory = directory.resolve()
+    return directory.with_name(f".{directory.name}.replaced")
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def in_words(place: Path) -> Iterator[None]:
+    """Turn errors of the disk at ``place`` into one line that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise _worded(error.errno, error.strerror or str(error), place) from error
+    except SafetensorError as error:
+        # It writes from Rust and hands the system's errors on as text.
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise _worded(int(number[1]), os.strerror(int(number[1])), place) from error
+
+
+def _worded(number: int | None, text: str, place: Path) -> IsopruneError:
+    if number in _FULL:
+        remedy = "Make room, or give another directory; what was saved there before is kept."
+        return IsopruneError(f"No space left for {place}: {text}. {remedy}")
+    if number in _READ_ONLY:
+        return IsopruneError(f"Cannot write to {place}: {text}. Give a directory that you may write to.")
+    if number in (errno.ENOTDIR, errno.EEXIST):
+        return IsopruneError(f"{place} cannot be made: a file stands in its way. Give another directory.")
+    return IsopruneError(f"Cannot use {place}: {text}. Give another directory.")

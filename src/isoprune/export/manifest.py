@@ -1,0 +1,244 @@
+"""plan.json: what a saved network is made of, as plain data; made here, and checked when it comes back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import isoprune
+from isoprune.export.folder import FORMAT, PLAN
+from isoprune.graph.trace import tensor_names
+from isoprune.pruning import PruneResult
+from isoprune.types import IsopruneError, Plan
+
+VERSION = 1
+LARGEST = 64 * 2**20  # bytes of plan.json; that of a network of a billion parameters is some 5 MB
+
+DTYPES = {
+    str(d).removeprefix("torch."): d
+    for d in (
+        *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64, torch.bool),
+        *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8),
+    )
+}
+
+Sizes = int | list[int]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One stored tensor. ``dense``: its shape before pruning, None where that was not known."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    dense: tuple[int, ...] | None
+
+    @property
+    def nbytes(self) -> int:
+        total = self.dtype.itemsize
+        for n in self.shape:
+            total *= n
+        return total
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `load` needs of a plan.json, checked."""
+
+    made_of: str  # the class that was saved, for messages only
+    sha256: str
+    tensors: Mapping[str, Entry]
+    tied: Mapping[str, str]
+    attributes: Mapping[str, Mapping[str, Sizes]]
+    training: bool
+    other_mode: tuple[str, ...]
+
+
+def sizes_of(module: nn.Module) -> dict[str, Sizes]:
+    """Return the public attributes of one module that are integers or sequences of integers."""
+    return {
+        name: value if type(value) is int else list(value)
+        for name, value in vars(module).items()
+        if not name.startswith("_") and is_size(value)
+    }
+
+
+def is_size(value: Any) -> bool:
+    # Exact types: True is an int too, and a namedtuple is not rebuilt from its items.
+    if type(value) in (tuple, list, torch.Size):
+        return bool(value) and all(type(v) is int for v in value)
+    return type(value) is int
+
+
+def ties_of(model: nn.Module) -> dict[str, str]:
+    """Return, for every further name of a tensor that has several, the first one."""
+    first = {key: name for key, (name, _) in tensor_names(model).items()}
+    every = [
+        *model.named_parameters(remove_duplicate=False),
+        *model.named_buffers(remove_duplicate=False),
+    ]
+    return {name: first[id(t)] for name, t in every if first[id(t)] != name}
+
+
+def facts_of(
+    model: nn.Module, result: PruneResult | None, dense: nn.Module | None, source: str | None
+) -> dict[str, Any]:
+    """Return the content of plan.json, but for the digests."""
+    tensors = dict(tensor_names(model).values())
+    before = _dense_shapes(tensors, result, dense)
+    modules = dict(model.named_modules())
+    usual = {} if dense is None else {name: sizes_of(m) for name, m in dense.named_modules()}
+    changed = {
+        name: {a: v for a, v in sizes_of(module).items() if usual.get(name, {}).get(a) != v}
+        for name, module in modules.items()
+    }
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "isoprune": isoprune.__version__,
+        "torch": str(torch.__version__),
+        "class": f"{type(model).__module__}.{type(model).__qualname__}",
+        "source": source,
+        "training": model.training,
+        "other_mode": [name for name, m in modules.items() if m.training != model.training],
+        "plan": None if result is None else _plan(result.plan),
+        "realised": None if result is None else dict(result.realised),
+        "attributes": {name: changes for name, changes in changed.items() if changes},
+        "tied": ties_of(model),
+        "tensors": {
+            name: {
+                "shape": list(t.shape),
+                "dtype": str(t.dtype).removeprefix("torch."),
+                "dense": before.get(name),
+            }
+            for name, t in tensors.items()
+        },
+    }
+
+
+def _plan(plan: Plan) -> dict[str, Any]:
+    removed = {group: list(channels) for group, channels in plan.removed.items()}
+    return {"removed": removed, "asked": dict(plan.asked)}
+
+
+def _dense_shapes(
+    tensors: Mapping[str, torch.Tensor], result: PruneResult | None, dense: nn.Module | None
+) -> dict[str, list[int]]:
+    if dense is not None:
+        shapes = {name: list(t.shape) for name, t in tensor_names(dense).values()}
+        for name in sorted(tensors.keys() ^ shapes.keys()):
+            where = "dense" if name in shapes else "the network to save"
+            raise IsopruneError(
+                f"dense is another network: only {where} has {name}. Pass the one it was pruned from."
+            )
+        return shapes
+    if result is not None:
+        traced = {name: list(shape) for name, (_, shape) in result.graph.tensors.items()}
+        return {name: traced.get(name, list(t.shape)) for name, t in tensors.items()}
+    return {}
+
+
+def to_text(facts: Mapping[str, Any]) -> str:
+    """Return plan.json with its digest, one key a line."""
+    whole = {**facts, "digest": _digest(facts)}
+    return "{\n" + ",\n".join(f"{json.dumps(k)}: {_dumps(v)}" for k, v in whole.items()) + "\n}\n"
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, allow_nan=False, default=repr)
+
+
+def _digest(facts: Mapping[str, Any]) -> str:
+    plain = json.loads(_dumps(dict(facts)))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def read(directory: Path) -> Manifest:
+    """Return what the plan.json in ``directory`` says.
+
+    Raises:
+        IsopruneError: If it is missing, damaged, of a newer isoprune, or no such file at all.
+    """
+    path = directory / PLAN
+    if not path.is_file():
+        raise IsopruneError(
+            f"{directory} holds no saved network: no {PLAN}. Give a directory that isoprune.save wrote."
+        )
+    if path.stat().st_size > LARGEST:
+        raise IsopruneError(
+            f"{path} is larger than {LARGEST >> 20} MB, so it is no plan that isoprune wrote."
+        )
+    try:
+        facts = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, f"not valid JSON ({error})") from None
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise IsopruneError(f"{path} is not of isoprune's making. Give a directory that isoprune.save wrote.")
+    version = facts.get("version")
+    if type(version) is not int or version > VERSION:
+        raise IsopruneError(
+            f"{path} has version {version!r:.20}, of isoprune {facts.get('isoprune')!r:.20}; this reads to "
+            f"version {VERSION}. Update it: pip install --upgrade isoprune"
+        )
+    digest = facts.pop("digest", None)
+    try:
+        if digest != _digest(facts):
+            raise TypeError("its content is not that of its digest")
+        return _checked(facts)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise _damaged(path, str(error)) from None
+
+
+def _damaged(path: Path, problem: str) -> IsopruneError:
+    return IsopruneError(
+        f"{path} is damaged: {problem[:200]}. Save the network again, or copy the directory anew."
+    )
+
+
+def _checked(facts: Mapping[str, Any]) -> Manifest:
+    tensors = {
+        _text(name): Entry(
+            _shape(t["shape"]), DTYPES[t["dtype"]], None if t["dense"] is None else _shape(t["dense"])
+        )
+        for name, t in facts["tensors"].items()
+    }
+    attributes: dict[str, dict[str, Sizes]] = {}
+    for module, changes in facts["attributes"].items():
+        for name, value in changes.items():
+            # A name such as __class__ or _parameters is never a size.
+            small = all(abs(v) < 2**63 for v in (value if isinstance(value, list) else [value]))
+            if not (is_size(value) and small and re.fullmatch(r"[^\W_]\w*", name)):
+                raise ValueError(f"{name!r:.60} of {module!r:.60} is no size")
+            attributes.setdefault(_text(module), {})[name] = value
+    if not re.fullmatch(r"[0-9a-f]{64}", facts["sha256"]):
+        raise ValueError("sha256 is no digest")
+    return Manifest(
+        made_of=_text(facts["class"])[:100],
+        sha256=facts["sha256"],
+        tensors=tensors,
+        tied={_text(k): _text(v) for k, v in facts["tied"].items()},
+        attributes=attributes,
+        training=facts["training"] is True,
+        other_mode=tuple(_text(name) for name in facts["other_mode"]),
+    )
+
+
+def _text(value: Any) -> str:
+    # Names come up in messages: a stranger's escape sequences must not reach the terminal.
+    if not isinstance(value, str) or not value.isprintable():
+        raise TypeError(f"{value!r:.60} is not a name")
+    return value
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or not all(type(n) is int and 0 <= n < 2**48 for n in value):
+        raise TypeError(f"{value!r:.60} is not a shape")
+    return tuple(value)

@@ -1,0 +1,73 @@
+"""The user's own weights from a file: safetensors, or a torch file of tensors only; no pickled code."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from isoprune.types import IsopruneError
+
+_NESTED = ("state_dict", "model_state_dict", "model", "module", "net")  # where training scripts put it
+_WRAPPERS = ("module.", "_orig_mod.")  # of data-parallel and compiled networks
+
+
+def load_weights_(model: nn.Module, path: str | Path) -> None:
+    """Put the weights of a file into ``model``; all names and shapes must be the model's.
+
+    Raises:
+        IsopruneError: If the file is missing, damaged, holds pickled objects, or is of another network.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise IsopruneError(f"No {path}. Give a .safetensors file, or one that torch.save wrote.")
+    state = _state_dict(_read(path))
+    if state is None:
+        raise IsopruneError(f"{path} holds no weights by name. Save them with model.state_dict().")
+    for wrapper in _WRAPPERS:
+        if all(name.startswith(wrapper) for name in state):
+            state = {name.removeprefix(wrapper): t for name, t in state.items()}
+    want = model.state_dict()
+    for name in [*want, *state]:
+        here, there = (tuple(t[name].shape) if name in t else "none" for t in (want, state))
+        if here != there:
+            raise IsopruneError(
+                f"{path} holds the weights of another network: {name} has shape {there}, but {here} in "
+                f"{type(model).__name__}. Give the source that they were trained as."
+            )
+    model.load_state_dict(state)
+
+
+def _read(path: Path) -> Any:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle's dialects, before it refuses them
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise IsopruneError(
+            f"{path} holds pickled Python objects, or is damaged; isoprune runs no code of a file. Save the "
+            'weights alone: torch.save(model.state_dict(), "weights.pth"), or with safetensors.'
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        line = str(error).partition("\n")[0][:150]
+        raise IsopruneError(f"{path} is damaged, or no file of weights: {line}. Copy it anew.") from error
+
+
+def _state_dict(content: Any) -> dict[str, Tensor] | None:
+    for _ in range(3):
+        if not isinstance(content, Mapping):
+            return None
+        tensors = {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor)}
+        if tensors and len(tensors) == len(content):
+            return tensors
+        content = next((content[key] for key in _NESTED if key in content), None)
+    return None

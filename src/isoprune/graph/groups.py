@@ -1,0 +1,295 @@
+"""Connected ids -> groups, the grids that a plan must keep, and what is frozen and why."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isoprune.graph.labels import Planes, core
+from isoprune.graph.ledger import Ledger, Source
+from isoprune.graph.sizes import Claim
+from isoprune.types import Frozen, Group, IsopruneError, Member
+
+if TYPE_CHECKING:
+    from isoprune.graph.trace import Node
+
+Tensors = Mapping[str, tuple[Planes, torch.Size]]
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """Sets of channels (component numbers) that must all keep equally many, and the op that asks for it."""
+
+    sets: tuple[np.ndarray, ...]
+    where: str
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a trace saw, before anything is concluded from it."""
+
+    example_inputs: Any
+    tensors: Tensors
+    nodes: Sequence[Node]
+    claims: Sequence[Claim]
+    names: Mapping[int, str]  # of the parameters and buffers, by the key under which nodes read them
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What a trace found: groups of channels, whole rows (attention heads), constraints, frozen channels.
+
+    ``groups`` are channels that can go one by one within ``constraints``; ``heads`` are whole rows of
+    grids, each channel of such a group being a head. Removing heads removes their channels in ``groups``.
+    """
+
+    groups: tuple[Group, ...]
+    heads: tuple[Group, ...]
+    frozen: tuple[Frozen, ...]
+    constraints: tuple[Constraint, ...]
+    links: tuple[Constraint, ...]  # constraints that a forward may or may not ask for
+    recording: Recording
+    ledger: Ledger
+    component: np.ndarray  # of every id
+    channels: Mapping[str, np.ndarray]  # group name -> the component of each channel
+
+    def group(self, name: str) -> Group:
+        for group in (*self.groups, *self.heads):
+            if group.name == name:
+                return group
+        raise IsopruneError(f"No group named '{name}'. Known: {', '.join(g.name for g in self.groups)}.")
+
+    @property
+    def tensors(self) -> Tensors:
+        return self.recording.tensors
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        return self.recording.nodes
+
+    @cached_property
+    def _rows(self) -> list[tuple[int, np.ndarray]]:
+        """Component of every row and the components of its channels."""
+        return [(int(self.component[row]), self.component[m]) for row, m in self.ledger.rows]
+
+    def kept_ids(self, removed: Mapping[str, Sequence[int]]) -> Tensor:
+        """Return, for every channel id, whether it stays (bool [ids])."""
+        gone = np.zeros(int(self.component.max()) + 1, dtype=bool)
+        names = {g.name for g in self.heads}
+        for name, channels in removed.items():
+            self.group(name)
+            chosen = self.channels[name][np.asarray(channels, dtype=np.int64)]
+            gone[chosen] = True
+            if name in names:
+                whole = set(chosen.tolist())
+                for row, members in self._rows:
+                    if row in whole:
+                        gone[members] = True
+        empty: dict[int, bool] = {}
+        for row, members in self._rows:
+            empty[row] = empty.get(row, True) and bool(gone[members].all())
+        for row, all_gone in empty.items():
+            gone[row] |= all_gone
+        kept = ~gone[self.component]
+        kept[0] = True
+        return torch.from_numpy(kept)
+
+    def ids_of(self, name: str) -> np.ndarray:
+        """Return every id of a group's channels."""
+        return np.flatnonzero(np.isin(self.component, self.channels[name]))
+
+    def refreeze(self, ids: np.ndarray, reason: str) -> Graph:
+        """Return the graph with these ids frozen too."""
+        self.ledger.frozen.append((ids, reason))
+        return build(self.recording, self.ledger)
+
+
+def build(recording: Recording, ledger: Ledger) -> Graph:
+    """Return the graph of a finished ledger."""
+    tensors = recording.tensors
+    component, count = ledger.components()
+    reasons: dict[int, str] = {}
+    for ids, reason in ledger.frozen:
+        for c in np.unique(component[ids]).tolist():
+            reasons.setdefault(c, reason)
+    reasons.setdefault(int(component[0]), "values that cannot go")
+    stuck = np.zeros(count, dtype=bool)
+    stuck[list(reasons)] = True
+    is_row = np.zeros(count, dtype=bool)
+    is_row[component[[row for row, _ in ledger.rows]]] = True
+    stuck_rows = stuck.copy()
+    standing = [frozenset(component[ids].tolist()) for ids in ledger.standing]
+    for row, members in ledger.rows:
+        parts = frozenset(component[members].tolist())
+        whole = any(parts >= held for held in standing)
+        stuck_rows[component[row]] |= whole or bool(stuck[component[members]].any())
+    signature = _signatures(component, count, tensors)
+    constraints = _constraints(ledger.grids, component)
+    links = tuple(
+        Constraint((component[a], component[b]), "an attention that reads the width of its input")
+        for a, b in ledger.links
+    )
+    links += tuple(_claimed_alike(recording.claims, component))
+    elements = _collect("", signature, ~stuck & ~is_row & (signature != 0), component, ledger, tensors)
+    heads = _collect(
+        ".heads",
+        signature * 0 + _row_blocks(ledger, component, count),
+        ~stuck_rows & is_row,
+        component,
+        ledger,
+        tensors,
+    )
+    return Graph(
+        groups=tuple(g for g, _ in elements if any(m.role == "out" for m in g.members)),
+        heads=tuple(g for g, _ in heads),
+        frozen=_frozen(ledger, component, stuck, reasons),
+        constraints=constraints,
+        links=links,
+        recording=recording,
+        ledger=ledger,
+        component=component,
+        channels={g.name: c for g, c in [*elements, *heads]},
+    )
+
+
+def _signatures(component: np.ndarray, count: int, tensors: Tensors) -> np.ndarray:
+    """Return a hash per component of how often it occurs in which plane of which tensor; 0: nowhere."""
+    random = np.random.default_rng(0)
+    signature = np.zeros(count, dtype=np.uint64)
+    for planes, _ in tensors.values():
+        for plane in planes:
+            key = random.integers(1, 2**63, dtype=np.uint64)
+            found, times = np.unique(component[core(plane.ids).reshape(-1).numpy()], return_counts=True)
+            signature[found] += times.astype(np.uint64) * key
+    return signature
+
+
+def _row_blocks(ledger: Ledger, component: np.ndarray, count: int) -> np.ndarray:
+    """Return, per component, the first block of rows it is part of: rows of one block make one group."""
+    block = np.zeros(count, dtype=np.uint64)
+    for source in reversed([s for s in ledger.sources if not s.tensor]):
+        block[component[source.first : source.first + source.size]] = source.first
+    return block
+
+
+def _row_tensors(ledger: Ledger, component: np.ndarray) -> dict[int, str]:
+    """Return, per component of rows, the tensor that makes the channels of the first such row."""
+    tensors: dict[int, str] = {}
+    for row, members in ledger.rows:
+        source = ledger.source(int(members[0]))
+        tensors.setdefault(int(component[row]), source.tensor if source else "rows")
+    return tensors
+
+
+def _collect(
+    suffix: str,
+    signature: np.ndarray,
+    eligible: np.ndarray,
+    component: np.ndarray,
+    ledger: Ledger,
+    tensors: Tensors,
+) -> list[tuple[Group, np.ndarray]]:
+    """Gather eligible components of one signature, in order of their first id, into named groups."""
+    _, first = np.unique(component, return_index=True)
+    chosen = np.flatnonzero(eligible)
+    chosen = chosen[np.argsort(first[chosen], kind="stable")]
+    by_signature: dict[int, list[int]] = {}
+    for c in chosen.tolist():
+        by_signature.setdefault(int(signature[c]), []).append(c)
+    roles = _roles(ledger)
+    where = np.full(len(first), -1, dtype=np.int64)
+    owner = np.full(len(first), -1, dtype=np.int64)
+    sets = [np.asarray(cs) for cs in by_signature.values() if len(cs) > 1]
+    for number, channels in enumerate(sets):
+        where[channels], owner[channels] = np.arange(len(channels)), number
+    members: list[list[Member]] = [[] for _ in sets]
+    for name, (planes, _) in tensors.items():
+        for plane in planes:
+            ids = core(plane.ids)
+            parts = component[ids.numpy()]
+            for number in np.unique(owner[parts]).tolist():
+                if number >= 0:
+                    channels = torch.from_numpy(np.where(owner[parts] == number, where[parts], -1))
+                    role = roles.get((name, plane.dims[0]), "other") if len(plane.dims) == 1 else "in"
+                    members[number].append(Member(name, plane.dims, role, channels))
+    of_row = _row_tensors(ledger, component)
+    names: dict[str, int] = {}
+    groups = []
+    for number, channels in enumerate(sets):
+        made = [m for m in members[number] if m.role == "out"] or members[number]
+        tensor = made[0].tensor if made else of_row.get(int(channels[0]), "rows")
+        base = (tensor.rpartition(".")[0] or tensor) + suffix
+        names[base] = names.get(base, 0) + 1
+        name = base if names[base] == 1 else f"{base}:{names[base]}"
+        groups.append((Group(name, len(channels), tuple(members[number])), channels))
+    return groups
+
+
+def _roles(ledger: Ledger) -> dict[tuple[str, int], str]:
+    """Return what a dimension of a tensor does with its channels: makes them, reads them, or goes along."""
+    made, read = (sorted(ids) for ids in (ledger.made, ledger.read))
+
+    def touched(source: Source, ids: list[int]) -> bool:
+        at = bisect_left(ids, source.first)
+        return at < len(ids) and ids[at] < source.first + source.size
+
+    return {
+        (s.tensor, s.dim): "out" if touched(s, made) else "in" if touched(s, read) else "other"
+        for s in ledger.sources
+        if s.tensor
+    }
+
+
+def _constraints(grids: Sequence[tuple[np.ndarray, str]], component: np.ndarray) -> tuple[Constraint, ...]:
+    """Return the grids in terms of components, each only once."""
+    seen: set[tuple[int, bytes]] = set()
+    out = []
+    for box, where in grids:
+        rows = component[box]
+        rows = rows[np.sort(np.unique(rows, axis=0, return_index=True)[1])]
+        # The rows as a set of sets; their width belongs to it, for the same channels may be cut in two ways.
+        key = rows.shape[1], np.unique(np.sort(rows, axis=1), axis=0).tobytes()
+        if len(rows) > 1 and key not in seen:
+            seen.add(key)
+            out.append(Constraint(tuple(rows), where))
+    return tuple(out)
+
+
+def _claimed_alike(claims: Sequence[Claim], component: np.ndarray) -> Iterator[Constraint]:
+    """Yield, per attribute that gave several tensors their size, the rows that must keep equally many."""
+    by_size: dict[tuple, list[np.ndarray]] = {}
+    for claim in claims:
+        if claim.less is not None:
+            continue
+        key = claim.module, claim.attribute, claim.factor
+        for plane in claim.planes:
+            if not plane.row and plane.dims and plane.dims[-1] == claim.dim:
+                ids = core(plane.ids).reshape(-1, claim.shape[claim.dim])
+                by_size.setdefault(key, []).extend(np.unique(component[ids.numpy()], axis=0))
+    for (module, attribute, _), rows in by_size.items():
+        distinct = {np.sort(row).tobytes(): row for row in rows}
+        if len(distinct) > 1:
+            yield Constraint(tuple(distinct.values()), f"{attribute} of {module or 'the network'}")
+
+
+def _frozen(
+    ledger: Ledger, component: np.ndarray, stuck: np.ndarray, reasons: Mapping[int, str]
+) -> tuple[Frozen, ...]:
+    roles = _roles(ledger)
+    out = []
+    for s in ledger.sources:
+        if roles.get((s.tensor, s.dim)) != "out":
+            continue
+        parts = component[s.first : s.first + s.size]
+        held = parts[stuck[parts]]
+        for reason in dict.fromkeys(reasons[c] for c in held.tolist()):
+            number = sum(reasons[c] == reason for c in held.tolist())
+            out.append(Frozen(s.tensor, s.dim, number, reason))
+    return tuple(out)

@@ -1,0 +1,132 @@
+"""The ledger of a trace: channel ids, which of them are one, which must stay, which must balance."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+from isoprune.graph.labels import Plane, core, varying
+
+
+@dataclass
+class Source:
+    """A block of ids: channel ``i`` of dimension ``dim`` of a parameter or buffer is ``first + i``."""
+
+    tensor: str
+    dim: int
+    first: int
+    size: int
+
+
+@dataclass
+class Ledger:
+    """Ids are handed out in blocks; 0 is the id of what can never go."""
+
+    size: int = 1
+    sources: list[Source] = field(default_factory=list)
+    edges: list[np.ndarray] = field(default_factory=list)
+    frozen: list[tuple[np.ndarray, str]] = field(default_factory=list)
+    grids: list[tuple[np.ndarray, str]] = field(default_factory=list)  # rows that must keep equally many
+    standing: list[np.ndarray] = field(default_factory=list)  # sets that cannot go as a whole
+    rows: list[tuple[int, np.ndarray]] = field(default_factory=list)  # row id -> the element ids in it
+    links: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)  # may have to balance
+    made: set[int] = field(default_factory=set)  # first ids of sources that make channels ("out")
+    read: set[int] = field(default_factory=set)  # ... that read channels ("in")
+    _seen: set[tuple] = field(default_factory=set)
+    _alive: list[Tensor] = field(default_factory=list)  # an address is a key only while its memory lives
+
+    def block(self, tensor: str, dim: int, size: int) -> Tensor:
+        """Return ``size`` fresh ids for dimension ``dim`` of ``tensor`` ("" for rows)."""
+        ids = torch.arange(self.size, self.size + size)
+        self.sources.append(Source(tensor, dim, self.size, size))
+        self.size += size
+        return ids
+
+    def source(self, channel: int) -> Source | None:
+        """Return the block that an id is of."""
+        at = bisect_right(self.sources, channel, key=lambda s: s.first) - 1
+        return self.sources[at] if at >= 0 else None
+
+    def unify(self, a: Tensor, b: Tensor, where: str) -> None:
+        """Say that the channels of ``a`` and ``b``, element by element, are one."""
+        shape = a.shape if a.shape == b.shape else torch.broadcast_shapes(a.shape, b.shape)
+        a, b = a.expand(shape), b.expand(shape)
+        both = {*varying(a), *varying(b)}
+        a, b = core(a, both), core(b, both)
+        key = (a.data_ptr(), a.stride(), b.data_ptr(), b.stride(), tuple(a.shape))
+        if key[:2] == key[2:4] or key in self._seen:
+            return
+        self._seen.add(key)
+        self._alive += [a, b]
+        one, other = a.reshape(-1).numpy(), b.reshape(-1).numpy()
+        loose = (one == 0) != (other == 0)
+        if loose.any():
+            self.frozen.append((np.maximum(one, other)[loose], f"{where} meets values that cannot go"))
+        differ = (one != other) & ~loose
+        if differ.any():
+            self.edges.append(np.stack([one[differ], other[differ]]))
+
+    def tie(self, plane: Plane, dims: Iterable[int], where: str) -> Plane:
+        """Say that the channels along ``dims`` are one; return the plane that is constant along them."""
+        ids = plane.ids
+        for d in dims:
+            ids = ids.narrow(d, 0, 1)
+        ids = ids.expand(plane.ids.shape)
+        self.unify(ids, plane.ids, where)
+        return Plane(ids, plane.row)
+
+    def freeze(self, planes: Sequence[Plane] | Tensor, reason: str) -> None:
+        """Say that these channels must stay."""
+        for ids in [planes] if isinstance(planes, Tensor) else [p.ids for p in planes]:
+            self.frozen.append((core(ids).reshape(-1).numpy(), reason))
+
+    def is_frozen(self, plane: Plane) -> bool:
+        """Tell whether a channel of the plane is known to stay so far (ties to others aside)."""
+        ids = core(plane.ids).reshape(-1).numpy()
+        return any(np.isin(ids, held).all() for held, _ in self.frozen)
+
+    def grid(self, box: Tensor, where: str, *, every_row: bool = False) -> None:
+        """Say that every row of ``box`` [rows, columns] must keep equally many channels.
+
+        With ``every_row`` (the groups of a convolution or norm) none may go as a whole.
+        """
+        if every_row:
+            self.standing += [row.unique().numpy() for row in box]
+        if box.size(0) > 1 and box.size(1) >= 1:
+            self.grids.append((box.numpy(), where))
+
+    def row_ids(self, box: Tensor) -> Tensor:
+        """Return fresh ids for the rows of ``box`` [rows, ...]: a row goes when all its channels go.
+
+        Rows of the same channels (a batch folded into the heads) have one id.
+        """
+        members = [np.unique(row.numpy()) for row in box]
+        first: dict[bytes, int] = {}
+        place = [first.setdefault(m.tobytes(), len(first)) for m in members]
+        ids = self.block("", 0, len(first))
+        self.rows += {int(ids[i]): (int(ids[i]), m) for i, m in zip(place, members, strict=True)}.values()
+        return ids[place]
+
+    def components(self) -> tuple[np.ndarray, int]:
+        """Return the component of every id, and their number."""
+        if not self.edges:
+            return np.arange(self.size), self.size
+        a, b = np.concatenate(self.edges, axis=1)
+        joined = coo_array((np.ones(len(a), dtype=np.int8), (a, b)), shape=(self.size, self.size))
+        count, component = connected_components(joined, directed=False)
+        return component, int(count)
+
+    def frozen_components(self, component: np.ndarray) -> np.ndarray:
+        """Return, for every component, whether something in it must stay (bool)."""
+        stuck = np.zeros(int(component.max()) + 1, dtype=bool)
+        stuck[component[0]] = True
+        for ids, _ in self.frozen:
+            stuck[component[ids]] = True
+        return stuck

@@ -1,0 +1,269 @@
+"""Contractions: the labels along the summed dimension meet, the others go on to the output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from isoprune.graph.labels import Plane, Planes, core, distinct, spread
+from isoprune.graph.rules.pointwise import join
+
+if TYPE_CHECKING:
+    from isoprune.graph.trace import Call, Tracer
+
+
+@dataclass(frozen=True)
+class Side:
+    """One operand: its planes, the dimension summed over, and where the others lie in the output."""
+
+    planes: Planes
+    shape: Sequence[int]
+    summed: int
+    to_out: Mapping[int, int]
+    weight: bool = False  # no activation: it makes and reads channels
+
+
+def contract(
+    tracer: Tracer, a: Side, b: Side, batch: Sequence[int], shape: Sequence[int], where: str
+) -> Planes:
+    """Return the planes of a sum of products; ``batch`` are the output's dimensions that both have."""
+    summed = [_summed(tracer, side, batch, where) for side in (a, b)]
+    if summed[0] is not None and summed[1] is not None:
+        tracer.ledger.unify(summed[0], summed[1], where)
+    else:
+        for ids in summed:
+            if ids is not None:
+                tracer.ledger.freeze(ids, f"{where} meets values that cannot go")
+    _remember(tracer, a, b, summed)
+    free = [_free(side, shape) for side in (a, b)]
+    if batch:
+        sizes = [
+            [shape[d] if d in batch else 1 for d in range(len(shape))],
+            [shape[d] if d in batch else 1 for d in range(len(shape))],
+        ]
+        on_batch = [tuple(p for p in planes if set(p.dims) <= set(batch)) for planes in free]
+        parts = [
+            (tuple(Plane(_narrowed(p.ids, size), p.row) for p in planes), size)
+            for planes, size in zip(on_batch, sizes, strict=True)
+        ]
+        join(tracer, parts, sizes[0], where)
+    return distinct([*free[0], *free[1]])
+
+
+def _narrowed(ids: Tensor, size: Sequence[int]) -> Tensor:
+    for d, n in enumerate(size):
+        if n == 1:
+            ids = ids.narrow(d, 0, 1)
+    return ids
+
+
+def _summed(tracer: Tracer, side: Side, batch: Sequence[int], where: str) -> Tensor | None:
+    """Return the ids along the summed dimension, laid out [batch dimensions of the output ..., summed]."""
+    along = [p for p in side.planes if side.summed in p.dims]
+    along = sorted((p for p in along if not p.row), key=lambda p: -len(p.dims)) or along
+    chosen: Tensor | None = None
+    for plane in along:
+        others = [d for d in plane.dims if d != side.summed]
+        if chosen is not None:
+            tracer.ledger.unify(along[0].ids, plane.ids, where)  # two names for one channel
+            continue
+        # A row of a grid that the other side does not know: columns can only go in all rows alike.
+        strange = [d for d in others if side.to_out.get(d) not in batch]
+        ids = (tracer.ledger.tie(plane, strange, where) if strange else plane).ids
+        for d in reversed(range(ids.dim())):
+            if d != side.summed and side.to_out.get(d) not in batch:
+                ids = ids.select(d, 0)
+        kept = [d for d in range(len(side.shape)) if d == side.summed or side.to_out.get(d) in batch]
+        order = sorted(range(len(kept)), key=lambda i: _place(side, kept[i]))
+        chosen = ids.permute(order)
+    return chosen
+
+
+def _place(side: Side, d: int) -> int:
+    return 1 << 30 if d == side.summed else side.to_out[d]
+
+
+def _free(side: Side, shape: Sequence[int]) -> Planes:
+    out = []
+    for plane in side.planes:
+        if side.summed not in plane.dims:
+            dims = plane.dims
+            ids = core(plane.ids)
+            small = ids.reshape([ids.size(d) for d in dims])
+            out.append(Plane(spread(small, shape, [side.to_out[d] for d in dims]), plane.row))
+    return tuple(out)
+
+
+def _remember(tracer: Tracer, a: Side, b: Side, summed: list[Tensor | None]) -> None:
+    """Note which channels a weight makes and reads; widths of the two may have to balance."""
+    ledger = tracer.ledger
+    for side, own, read in ((b, summed[1], summed[0]), (a, summed[0], summed[1])):
+        if not side.weight:
+            continue
+        if own is not None:
+            ledger.read.add(_first(own))
+        for p in side.planes:
+            if len(p.dims) == 1 and side.summed not in p.dims:
+                ledger.made.add(_first(p.ids))
+                if own is not None and read is not None and read.dim() == 1:
+                    tracer.readers.setdefault(_first(p.ids), read)
+
+
+def _first(ids: Tensor) -> int:
+    return int(core(ids).reshape(-1)[0])
+
+
+def _last_two(tracer: Tracer, a: Tensor, b: Tensor, out: Tensor, where: str) -> Planes:
+    """Matrix product over the last dimension of ``a`` and the one before the last of ``b``."""
+    n = out.dim()
+    batch = list(range(n - 2))
+    to_out = dict(enumerate(range(n - 1)))
+    side_a = Side(tracer.planes(a), a.shape, a.dim() - 1, to_out, tracer.is_weight(a))
+    to_out = {**{d: d for d in batch}, b.dim() - 1: n - 1}
+    side_b = Side(tracer.planes(b), b.shape, b.dim() - 2, to_out, tracer.is_weight(b))
+    return contract(tracer, side_a, side_b, batch, out.shape, where)
+
+
+def matrix(tracer: Tracer, call: Call) -> list[Planes]:
+    a, b = call.args[0], call.args[1]
+    return [_last_two(tracer, a, b, call.outs[0], call.where)]
+
+
+def matrix_plus(tracer: Tracer, call: Call) -> list[Planes]:
+    """addmm, baddbmm: a product and a bias."""
+    bias, a, b = call.args[:3]
+    out = call.outs[0]
+    product = _last_two(tracer, a, b, out, call.where)
+    return [join(tracer, [(product, out.shape), (tracer.planes(bias), bias.shape)], out.shape, call.where)]
+
+
+def vector(tracer: Tracer, call: Call) -> list[Planes]:
+    """mv, dot: the summed dimension is the last of both."""
+    a, b = call.args[-2:]
+    side_a = Side(tracer.planes(a), a.shape, a.dim() - 1, dict(enumerate(range(a.dim() - 1))))
+    side_b = Side(tracer.planes(b), b.shape, 0, {})
+    return [contract(tracer, side_a, side_b, [], call.outs[0].shape, call.where)]
+
+
+def linear(tracer: Tracer, call: Call) -> list[Planes]:
+    x, weight, bias = call.args if len(call.args) == 3 else (*call.args, None)
+    out = call.outs[0]
+    n = out.dim()
+    side_x = Side(tracer.planes(x), x.shape, n - 1, {d: d for d in range(n - 1)})
+    side_w = Side(tracer.planes(weight), weight.shape, 1, {0: n - 1}, tracer.is_weight(weight))
+    planes = contract(tracer, side_x, side_w, [], out.shape, call.where)
+    if bias is not None:
+        planes = join(tracer, [(planes, out.shape), (tracer.planes(bias), bias.shape)], out.shape, call.where)
+    return [planes]
+
+
+def convolution(tracer: Tracer, call: Call) -> list[Planes]:
+    x, weight, bias, *_, transposed, _, groups = call.args[:9]
+    out, ledger = call.outs[0], tracer.ledger
+    if x.dim() < weight.dim():
+        ledger.freeze(tracer.planes(x), f"{call.where} has no batch dimension")
+        return [()]
+    space = set(range(2, x.dim()))
+    pointwise = groups == 1 and _is_pointwise(call, weight)
+    px = _over_space(tracer, tracer.planes(x), space, call.where, alone=pointwise)
+    pw = _over_space(tracer, tracer.planes(weight), space, call.where)
+    reads, makes = (0, 1) if transposed else (1, 0)
+    if groups == 1:
+        side_x = Side(px, x.shape, 1, {0: 0, **{d: d for d in space if pointwise}})
+        side_w = Side(pw, weight.shape, reads, {makes: 1}, tracer.is_weight(weight))
+        planes = contract(tracer, side_x, side_w, [], out.shape, call.where)
+    else:
+        planes = _grouped(tracer, call, px, groups, transposed)
+    if bias is not None:
+        size = (1, bias.numel(), *(1,) * len(space))
+        laid = tuple(Plane(p.ids.reshape(size), p.row) for p in tracer.planes(bias))
+        planes = join(tracer, [(planes, out.shape), (laid, size)], out.shape, call.where)
+    return [planes]
+
+
+def _is_pointwise(call: Call, weight: Tensor) -> bool:
+    """Tell whether every position is computed from itself alone: a matrix product in disguise."""
+    stride, padding = call.args[3:5]
+    return weight[0, 0].numel() == 1 and set(stride) == {1} and set(padding) == {0}
+
+
+def _over_space(
+    tracer: Tracer, planes: Planes, space: set[int], where: str, *, alone: bool = False
+) -> Planes:
+    """Return the planes with each channel the same at all positions (it goes everywhere or nowhere).
+
+    Planes of positions only must stay, unless positions do not meet (``alone``).
+    """
+    ledger = tracer.ledger
+    positions = [p for p in planes if set(p.dims) <= space]
+    if not alone:
+        ledger.freeze(positions, f"{where}: positions cannot go")
+    mixed = [p for p in planes if not set(p.dims) <= space]
+    tied = [ledger.tie(p, space & set(p.dims), where) if space & set(p.dims) else p for p in mixed]
+    return (*tied, *positions) if alone else tuple(tied)
+
+
+def _grouped(tracer: Tracer, call: Call, px: Planes, groups: int, transposed: bool) -> Planes:
+    """Grouped convolution: group g of the filters reads group g of the channels.
+
+    Depthwise: a channel and its filters are one. Else channels and filters of every group must stay
+    equally many, and the weight's second dimension counts the channels *of its row's group*.
+    """
+    x, weight = call.args[:2]
+    out, ledger = call.outs[0], tracer.ledger
+    # Heads folded into the batch share the filters: a channel goes in all of them.
+    channels = [ledger.tie(p, set(p.dims) - {1}, call.where) for p in px if 1 in p.dims]
+    passed = [Plane(_to_space(p.ids, out), p.row) for p in px if 1 not in p.dims]
+    wide = x.size(1) // groups
+    own = {p.dims[0]: core(p.ids).reshape(-1) for p in tracer.planes(weight) if len(p.dims) == 1}
+    element = next((core(p.ids).reshape(-1) for p in channels), None)
+    first = own.get(0)
+    if first is None or element is None or (transposed and not (wide == 1 and weight.size(1) == 1)):
+        ledger.freeze([*px, *tracer.planes(weight)], f"{call.where}: grouped convolution of fixed width")
+        return distinct(passed)
+    if wide == 1:
+        ledger.unify(element[:, None], first.reshape(groups, -1), call.where)
+    else:
+        boxes = element.reshape(groups, wide), first.reshape(groups, -1)
+        for box in boxes:
+            ledger.grid(box, call.where, every_row=True)
+        per_filter = boxes[0].repeat_interleave(weight.size(0) // groups, 0)
+        local = per_filter.reshape(weight.size(0), wide, *(1,) * (weight.dim() - 2)).expand(weight.shape)
+        tracer.relabel_weight(weight, dim=1, ids=local, where=call.where)
+    ledger.made.add(int(first[0]))
+    planes = Plane(spread(first, out.shape, (1,)))
+    return distinct([*passed, planes])
+
+
+def _to_space(ids: Tensor, out: Tensor) -> Tensor:
+    return ids[(slice(None),) + (slice(0, 1),) * (ids.dim() - 1)].expand(out.size(0), *out.shape[1:])
+
+
+def embedding(tracer: Tracer, call: Call) -> list[Planes]:
+    """Rows are picked by token: they stay; the columns are channels."""
+    weight, out = call.args[0], call.outs[0]
+    planes = []
+    for p in tracer.planes(weight):
+        if p.dims == (1,):
+            planes.append(Plane(spread(core(p.ids).reshape(-1), out.shape, (out.dim() - 1,))))
+            tracer.ledger.made.add(_first(p.ids))
+        else:
+            tracer.ledger.freeze([p], f"{call.where}: entries of a vocabulary cannot go")
+    return [distinct(planes)]
+
+
+CONTRACTIONS = {
+    "mm": matrix,
+    "bmm": matrix,
+    "matmul": matrix,
+    "addmm": matrix_plus,
+    "baddbmm": matrix_plus,
+    "mv": vector,
+    "dot": vector,
+    "linear": linear,
+    "convolution": convolution,
+    "embedding": embedding,
+}

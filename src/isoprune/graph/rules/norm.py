@@ -1,0 +1,73 @@
+"""Normalisations: labels pass on, parameters join them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from isoprune.graph.labels import Plane, Planes, core
+from isoprune.graph.rules.pointwise import Operand, join
+from isoprune.graph.sizes import Claim
+
+if TYPE_CHECKING:
+    from isoprune.graph.trace import Call, Tracer
+
+
+def _per_channel(tracer: Tracer, call: Call, x: Tensor, parameters: list[Tensor | None]) -> Planes:
+    """Join x [N, C, ...] with parameters [C]."""
+    size = (1, x.size(1), *(1,) * (x.dim() - 2))
+    operands: list[Operand] = [(tracer.planes(x), x.shape)]
+    for parameter in parameters:
+        if isinstance(parameter, Tensor):
+            laid = tuple(Plane(p.ids.reshape(size), p.row) for p in tracer.planes(parameter))
+            operands.append((laid, size))
+    return join(tracer, operands, x.shape, call.where)
+
+
+def batch_norm(tracer: Tracer, call: Call) -> list[Planes]:
+    x, *parameters = call.args[:5]
+    planes = _per_channel(tracer, call, x, parameters)
+    training = "legit" not in call.op and len(call.args) > 5 and call.args[5] is True
+    if training:  # weight standardisation: a statistic over the input channels of every filter
+        planes = tuple(p for p in planes if p.dims == (1,) or 1 not in p.dims)
+    return [planes, *(() for _ in call.outs[1:])]
+
+
+def layer_norm(tracer: Tracer, call: Call) -> list[Planes]:
+    """Layer and RMS norm: the statistic runs over the last dimensions; what is cut leaves it."""
+    x, normalized, *parameters = call.args[:4]
+    for offset in range(len(normalized)):
+        dim = x.dim() - len(normalized) + offset
+        tracer.claims.append(
+            Claim(tracer.modules[-1] if tracer.modules else "", f"normalized_shape.{offset}",
+                  tracer.planes(x), x.shape, dim)
+        )  # fmt: skip
+    operands = [(tracer.planes(x), x.shape)]
+    operands += [(tracer.planes(p), p.shape) for p in parameters if isinstance(p, Tensor)]
+    return [join(tracer, operands, x.shape, call.where), *(() for _ in call.outs[1:])]
+
+
+def group_norm(tracer: Tracer, call: Call) -> list[Planes]:
+    """Group norm: every group keeps equally many channels, and the statistic runs over those."""
+    x, weight, bias = call.args[:3]
+    groups = call.args[6]
+    for plane in tracer.planes(x):
+        if plane.dims == (1,):
+            tracer.ledger.grid(core(plane.ids).reshape(groups, -1), call.where, every_row=True)
+        elif 1 in plane.dims:
+            tracer.ledger.freeze([plane], f"{call.where}: group norm over a grid")
+    return [_per_channel(tracer, call, x, [weight, bias]), *(() for _ in call.outs[1:])]
+
+
+NORMS = {
+    "native_batch_norm": batch_norm,
+    "_native_batch_norm_legit": batch_norm,
+    "_native_batch_norm_legit_no_training": batch_norm,
+    "_batch_norm_with_update": batch_norm,
+    "_batch_norm_no_update": batch_norm,
+    "cudnn_batch_norm": batch_norm,
+    "native_layer_norm": layer_norm,
+    "_fused_rms_norm": layer_norm,
+    "native_group_norm": group_norm,
+}

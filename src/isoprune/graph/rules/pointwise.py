@@ -1,0 +1,118 @@
+"""Pointwise operations: element by element, what meets is one channel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from isoprune.graph.labels import Plane, Planes, broadcast, distinct
+
+if TYPE_CHECKING:
+    from isoprune.graph.trace import Call, Tracer
+
+
+def pointwise(tracer: Tracer, call: Call) -> list[Planes]:
+    out = call.outs[0]
+    operands = [(tracer.planes(t), _own_size(t)) for t in call.tensors if t.dim() or tracer.planes(t)]
+    planes = join(tracer, operands, tuple(out.shape), call.where)
+    return [planes for _ in call.outs]
+
+
+def _own_size(tensor: Tensor) -> tuple[int, ...]:
+    """Return the shape, 1 where the tensor is expanded: there it has one value, which fits any number."""
+    return tuple(1 if stride == 0 else n for n, stride in zip(tensor.shape, tensor.stride(), strict=True))
+
+
+def copy_into(tracer: Tracer, call: Call) -> list[Planes]:
+    """`copy_`: the whole of a tensor takes the source's channels; a part of one freezes them."""
+    target, source = call.tensors[0], call.tensors[1]
+    whole = target.untyped_storage().nbytes() == target.numel() * target.element_size()
+    if whole:
+        return [tuple(broadcast(p, target.shape) for p in _aligned(tracer.planes(source), target.dim()))]
+    where = f"{call.where} writes into a part of a tensor"
+    tracer.ledger.freeze(tracer.planes(source), where)
+    tracer.ledger.freeze(tracer.planes(target), where)
+    return [()]
+
+
+def join(
+    tracer: Tracer, operands: Sequence[tuple[Planes, Sequence[int]]], shape: Sequence[int], where: str
+) -> Planes:
+    """Unify the planes of broadcast operands; return those of the result, of ``shape``."""
+    laid = [
+        (_broadcast_all(planes, size, shape), (1,) * (len(shape) - len(size)) + tuple(size))
+        for planes, size in operands
+    ]
+    covered: set[int] = set()
+    for i, a in enumerate(laid):
+        for b in laid[i + 1 :]:
+            covered |= _meet(tracer, a, b, where)
+    rows = {p.dims for planes, _ in laid for p in planes if p.row}
+    # A row that met a weight per row stays a row: its grid is still there to be balanced.
+    alive = [p for planes, _ in laid for p in planes if id(p) not in covered]
+    return distinct(p for p in alive if p.row or p.dims not in rows)
+
+
+def _aligned(planes: Planes, dim: int) -> Planes:
+    return tuple(Plane(p.ids[(None,) * (dim - p.ids.dim())], p.row) for p in planes)
+
+
+def _broadcast_all(planes: Planes, size: Sequence[int], shape: Sequence[int]) -> Planes:
+    if tuple(size) == tuple(shape):
+        return planes
+    return tuple(broadcast(p, shape) for p in _aligned(planes, len(shape)))
+
+
+Operand = tuple[Planes, Sequence[int]]
+
+
+def _meet(tracer: Tracer, a: Operand, b: Operand, where: str) -> set[int]:
+    """Match every plane of one operand with the other's on the same dimensions, or freeze it.
+
+    Returns the identities of planes that another, on more dimensions, now speaks for.
+
+    A plane needs no match along dimensions on which the other operand is broadcast. Heads x width
+    against a weight per width ties that width in every head; against a weight per head it is the
+    row plane that matches.
+    """
+    matched: set[int] = set()
+    covered: set[int] = set()
+    for (planes, _), (others, _) in ((a, b), (b, a)):
+        for p in planes:
+            exact = [q for q in others if q.dims == p.dims]
+            for q in sorted(exact, key=lambda q: q.row != p.row)[:1]:
+                tracer.ledger.unify(p.ids, q.ids, where)
+                matched |= {id(p), id(q)}
+    for (planes, _), (others, sizes) in ((a, b), (b, a)):
+        for p in planes:
+            if id(p) in matched:
+                continue
+            met = {d for d in p.dims if sizes[d] > 1}
+            rows = {r.dims[0] for r in planes if r.row and id(r) in matched and len(r.dims) == 1}
+            if not met - rows:
+                matched.add(id(p))
+                continue
+            part = [q for q in others if q.dims and set(q.dims) < set(p.dims) and not q.row]
+            part += [q for q in others if q.row and set(q.dims) < set(p.dims) and met - set(q.dims) <= rows]
+            for q in part[:1]:
+                tracer.ledger.unify(p.ids, q.ids, where)
+                matched |= {id(p), id(q)}
+                covered.add(id(q))
+    for planes, sizes in ((a[0], b[1]), (b[0], a[1])):
+        for p in planes:
+            if id(p) not in matched and any(sizes[d] > 1 for d in p.dims):
+                tracer.ledger.freeze([p], f"{where} meets values that cannot go")
+    return covered
+
+
+# Pointwise in what they do to channels, though ATen does not tag them so.
+_UNTAGGED = (
+    "_to_copy alias clone contiguous detach detach_ lift_fresh dropout native_dropout alpha_dropout "
+    "fill fill_ zero_ where masked_fill masked_fill_ zeros_like ones_like full_like empty_like rand_like "
+    "randn_like relu_ silu_ gelu_ mish_ elu_ leaky_relu_ hardtanh_ hardswish hardswish_ hardsigmoid_ "
+    "threshold_ log_sigmoid_forward prelu _prelu_kernel rrelu_with_noise add_ mul_ sub_ div_ clamp_ "
+    "nan_to_num bernoulli bernoulli_ tril triu"
+)
+POINTWISE = {**dict.fromkeys(_UNTAGGED.split(), pointwise), "copy_": copy_into}

@@ -1,0 +1,179 @@
+"""Which attribute of which module a size in the forward came from.
+
+`x.view(b, n, self.num_heads, self.head_dim)` names its sizes. During a trace the integer attributes of
+the (copied) modules are integers that remember where they stood; when one arrives as a size of a
+tensor, that is a claim: after pruning, the attribute must hold the new size of that dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from isoprune.graph.labels import Planes
+
+WHOLE = Fraction(1)
+Name = tuple[str, str] | None  # module and attribute
+
+
+class NamedSize(int):
+    """An integer that remembers the module and the attribute it was read from, times a factor."""
+
+    module: str
+    attribute: str
+    factor: Fraction
+    less: Name  # another attribute that was subtracted
+
+    def __new__(
+        cls, value: int, module: str, attribute: str, factor: Fraction = WHOLE, less: Name = None
+    ) -> NamedSize:
+        self = super().__new__(cls, value)
+        self.module, self.attribute, self.factor, self.less = module, attribute, factor, less
+        return self
+
+    def __mul__(self, other: Any) -> Any:
+        if type(other) is int and self.less is None:
+            return NamedSize(int(self) * other, self.module, self.attribute, self.factor * other)
+        return int(self) * (int(other) if isinstance(other, NamedSize) else other)  # whose would it be?
+
+    __rmul__ = __mul__
+
+    def __floordiv__(self, other: Any) -> Any:
+        if type(other) is int and other and self.less is None:
+            return NamedSize(int(self) // other, self.module, self.attribute, self.factor / other)
+        return int(self) // (int(other) if isinstance(other, NamedSize) else other)
+
+    def __sub__(self, other: Any) -> Any:
+        if isinstance(other, NamedSize) and self.factor == other.factor == 1 and self.less is None:
+            less = (other.module, other.attribute)
+            return NamedSize(int(self) - int(other), self.module, self.attribute, less=less)
+        return int(self) - int(other)
+
+    def __deepcopy__(self, memo: Any) -> int:
+        return int(self)
+
+    def __reduce__(self) -> Any:
+        return (int, (int(self),))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """``module.attribute * factor`` is the size of dimension ``dim`` of a tensor with these planes.
+
+    An attribute "shape.0" is the first entry of a tuple; ``less`` is an attribute that was subtracted.
+    """
+
+    module: str
+    attribute: str
+    planes: Planes
+    shape: torch.Size
+    dim: int
+    factor: Fraction = WHOLE
+    less: Name = None
+
+
+@contextmanager
+def named_sizes(model: nn.Module) -> Iterator[None]:
+    """Let the integers (and tuples of them) of ``model``'s modules remember their names, for a while."""
+    changed: list[tuple[nn.Module, str, Any]] = []
+    for name, module in model.named_modules():
+        for attribute, value in list(vars(module).items()):
+            if attribute.startswith("_"):
+                continue
+            if type(value) is int:
+                vars(module)[attribute] = NamedSize(value, name, attribute)
+                changed.append((module, attribute, value))
+            elif type(value) in (tuple, list) and value and all(type(v) is int for v in value):
+                named = [NamedSize(v, name, f"{attribute}.{i}") for i, v in enumerate(value)]
+                vars(module)[attribute] = type(value)(named)
+                changed.append((module, attribute, value))
+    try:
+        yield
+    finally:
+        for module, attribute, value in changed:
+            vars(module)[attribute] = value
+
+
+class SizeWatch(TorchFunctionMode):
+    """Turns named sizes among the arguments of shape functions into claims."""
+
+    def __init__(self, claims: list[Claim], planes: Callable[[Tensor], Planes]) -> None:
+        super().__init__()
+        self.claims, self.planes = claims, planes
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        handler = _HANDLERS.get(getattr(func, "__name__", ""))
+        if handler is not None:
+            for size, tensor, dim in handler(out, args, kwargs or {}):
+                if isinstance(size, NamedSize) and isinstance(tensor, Tensor):
+                    dim = dim % tensor.dim()
+                    planes = self.planes(tensor)
+                    self.claims.append(
+                        Claim(size.module, size.attribute, planes, tensor.shape, dim, size.factor, size.less)
+                    )
+        return out
+
+
+_Sizes = Iterator[tuple[Any, Any, int]]
+
+
+def _view(out: Any, args: Any, kwargs: Any) -> _Sizes:
+    sizes = args[1] if len(args) == 2 and isinstance(args[1], tuple | list) else args[1:]
+    sizes = kwargs.get("shape", kwargs.get("size", sizes))
+    for dim, size in enumerate(sizes):
+        yield size, out, dim
+
+
+def _unflatten(out: Any, args: Any, kwargs: Any) -> _Sizes:
+    dim, sizes = args[1] if len(args) > 1 else kwargs["dim"], args[2] if len(args) > 2 else kwargs["sizes"]
+    for i, size in enumerate(sizes):
+        yield size, out, (dim % args[0].dim()) + i
+
+
+def _split(out: Any, args: Any, kwargs: Any) -> _Sizes:
+    sizes = args[1] if len(args) > 1 else next(iter(kwargs.values()))
+    dim = args[2] if len(args) > 2 else kwargs.get("dim", 0)
+    for size, piece in zip(sizes if isinstance(sizes, tuple | list) else [sizes], out, strict=False):
+        yield size, piece, dim
+
+
+def _getitem(out: Any, args: Any, _: Any) -> _Sizes:
+    index = args[1] if isinstance(args[1], tuple) else (args[1],)
+    if any(not isinstance(i, slice) for i in index):
+        return
+    for dim, part in enumerate(index):
+        if not part.start and part.step is None:
+            yield part.stop, out, dim
+
+
+def _narrow(out: Any, args: Any, _: Any) -> _Sizes:
+    if len(args) == 4:
+        yield args[3], out, args[1]
+
+
+def _convolution(out: Any, args: Any, kwargs: Any) -> _Sizes:
+    groups = args[6] if len(args) > 6 else kwargs.get("groups")
+    if isinstance(groups, int) and groups == args[0].size(1):  # depthwise
+        yield groups, args[0], 1
+
+
+_HANDLERS: dict[str, Callable[[Any, Any, Any], _Sizes]] = {
+    "view": _view,
+    "reshape": _view,
+    "expand": _view,
+    "unflatten": _unflatten,
+    "split": _split,
+    "split_with_sizes": _split,
+    "__getitem__": _getitem,
+    "narrow": _narrow,
+    "conv1d": _convolution,
+    "conv2d": _convolution,
+}

@@ -1,0 +1,43 @@
+"""A forward whose operations do not depend on memory layout or on which fused kernel fits.
+
+`linear` and `matmul` are made of other operations (view and addmm, or expand and bmm) according to the
+strides of what they are given; attention picks a kernel by its widths. The dense and the small network
+must go through the same operations to be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+
+_PRODUCTS = {torch.matmul, Tensor.matmul, Tensor.__matmul__}
+
+
+class _Contiguous(TorchFunctionMode):
+    """Hands contiguous operands to `linear` and `matmul`."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.linear and args:
+            args = (args[0].contiguous(), *args[1:])
+        elif func in _PRODUCTS:
+            args = tuple(a.contiguous() for a in args)
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def steady() -> Iterator[None]:
+    """Run what is inside with products and attention taken apart in one way only."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # it would hide the heads
+    try:
+        with sdpa_kernel(SDPBackend.MATH), _Contiguous():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)

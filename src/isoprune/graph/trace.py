@@ -1,0 +1,272 @@
+"""One recorded forward: every activation carries the ids of its channels.
+
+The forward is not computed. An operation that touches activations or weights only has its output's
+shape worked out (on the meta device) and gets memory that nobody writes to; integer arithmetic on
+constants (window partitions, relative positions, masks) runs for real. Python control flow needs no
+care, and a trace costs milliseconds, not a forward's floating-point operations.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+from isoprune.graph.groups import Graph, Recording, build
+from isoprune.graph.labels import Plane, Planes, distinct, spread
+from isoprune.graph.ledger import Ledger
+from isoprune.graph.rules import FACTORIES, rule_for
+from isoprune.graph.sizes import Claim, SizeWatch, named_sizes
+from isoprune.graph.steady import steady
+from isoprune.graph.untouched import shape_only
+from isoprune.types import IsopruneError
+
+
+@dataclass(frozen=True)
+class Node:
+    """One recorded operation: the planes and shapes that came in and went out."""
+
+    numbers: tuple[float, ...]  # floats among the arguments: a scale computed from a width would change
+    reads: tuple[int, ...]  # keys of the tensors that came in, and
+    writes: tuple[int, ...]  # of those that went out
+    op: str
+    family: str
+    module: str
+    inputs: tuple[tuple[Planes, torch.Size], ...]
+    outputs: tuple[tuple[Planes, torch.Size], ...]
+    transposed: bool = False  # of a convolution
+
+    @property
+    def where(self) -> str:
+        return f"{self.op} in {self.module or 'the network'}"
+
+
+@dataclass
+class Call:
+    """What a rule sees of one operation."""
+
+    op: str
+    where: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    tensors: list[Tensor]
+    outs: list[Tensor]
+
+
+@dataclass
+class Tracer(TorchDispatchMode):
+    """Runs a forward on memory nobody writes to and keeps the ledger of channel ids."""
+
+    names: dict[int, tuple[str, Tensor]]
+    watch: bool = True  # False: only shapes are wanted, no labels
+    ledger: Ledger = field(default_factory=Ledger)
+    nodes: list[Node] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
+    labels: dict[int, tuple[Tensor, Planes]] = field(default_factory=dict)
+    modules: list[str] = field(default_factory=list)
+    readers: dict[int, Tensor] = field(default_factory=dict)  # first out id -> the ids that were read
+    activations: set[int] = field(default_factory=set)
+    _storages: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else torch imports its compiler, which takes longer than all of this
+
+    def planes(self, tensor: Tensor) -> Planes:
+        return self.labels[id(tensor)][1] if id(tensor) in self.labels else ()
+
+    def known(self, tensor: Tensor) -> bool:
+        """Tell whether the tensor depends on activations or weights; label a weight at first sight."""
+        if id(tensor) in self.labels:
+            return True
+        if id(tensor) in self.names and tensor.is_floating_point():
+            self.mark(tensor, self._fresh(self.names[id(tensor)][0], tensor))
+            return True
+        if tensor.untyped_storage()._cdata in self._storages:
+            self.mark(tensor, ())
+            return True
+        return False
+
+    def _fresh(self, name: str, tensor: Tensor) -> Planes:
+        return tuple(
+            Plane(spread(self.ledger.block(name, d, n), tensor.shape, (d,)))
+            for d, n in enumerate(tensor.shape)
+            if n > 1 and self.watch
+        )
+
+    def mark(self, tensor: Tensor, planes: Sequence[Plane]) -> None:
+        self.labels[id(tensor)] = (tensor, distinct(planes))
+        self._storages.add(tensor.untyped_storage()._cdata)
+
+    def is_weight(self, tensor: Tensor) -> bool:
+        """Tell whether the tensor is made of parameters alone, whatever the input."""
+        return self.known(tensor) and id(tensor) not in self.activations
+
+    def relabel_weight(self, weight: Tensor, dim: int, ids: Tensor, where: str) -> None:
+        """Let ``ids`` stand for dimension ``dim`` of a weight whose own count starts anew in every group."""
+        planes = self.planes(weight)
+        mine = [p for p in planes if dim in p.dims]
+        if id(weight) in self.names and not any(len(p.dims) > 1 for p in mine):
+            others = [p for p in planes if dim not in p.dims]
+            self.mark(weight, [*others, Plane(ids)])
+        elif any(len(p.dims) > 1 for p in mine):
+            self.ledger.unify(next(p.ids for p in mine if len(p.dims) > 1), ids, where)
+        else:
+            self.ledger.freeze([Plane(ids), *mine], f"{where}: a computed grouped weight")
+
+    def tensors(self) -> dict[str, tuple[Planes, torch.Size]]:
+        """Return the planes and the shape of every parameter and buffer that took part."""
+        return {
+            name: (self.planes(tensor), tensor.shape)
+            for key, (name, tensor) in self.names.items()
+            if key in self.labels
+        }
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        op = func._schema.name.split("::")[1]
+        flat, _ = tree_flatten((args, kwargs))
+        tensors = [a for a in flat if isinstance(a, Tensor)]
+        touched = [self.known(t) for t in tensors]
+        if op in FACTORIES or not any(touched):
+            return func(*args, **kwargs)
+        if op == "_local_scalar_dense":
+            return 0
+        out = shape_only(func, args, kwargs)
+        outs = [o for o in tree_flatten(out)[0] if isinstance(o, Tensor)]
+        module = self.modules[-1] if self.modules else ""
+        call = Call(op, f"{op} in {module or 'the network'}", args, kwargs, tensors, outs)
+        family, rule = rule_for(func)
+        planes = rule(self, call) if self.watch else [()] * len(outs)
+        inputs = tuple((self.planes(t), t.shape) for t in tensors)
+        if any(id(t) in self.activations for t in tensors):
+            self.activations.update(map(id, outs))
+        for o, p in zip(outs, planes, strict=True):
+            self.mark(o, p)
+        outputs = tuple((self.planes(o), o.shape) for o in outs)
+        numbers = tuple(a for a in flat if type(a) is float)
+        keys = tuple(map(id, tensors)), tuple(map(id, outs))
+        transposed = op == "convolution" and args[6] is True
+        self.nodes.append(Node(numbers, *keys, op, family, module, inputs, outputs, transposed))
+        return out
+
+
+@contextmanager
+def _module_names(model: nn.Module, tracer: Tracer) -> Iterator[None]:
+    """Keep ``tracer.modules`` the stack of the modules that are running; the hooks end with the block."""
+    handles = []
+
+    def leave(*_: Any) -> None:
+        tracer.modules.pop()
+
+    for name, module in model.named_modules():
+        handles += [
+            module.register_forward_pre_hook(lambda *_, name=name: tracer.modules.append(name)),
+            module.register_forward_hook(leave, always_call=True),
+        ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def clone_sharing(model: nn.Module) -> nn.Module:
+    """Return a copy of the module tree that shares every parameter and buffer with ``model``."""
+    memo: dict[int, Any] = {id(t): t for t in [*model.parameters(), *model.buffers()]}
+    return copy.deepcopy(model, memo)
+
+
+def run(model: nn.Module, example_inputs: Any, tracer: Tracer) -> Any:
+    """Run ``model``'s forward under ``tracer``; the model's tensors are read for their shapes only."""
+    args, kwargs = as_call(example_inputs)
+    watch = SizeWatch(tracer.claims, tracer.planes)
+    with torch.no_grad(), steady(), _module_names(model, tracer), watch, tracer:
+        return model(*args, **kwargs)
+
+
+def as_call(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the positional and keyword arguments that ``example_inputs`` stands for."""
+    if isinstance(example_inputs, Mapping):
+        return (), dict(example_inputs)
+    if isinstance(example_inputs, tuple | list):
+        return tuple(example_inputs), {}
+    return (example_inputs,), {}
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Yield the float tensors of a model's output: tensors, sequences, mappings, dataclasses of them."""
+    if isinstance(value, Tensor):
+        if value.is_floating_point():
+            yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors_in(item)
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from tensors_in(item)
+    elif is_dataclass(value) and not isinstance(value, type):
+        for item in vars(value).values():
+            yield from tensors_in(item)
+
+
+def tensor_names(model: nn.Module) -> dict[int, tuple[str, Tensor]]:
+    """Return the first name of every parameter and buffer, by identity."""
+    names: dict[int, tuple[str, Tensor]] = {}
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        names.setdefault(id(tensor), (name, tensor))
+    return names
+
+
+def record(
+    model: nn.Module, example_inputs: Any, *, watch: bool = True, nodes: list[Node] | None = None
+) -> tuple[Tracer, Any]:
+    """Return the tracer and the (untouched) output of one recorded forward of ``model``.
+
+    ``nodes`` is filled as the forward goes, so it says how far one came that did not end.
+    """
+    tracer = Tracer(tensor_names(model), watch=watch, nodes=[] if nodes is None else nodes)
+    inputs = [t for t in tree_flatten(as_call(example_inputs))[0] if isinstance(t, Tensor)]
+    for tensor in inputs:
+        if tensor.is_floating_point():
+            tracer.mark(tensor, ())
+            tracer.activations.add(id(tensor))
+    return tracer, run(model, example_inputs, tracer)
+
+
+def trace(model: nn.Module, example_inputs: Any) -> Graph:
+    """Return the channel groups of ``model``, what is frozen and why.
+
+    Cost: one forward in which nothing is computed; memory: the labels of the activations.
+
+    Args:
+        model: Any module; read, never written to.
+        example_inputs: What its forward takes: a tensor, a tuple of arguments, or a dict of keywords.
+
+    Raises:
+        IsopruneError: If the forward does not run on ``example_inputs``.
+    """
+    clone = clone_sharing(model).eval()
+    with named_sizes(clone):
+        try:
+            tracer, output = record(clone, example_inputs)
+        except Exception as error:
+            raise IsopruneError(
+                f"The forward of {type(model).__name__} could not be recorded on these example_inputs: "
+                f"{type(error).__name__}: {error}. Check that model(example_inputs) runs as it is."
+            ) from error
+    for tensor in tensors_in(output):
+        tracer.ledger.freeze(tracer.planes(tensor), "the network's output")
+    names = {key: name for key, (name, _) in tracer.names.items()}
+    recording = Recording(example_inputs, tracer.tensors(), tracer.nodes, tracer.claims, names)
+    return build(recording, tracer.ledger)

@@ -1,0 +1,29 @@
+"""Measure isometry: Jacobian singular values, per-layer gains, and a verdict in words."""
+
+from __future__ import annotations
+
+from isoprune.isometry.diagnosis import Diagnosis, diagnose
+from isoprune.isometry.estimate import JsvEstimate, estimate_jacobian_singular_values
+from isoprune.isometry.exact import jacobian, jacobian_singular_values
+from isoprune.isometry.layers import LayerGain, layer_gains
+from isoprune.isometry.spectra import LayerSpectrum, filter_spectrum, layer_spectra
+from isoprune.isometry.summary import summary
+from isoprune.isometry.trainability import gradient_flow, tangent_condition, tangent_kernel
+
+__all__ = [
+    "Diagnosis",
+    "JsvEstimate",
+    "LayerGain",
+    "LayerSpectrum",
+    "diagnose",
+    "estimate_jacobian_singular_values",
+    "filter_spectrum",
+    "gradient_flow",
+    "jacobian",
+    "jacobian_singular_values",
+    "layer_gains",
+    "layer_spectra",
+    "summary",
+    "tangent_condition",
+    "tangent_kernel",
+]

@@ -1,0 +1,180 @@
+"""A network as a function of samples: what a Jacobian is the Jacobian *of*."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils import _pytree as pytree
+
+from isoprune.isometry import picks
+from isoprune.isometry.picks import InputPick, Inputs, OutputPick
+from isoprune.types import IsopruneError
+
+_PROBED = 8  # samples run twice before anything is measured: even weak dropout shows in a few
+_TOLERANCE = {
+    torch.float32: 1e-3,
+    torch.float64: 1e-8,
+}  # relative; batch size alone moves outputs by far less
+
+_COUPLED = (
+    "Samples influence each other, so there is no Jacobian per sample: {why}. "
+    "Use BatchNorm with track_running_stats=True, or take what couples the samples out of the forward."
+)
+
+
+@dataclass(frozen=True)
+class SampleFunction:
+    """``y = f(x)``, sample by sample.
+
+    ``x`` [samples, ...] is what is differentiated, ``f(x[rows], rows)`` the outputs [n, outputs] of the
+    samples whose indices are ``rows``; an index may come more than once. ``constants`` are the addresses of
+    the parameters' storages.
+    """
+
+    x: Tensor
+    evaluate: Callable[[Tensor, Tensor], Tensor]
+    outputs: int
+    constants: frozenset[int]
+    kept: int
+
+    def __call__(self, x: Tensor, rows: Tensor) -> Tensor:
+        return self.evaluate(x, rows)
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Return the indices of the samples from ``start`` to ``stop``, as many as there are."""
+        return torch.arange(start, min(stop, len(self.x)), device=self.x.device)
+
+    def leaf(self, rows: Tensor) -> Tensor:
+        """Return the samples ``rows`` as a fresh tensor to differentiate with respect to."""
+        return self.x[rows].requires_grad_()
+
+
+@contextlib.contextmanager
+def sample_function(
+    model: nn.Module,
+    inputs: Inputs,
+    *,
+    input: InputPick = None,
+    output: OutputPick = None,
+    dtype: torch.dtype | None = None,
+    differentiable_twice: bool = False,
+) -> Iterator[SampleFunction]:
+    """Yield the network as a function of samples, on the model's device, its parameters held constant.
+
+    Inside, parameters are detached copies in ``dtype`` and buffers clones, so neither the model nor its
+    ``.grad`` can change; on leaving, random generators are put back and hooks taken off.
+
+    Args:
+        inputs: One tensor, or a tuple (positional) or mapping (keyword) of them; samples along dimension 0.
+        input: What x is. None: the one floating tensor of the inputs. A key or index of the inputs: that one.
+            The name of a submodule: that module's output (an embedding, a block), which is how integers go
+            in.
+        output: What y is. None: the output, if it is a tensor. A key, attribute or index of it, or a function
+            of it, such as ``lambda out: out.logits[:, -1]``. All but dimension 0 is flattened.
+        differentiable_twice: Attention by matrix products, since its fused forms have no second derivative.
+        dtype: float32 or float64. None: float64 if a parameter or an input is, else float32.
+
+    Raises:
+        IsopruneError: In train mode; where a forward is not deterministic or samples influence each other; if
+            x is of integers; if y does not depend on x, or holds NaN or infinity.
+    """
+    require_eval(model)
+    tensors = [*model.parameters(), *model.buffers()]
+    given = [t for t in pytree.tree_leaves(inputs) if isinstance(t, Tensor)]
+    device = (tensors or given or [torch.empty(0)])[0].device
+    work = dtype or (
+        torch.float64 if any(t.dtype == torch.float64 for t in tensors + given) else torch.float32
+    )
+    if work not in _TOLERANCE:
+        raise IsopruneError(
+            f"dtype is {dtype}; Jacobians are computed in torch.float32 or torch.float64. Pass one of these."
+        )
+
+    def cast(t: Tensor) -> Tensor:
+        # clone: detach alone shares memory, and a forward may write to its buffers.
+        return t.detach().to(device, work if t.is_floating_point() else t.dtype).clone()
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(torch.autocast(device.type, enabled=False))
+        if differentiable_twice:
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
+        state = {name: cast(t) for name, t in [*model.named_parameters(), *model.named_buffers()]}
+        args, kwargs = picks.arguments(pytree.tree_map_only(Tensor, cast, inputs))
+
+        def forward(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            return torch.func.functional_call(model, state, args, kwargs)
+
+        x, evaluate = picks.pick_input(model, forward, args, kwargs, input, stack)
+
+        def outputs(z: Tensor, rows: Tensor) -> Tensor:
+            y = picks.pick_output(evaluate(z, rows), output)
+            if y.ndim == 0 or y.shape[0] != len(z):
+                raise IsopruneError(
+                    f"The output has shape {tuple(y.shape)} for {len(z)} samples; samples must come along "
+                    "dimension 0. Pick one that has them with output=, a key, an index or a function of the "
+                    "output."
+                )
+            return y.flatten(1) if y.ndim > 1 else y[:, None]
+
+        kept = sum(t.nbytes for t in [x, *state.values()])
+        f = SampleFunction(
+            x, outputs, 0, frozenset(t.untyped_storage().data_ptr() for t in state.values()), kept
+        )
+        yield replace(f, outputs=_require_a_function(f, _TOLERANCE[work]))
+
+
+def require_eval(model: nn.Module) -> None:
+    training = [name for name, module in model.named_modules() if module.training]
+    if training:
+        where = "model" if "" in training else f"submodule {training[0]!r}"
+        raise IsopruneError(
+            f"{where} is in train mode, where BatchNorm couples samples and dropout draws. Call model.eval() "
+            "first."
+        )
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and module.running_mean is None:
+            raise IsopruneError(_COUPLED.format(why=f"{name!r} normalises by the batch's own statistics"))
+
+
+def _require_a_function(f: SampleFunction, tolerance: float) -> int:
+    """Return the number of outputs; raise unless y depends on x, is finite, and the same twice and alone."""
+    if len(f.x) == 0:
+        raise IsopruneError(f"inputs of shape {tuple(f.x.shape)} hold no sample. Pass at least one.")
+    first = f.leaf(f.rows(0, 1))
+    alone = f(first, f.rows(0, 1))
+    if not alone.requires_grad or torch.autograd.grad(alone.sum(), first, allow_unused=True)[0] is None:
+        raise IsopruneError(
+            "The outputs do not depend on the input: the forward detaches it, rounds it, or runs under "
+            "torch.no_grad. Remove that, or pick another place with input= and output=."
+        )
+    rows = f.rows(0, _PROBED)
+    with torch.no_grad():  # without a graph, which would take more memory than what is to come
+        y, again = f(f.x[rows], rows), f(f.x[rows], rows)
+    require_finite(y, "The outputs hold")
+    scale = tolerance * float(y.abs().max())
+    if not torch.allclose(y, again, rtol=0, atol=scale):
+        raise IsopruneError(
+            "The forward is not deterministic: the same inputs gave two outputs. Look for F.dropout without "
+            "training=self.training, or noise drawn in the forward, and switch it off."
+        )
+    if not torch.allclose(y[:1], alone.detach(), rtol=0, atol=scale):
+        raise IsopruneError(_COUPLED.format(why="the first one alone gives another output than in a batch"))
+    return y.shape[1]
+
+
+def require_finite(t: Tensor, who: str) -> None:
+    if not torch.isfinite(t).all():
+        raise IsopruneError(
+            f"{who} NaN or infinity. Check the inputs, and the weights: training may have diverged (lower "
+            "its lr)."
+        )

@@ -1,0 +1,122 @@
+"""What every layer does to the signal forward and to the gradient backward, on data."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from isoprune.isometry.function import sample_function
+from isoprune.isometry.picks import InputPick, Inputs, OutputPick
+
+_EXACT_OUTPUTS = 32  # up to so many outputs every one is pulled back; beyond, so many random directions
+
+
+@dataclass(frozen=True)
+class LayerGain:
+    r"""One run of one layer.
+
+    ``forward`` is the norm of its output over that of its input. ``backward`` is :math:`\|g_{in}\|_F /
+    \|g_{out}\|_F`, with g the gradients of all outputs: in a chain of layers these multiply to the root mean
+    square of the Jacobian's singular values (outputs <= inputs), so their logarithms say who lost how much.
+    ``reaches`` is :math:`\|g_{in}\|_F` over the square root of the outputs: what is left of that product at
+    this layer.
+    """
+
+    name: str
+    kind: str
+    forward: float
+    backward: float
+    reaches: float
+
+
+def layer_gains(
+    model: nn.Module,
+    inputs: Inputs,
+    *,
+    input: InputPick = None,
+    output: OutputPick = None,
+    dtype: torch.dtype | None = None,
+    seed: int = 0,
+) -> list[LayerGain]:
+    """Return forward and backward gain of every layer on these samples, in the order they run.
+
+    A layer is a module without submodules, or an attention, that maps a tensor of floats to another. One that
+    runs more than once comes back once a run: ``name``, ``name#2``. In residual networks gains hold along
+    each layer's own path, and do not multiply across the sums. A gain out of a zero signal is 0.
+
+    Args:
+        seed: Of the random orthonormal directions that stand for the outputs where they are more than 32.
+
+    Other arguments, and what raises, as in `jacobian_singular_values`.
+    """
+    runs: list[tuple[str, str, Tensor, Tensor]] = []
+    with contextlib.ExitStack() as stack:
+        f = stack.enter_context(sample_function(model, inputs, input=input, output=output, dtype=dtype))
+        for name, module in model.named_modules():
+            if name and (not any(module.children()) or isinstance(module, nn.MultiheadAttention)):
+                _watch(name, module, runs, stack)
+        rows = f.rows(0, len(f.x))
+        y = f(f.leaf(rows), rows)
+        directions = _directions(y, seed)
+        ends = [t for _, _, before, after in runs for t in (before, after)]
+        power = torch.zeros(len(ends), dtype=torch.float64)
+        for u in directions:
+            grads = torch.autograd.grad(y, ends, u.expand_as(y), retain_graph=True, allow_unused=True)
+            power += torch.stack([_power(g) for g in grads])
+        strength = (power / (len(f.x) * len(directions))).sqrt().tolist()
+    return [
+        LayerGain(
+            name=name,
+            kind=kind,
+            forward=_ratio(float(_power(after)) ** 0.5, float(_power(before)) ** 0.5),
+            backward=_ratio(strength[2 * i], strength[2 * i + 1]),
+            reaches=strength[2 * i],
+        )
+        for i, (name, kind, before, after) in enumerate(runs)
+    ]
+
+
+def _watch(name: str, module: nn.Module, runs: list, stack: contextlib.ExitStack) -> None:
+    before: list[Tensor] = []
+
+    def enter(_module: nn.Module, args: tuple[Any, ...]) -> Any:
+        before.clear()
+        if not args or not isinstance(args[0], Tensor) or not args[0].requires_grad:
+            return None
+        # The first copy has this module as its only reader, so its gradient leaves out a shortcut around it;
+        # the second is for a module that works in place, which would overwrite what is watched.
+        before.append(args[0].clone())
+        return (before[0].clone(), *args[1:])
+
+    def leave(_module: nn.Module, _args: Any, out: Any) -> Any:
+        first = out[0] if isinstance(out, (tuple, list)) and out else out
+        if not before or not isinstance(first, Tensor) or not first.requires_grad:
+            return None
+        again = sum(run[0].partition("#")[0] == name for run in runs)
+        runs.append((f"{name}#{again + 1}" if again else name, type(module).__name__, before[0], first))
+        return type(out)([first.clone(), *out[1:]]) if isinstance(out, (tuple, list)) else first.clone()
+
+    stack.callback(module.register_forward_pre_hook(enter).remove)
+    stack.callback(module.register_forward_hook(leave).remove)
+
+
+def _directions(y: Tensor, seed: int) -> Tensor:
+    outputs = y.shape[1]
+    if outputs <= _EXACT_OUTPUTS:
+        return torch.eye(outputs, dtype=y.dtype, device=y.device)
+    noise = torch.randn(
+        outputs, _EXACT_OUTPUTS, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
+    return torch.linalg.qr(noise)[0].mT.to(y)
+
+
+def _power(t: Tensor | None) -> Tensor:
+    return torch.zeros((), dtype=torch.float64) if t is None else t.detach().double().square().sum().cpu()
+
+
+def _ratio(a: float, b: float) -> float:
+    return a / b if b > 0 else 0.0

@@ -1,0 +1,73 @@
+"""How much memory there is, and how much a network's backward takes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes that one sample's forward keeps for the backward, and the largest tensor among them."""
+
+    saved: int
+    largest: int
+
+
+def default_memory(device: torch.device) -> int:
+    """Return the default memory bound in bytes: a quarter of what is free on the device."""
+    return free_memory(device) // 4
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the free bytes of the device; on the CPU those the process may still take.
+
+    On Linux that is the smaller of the kernel's MemAvailable and what the control group leaves. Elsewhere, 4
+    GiB where the system does not say.
+    """
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    known = [n for n in (_meminfo(), _control_group()) if n is not None]
+    return min(known, default=2**32)
+
+
+def footprint(forward: Callable[[], Tensor], beside: frozenset[int]) -> Footprint:
+    """Return what one forward keeps, storages in ``beside`` (parameters) not counted."""
+    sizes: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in beside:
+            sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        y = forward()
+    return Footprint(sum(sizes.values()), max([y.numel() * y.element_size(), *sizes.values()]))
+
+
+def _meminfo() -> int | None:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    with contextlib.suppress(ValueError, OSError, AttributeError):
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def _control_group() -> int | None:
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
+            root = Path("/sys/fs/cgroup")
+            return max(int((root / limit).read_text()) - int((root / used).read_text()), 0)
+    return None

@@ -1,0 +1,159 @@
+"""How well a network can learn from here: gradient flow, and the conditioning of its tangent kernel."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils import _pytree as pytree
+
+from isoprune.isometry import picks
+from isoprune.isometry.function import require_eval, require_finite
+from isoprune.isometry.memory import default_memory
+from isoprune.isometry.picks import Inputs, OutputPick
+from isoprune.types import Batches, IsopruneError
+
+
+def gradient_flow(
+    model: nn.Module, batches: Batches, *, loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
+) -> float:
+    r"""Return :math:`\|\nabla_\theta L\|_2` of the mean loss over all samples of ``batches``.
+
+    Its square is how fast gradient descent lowers the loss at its first step. In eval mode: BatchNorm is a
+    fixed affine map. Frozen parameters do not take part. The model and its ``.grad`` stay as they are.
+
+    Args:
+        loss: Mean over a batch's samples of what is minimised; (outputs, targets) -> a number.
+
+    Raises:
+        IsopruneError: In train mode, without batches or trainable parameters, for NaN or infinity.
+    """
+    samples = 0
+    with _differentiable(model) as (leaves, run):
+        total = [torch.zeros_like(p) for p in leaves]
+        for inputs, targets in batches:
+            value = loss(picks.pick_output(run(inputs), None), targets.to(leaves[0].device))
+            grads = torch.autograd.grad(value, leaves, materialize_grads=True)
+            total = [t + len(inputs) * g for t, g in zip(total, grads, strict=True)]
+            samples += len(inputs)
+    if not samples:
+        raise IsopruneError("batches is empty: there is no gradient. Pass at least one (inputs, targets).")
+    norm = torch.stack([t.double().square().sum() for t in total]).sum().sqrt() / samples
+    require_finite(norm, "The gradient holds")
+    return float(norm)
+
+
+def tangent_kernel(
+    model: nn.Module, inputs: Inputs, *, output: OutputPick = None, memory: int | None = None
+) -> Float[Tensor, "rows rows"]:
+    r"""Return the tangent kernel :math:`G G^\top`, :math:`G = \partial y / \partial\theta`, in float64.
+
+    A row is an output of a sample, outputs fastest: samples x outputs of them. In eval mode; frozen
+    parameters do not take part.
+
+    Args:
+        output: What y is, as in `jacobian_singular_values`.
+        memory: Bound on G in bytes; where it does not fit, as many parameters at a time as do, with one
+            backward each. None: a quarter of the free memory.
+
+    Raises:
+        IsopruneError: In train mode, without trainable parameters, for NaN or infinity, or if the rows of a
+            single parameter tensor do not fit into ``memory``.
+    """
+    with _differentiable(model) as (leaves, run):
+        flat, structure = pytree.tree_flatten(inputs)
+        samples = len(next(t for t in flat if isinstance(t, Tensor)))
+
+        def outputs(i: int) -> Tensor:
+            one = pytree.tree_unflatten([picks.cut(t, torch.tensor([i]), samples) for t in flat], structure)
+            return picks.pick_output(run(one), output).flatten()
+
+        size = len(outputs(0))
+        rows = samples * size
+        theta = torch.zeros(rows, rows, dtype=torch.float64, device=leaves[0].device)
+        bound = default_memory(theta.device) if memory is None else memory
+        for part in _parts(leaves, rows, bound):
+            G = []
+            for i in range(samples):
+                y = outputs(i)
+                for c in range(size):
+                    grads = torch.autograd.grad(y[c], part, retain_graph=c + 1 < size, materialize_grads=True)
+                    G.append(torch.cat([g.flatten() for g in grads]))
+            stacked = torch.stack(G).double()
+            theta += stacked @ stacked.mT
+    require_finite(theta, "The tangent kernel holds")
+    return theta
+
+
+def tangent_condition(
+    model: nn.Module, inputs: Inputs, *, output: OutputPick = None, memory: int | None = None
+) -> float:
+    """Return the condition number of the tangent kernel: how unevenly fast its modes are learned.
+
+    The largest eigenvalue over the smallest; that counts as at least eps of the largest, eps of float32, so
+    that a singular kernel (a class without a gradient, two equal samples) has condition 1 / eps. Arguments as
+    in `tangent_kernel`.
+    """
+    values = torch.linalg.eigvalsh(tangent_kernel(model, inputs, output=output, memory=memory))
+    eps = torch.finfo(torch.float32).eps
+    largest = float(values[-1])
+    return largest / max(float(values[0]), eps * largest) if largest > 0 else 1 / eps
+
+
+@contextlib.contextmanager
+def _differentiable(model: nn.Module) -> Iterator[tuple[list[Tensor], Callable[[Inputs], Any]]]:
+    """Yield copies of the trainable parameters, and the forward as a function of inputs that uses them."""
+    require_eval(model)
+    named = dict(model.named_parameters())
+    if not any(p.requires_grad for p in named.values()):
+        raise IsopruneError(
+            "The model has no trainable parameter. Call model.requires_grad_(True) on what is to be trained."
+        )
+    device = next(iter(named.values())).device
+
+    def copied(t: Tensor) -> Tensor:
+        wide = t.dtype if t.dtype == torch.float64 or not t.is_floating_point() else torch.float32
+        return t.detach().to(wide).clone()
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(torch.autocast(device.type, enabled=False))
+        stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
+        state = {name: copied(t) for name, t in model.named_buffers()}
+        state |= {name: copied(p).requires_grad_(p.requires_grad) for name, p in named.items()}
+        leaves = [t for t in state.values() if t.requires_grad]
+        work = next((t.dtype for t in state.values() if t.is_floating_point()), torch.float32)
+
+        def run(inputs: Inputs) -> Any:
+            moved = pytree.tree_map_only(
+                Tensor, lambda t: t.detach().to(device, work if t.is_floating_point() else t.dtype), inputs
+            )
+            args, kwargs = picks.arguments(moved)
+            return torch.func.functional_call(model, state, args, kwargs)
+
+        yield leaves, run
+
+
+def _parts(leaves: list[Tensor], rows: int, memory: int) -> Iterator[list[Tensor]]:
+    """Yield the parameters in runs whose rows, in their type and in float64, stay within ``memory`` bytes."""
+    part: list[Tensor] = []
+    used = 0
+    for leaf in leaves:
+        each = 2 * rows * leaf.numel() * 8
+        if each > memory:
+            raise IsopruneError(
+                f"The {rows} gradients of one parameter of shape {tuple(leaf.shape)} take {each:,} bytes; "
+                f"memory = {memory:,}. Raise memory, or pass fewer samples."
+            )
+        if part and used + each > memory:
+            yield part
+            part, used = [], 0
+        part.append(leaf)
+        used += each
+    yield part

@@ -1,0 +1,29 @@
+"""Networks of the paper and of its field, for any image shape and number of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Generator, nn
+
+from isoprune.errors import pick
+from isoprune.models.lenet import LeNet5, lenet_5
+from isoprune.models.mlp import MLP, mlp_7
+from isoprune.models.resnet import ResNet, resnet_small
+
+MODELS: dict[str, Callable[..., nn.Module]] = {f.__name__: f for f in (mlp_7, lenet_5, resnet_small)}
+
+
+def build(
+    name: str, in_shape: Sequence[int], classes: int, *, generator: Generator | None, **options: Any
+) -> nn.Module:
+    """Return the network called ``name``, a key of ``MODELS``; ``options`` are those of its function.
+
+    Raises:
+        IsopruneError: Unknown name, or a shape that the network cannot take.
+    """
+    return pick(MODELS, name, "model")(in_shape, classes, generator=generator, **options)
+
+
+__all__ = ["MLP", "MODELS", "LeNet5", "ResNet", "build", "lenet_5", "mlp_7", "resnet_small"]

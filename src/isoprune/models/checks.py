@@ -1,0 +1,47 @@
+"""What every network asks of its arguments before it is built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from isoprune.types import IsopruneError
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"linear": nn.Identity, "relu": nn.ReLU}
+
+
+def activation_named(name: str) -> type[nn.Module]:
+    """Return the module class of an activation."""
+    if name not in ACTIVATIONS:
+        raise IsopruneError(f"Unknown activation {name!r}. Known: {', '.join(ACTIVATIONS)}.")
+    return ACTIVATIONS[name]
+
+
+def check_sizes(**sizes: int) -> None:
+    """Raise unless every size (a width, a depth, a number of blocks) is at least one."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise IsopruneError(f"{name} = {size}, and a network needs at least 1. Raise it.")
+
+
+def check_classes(classes: int) -> None:
+    """Raise unless there is something to tell apart."""
+    if classes < 2:
+        raise IsopruneError(
+            f"classes = {classes}, and a classifier needs at least 2. Look at the labels of the data."
+        )
+
+
+def check_image(name: str, in_shape: Sequence[int], *, least: int = 1) -> None:
+    """Raise unless ``in_shape`` is (channels, height, width) with sides of at least ``least`` pixels."""
+    if len(in_shape) != 3 or min(in_shape) < 1:
+        raise IsopruneError(
+            f"{name} takes images, in_shape (channels, height, width), and got {tuple(in_shape)}. "
+            "For other inputs take mlp_7."
+        )
+    if min(in_shape[1:]) < least:
+        raise IsopruneError(
+            f"{name} needs images of at least {least} x {least} pixels, and in_shape is {tuple(in_shape)}. "
+            f"Load the data with size = {least}, or take mlp_7."
+        )

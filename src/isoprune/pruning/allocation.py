@@ -1,0 +1,132 @@
+"""Ratio -> how many channels each group keeps."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from isoprune.graph import Graph
+from isoprune.types import Group, IsopruneError, Scores
+
+Number = float | int
+Ratio = Number | Mapping[str, Number]
+
+
+def removed_of(size: int, ratio: Number) -> int:
+    """Return how many of ``size`` channels a ratio removes: ceil(ratio * size), at most size - 1."""
+    return min(math.ceil(ratio * size - 1e-9), size - 1)
+
+
+def check_ratio(ratio: Number, what: str = "ratio") -> None:
+    """Raise unless the ratio is the fraction that goes, in [0, 1)."""
+    if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 <= ratio < 1:
+        raise IsopruneError(
+            f"{what} is {ratio!r}, not a number in [0, 1). It is the fraction of filters removed: "
+            "0.5 removes half."
+        )
+
+
+def check_known(name: str, known: Sequence[str], what: str) -> None:
+    """Raise unless ``name`` is one of ``known``."""
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean '{close[0]}'?" if close else ""
+        raise IsopruneError(f"Unknown {what} '{name}'.{hint} Known: {', '.join(known)}.")
+
+
+def producers(group: Group) -> list[str]:
+    """Return the modules whose filters make the group's channels."""
+    made = [m.tensor.rpartition(".")[0] or m.tensor for m in group.members if m.role == "out"]
+    return list(dict.fromkeys(made))
+
+
+def in_scope(groups: Sequence[Group], scope: str) -> list[Group]:
+    """Return all groups, or (internal) those that one layer makes: no residual sums, as in the papers."""
+    check_known(scope, ("all", "internal"), "scope")
+    if scope == "all":
+        return list(groups)
+    tensors = [{m.tensor for m in g.members if m.role == "out"} for g in groups]
+    weights = [{t for t in made if not t.endswith("bias")} for made in tensors]
+    return [g for g, w in zip(groups, weights, strict=True) if len(w) == 1]
+
+
+def uniform(groups: Sequence[Group], ratio: Number) -> dict[str, int]:
+    check_ratio(ratio)
+    return {g.name: g.size - removed_of(g.size, ratio) for g in groups}
+
+
+def by_pattern(groups: Sequence[Group], patterns: Mapping[str, Number]) -> dict[str, int]:
+    """Return what groups keep by name patterns: ``{"layer[1-3].*.conv1": 0.6}``; the last match wins.
+
+    A pattern is matched against the group's name and its producers' names; groups without a match keep all.
+
+    Raises:
+        IsopruneError: If a pattern matches nothing.
+    """
+    keep = {g.name: g.size for g in groups}
+    for pattern, ratio in patterns.items():
+        check_ratio(ratio, f'ratio of "{pattern}"')
+        matches = re.compile(fnmatch.translate(pattern)).match
+        found = [g for g in groups if any(matches(name) for name in (g.name, *producers(g)))]
+        if not found:
+            close = ", ".join(g.name for g in groups[:4])
+            raise IsopruneError(
+                f'The pattern "{pattern}" matches no group. Groups are named after the layers that make '
+                f"their channels, such as {close}; `isoprune.trace(model, example_inputs).groups` lists all."
+            )
+        for g in found:
+            keep[g.name] = g.size - removed_of(g.size, ratio)
+    return keep
+
+
+def global_ranking(
+    groups: Sequence[Group], scores: Scores, ratio: Number, *, cap: Number = 0.9
+) -> dict[str, int]:
+    """Return what groups keep when all channels compete, each score divided by its group's mean.
+
+    No group loses more than ``cap`` of its channels, and none its last one: without that floor, global
+    ranking can empty a layer.
+    """
+    check_ratio(ratio)
+    check_ratio(cap, "cap")
+    relative = {
+        g.name: scores[g.name].double() / scores[g.name].double().mean().clamp_min(1e-300) for g in groups
+    }
+    least = {g.name: g.size - removed_of(g.size, cap) for g in groups}
+    # The best `least` channels of each group do not compete, so a threshold cannot take them.
+    contested = []
+    for g in groups:
+        lowest = relative[g.name].sort().values[: g.size - least[g.name]]
+        contested += [(float(v), g.name) for v in lowest]
+    total = sum(g.size for g in groups)
+    goes = sorted(contested)[: removed_of(total, ratio)]
+    keep = {g.name: g.size for g in groups}
+    for _, name in goes:
+        keep[name] -= 1
+    return keep
+
+
+def mean_ratio(groups: Sequence[Group], keep: Mapping[str, int]) -> float:
+    total = sum(g.size for g in groups)
+    return 1 - sum(keep[g.name] for g in groups) / total if total else 0.0
+
+
+def check_scores(graph: Graph, scores: Scores) -> None:
+    """Raise unless every group has one finite score per channel."""
+    for g in graph.groups:
+        s = scores.get(g.name)
+        if s is None or tuple(s.shape) != (g.size,):
+            came = "none" if s is None else f"shape {tuple(s.shape)}"
+            raise IsopruneError(
+                f"Group {g.name} has {g.size} channels but scores of {came}: score every channel."
+            )
+        if not torch.isfinite(s).all():
+            raise IsopruneError(
+                f"The scores of group {g.name} hold NaN or infinity. Training may have diverged: "
+                "lower the learning rate, or prune an earlier checkpoint."
+            )

@@ -1,0 +1,212 @@
+"""Which channels stay: the highest scores within the constraints of the graph."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import coo_array
+from torch import Tensor
+
+from isoprune.graph import Constraint, Graph
+from isoprune.types import IsopruneError, Scores
+
+
+def keep_highest(scores: Tensor, number: int) -> np.ndarray:
+    """Return the positions of the ``number`` highest scores, in order; of equals the first stay."""
+    order = torch.argsort(scores.double(), descending=True, stable=True)
+    return np.sort(order[:number].numpy())
+
+
+def choose(
+    graph: Graph,
+    scores: Scores,
+    keep: Mapping[str, int],
+    *,
+    round_to: int = 1,
+    links: Sequence[Constraint] = (),
+) -> dict[str, tuple[int, ...]]:
+    """Return the channels that go, per group: at most ``keep`` stay, more than one, as many as can.
+
+    Groups that no constraint touches keep their highest scores. Those that must balance (heads x width,
+    equal chunks, grouped convolutions) are solved together: row by row where rows do not overlap, else
+    as an integer program (HiGHS).
+    """
+    removed: dict[str, tuple[int, ...]] = {}
+    owner = _owners(graph)
+    for names, mine in _clusters(graph, links, owner):
+        kept = (
+            _free(graph, scores, keep, names[0], round_to)
+            if not mine
+            else _rowwise(graph, scores, keep, names, mine, owner, round_to)
+        )
+        if kept is None:
+            kept = _solve(graph, scores, keep, names, mine, round_to)
+        for name in names:
+            channels = graph.channels[name]
+            gone = np.flatnonzero(~np.isin(channels, kept[name]))
+            removed[name] = tuple(gone.tolist())
+    return {g.name: removed[g.name] for g in graph.groups if removed[g.name]}
+
+
+def _free(
+    graph: Graph, scores: Scores, keep: Mapping[str, int], name: str, round_to: int
+) -> dict[str, np.ndarray]:
+    channels = graph.channels[name]
+    number = _rounded(keep[name], len(channels), round_to)
+    return {name: channels[keep_highest(scores[name], number)]}
+
+
+def _rounded(number: int, size: int, to: int) -> int:
+    """Round up to a multiple: hardware likes it, and no more goes than was asked for."""
+    return min(-(-number // to) * to, size)
+
+
+def _owners(graph: Graph) -> dict[int, str]:
+    return {int(c): g.name for g in graph.groups for c in graph.channels[g.name]}
+
+
+def clusters(graph: Graph, links: Sequence[Constraint] = ()) -> list[list[str]]:
+    """Return the names of the groups that constraints tie together; most stand alone."""
+    return [names for names, _ in _clusters(graph, links, _owners(graph))]
+
+
+def _clusters(
+    graph: Graph, links: Sequence[Constraint], owner: Mapping[int, str]
+) -> list[tuple[list[str], list[Constraint]]]:
+    names = [g.name for g in graph.groups]
+    constraints = [c for c in (*graph.constraints, *links) if any(int(x) in owner for s in c.sets for x in s)]
+    parent = {n: n for n in names}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            name = parent[name]
+        return name
+
+    first: list[str] = []
+    for c in constraints:
+        involved = sorted({owner[int(x)] for s in c.sets for x in s if int(x) in owner})
+        first.append(involved[0])
+        for name in involved[1:]:
+            parent[root(name)] = root(involved[0])
+    gathered: dict[str, tuple[list[str], list[Constraint]]] = {}
+    for name in names:
+        gathered.setdefault(root(name), ([], []))[0].append(name)
+    for c, name in zip(constraints, first, strict=True):
+        gathered[root(name)][1].append(c)
+    return list(gathered.values())
+
+
+def _rowwise(
+    graph: Graph,
+    scores: Scores,
+    keep: Mapping[str, int],
+    names: Sequence[str],
+    constraints: Sequence[Constraint],
+    owner: Mapping[int, str],
+    round_to: int,
+) -> dict[str, np.ndarray] | None:
+    """Return the channels kept when all rows are disjoint and each is of one group; else None."""
+    rows: dict[bytes, np.ndarray] = {}
+    parent: dict[bytes, bytes] = {}
+
+    def root(key: bytes) -> bytes:
+        while parent[key] != key:
+            key = parent[key]
+        return key
+
+    for c in constraints:
+        keys = [np.sort(s).tobytes() for s in c.sets]
+        for key, row in zip(keys, c.sets, strict=True):
+            rows.setdefault(key, row)
+            parent.setdefault(key, key)
+            parent[root(key)] = root(keys[0])
+    members = Counter(int(x) for row in rows.values() for x in row)
+    if max(members.values()) > 1 or any(len({owner.get(int(x)) for x in row}) > 1 for row in rows.values()):
+        return None
+    if any(int(row[0]) not in owner for row in rows.values()):
+        return None
+    value = {int(c): float(s) for n in names for c, s in zip(graph.channels[n], scores[n], strict=True)}
+    number: dict[bytes, int] = {}
+    for key, row in rows.items():
+        name = owner[int(row[0])]
+        wanted = max(1, len(row) * keep[name] // len(graph.channels[name]))
+        number[root(key)] = min(number.get(root(key), len(row)), wanted)
+    for key, row in rows.items():
+        if round_to > 1 and len(row) >= round_to:
+            number[root(key)] = _rounded(number[root(key)], len(row), round_to)
+    kept: dict[str, list[int]] = {n: [] for n in names}
+    for key, row in rows.items():
+        best = keep_highest(torch.tensor([value[int(x)] for x in row]), number[root(key)])
+        kept[owner[int(row[0])]] += row[best].tolist()
+    for n in names:
+        loose = np.array([c for c in graph.channels[n] if int(c) not in members], dtype=np.int64)
+        if len(loose):
+            share = max(0, min(len(loose), keep[n] - len(kept[n])))
+            best = keep_highest(torch.tensor([value[int(x)] for x in loose]), share)
+            kept[n] += loose[best].tolist()
+    return {n: np.array(sorted(k), dtype=np.int64) for n, k in kept.items()}
+
+
+def _solve(
+    graph: Graph,
+    scores: Scores,
+    keep: Mapping[str, int],
+    names: Sequence[str],
+    constraints: Sequence[Constraint],
+    round_to: int,
+) -> dict[str, np.ndarray]:
+    """Return the channels kept by an exact integer program: most channels, then highest scores."""
+    channels = np.concatenate([graph.channels[n] for n in names])
+    place = {int(c): i for i, c in enumerate(channels)}
+    value = np.concatenate([_ranks(scores[n]) for n in names])
+    n, m = len(channels), len(constraints)
+    entries: list[tuple[int, int, float]] = []
+    held: list[int] = []  # per line, the channels that stay in any case
+    for number, constraint in enumerate(constraints):
+        whole = all(len(s) % round_to == 0 and all(int(x) in place for x in s) for s in constraint.sets)
+        step = round_to if whole else 1
+        for row in constraint.sets:
+            line = len(held)
+            for x, times in Counter(int(x) for x in row).items():
+                if x in place:
+                    entries.append((line, place[x], times))
+            stuck = sum(int(x) not in place for x in row)
+            entries.append((line, n + number, -step))
+            held.append(stuck)
+    lines, columns, values = zip(*entries, strict=True)
+    matrix = coo_array((values, (lines, columns)), shape=(len(held), n + m)).tocsr()
+    balanced = _between(matrix, -np.array(held), -np.array(held))
+    # Ties cut a layer into groups of unlike channels, which cannot each meet the ratio: all together do.
+    total = np.concatenate([np.ones(n), np.zeros(m)])[None]
+    most = sum(_rounded(keep[name], len(graph.channels[name]), round_to) for name in names)
+    lowest, highest = np.repeat([0.0, 1.0], [n, m]), np.repeat([1.0, np.inf], [n, m])
+    for sign, few, many in ((-1.0, 1, most), (1.0, most, n)):  # at most what was asked, else the least above
+        found = milp(
+            np.concatenate([sign * (1 - sign * 0.5 * value), np.zeros(m)]),
+            constraints=[balanced, _between(total, few, many)],
+            integrality=np.ones(n + m),
+            bounds=Bounds(lowest, highest),  # pyright: ignore[reportArgumentType]  arrays are meant
+            options={"mip_rel_gap": 1e-3, "node_limit": 2000},
+        )
+        if found.x is not None:
+            kept = channels[found.x[:n] > 0.5]
+            return {name: kept[np.isin(kept, graph.channels[name])] for name in names}
+    raise IsopruneError(
+        f"No plan keeps the channels of {', '.join(names[:3])} in balance ({constraints[0].where}). "
+        "Leave these groups out of the ratio by name patterns."
+    )
+
+
+def _between(matrix: Any, low: Any, high: Any) -> LinearConstraint:
+    return LinearConstraint(matrix, low, high)
+
+
+def _ranks(scores: Tensor) -> np.ndarray:
+    """Return scores as ranks in [0, 1]: comparable between groups, and safe in an integer program."""
+    order = torch.argsort(torch.argsort(scores.double(), stable=True), stable=True).double()
+    return (order / max(len(scores) - 1, 1)).numpy()

@@ -1,0 +1,135 @@
+"""Scales that a forward computes from a width (`(C // heads) ** -0.5`): who must make up for them.
+
+Cutting the width changes such a number, and with it what the network computes. The parameters that make
+the scaled values linearly (a query's weight and bias, or the norm after it) are multiplied by the
+quotient of the old and the new number, found by walking the recorded operations backwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from isoprune.graph import Graph
+from isoprune.graph.labels import Planes, core
+from isoprune.graph.trace import Node
+
+# f(s x) = s f(x) in all operands at once, or in the first.
+_SUMS = {"add", "add_", "sub", "sub_", "cat", "stack", "where", "masked_fill", "masked_fill_", "copy_"}
+_FACTORS = {"mul", "mul_", "div", "div_"}
+_PASS = {
+    "neg", "clone", "alias", "detach", "_to_copy", "relu", "relu_", "leaky_relu", "sum", "mean", "amax", "amin",
+    "max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d", "upsample_bilinear2d", "upsample_nearest2d",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A number in the forward that changed: ``scaled`` names the channel ids, per parameter, to multiply."""
+
+    factor: float
+    scaled: Mapping[str, Tensor | None]  # None: the whole parameter
+
+
+def find_drift(graph: Graph, kept: Tensor, nodes: Sequence[Node], at: int, got: Node) -> Drift | None:
+    """Return what to scale back for a product or quotient whose only number changed, if that can be done."""
+    want = nodes[at]
+    if want.op not in _FACTORS or len(want.numbers) != 1 or 0.0 in (*want.numbers, *got.numbers):
+        return None
+    factor = want.numbers[0] / got.numbers[0]
+    if want.op.startswith("div"):
+        factor = 1 / factor
+    walk = _Walk(graph, {key: node for node in graph.nodes for key in node.writes}, {}, kept)
+    if not walk.back(want.reads[0], _cut_ids(want.inputs[0][0], kept)) or not walk.found:
+        return None
+    return Drift(factor, walk.found)
+
+
+def _cut_ids(planes: Planes, kept: Tensor) -> Tensor | None:
+    """Return the channels along the dimensions that lose some; None if there are none."""
+    ids = [core(p.ids).reshape(-1) for p in planes if not p.row]
+    ids = [i for i in ids if not bool(kept[i].all())]
+    return torch.cat(ids).unique() if ids else None
+
+
+@dataclass
+class _Walk:
+    """Goes from a value to the parameters that make it linearly; ``found`` gathers the ids to scale."""
+
+    graph: Graph
+    writer: Mapping[int, Node]
+    found: dict[str, Tensor | None]
+    kept: Tensor
+
+    def back(self, key: int, ids: Tensor | None) -> bool:
+        """Scale the channels ``ids`` (None: all) of a value at its makers; False if that cannot be done."""
+        name = self.graph.recording.names.get(key)
+        if name is not None:
+            self._add(name, ids)
+            return True
+        node = self.writer.get(key)
+        if node is None:
+            return False
+        if node.family == "contraction":
+            return self._product(node, ids)
+        if node.family == "norm":
+            affine = [i for i in (1, 2) if i < len(node.reads)]
+            return bool(affine) and all(
+                self.back(node.reads[i], self._matching(node, i, ids)) for i in affine
+            )
+        if node.op in _SUMS:
+            parts = [i for i, (planes, _) in enumerate(node.inputs) if planes]
+            return bool(parts) and all(self.back(node.reads[i], self._matching(node, i, ids)) for i in parts)
+        if node.op in _FACTORS or node.op in _PASS or node.family == "shape":
+            return self.back(node.reads[0], self._matching(node, 0, ids))
+        return False
+
+    def _product(self, node: Node, ids: Tensor | None) -> bool:
+        """A bias is scaled along; of the two factors the one with these channels, else the first."""
+        bias = node.op in ("addmm", "baddbmm")
+        first = 1 if bias else 0
+        factors = (first, first + 1)
+        of = next((i for i in factors if ids is not None and _holds(node.inputs[i][0], ids)), first)
+        own = _cut_ids(node.inputs[of][0], self.kept) if ids is None else ids
+        done = self.back(node.reads[of], own)
+        further = [0] if bias else [2] if node.op in ("convolution", "linear") and len(node.reads) > 2 else []
+        return done and all(self.back(node.reads[i], self._bias(node, i, ids)) for i in further)
+
+    def _bias(self, node: Node, i: int, ids: Tensor | None) -> Tensor | None:
+        planes, _ = node.inputs[i]
+        if node.op == "convolution" and planes:  # [C] stands for [1, C, 1, 1]
+            out = [p for p in node.outputs[0][0] if p.dims == (1,)]
+            mine = [core(p.ids).reshape(-1) for p in planes]
+            if out and mine and ids is not None:
+                return mine[0][torch.isin(core(out[0].ids).reshape(-1), ids)]
+        return self._matching(node, i, ids)
+
+    def _matching(self, node: Node, i: int, ids: Tensor | None) -> Tensor | None:
+        """Return the ids of an operand's channels that lie where the output has ``ids``."""
+        planes, shape = node.inputs[i]
+        if ids is None or node.family == "shape" or _holds(planes, ids):
+            return ids
+        out_planes, out_shape = node.outputs[0]
+        matched = [ids[:0]]
+        for p in planes:
+            for q in out_planes:
+                if p.row or q.row or len(shape) > len(out_shape):
+                    continue
+                laid = p.ids[(None,) * (len(out_shape) - len(shape))]
+                dims = {*q.dims, *(d + len(out_shape) - len(shape) for d in p.dims)}
+                mine, theirs = (core(t.expand(out_shape), keep=dims) for t in (laid, q.ids))
+                matched.append(mine[torch.isin(theirs, ids)].unique())
+        return torch.cat(matched).unique()
+
+    def _add(self, name: str, ids: Tensor | None) -> None:
+        if ids is not None and not _holds(self.graph.tensors[name][0], ids):
+            return  # another part of a concatenation
+        old = self.found.get(name, ids)
+        self.found[name] = None if ids is None or old is None else torch.cat([old, ids]).unique()
+
+
+def _holds(planes: Planes, ids: Tensor) -> bool:
+    return any(bool(torch.isin(core(p.ids), ids).any()) for p in planes)

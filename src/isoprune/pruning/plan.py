@@ -1,0 +1,110 @@
+"""Scores and a ratio -> the plan: which channels of which group go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import nn
+
+from isoprune.graph import Constraint, Graph
+from isoprune.pruning import costs
+from isoprune.pruning.allocation import (
+    Number,
+    Ratio,
+    by_pattern,
+    check_known,
+    check_scores,
+    global_ranking,
+    in_scope,
+    uniform,
+)
+from isoprune.pruning.choose import choose
+from isoprune.types import IsopruneError, Plan, Scores
+
+
+def make_plan(
+    graph: Graph,
+    scores: Scores,
+    *,
+    ratio: Ratio,
+    allocation: str = "uniform",
+    scope: str = "all",
+    round_to: int = 1,
+    cap: Number = 0.9,
+    links: Sequence[Constraint] = (),
+) -> Plan:
+    """Return the plan that removes ``ratio`` of the channels with the lowest scores.
+
+    Args:
+        graph: From `trace`.
+        scores: One number per channel of every group; high stays.
+        ratio: Fraction removed of every group (``ceil(ratio * channels)``, never the last one), or a
+            mapping of name patterns to fractions, of which the last match wins.
+        allocation: "uniform", or "global": all channels compete by score over the mean of their group.
+        scope: "all", or "internal": only channels that a single layer makes.
+        round_to: Kept channels are rounded up to a multiple of this (8 suits most hardware).
+        cap: With "global", the largest fraction that any group loses.
+        links: Further sets of channels that must keep equally many.
+
+    Raises:
+        IsopruneError: Ratio outside [0, 1), unknown option, a pattern without a match, scores that
+            do not fit.
+    """
+    check_known(allocation, ("uniform", "global"), "allocation")
+    check_scores(graph, scores)
+    groups = in_scope(graph.groups, scope)
+    if isinstance(ratio, Mapping):
+        keep = by_pattern(groups, ratio)
+    elif allocation == "uniform":
+        keep = uniform(groups, ratio)
+    else:
+        keep = global_ranking(groups, scores, ratio, cap=cap)
+    if round_to < 1:
+        raise IsopruneError(f"round_to is {round_to}, not a positive number of channels. Use 1 for none.")
+    everything = {g.name: g.size for g in graph.groups} | keep
+    removed = choose(graph, scores, everything, round_to=round_to, links=links)
+    asked = {"ratio": dict(ratio) if isinstance(ratio, Mapping) else ratio, "allocation": allocation}
+    return Plan(removed, {**asked, "scope": scope, "round_to": round_to})
+
+
+def plan_for_target(
+    make: Callable[[float], Plan], cost: Callable[[Plan], float], target: Number, *, what: str
+) -> Plan:
+    """Return the plan of the smallest ratio whose cost is at most ``target`` of the dense network's.
+
+    The ratio is found by bisection; cost falls as it rises. ``target`` is the fraction that *stays*.
+
+    Raises:
+        IsopruneError: If even a ratio of 0.98 costs more.
+    """
+    if isinstance(target, bool) or not 0 < target <= 1:
+        raise IsopruneError(
+            f"{what} is {target!r}, not a number in (0, 1]. It is the fraction that may stay: "
+            f"0.5 halves the {what}."
+        )
+    low, high = 0.0, 0.98
+    best = make(high)
+    if cost(best) > target:
+        raise IsopruneError(
+            f"No plan brings {what} to {target:.2f} of the dense network: {cost(best):.2f} is left when "
+            "0.98 of all channels that can go are gone. Ask for more, or widen scope."
+        )
+    for _ in range(9):
+        middle = (low + high) / 2
+        plan = make(middle)
+        if cost(plan) <= target:
+            high, best = middle, plan
+        else:
+            low = middle
+    return Plan(best.removed, {**best.asked, what: target})
+
+
+def share(graph: Graph, model: nn.Module, what: str) -> Callable[[Plan], float]:
+    """Return the function plan -> fraction of the dense network's FLOPs or parameters that stays."""
+
+    def total(plan: Plan) -> int:
+        kept = graph.kept_ids(plan.removed)
+        return costs.flops(graph, kept) if what == "flops" else costs.parameters(graph, kept, model)
+
+    dense = total(Plan({}))
+    return lambda plan: total(plan) / dense

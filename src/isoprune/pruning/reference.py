@@ -1,0 +1,130 @@
+"""The dense network with a plan's channels zeroed where the next layer reads them: the slow oracle.
+
+It runs the dense network's own forward, operation by operation, beside the recorded graph. Where an
+operation reads channels (a contraction), those that go are zeroed; where it takes a statistic over them
+(layer norm, group norm, a mean, a softmax), the statistic is restricted to those that stay, because
+zeroing is not removing there: such a network's function changes, and a report should say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
+
+from isoprune.graph import Graph
+from isoprune.graph.labels import keep_mask, restrict
+from isoprune.graph.rules.reduction import reduced_dims
+from isoprune.graph.steady import steady
+from isoprune.graph.trace import Node, as_call
+from isoprune.types import IsopruneError
+
+READING = ("contraction", "norm", "reduction")
+# Zeroing one factor of a product is enough: addmm(bias, a, b).
+_FIRST_FACTORS = {"addmm": (1,), "baddbmm": (1,), "embedding": ()}
+_EXACT_WHEN_ZEROED = {"sum", "norm", "linalg_vector_norm"}
+
+
+class Unproven(IsopruneError):
+    """The dense network's forward did not follow the recorded one."""
+
+
+@dataclass
+class Zeroed(TorchDispatchMode):
+    """Runs a forward with the channels that are not ``kept`` zeroed where they are read."""
+
+    nodes: Iterator[Node]  # the recorded operations that read channels
+    kept: Tensor
+    statistics: set[str] = field(default_factory=set)  # where the function changes
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.node = next(self.nodes, None)
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else torch imports its compiler, which takes longer than all of this
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        op = func._schema.name.split("::")[1]
+        node = self.node
+        if node is None or op != node.op or not _same_shapes(node, (args, kwargs)):
+            return func(*args, **kwargs)  # layout, pointwise, or on constants: nothing is read
+        self.node = next(self.nodes, None)
+        if node.family == "contraction" or op in _EXACT_WHEN_ZEROED:
+            return func(*self._zeroed(node, (args, kwargs)), **kwargs)
+        if node.family in ("norm", "reduction") and self._over_channels(node, args, kwargs):
+            self.statistics.add(node.where)
+            return self._restricted(func, node, args, kwargs)
+        return func(*args, **kwargs)
+
+    def _zeroed(self, node: Node, call: tuple[Any, Any]) -> Sequence[Any]:
+        flat, spec = tree_flatten(call)
+        places = [i for i, value in enumerate(flat) if isinstance(value, Tensor)]
+        for factor in _FIRST_FACTORS.get(node.op, (0,)):
+            planes, _ = node.inputs[factor]
+            mask = keep_mask(planes, self.kept)
+            if mask is not None:
+                value = flat[places[factor]]
+                flat[places[factor]] = value * mask.to(value)
+        return tree_unflatten(flat, spec)[0]
+
+    def _over_channels(self, node: Node, args: Any, kwargs: Any) -> bool:
+        planes, shape = node.inputs[0]
+        if node.op in ("native_layer_norm", "_fused_rms_norm"):
+            dims = set(range(len(shape) - len(args[1]), len(shape)))
+        elif node.op == "native_group_norm":
+            dims = {1}
+        elif node.family == "norm":
+            dims = set(range(len(shape))) - {1} if len(args) > 5 and args[5] is True else set()
+        else:
+            dims = set(reduced_dims(node.op, args, kwargs, args[0]))
+        cut = [p for p in planes if set(p.dims) & dims]
+        return keep_mask(tuple(cut), self.kept) is not None
+
+    def _restricted(self, func: Any, node: Node, args: Any, kwargs: Any) -> Any:
+        """Run on the boxes of what stays and lay the results back, zero elsewhere."""
+        inputs = iter(node.inputs)
+        args, kwargs = tree_map_only(
+            Tensor, lambda t: restrict(t, next(inputs)[0], self.kept), (args, kwargs)
+        )
+        args = list(args)
+        if node.op in ("native_layer_norm", "_fused_rms_norm"):
+            args[1] = list(args[0].shape[-len(args[1]) :])
+        if node.op == "native_group_norm":
+            args[3:6] = [args[0].size(0), args[0].size(1), args[0][0, 0].numel()]
+        outputs = iter(node.outputs)
+        return tree_map_only(Tensor, lambda t: self._laid_back(t, *next(outputs)), func(*args, **kwargs))
+
+    def _laid_back(self, small: Tensor, planes: Any, shape: torch.Size) -> Tensor:
+        mask = keep_mask(planes, self.kept)
+        if mask is None or small.shape == shape:
+            return small
+        full = small.new_zeros(shape)
+        full[mask.expand(shape)] = small.reshape(-1)
+        return full
+
+
+def _same_shapes(node: Node, call: Any) -> bool:
+    shapes = [v.shape for v in tree_flatten(call)[0] if isinstance(v, Tensor)]
+    return shapes == [shape for _, shape in node.inputs]
+
+
+def zeroed_forward(model: nn.Module, graph: Graph, kept: Tensor, inputs: Any) -> tuple[Any, set[str]]:
+    """Return the dense network's output with channels zeroed, and where a statistic lost channels."""
+    args, kwargs = as_call(inputs)
+    mode = Zeroed(iter([n for n in graph.nodes if n.family in READING]), kept)
+    with torch.no_grad(), steady(), mode:
+        output = model(*args, **kwargs)
+    if mode.node is not None:
+        raise Unproven(
+            f"The forward took another path than when it was recorded: {mode.node.where} did not run. "
+            "Its control flow depends on values, so the smaller network cannot be proven."
+        )
+    return output, mode.statistics

@@ -1,0 +1,89 @@
+"""A plan made real: a new module of the same class with smaller tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from isoprune.graph import Graph
+from isoprune.graph.labels import box_size, core, restrict
+from isoprune.graph.trace import clone_sharing, tensor_names
+from isoprune.pruning.attributes import follow_shapes, set_claimed
+from isoprune.pruning.drift import Drift
+from isoprune.pruning.rehearse import rehearse
+from isoprune.types import Plan
+
+
+def shrink(model: nn.Module, graph: Graph, plan: Plan, *, drifts: Sequence[Drift] | None = None) -> nn.Module:
+    """Return a smaller network of the same class without the channels of ``plan``; ``model`` is untouched.
+
+    Every parameter and buffer is a copy, tied weights stay tied, and attributes that held a size
+    (`out_features`, `num_heads`, `normalized_shape`, ...) follow. Where a forward scales by a width that
+    is cut (attention by 1 / sqrt(head width)), the weights before it are multiplied by the quotient,
+    so that the scores stay what they were. ``drifts``: those scales, if `rehearse` found them already.
+
+    Cost: one copy of the kept weights, and one recorded forward.
+    """
+    kept = graph.kept_ids(plan.removed)
+    if drifts is None:
+        drifts = rehearse(outline(model, graph, plan), graph, kept).drifts
+    new = {name: _copy(name, tensor, graph, kept) for name, tensor in tensor_names(model).values()}
+    _keep_scales(graph, kept, new, drifts)
+    return _rebuilt(model, graph, kept, new)
+
+
+def _copy(name: str, tensor: Tensor, graph: Graph, kept: Tensor) -> Tensor:
+    """Return what stays of a tensor, in memory of its own."""
+    left = (
+        restrict(tensor.detach(), graph.tensors[name][0], kept) if name in graph.tensors else tensor.detach()
+    )
+    return left.clone() if left.data_ptr() == tensor.data_ptr() else left
+
+
+def outline(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
+    """Return what `shrink` would, with memory that nobody wrote to: for its shapes only, in no time."""
+    kept = graph.kept_ids(plan.removed)
+    new = {
+        name: tensor.detach()
+        if name not in graph.tensors
+        else torch.empty(box_size(graph.tensors[name][0], tensor.shape, kept), dtype=tensor.dtype)
+        for name, tensor in tensor_names(model).values()
+    }
+    return _rebuilt(model, graph, kept, new)
+
+
+def _rebuilt(model: nn.Module, graph: Graph, kept: Tensor, new: dict[str, Tensor]) -> nn.Module:
+    small = clone_sharing(model)
+    replace_tensors(small, new)
+    follow_shapes(small)
+    set_claimed(small, graph, kept)
+    return small
+
+
+def replace_tensors(model: nn.Module, new: dict[str, Tensor]) -> None:
+    """Put ``new`` tensors, by name, where parameters and buffers were; tied ones stay tied."""
+    by_tensor = {key: name for key, (name, _) in tensor_names(model).items()}
+    made: dict[str, nn.Parameter] = {}
+    for module in model.modules():
+        for name, old in list(module._parameters.items()):
+            if old is not None and by_tensor[id(old)] in new:
+                full = by_tensor[id(old)]
+                made.setdefault(full, nn.Parameter(new[full], requires_grad=old.requires_grad))
+                module._parameters[name] = made[full]
+        for name, old in list(module._buffers.items()):
+            if old is not None and by_tensor[id(old)] in new:
+                module._buffers[name] = new[by_tensor[id(old)]]
+
+
+def _keep_scales(graph: Graph, kept: Tensor, new: dict[str, Tensor], drifts: Sequence[Drift]) -> None:
+    """Multiply what makes values whose scale changed with a width."""
+    for drift in drifts:
+        for name, ids in drift.scaled.items():
+            planes, shape = graph.tensors[name]
+            number = torch.tensor(drift.factor, dtype=torch.float64)
+            hits = [torch.isin(core(p.ids), ids) for p in planes] if ids is not None else []
+            factor = next((torch.where(h, number, 1) for h in hits if bool(h.any())), number)
+            laid = factor.expand(shape)
+            new[name] = new[name] * restrict(laid, planes, kept).to(new[name])

@@ -1,0 +1,22 @@
+"""Network -> network before retraining, one method a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from isoprune.repairs.none import none
+from isoprune.repairs.orthp import orthp
+from isoprune.repairs.scratch import scratch
+
+REPAIRS: dict[str, Callable[..., nn.Module]] = {f.__name__: f for f in (none, orthp, scratch)}
+
+# Repairs whose result changes with the order of a layer's filters, and why: the contract suite holds every
+# other entry to "repair a permuted network = permute the repaired network".
+FILTER_ORDER_MATTERS: dict[str, str] = {
+    "orthp": "QR keeps the first filter's direction and bends each one to be orthogonal to those before it.",
+    "scratch": "it draws anew and does not look at the weights, so permuting them changes nothing.",
+}
+
+__all__ = ["FILTER_ORDER_MATTERS", "REPAIRS", "none", "orthp", "scratch"]

@@ -1,0 +1,66 @@
+"""The control: the pruned shape trained from scratch."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Generator, nn
+
+from isoprune.types import Batches, IsopruneError, Plan
+
+
+def scratch(
+    pruned: nn.Module,
+    *,
+    dense: nn.Module | None,
+    plan: Plan | None,
+    batches: Batches | None,
+    generator: Generator,
+) -> nn.Module:
+    """Return a network of the pruned shape with freshly drawn weights: what the kept weights are worth.
+
+    Every module draws by its own ``reset_parameters`` (torch's default scheme; BatchNorm to scale 1, shift 0,
+    fresh statistics), children before parents as at construction. The draw depends on the generator alone,
+    not on the device: it is made on the CPU and copied.
+
+    Raises:
+        IsopruneError: If a parameter belongs to a module without ``reset_parameters``, which would keep it
+            trained.
+    """
+    drawn = copy.deepcopy(pruned).cpu()
+    modules = dict(drawn.named_modules())
+    kept = [
+        f"{name}.{parameter}".lstrip(".")
+        for name, module in modules.items()
+        if _reset(module) is None
+        for parameter, _ in module.named_parameters(recurse=False)
+    ]
+    if kept:
+        raise IsopruneError(
+            f"Cannot draw {', '.join(kept)} afresh: the module has no reset_parameters method. Give it one "
+            "that draws its parameters, or build the network of this shape anew and train that."
+        )
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    # torch's resets draw from the global generator and take no other: lend them a seeded state, then put
+    # the old one back, so that nothing outside sees it.
+    state = torch.default_generator.get_state()
+    try:
+        torch.default_generator.manual_seed(seed)
+        with torch.no_grad():
+            for module in reversed(modules.values()):
+                if (reset := _reset(module)) is not None:
+                    reset()
+    finally:
+        torch.default_generator.set_state(state)
+    result = copy.deepcopy(pruned)
+    with torch.no_grad():
+        for target, source in zip(result.state_dict().values(), drawn.state_dict().values(), strict=True):
+            if isinstance(target, torch.Tensor):
+                target.copy_(source)
+    return result
+
+
+def _reset(module: nn.Module):
+    # MultiheadAttention and Transformer spell it with an underscore.
+    return getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)

@@ -1,0 +1,97 @@
+"""The page's figures as files: PDF, SVG, PNG."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import vl_convert
+
+from isoprune.reporting import figures, text, theme
+from isoprune.reporting.study import Cell, make_cells, unique
+from isoprune.types import IsopruneError
+
+_WIDTH = 560
+_PNG_SCALE = 2.0
+
+
+def export_figures(
+    records: Sequence[Mapping[str, Any]], out_dir: Path, formats: Sequence[str] = ("pdf", "svg", "png")
+) -> list[Path]:
+    """Write every figure of the page into ``out_dir`` and return the files' paths.
+
+    One file per figure and format: ``jsv_vs_ratio``, and per network and ratio ``singular_values``,
+    ``final_accuracy``, ``accuracy_per_epoch`` and ``jsv_per_epoch``.
+
+    Raises:
+        IsopruneError: If a format is unknown, a file cannot be written, or the records are not records.
+    """
+    unknown = [form for form in formats if form not in _WRITERS]
+    if unknown:
+        raise IsopruneError(f"Unknown format {unknown[0]!r}. Known: {', '.join(_WRITERS)}.")
+    charts = _charts(make_cells([dict(record) for record in records]))
+    paths = []
+    for name, title, chart in charts:
+        spec = figures.specification(chart, width=_WIDTH, title=title)
+        spec["config"] = {**theme.config(), "background": "white", "padding": 12}
+        for form in formats:
+            path = out_dir / f"{name}.{form}"
+            try:
+                out_dir.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(_WRITERS[form](spec))
+            except OSError as error:
+                raise IsopruneError(
+                    f"The figure cannot be written to {path}: {error.strerror}. Give another place for it."
+                ) from error
+            paths.append(path)
+    return paths
+
+
+def _charts(cells: Sequence[Cell]) -> list[tuple[str, str, figures.Figure]]:
+    """Return the figures that these cells allow: file name, title, chart."""
+    made = [("jsv_vs_ratio", "Mean JSV against ratio", figures.jsv_against_ratio(cells))]
+    for network, ratio in unique((cell.network, cell.ratio) for cell in cells):
+        here = [cell for cell in cells if (cell.network, cell.ratio) == (network, ratio)]
+        ending = f"{_file_name(network)}_ratio_{text.plain(ratio)}"
+        place = f"{network}, ratio {text.plain(ratio)}"
+        made += [
+            (
+                f"singular_values_{ending}",
+                f"Singular values of the Jacobian: {place}",
+                figures.singular_values(here),
+            ),
+            (f"final_accuracy_{ending}", f"Where retraining ends: {place}", figures.final_accuracy(here)),
+            (
+                f"accuracy_per_epoch_{ending}",
+                f"Accuracy while retraining: {place}",
+                figures.accuracy_per_epoch(here),
+            ),
+            (f"jsv_per_epoch_{ending}", f"Mean JSV while retraining: {place}", figures.jsv_per_epoch(here)),
+        ]
+    return [(name, title, chart) for name, title, chart in made if chart is not None]
+
+
+def _file_name(words: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", words).strip("_.") or "network"
+
+
+def _version() -> str:
+    return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+
+
+def _svg(spec: dict[str, Any]) -> bytes:
+    return vl_convert.vegalite_to_svg(spec, vl_version=_version()).encode()
+
+
+def _png(spec: dict[str, Any]) -> bytes:
+    return vl_convert.vegalite_to_png(spec, vl_version=_version(), scale=_PNG_SCALE)
+
+
+def _pdf(spec: dict[str, Any]) -> bytes:
+    return vl_convert.vegalite_to_pdf(spec, vl_version=_version())
+
+
+_WRITERS = {"pdf": _pdf, "svg": _svg, "png": _png}

@@ -1,0 +1,263 @@
+"""Cells -> charts. Pure: one specification serves the page (interactive) and the static files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+
+from isoprune.reporting import series as data
+from isoprune.reporting import theme
+from isoprune.reporting.series import Row, Series
+from isoprune.reporting.statistics import summarize
+from isoprune.reporting.study import Cell, by_seed, unique
+
+_POWERS = {str(power): f"{10.0**power:g}" if -4 < power < 4 else f"1e{power}" for power in range(-30, 31)}
+_POWER_LABEL = f"({_POWERS})[round(log(datum.value) / LN10)]"
+# Ctrl or Cmd with the wheel (a pinch on a trackpad), and no touch: the page must scroll past a chart.
+_WHEEL = "wheel![event.ctrlKey || event.metaKey]"
+_DRAG = "[pointerdown[event.pointerType !== 'touch'], window:pointerup] > window:pointermove!"
+_SHOWN = "indexof(hidden, datum.series) < 0"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart whose layers name their tables, and the tables: Altair would copy and check every row."""
+
+    chart: alt.LayerChart
+    tables: dict[str, list[Row]]
+
+
+def jsv_against_ratio(cells: Sequence[Cell], *, legend: bool = True) -> Figure | None:
+    """Return mean JSV (log) against ratio, a line per network and repair; None for fewer than two ratios."""
+    rows = data.jsv_rows(cells)
+    if len({row["x"] for row in rows if row["x"] > 0}) < 2:
+        return None
+    y = {"title": "mean JSV", **_log(rows)}
+    axis, scale = alt.Axis(format="~g", tickCount=8), alt.Scale(nice=False, padding=8)
+    x = {"title": "ratio of filters removed", "axis": axis, "scale": scale}
+    isometry = [{"y": 1.0, "label": "isometry"}]
+    entries = list(data.ratio_series(cells))
+    return _lines(rows, entries, x, y, legend=legend, levels=isometry, overview=True)
+
+
+def accuracy_per_epoch(cells: Sequence[Cell], *, legend: bool = True) -> Figure | None:
+    """Return one network's validation accuracy per epoch of retraining; None without histories."""
+    dense = summarize(by_seed(cells, "stages", "dense", "validation_accuracy").values())
+    levels = [{"y": 100 * dense.mean, "label": "dense"}] if dense.n else []
+    rows = data.epoch_rows(cells, "validation_accuracy", percent=True)
+    y = {"title": "validation accuracy, %", "scale": alt.Scale(zero=False), "axis": alt.Axis(tickCount=6)}
+    return _per_epoch(cells, rows, y, levels, legend=legend)
+
+
+def jsv_per_epoch(cells: Sequence[Cell], *, legend: bool = True) -> Figure | None:
+    """Return one network's mean JSV (log) per epoch of retraining; None without histories."""
+    dense = summarize(by_seed(cells, "stages", "dense", "jsv", "mean").values())
+    levels = [{"y": dense.mean, "label": "dense"}] if dense.n and dense.mean > 0 else []
+    rows = data.epoch_rows(cells, "jsv_mean")
+    if not rows:
+        return None
+    for row in rows:
+        row |= {key: max(row[key], data.FLOOR) for key in ("mean", "low", "high")}
+    y = {"title": "mean JSV", **_log(rows)}
+    return _per_epoch(cells, rows, y, levels, legend=legend)
+
+
+def singular_values(cells: Sequence[Cell]) -> Figure | None:
+    """Return the distributions of one network's sigma, a row per stage, each as high as its fullest bin."""
+    rows = data.spectrum_rows(cells)
+    if not rows:
+        return None
+    stages = unique(row["stage"] for row in rows)
+    colour = theme.colours(stages)
+    bars, labels = [], []
+    for row in rows:
+        base = len(stages) - 1 - stages.index(row["stage"])
+        bars.append(
+            {
+                **row,
+                "from": 10 ** row["low"],
+                "to": 10 ** row["high"],
+                "base": base,
+                "top": base + 0.8 * row["height"],
+            }
+        )
+    for stage in stages:
+        for ratio in unique(row["ratio"] for row in rows if row["stage"] == stage):
+            base = len(stages) - 1 - stages.index(stage)
+            labels.append({"stage": stage, "ratio": ratio, "base": base, "at": base + 0.86})
+    low = min([0.0, *(row["low"] for row in rows)]) - 0.5
+    high = max([0.0, *(row["high"] for row in rows)]) + 0.25
+    scale = alt.Scale(type="log", domain=[10**low, 10**high], nice=False)
+    powers = [10.0**p for p in range(-30, 31) if low <= p <= high]
+    x = alt.X("from:Q", title="singular value σ of the Jacobian", scale=scale)
+    x = x.axis(values=powers, labelExpr=_POWER_LABEL, labelOverlap="greedy")
+    tint = alt.Color(
+        "stage:N", legend=None, scale=alt.Scale(domain=stages, range=[colour[s] for s in stages])
+    )
+    y_scale = alt.Scale(domain=[0, len(stages)], nice=False)
+    base = _table("rows").transform_filter("datum.ratio === ratio")
+    y = alt.Y("base:Q", axis=None, scale=y_scale)
+    tips = [
+        alt.Tooltip("stage:N", title="stage"),
+        alt.Tooltip("text:N", title="σ"),
+        alt.Tooltip("share:Q", title="share", format=".1%"),
+    ]
+    ridge = base.mark_rect(opacity=0.85).encode(x=x, x2="to:Q", y=y, y2="top:Q", color=tint, tooltip=tips)
+    named = _table("labels").transform_filter("datum.ratio === ratio")
+    floor = named.mark_rule(strokeWidth=1).encode(y=y, color=tint)
+    label = named.mark_text(align="left", baseline="top", fontSize=13, fontWeight=600)
+    label = label.encode(
+        x=alt.value(0), y=alt.Y("at:Q", axis=None, scale=y_scale), text="stage:N", color=tint
+    )
+    one = _table("isometry").mark_rule(strokeDash=[3, 3]).encode(x=x)
+    chart = alt.LayerChart(layer=[one, floor, ridge, label]).add_params(_ratio(rows))
+    tables = {"rows": bars, "labels": labels, "isometry": [{"from": 1.0}]}
+    return Figure(chart.properties(height=92 * len(stages)), tables)
+
+
+def final_accuracy(cells: Sequence[Cell]) -> Figure | None:
+    """Return one network's test accuracy after retraining: mean, 95 % interval and seeds of every series."""
+    means, seeds = data.final_rows(cells)
+    if not means:
+        return None
+    entries = [
+        entry for entry in data.retrained_series(cells) if any(m["series"] == entry.label for m in means)
+    ]
+    order = [entry.label for entry in entries]
+    dense = summarize(by_seed(cells, "stages", "dense", "test_accuracy").values())
+    x = alt.X("mean:Q", title="test accuracy, %", scale=alt.Scale(zero=False, padding=24))
+    x = x.axis(format="~f", tickCount=6)
+    y = alt.Y("series:N", sort=order, title=None, axis=alt.Axis(labelLimit=0, labelPadding=12, grid=False))
+    tint = alt.Color(
+        "series:N", legend=None, scale=alt.Scale(domain=order, range=[e.colour for e in entries])
+    )
+    form = alt.Shape("series:N", legend=None, scale=alt.Scale(domain=order, range=[e.shape for e in entries]))
+    tips = [alt.Tooltip("series:N", title="series"), alt.Tooltip("text:N", title="mean ± std")]
+    base = _table("rows").transform_filter("datum.ratio === ratio")
+    interval = base.mark_rule(strokeWidth=2.5, opacity=0.45).encode(x="low:Q", x2="high:Q", y=y, color=tint)
+    dots = _table("seeds").transform_filter("datum.ratio === ratio")
+    dots = dots.mark_tick(thickness=1.5, size=14, opacity=0.7).encode(
+        x="value:Q", y=y, color=tint, tooltip=[alt.Tooltip("seed:Q"), alt.Tooltip("value:Q", format=".2f")]
+    )
+    point = base.mark_point(size=110, filled=True, opacity=1)
+    point = point.encode(x=x, y=y, color=tint, shape=form, tooltip=tips)
+    label = base.mark_text(align="center", dy=-15, fontWeight=600).encode(x=x, y=y, text="label:N")
+    layers = [interval, dots, point, label]
+    if dense.n:
+        line = _table("levels")
+        layers.insert(0, line.mark_rule(strokeDash=[3, 3]).encode(x="mean:Q"))
+        layers.append(
+            line.mark_text(dy=-8, baseline="bottom").encode(x="mean:Q", y=alt.value(0), text="label:N")
+        )
+    chart = alt.LayerChart(layer=layers).add_params(_ratio(means)).properties(height=46 * len(order))
+    tables = {"rows": means, "seeds": seeds}
+    return Figure(
+        chart, tables | ({"levels": [{"mean": 100 * dense.mean, "label": "dense"}]} if dense.n else {})
+    )
+
+
+def specification(
+    figure: Figure, *, width: int | str = "container", title: str | None = None
+) -> dict[str, Any]:
+    """Return a figure as a Vega-Lite specification without a config, sized for its place."""
+    made = figure.chart.to_dict()
+    # An address of the schema would be the one link of the page that leads out of it.
+    made = {key: part for key, part in made.items() if key not in ("config", "$schema")}
+    made |= {"datasets": figure.tables, "width": width}
+    made["autosize"] = {"type": "fit-x", "contains": "padding"}
+    return made | ({"title": title} if title else {})
+
+
+def _per_epoch(
+    cells: Sequence[Cell], rows: list[Row], y: dict[str, Any], levels: list[Row], *, legend: bool
+) -> Figure | None:
+    if not rows:
+        return None
+    drawn = {row["series"] for row in rows}
+    entries = [entry for entry in data.retrained_series(cells) if entry.label in drawn]
+    axis, scale = alt.Axis(format="d", tickMinStep=1), alt.Scale(nice=False)
+    x = {"title": "epoch of retraining", "axis": axis, "scale": scale}
+    return _lines(rows, entries, x, y, legend=legend, levels=levels)
+
+
+def _lines(
+    rows: list[Row],
+    entries: list[Series],
+    x: dict[str, Any],
+    y: dict[str, Any],
+    *,
+    legend: bool,
+    levels: list[Row],
+    overview: bool = False,
+) -> Figure:
+    """Return mean lines, their bands from the lowest to the highest seed, and one tooltip for all at an x."""
+    names = [entry.label for entry in entries]
+    # One symbol a row, long enough to tell the dashes apart.
+    key = (
+        alt.Legend(title=None, orient="bottom", columns=2, symbolType="stroke", symbolSize=900)
+        if legend
+        else None
+    )
+    tint = alt.Color("series:N", scale=alt.Scale(domain=names, range=[e.colour for e in entries]), legend=key)
+    dash = alt.StrokeDash(
+        "series:N", scale=alt.Scale(domain=names, range=[list(e.dash) for e in entries]), legend=key
+    )
+
+    def chosen(name: str) -> alt.Chart:
+        return _table(name) if overview else _table(name).transform_filter("datum.ratio === ratio")
+
+    base = chosen("rows").transform_filter(_SHOWN)
+    zoom = alt.selection_interval(name="zoom", bind="scales", translate=_DRAG, zoom=_WHEEL)
+    across, mean = alt.X("x:Q", **x), alt.Y("mean:Q", **y)
+    band = base.mark_area(opacity=0.14, clip=True)
+    band = band.encode(x=across, y=alt.Y("low:Q", **y), y2="high:Q", color=tint)
+    line = base.mark_line(strokeWidth=2.5, clip=True).encode(x=across, y=mean, color=tint, strokeDash=dash)
+    layers: list[Any] = [band, line.add_params(zoom)]
+    if overview:
+        point = base.mark_point(size=60, filled=True, opacity=1, clip=True)
+        # Without scales: with them, the points would draw themselves over the lines of the legend.
+        look = {"fill": alt.Fill("ink:N", scale=None), "shape": alt.Shape("mark:N", scale=None)}
+        layers.append(point.encode(x=across, y=mean, **look))
+    wide, fields = data.hover_rows(rows)
+    hover = alt.selection_point(name="hover", fields=["x"], on="pointerover", clear="pointerout", empty=False)
+    rule = chosen("hover").mark_rule(strokeWidth=1, clip=True)
+    layers.append(rule.encode(x=across, opacity=alt.condition(hover, alt.value(0.6), alt.value(0))))
+    # Bands from middle to middle and not "nearest": Vega-Lite's voronoi loses the tooltip's words.
+    tips = [alt.Tooltip("x:Q", title=x["title"].split(" of ")[0])]
+    tips += [alt.Tooltip(f"{field}:N", title=label) for field, label in fields.items()]
+    reach = chosen("hover").mark_rect(opacity=0, clip=True)
+    layers.append(reach.encode(x=alt.X("from:Q", **x), x2="to:Q", tooltip=tips).add_params(hover))
+    params = [alt.param(name="hidden", value=[]), *([] if overview else [_ratio(rows)])]
+    chart = alt.LayerChart(layer=[*(_levels(right=overview) if levels else []), *layers])
+    tables = {"rows": rows, "hover": wide, "levels": levels}
+    return Figure(chart.add_params(*params).properties(height=300), tables)
+
+
+def _levels(*, right: bool) -> list[alt.Chart]:
+    """Return horizontal reference lines with their names at one end."""
+    rule = _table("levels").mark_rule(strokeDash=[3, 3], clip=True).encode(y="y:Q")
+    label = _table("levels").mark_text(
+        align="right" if right else "left", baseline="bottom", dy=-4, clip=True
+    )
+    return [rule, label.encode(y="y:Q", x=alt.value("width" if right else 4), text="label:N")]
+
+
+def _table(name: str) -> alt.Chart:
+    return alt.Chart(alt.NamedData(name=name))
+
+
+def _log(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return scale and axis of a logarithmic quantity: a line at every power of ten, or every second."""
+    span = math.log10(max(row["high"] for row in rows) / min(row["low"] for row in rows))
+    values = [10.0**power for power in range(-16, 7, 1 if span < 8 else 2)]
+    axis = alt.Axis(labelExpr=_POWER_LABEL, values=values, labelOverlap="greedy")
+    return {"scale": alt.Scale(type="log", nice=False, padding=24), "axis": axis}
+
+
+def _ratio(rows: Sequence[Row]) -> alt.Parameter:
+    """Return the parameter that picks the ratio shown; the largest at first."""
+    return alt.param(name="ratio", value=max((row["ratio"] for row in rows), key=float))

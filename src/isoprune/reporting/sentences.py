@@ -1,0 +1,279 @@
+"""What came out, in sentences: every word follows from a number of the records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from isoprune.reporting import text
+from isoprune.reporting.statistics import Summary, paired_difference, summarize
+from isoprune.reporting.study import Cell, by_seed, make_cells, unique
+
+# One seed gives no interval; then only a gap of half a point is called one.
+ONE_SEED = 0.005
+_AFTER = ("stages", "retrained", "test_accuracy")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that came out: a lead and, per network, the clause that completes it."""
+
+    lead: str
+    clauses: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.lead}, {'; '.join(self.clauses)}."
+
+
+def explain(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the sentences that explain the records: JSV, the learning rate's effect, what repair did to it.
+
+    Differences are paired by seed. With two seeds or more, one counts as shown only if its 95 % Student-t
+    interval leaves zero out; with one seed the sentence says so and calls half a point a gap.
+    Of several ratios, the largest that was retrained is told.
+
+    Raises:
+        IsopruneError: If no record is finished, or one is not a record.
+    """
+    return [str(finding) for finding in findings(make_cells([dict(record) for record in records]))]
+
+
+def findings(cells: Sequence[Cell]) -> list[Finding]:
+    """Return what these cells show, in the order of the story; nothing is said of what was not measured."""
+    views = [_view(cells, network) for network in unique(cell.network for cell in cells)]
+    if len(unique(cell.ratio for cell in cells)) > 1:
+        told = [("As the ratio rises", [_jsv_against_ratio(cells, view) for view in views])]
+    else:
+        told = [(_removal(views), [_jsv(view) for view in views])]
+    told += [
+        ("Retrained without repair", [_lr_effect(view) for view in views]),
+        ("After repair", [_after_repair(view) for view in views]),
+        ("Trained from scratch", [_control(view) for view in views]),
+    ]
+    return [Finding(lead, tuple(filter(None, clauses))) for lead, clauses in told if any(clauses)]
+
+
+@dataclass(frozen=True)
+class _View:
+    """One network at the ratio that is told, by repair."""
+
+    network: str
+    ratio: float
+    repairs: dict[str, list[Cell]]
+
+    @property
+    def bare(self) -> list[Cell]:
+        return next((cells for cells in self.repairs.values() if cells[0].untouched), [])
+
+    @property
+    def mended(self) -> dict[str, list[Cell]]:
+        return {
+            name: cells
+            for name, cells in self.repairs.items()
+            if not cells[0].untouched and not cells[0].scratch
+        }
+
+    @property
+    def control(self) -> list[Cell]:
+        return next((cells for cells in self.repairs.values() if cells[0].scratch), [])
+
+
+def _view(cells: Sequence[Cell], network: str) -> _View:
+    mine = [cell for cell in cells if cell.network == network]
+    retrained = [cell for cell in mine if cell.lr is not None] or mine
+    ratio = max(cell.ratio for cell in retrained)
+    here = [cell for cell in mine if cell.ratio == ratio]
+    # One variant: criteria and further settings are compared in the table, not in a sentence.
+    first = next(cell for cell in retrained if cell.ratio == ratio)
+    here = [cell for cell in here if (cell.criterion, cell.extra) == (first.criterion, first.extra)]
+    names = unique(cell.repair for cell in here)
+    return _View(network, ratio, {name: [cell for cell in here if cell.repair == name] for name in names})
+
+
+def _removal(views: Sequence[_View]) -> str:
+    ways = unique((view.ratio, next(iter(view.repairs.values()))[0].criterion) for view in views)
+    if len(ways) > 1:
+        return "After pruning"
+    ratio, criterion = ways[0]
+    by = f" by {criterion}" if criterion else ""
+    return f"When {text.plain(round(100 * ratio, 6))} % of the filters are removed{by}"
+
+
+def _mean(cells: Sequence[Cell], *path: str) -> float:
+    return summarize(by_seed(cells, *path).values()).mean
+
+
+def _jsv_of(cells: Sequence[Cell], stage: str) -> float:
+    return _mean(cells, "stages", stage, "jsv", "mean")
+
+
+def _times(before: float, after: float) -> str:
+    """Return how many times larger or smaller, "" where the change is less than twofold or unknown."""
+    if not (before > 0 and after > 0):
+        return ""
+    factor = max(before, after) / min(before, after)
+    if factor < 2:
+        return ""
+    rounded = float(f"{factor:.2g}")
+    times = text.count(rounded) if rounded >= 10 else text.plain(rounded)
+    return f" ({times} times {'smaller' if after < before else 'larger'})"
+
+
+def _jsv(view: _View) -> str:
+    every = [cell for cells in view.repairs.values() for cell in cells]
+    dense, pruned = _jsv_of(every, "dense"), _jsv_of(every, "pruned")
+    if math.isnan(dense) or math.isnan(pruned):
+        return ""
+    clause = f"the mean JSV of {view.network} goes from {text.number(dense)} to {text.number(pruned)}"
+    after = [
+        f"{name} takes it to {text.number(_jsv_of(cells, 'repaired'))}"
+        for name, cells in view.mended.items()
+        if math.isfinite(_jsv_of(cells, "repaired"))
+    ]
+    return ", and ".join(filter(None, [clause + _times(dense, pruned), text.listed(after)]))
+
+
+def _jsv_against_ratio(cells: Sequence[Cell], view: _View) -> str:
+    mine = [cell for cell in cells if cell.network == view.network]
+    pruned = [cell for cell in mine if cell.ratio > 0]
+    if not pruned:
+        return ""
+    ratios = sorted(unique(cell.ratio for cell in pruned))
+    at = {r: [c for c in pruned if c.ratio == r] for r in ratios}
+    dense, last = _jsv_of(mine, "dense"), _jsv_of(at[ratios[-1]], "pruned")
+    clause = (
+        f"the mean JSV of {view.network} goes from {text.number(dense)} (dense) to {text.number(last)} "
+        f"at ratio {text.plain(ratios[-1])}{_times(dense, last)}"
+    )
+    for name in unique(c.repair for c in pruned if not c.untouched and not c.scratch):
+        after = [_jsv_of([c for c in at[r] if c.repair == name], "repaired") for r in ratios]
+        known = [found for found in after if math.isfinite(found)]
+        if known:
+            ends = unique([text.number(min(known)), text.number(max(known))])
+            at_all = " at every ratio" if len(known) > 1 else ""
+            clause += f", and after {name} is {' to '.join(ends)}{at_all}"
+    return clause
+
+
+def gap(cells: Sequence[Cell]) -> tuple[Summary, float, float] | None:
+    """Return the accuracy at the largest minus that at the smallest learning rate, paired, and both rates."""
+    rates = sorted(unique(cell.lr for cell in cells if cell.lr is not None))
+    if len(rates) < 2:
+        return None
+    ends = [by_seed([cell for cell in cells if cell.lr == lr], *_AFTER) for lr in (rates[-1], rates[0])]
+    difference = paired_difference(*ends)
+    return (difference, rates[-1], rates[0]) if difference.n else None
+
+
+def shown(difference: Summary) -> bool:
+    """Whether a difference is more than noise, as far as its seeds can tell."""
+    return difference.excludes_zero if difference.n > 1 else abs(difference.mean) >= ONE_SEED
+
+
+def _evidence(difference: Summary) -> str:
+    if difference.n < 2:
+        return "one seed, no interval"
+    low, high = difference.interval
+    return f"95 % interval {text.points(low)} to {text.points(high)}, n = {difference.n}"
+
+
+def _above(difference: float) -> str:
+    return f"{text.points(abs(difference))} points {'above' if difference > 0 else 'below'}"
+
+
+def _lr_effect(view: _View) -> str:
+    found = gap(view.bare)
+    if found is None:
+        return ""
+    difference, large, small = found
+    rates = text.learning_rate(small), text.learning_rate(large)
+    if not shown(difference):
+        return (
+            f"{view.network} ends {text.points(abs(difference.mean))} points apart at LR {rates[0]} and "
+            f"{rates[1]}, which these seeds cannot tell from zero ({_evidence(difference)})"
+        )
+    end = f"{text.points(abs(difference.mean))} points {'lower' if difference.mean > 0 else 'higher'}"
+    return f"{view.network} ends {end} at LR {rates[0]} than at {rates[1]} ({_evidence(difference)})"
+
+
+def _after_repair(view: _View) -> str:
+    clauses = []
+    for name, cells in view.mended.items():
+        parts = [_gap_after(view, name, cells), _gain(view, name, cells)]
+        clauses.append(", and ".join(filter(None, parts)))
+    return "; ".join(filter(None, clauses))
+
+
+def _gap_after(view: _View, name: str, cells: list[Cell]) -> str:
+    after, before = gap(cells), gap(view.bare)
+    if after is None:
+        return ""
+    left = text.points(after[0].mean)
+    size = f"the gap of {view.network} with {name} is {left} points ({_evidence(after[0])})"
+    if before is None or before[1:] != after[1:] or not shown(before[0]) or before[0].mean < 0:
+        return size
+    return f"{size}: {_verdict(view.bare, cells, before[0], after[0])}"
+
+
+def _verdict(bare: list[Cell], cells: list[Cell], before: Summary, after: Summary) -> str:
+    """Return what became of the gap.
+
+    "Gone" needs a shown reduction, to a tenth or to at most a half that cannot be told from zero.
+    """
+    reduction = paired_difference(_gaps_by_seed(bare), _gaps_by_seed(cells))
+    if not shown(reduction):
+        return "no change that these seeds can show"
+    if reduction.mean < 0:
+        return "the effect grows"
+    left = abs(after.mean) / before.mean
+    if left <= 0.1 or (left <= 0.5 and not shown(after)):
+        return "the effect is gone"
+    if after.mean > 0:
+        return f"the effect is smaller, {text.points(after.mean)} of {text.points(before.mean)} points remain"
+    return "the effect is turned around, the smaller LR ends higher" if shown(after) else "no gap is shown"
+
+
+def _gaps_by_seed(cells: Sequence[Cell]) -> dict[int, float]:
+    rates = sorted(unique(cell.lr for cell in cells if cell.lr is not None))
+    large, small = (by_seed([c for c in cells if c.lr == lr], *_AFTER) for lr in (rates[-1], rates[0]))
+    return {seed: large[seed] - small[seed] for seed in large.keys() & small.keys()}
+
+
+def best(cells: Sequence[Cell]) -> Cell | None:
+    """Return the cell with the highest mean *validation* accuracy after retraining: test never chooses."""
+    scored = [(_mean([cell], "stages", "retrained", "validation_accuracy"), cell) for cell in cells]
+    known = [(score, cell) for score, cell in scored if math.isfinite(score)]
+    return max(known, key=lambda pair: pair[0])[1] if known else None
+
+
+def _gain(view: _View, name: str, cells: Sequence[Cell]) -> str:
+    ours, theirs = best(cells), best(view.bare)
+    if ours is None:
+        return ""
+    accuracy = text.percent(summarize(by_seed([ours], *_AFTER).values()), spread=False)
+    reached = f"at its best LR {name} ends at {accuracy} %"
+    difference = paired_difference(*(by_seed([cell], *_AFTER) for cell in (ours, theirs))) if theirs else None
+    if difference is None or difference.n == 0:
+        return reached
+    if not shown(difference):
+        return f"{reached}, level with no repair ({_evidence(difference)})"
+    return f"{reached}, {_above(difference.mean)} no repair ({_evidence(difference)})"
+
+
+def _control(view: _View) -> str:
+    control = best(view.control)
+    if control is None:
+        return ""
+    accuracy = text.percent(summarize(by_seed([control], *_AFTER).values()), spread=False)
+    rivals = {"no repair": best(view.bare)} | {name: best(cells) for name, cells in view.mended.items()}
+    against = []
+    for name, rival in rivals.items():
+        if rival is None:
+            continue
+        difference = paired_difference(by_seed([control], *_AFTER), by_seed([rival], *_AFTER))
+        if difference.n:
+            against.append(f"{_above(difference.mean)} {name}" if shown(difference) else f"level with {name}")
+    reached = f"the pruned shape of {view.network} ends at {accuracy} %"
+    return ", ".join(filter(None, [reached, text.listed(against)]))

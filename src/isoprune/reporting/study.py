@@ -1,0 +1,209 @@
+"""Records -> cells: what was varied gets a label, and the seeds of one setting come together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from isoprune.reporting import text
+from isoprune.reporting.records import Record, check_records
+
+_NETWORK = ("data", "model", "dense")
+_CHOICES = ("data", "model", "prune.criterion", "repair")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One setting with all its seeds. Labels name only what tells it from the other cells."""
+
+    network: str
+    criterion: str
+    ratio: float
+    repair: str
+    lr: float | None
+    extra: str
+    records: tuple[Record, ...]
+
+    @property
+    def untouched(self) -> bool:
+        """Whether the pruned network was retrained as it is, with no repair."""
+        return settings(self.records[0]).get("repair.name", "none") == "none"
+
+    @property
+    def scratch(self) -> bool:
+        """Whether the weights were drawn anew: the control, not a repair."""
+        return settings(self.records[0]).get("repair.name") == "scratch"
+
+
+def make_cells(records: Sequence[Record]) -> tuple[Cell, ...]:
+    """Return the cells of the finished records, in reading order.
+
+    Networks come in the order of the records; within one, ratio, then no repair before repairs
+    before the control, then the largest learning rate first. A seed that comes twice counts once.
+
+    Raises:
+        IsopruneError: If no record is finished, or one is not a record.
+    """
+    finished = check_records(records)
+    flat = [settings(record) for record in finished]
+    networks = _labels(flat, _is_network, _network_name)
+    criteria = _labels(flat, lambda key: key.startswith("prune.criterion."), _criterion_name)
+    repairs: list[str] = [""] * len(flat)
+    extras: list[str] = [""] * len(flat)
+    for network in dict.fromkeys(networks):
+        # Within a network: a gain that follows the activation is no second method.
+        own = [i for i, label in enumerate(networks) if label == network]
+        for i, repair in zip(own, _labels([flat[i] for i in own], _is_repair, _repair_name), strict=True):
+            repairs[i] = repair
+        # A measurement has no retraining that could differ from that of other runs.
+        for done in (True, False):
+            part = [i for i in own if ("retrained" in finished[i]["stages"]) is done]
+            covers = _is_extra if done else _is_extra_of_measurement
+            for i, extra in zip(part, _labels([flat[i] for i in part], covers, lambda _: ""), strict=True):
+                extras[i] = extra
+    found: dict[tuple[str, str, float, str, float | None, str], dict[int, Record]] = {}
+    for i, record in enumerate(finished):
+        key = (networks[i], criteria[i], ratio_of(record), repairs[i], _lr(record, flat[i]), extras[i])
+        found.setdefault(key, {})[seed_of(record)] = record
+    cells = [Cell(*key, tuple(seeds[s] for s in sorted(seeds))) for key, seeds in found.items()]
+    order = list(dict.fromkeys(networks))
+    return tuple(sorted(cells, key=lambda cell: _reading_order(cell, order)))
+
+
+def settings(record: Record) -> dict[str, Any]:
+    """Return a record's config with dotted keys; a choice given as a word is its ``name``."""
+    flat: dict[str, Any] = {}
+
+    def walk(value: object, path: str) -> None:
+        if isinstance(value, Mapping):
+            for key, inner in value.items():
+                walk(inner, f"{path}.{key}" if path else str(key))
+        elif path in _CHOICES or path.endswith(".schedule"):
+            flat[f"{path}.name"] = value
+        else:
+            flat[path] = tuple(value) if isinstance(value, list) else value
+
+    walk(record["config"], "")
+    return flat
+
+
+def seed_of(record: Record) -> int:
+    """Return the record's seed; 0 if its config has none."""
+    return int(record["config"].get("seed", 0))
+
+
+def ratio_of(record: Record) -> float:
+    """Return the ratio that was asked for, or, if it was not one number, the realised one of filters."""
+    asked = record["config"].get("prune", {}).get("ratio", 0.0)
+    if isinstance(asked, int | float):
+        return float(asked)
+    realised = value(record, "ratios", "filters")
+    return realised if math.isnan(realised) else round(realised, 2)
+
+
+def value(record: Record, *path: str) -> float:
+    """Return the number at ``path`` of a record, NaN if it is missing or not a number."""
+    found: Any = record
+    for key in path:
+        if not isinstance(found, Mapping) or key not in found:
+            return math.nan
+        found = found[key]
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        return math.nan
+    return float(found)
+
+
+def by_seed(cells: Iterable[Cell], *path: str) -> dict[int, float]:
+    """Return the finite numbers at ``path``, one per seed.
+
+    Cells that differ only after a stage share it, so a seed counts once however many cells it is in.
+    """
+    numbers = {seed_of(record): value(record, *path) for cell in cells for record in cell.records}
+    return {seed: found for seed, found in numbers.items() if math.isfinite(found)}
+
+
+def unique(items: Iterable[Any]) -> list[Any]:
+    """Return the items once each, in order."""
+    return list(dict.fromkeys(items))
+
+
+def varied(records: Sequence[Record]) -> dict[str, list[Any]]:
+    """Return the dotted keys whose value is not the same in all records, with their values."""
+    flat = [settings(record) for record in records]
+    keys = unique(key for one in flat for key in one)
+    values = {key: unique(_hashable(one.get(key)) for one in flat) for key in keys}
+    return {key: found for key, found in values.items() if len(found) > 1}
+
+
+def _lr(record: Record, flat: Mapping[str, Any]) -> float | None:
+    lr = flat.get("retrain.lr")
+    return float(lr) if "retrained" in record["stages"] and isinstance(lr, int | float) else None
+
+
+def _is_network(key: str) -> bool:
+    return key.split(".")[0] in _NETWORK
+
+
+def _is_extra(key: str) -> bool:
+    covered = key in ("seed", "prune.ratio", "retrain.lr") or key.startswith(("prune.criterion.", "repair."))
+    return not covered and not _is_network(key)
+
+
+def _is_extra_of_measurement(key: str) -> bool:
+    return _is_extra(key) and not key.startswith("retrain.")
+
+
+def _is_repair(key: str) -> bool:
+    return key.startswith("repair.")
+
+
+def _network_name(flat: Mapping[str, Any]) -> str:
+    words = (flat.get("model.name", "network"), flat.get("model.activation"))
+    return " ".join(str(word) for word in words if word is not None)
+
+
+def _criterion_name(flat: Mapping[str, Any]) -> str:
+    return text.name(str(flat.get("prune.criterion.name", "")))
+
+
+def _repair_name(flat: Mapping[str, Any]) -> str:
+    return text.name(str(flat.get("repair.name", "none")))
+
+
+def _labels(
+    flat: Sequence[Mapping[str, Any]], covers: Callable[[str], bool], base: Callable[[Mapping[str, Any]], str]
+) -> list[str]:
+    """Return a label for each config: its base name, plus the covered options that tell equal names apart."""
+    own = [{key: _hashable(item) for key, item in one.items() if covers(key)} for one in flat]
+    names = [base(one) for one in flat]
+    differing: dict[str, list[str]] = {}
+    for label in unique(names):
+        rivals = [other for other, rival in zip(own, names, strict=True) if rival == label]
+        keys = unique(key for other in rivals for key in other)
+        differing[label] = [key for key in keys if len({other.get(key) for other in rivals}) > 1]
+    labels = []
+    for mine, label in zip(own, names, strict=True):
+        options = ", ".join(_option(key, mine.get(key)) for key in differing[label])
+        labels.append(f"{label} ({options})" if label and options else label or options)
+    return labels
+
+
+def _option(key: str, found: Any) -> str:
+    section, _, last = key.rpartition(".")
+    if last == "name":
+        return text.setting(found)
+    return f"{key if section == 'dense' else last} {text.setting(found)}"
+
+
+def _hashable(item: Any) -> Any:
+    return tuple(_hashable(inner) for inner in item) if isinstance(item, list | tuple) else item
+
+
+def _reading_order(cell: Cell, networks: Sequence[str]) -> tuple:
+    kind = str(settings(cell.records[0]).get("repair.name", "none"))
+    # The control last, whatever repairs there are.
+    rank = {"none": 0, "orthp": 1, "scratch": 3}.get(kind, 2)
+    lr = -cell.lr if cell.lr is not None else 0.0
+    return (networks.index(cell.network), cell.criterion, cell.ratio, rank, cell.repair, cell.extra, lr)

@@ -1,0 +1,47 @@
+"""Accuracy and loss of a network on a split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from isoprune.types import IsopruneError, Split
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, split: Split, *, batch: int = 1000) -> dict[str, float]:
+    """Return {"accuracy": fraction of 1, "loss": mean cross-entropy in nats} in eval mode.
+
+    The mode of every submodule is afterwards what it was. ``batch`` bounds the memory only.
+    """
+    if not len(split):
+        raise IsopruneError("The split holds no sample, so it has no accuracy. Look at how the data was cut.")
+    device = device_of(model)
+    with in_eval_mode(model):
+        logits = torch.cat([model(inputs.to(device)) for inputs in split.inputs.split(batch)])
+    targets = split.targets.to(device)
+    return {
+        "accuracy": (logits.argmax(1) == targets).double().mean().item(),
+        "loss": cross_entropy(logits.double(), targets).item(),
+    }
+
+
+@contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put the model into eval mode, and afterwards each submodule back into its own."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Return where the model's first parameter lives; the CPU if it has none."""
+    return next((p.device for p in model.parameters()), torch.device("cpu"))

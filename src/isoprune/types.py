@@ -1,0 +1,117 @@
+"""The shared vocabulary as types; nothing here computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Generator, Tensor, nn
+
+from isoprune.errors import IsopruneError
+
+__all__ = [
+    "Batches",
+    "Frozen",
+    "Group",
+    "IsopruneError",
+    "Kept",
+    "Member",
+    "Plan",
+    "Repair",
+    "Schedule",
+    "Scores",
+    "Split",
+    "Splits",
+]
+
+Batches = Iterable[tuple[Tensor, Tensor]]  # (inputs, targets), as a DataLoader yields them
+Scores = Mapping[str, Tensor]  # group name -> [channels]; high stays
+Kept = Mapping[str, Tensor]  # group name -> bool [channels]; True stays
+Schedule = Callable[[float], float]  # progress in [0, 1] -> factor on the learning rate
+
+
+@dataclass(frozen=True)
+class Member:
+    """Where a group's channels live in one tensor.
+
+    ``channels`` has the tensor's number of dimensions and is broadcast against it: it holds the
+    group's channel of every element, -1 where the group has none. ``role`` says what the tensor
+    does with them: "out" makes them (the filters of a Linear or convolution), "in" reads them,
+    "other" goes along (bias, BatchNorm, tables).
+    """
+
+    tensor: str
+    dims: tuple[int, ...]
+    role: str
+    channels: Tensor
+
+
+@dataclass(frozen=True)
+class Group:
+    """Channels of several tensors that can only go together."""
+
+    name: str
+    size: int
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """Channels that must stay, and why, in words that name the op and the module."""
+
+    tensor: str
+    dim: int
+    channels: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which channels of which group go: plain data, JSON.
+
+    ``removed`` maps a group's name to the channels that go; ``asked`` is the ratio that was asked for.
+    """
+
+    removed: Mapping[str, tuple[int, ...]]
+    asked: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One part of a data set, in memory: inputs [n, ...] and targets [n]."""
+
+    inputs: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Train, validation (cut from train by seed) and test; disjoint."""
+
+    train: Split
+    validation: Split
+    test: Split
+    classes: int
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        return tuple(self.train.inputs.shape[1:])
+
+
+class Repair(Protocol):
+    """A repair: network -> network before retraining (contract of `repairs/`)."""
+
+    def __call__(
+        self,
+        pruned: nn.Module,
+        *,
+        dense: nn.Module | None,
+        plan: Plan | None,
+        batches: Batches | None,
+        generator: Generator,
+        **options: Any,
+    ) -> nn.Module: ...

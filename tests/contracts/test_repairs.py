@@ -1,0 +1,136 @@
+"""What every repair promises, checked on every entry of the table."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+
+import pytest
+import torch
+from torch import nn
+
+from isoprune.repairs import FILTER_ORDER_MATTERS, REPAIRS
+
+every_repair = pytest.mark.parametrize("repair", REPAIRS.values(), ids=REPAIRS.keys())
+
+
+def mlp():
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 9), nn.ReLU(), nn.Linear(9, 4)
+    )
+
+
+def convolutional():
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(),
+        nn.Conv2d(6, 4, 2, groups=2), nn.Flatten(), nn.Linear(4, 14), nn.ReLU(), nn.Linear(14, 20),
+    )  # fmt: skip
+
+
+def network(build=convolutional, dtype=torch.float64):
+    """Return a network as after training: no parameter and no statistic at its initial value."""
+    with torch.random.fork_rng():
+        torch.random.manual_seed(5)
+        net = build().to(dtype).eval()
+        for tensor in [*net.parameters(), *net.buffers()]:
+            if tensor.is_floating_point():
+                tensor.data += 0.1 * torch.rand_like(tensor)
+    return net
+
+
+def batches(dtype=torch.float64):
+    x = torch.randn(6, 1, 4, 4, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    return [(x, torch.arange(6) % 4)]
+
+
+def call(repair, pruned, seed=0, **options):
+    return repair(
+        pruned,
+        dense=network(),
+        plan=None,
+        batches=batches(),
+        generator=torch.Generator().manual_seed(seed),
+        **options,
+    )
+
+
+@pytest.mark.parametrize("name", REPAIRS)
+def test_the_table_knows_functions_by_their_names_and_signature(name):
+    parameters = inspect.signature(REPAIRS[name]).parameters
+    assert REPAIRS[name].__name__ == name
+    assert list(parameters)[:5] == ["pruned", "dense", "plan", "batches", "generator"]
+    assert all(p.default is not p.empty for p in list(parameters.values())[5:]), "options have defaults"
+
+
+@every_repair
+@pytest.mark.parametrize("build", [mlp, convolutional])
+def test_gives_a_new_network_of_the_same_shape_and_leaves_the_old(repair, build):
+    pruned = network(build)
+    pruned[-1].weight.requires_grad_(False)
+    before = copy.deepcopy(pruned.state_dict())
+    state = torch.get_rng_state()
+    new = call(repair, pruned)
+    assert new is not pruned
+    assert type(new) is type(pruned)
+    for (name, a), b, c in zip(
+        pruned.state_dict().items(), new.state_dict().values(), before.values(), strict=True
+    ):
+        assert torch.equal(a, c), f"{name} of the pruned network changed"
+        assert (a.shape, a.dtype, a.device) == (b.shape, b.dtype, b.device)
+        assert a.data_ptr() != b.data_ptr(), f"{name} is shared"
+    for a, b in zip(pruned.parameters(), new.parameters(), strict=True):
+        assert a.requires_grad == b.requires_grad
+        assert b.grad is None
+    assert [m.training for m in new.modules()] == [m.training for m in pruned.modules()]
+    assert torch.equal(torch.get_rng_state(), state), "drew from the global generator"
+
+
+@every_repair
+@pytest.mark.parametrize("build", [mlp, convolutional])
+def test_is_finite_and_alive_with_dead_filters(repair, build):
+    pruned = network(build)
+    for module in pruned:
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            module.weight.data[[0, -1]] = 0
+    new = call(repair, pruned)
+    for parameter in new.parameters():
+        assert torch.isfinite(parameter).all()
+    assert torch.isfinite(new(batches()[0][0])).all()
+
+
+def permuted(net, order):
+    """Return the MLP with its first hidden layer's neurons in another order: the same function."""
+    net = copy.deepcopy(net)
+    net[1].weight.data, net[1].bias.data = net[1].weight.data[order], net[1].bias.data[order]
+    net[3].weight.data = net[3].weight.data[:, order]
+    return net
+
+
+@every_repair
+def test_follows_a_filter_permutation_or_says_why_not(repair):
+    net = network(mlp)
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(1))
+    a = permuted(call(repair, net), order).state_dict()
+    b = call(repair, permuted(net, order)).state_dict()
+    follows = all(torch.allclose(a[key], b[key], rtol=1e-9, atol=1e-12) for key in a)
+    if repair.__name__ in FILTER_ORDER_MATTERS:
+        assert not follows, "it follows after all: take it off FILTER_ORDER_MATTERS"
+        assert len(FILTER_ORDER_MATTERS[repair.__name__]) > 20
+    else:
+        assert follows
+
+
+@every_repair
+def test_is_decided_by_the_generator(repair):
+    net = network()
+    a, b, c = (call(repair, net, seed).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    source = inspect.getsource(repair)
+    draws = "generator=generator" in source
+    assert draws == any(not torch.equal(a[key], c[key]) for key in a)
+
+
+@every_repair
+def test_needs_no_dense_network_no_plan_and_no_data_by_default(repair):
+    generator = torch.Generator().manual_seed(0)
+    repair(network(), dense=None, plan=None, batches=None, generator=generator)

@@ -1,0 +1,200 @@
+"""Choices: the function's signature is the schema, and its defaults go into the record."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pytest
+import torch
+from torch import Generator, nn
+
+from isoprune.experiment.choice import bind, complete, find, resolve, schedule, table
+from isoprune.experiment.config import Choice, Training, experiment
+from isoprune.types import IsopruneError
+
+HERE = __name__
+
+
+def shaky(
+    pruned: nn.Module,
+    *,
+    dense: nn.Module | None,
+    plan: Any,
+    batches: Any,
+    generator: Generator,
+    scale: float,
+    steps: int = 3,
+    mode: Literal["fan_in", "fan_out"] = "fan_in",
+    layers: tuple[str, ...] = (),
+    label: str | None = None,
+    exact: bool = False,
+) -> nn.Module:
+    """A repair of an outsider."""
+    return pruned
+
+
+def lenient(
+    pruned: nn.Module, *, dense: Any, plan: Any, batches: Any, generator: Any, **options: Any
+) -> nn.Module:
+    return pruned
+
+
+def test_unknown_method_names_the_nearest():
+    with pytest.raises(
+        IsopruneError, match=r"Unknown repair 'orthop'\. Did you mean 'orthp'\? Known: .*none"
+    ):
+        find("repair", "orthop")
+    with pytest.raises(IsopruneError, match=r"For your own, write 'your_module:your_function'"):
+        find("model", "transformer")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_such_module_here:f", r"Cannot import 'no_such_module_here' of .*ModuleNotFoundError"),
+        ("math:squrt", r"'math' has no function 'squrt'\. Did you mean 'sqrt'"),
+        (f"{HERE}:HERE", "has no function 'HERE'"),
+    ],
+)
+def test_outsiders_function_that_is_not_there_is_refused(name: str, message: str):
+    with pytest.raises(IsopruneError, match=message):
+        find("repair", name)
+
+
+def test_outsiders_function_needs_no_registration():
+    got = complete("repair", Choice(f"{HERE}:shaky", {"scale": 1}), "repair")
+    assert got.as_dict() == {
+        "name": f"{HERE}:shaky",
+        "scale": 1.0,
+        "steps": 3,
+        "mode": "fan_in",
+        "layers": [],
+        "label": None,
+        "exact": False,
+    }
+    assert isinstance(got.options["scale"], float)
+
+
+BAD = {
+    "unknown": (
+        {"scale": 1.0, "step": 3},
+        r"Unknown option 'step' of repair '.*:shaky' \(repair\)\. Did you mean 'steps'",
+    ),
+    "missing": ({}, r"repair: repair '.*:shaky' needs the option 'scale'\. Write repair = \{name"),
+    "supplied": ({"scale": 1.0, "generator": 3}, r"Unknown option 'generator'"),
+    "text for a number": ({"scale": "1"}, r"repair\.scale must be a number, not '1' \(str\)"),
+    "truth for a number": ({"scale": True}, r"repair\.scale must be a number, not True"),
+    "fraction for a count": ({"scale": 1.0, "steps": 1.5}, r"repair\.steps must be a whole number, not 1\.5"),
+    "number for a truth": ({"scale": 1.0, "exact": 1}, r"repair\.exact must be true or false, not 1"),
+    "none of the literals": (
+        {"scale": 1.0, "mode": "fan"},
+        r"repair\.mode must be 'fan_in' or 'fan_out', not 'fan'",
+    ),
+    "text for a list": ({"scale": 1.0, "layers": "a"}, r"repair\.layers must be a list of a string, not 'a'"),
+    "wrong in a list": ({"scale": 1.0, "layers": ["a", 1]}, r"repair\.layers must be a list"),
+    "number for text or nothing": (
+        {"scale": 1.0, "label": 3},
+        r"repair\.label must be a string or left out, not 3",
+    ),
+    "text for batches": ({"scale": 1.0, "batches": "all"}, r"repair\.batches must be a whole number"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_option_is_refused(case: str):
+    options, message = BAD[case]
+    with pytest.raises(IsopruneError, match=message):
+        complete("repair", Choice(f"{HERE}:shaky", options), "repair")
+
+
+def test_function_that_takes_anything_gets_anything():
+    got = complete("repair", Choice(f"{HERE}:lenient", {"whatever": [1, "a"]}), "repair")
+    assert got.options == {"whatever": [1, "a"]}
+
+
+def test_complete_is_idempotent_and_ignores_the_order_of_options():
+    a = complete("repair", Choice(f"{HERE}:shaky", {"scale": 2, "steps": 1}), "repair")
+    b = complete("repair", Choice(f"{HERE}:shaky", {"steps": 1, "scale": 2.0}), "repair")
+    assert a == b == complete("repair", a, "repair")
+
+
+def test_batches_are_the_pipelines_and_lists_become_the_tuples_that_a_function_asks_for():
+    choice = Choice(f"{HERE}:shaky", {"scale": 1.0, "layers": ["a"], "batches": 8})
+    assert bind("repair", choice).keywords == {"scale": 1.0, "layers": ("a",)}
+
+
+@pytest.mark.parametrize("kind", ["data", "model", "criterion", "repair", "schedule"])
+def test_every_entry_of_every_table_can_be_chosen(kind: str):
+    """A table's function must take keyword options that JSON can hold, or have none."""
+    for name in table(kind):
+        try:
+            complete(kind, Choice(name), kind)
+        except IsopruneError as error:
+            assert "needs the option" in str(error)  # noqa: PT017  options without a default are allowed
+
+
+def test_schedule_gets_the_number_of_epochs():
+    training = Training(30, 0.1, Choice("step_decay", {"milestones": [10, 20], "gamma": 0.5}))
+    assert [schedule(training)(epoch / 30) for epoch in (0, 9, 10, 19, 20, 29)] == [
+        1,
+        1,
+        0.5,
+        0.5,
+        0.25,
+        0.25,
+    ]
+
+
+def config(**changes: Any) -> dict[str, Any]:
+    return {
+        "data": "digits",
+        "model": "mlp_7",
+        "dense": {"epochs": 2, "lr": 0.01},
+        "prune": {"ratio": 0.5},
+        "retrain": {"epochs": 2, "lr": 0.01},
+    } | changes
+
+
+def test_resolved_experiment_says_every_default():
+    made = resolve(experiment(config()))
+    assert made.model.options["depth"] == 7
+    assert made.data.options["size"] == 32
+    assert resolve(made) == made
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": "digts"}, r"Unknown data set 'digts'\. Did you mean 'digits'"),
+        ({"model": "mlp7"}, r"Unknown model 'mlp7'\. Did you mean 'mlp_7'"),
+        (
+            {"prune": {"ratio": 0.5, "criterion": "l1norm"}},
+            r"Unknown criterion 'l1norm'\. Did you mean 'l1_norm'",
+        ),
+        (
+            {"model": {"name": "mlp_7", "widht": 3}},
+            r"Unknown option 'widht' of model 'mlp_7'.*Did you mean 'width'",
+        ),
+        (
+            {"data": {"name": "digits", "limit": "few"}},
+            r"data\.limit must be a whole number or left out, not 'few'",
+        ),
+        (
+            {"dense": {"epochs": 2, "lr": 1, "schedule": {"name": "step_decay", "milestones": [5]}}},
+            r"milestones = \[5\] do not ascend within a run of 2 epochs",
+        ),
+        (
+            {"retrain": {"epochs": 2, "lr": 1, "schedule": "cosin"}},
+            r"Unknown schedule 'cosin'",
+        ),
+    ],
+)
+def test_bad_choice_is_refused_before_anything_is_trained(changes: dict, message: str):
+    with pytest.raises(IsopruneError, match=message):
+        resolve(experiment(config(**changes)))
+
+
+def test_resolving_draws_no_random_number():
+    before = torch.random.get_rng_state()
+    resolve(experiment(config()))
+    assert torch.equal(before, torch.random.get_rng_state())

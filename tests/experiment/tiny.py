@@ -1,0 +1,97 @@
+"""An experiment of a second, methods of an outsider that misbehave, and what two records may differ in."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from isoprune.experiment.config import Experiment, experiment
+
+HERE = __name__
+
+CONFIG: dict[str, Any] = {
+    "data": {"name": "digits", "limit": 150, "size": 8},
+    "model": {"name": "mlp_7", "width": 8, "depth": 3, "activation": "relu"},
+    "dense": {"epochs": 2, "lr": 0.05, "batch": 50, "jsv_samples": 4},
+    "prune": {"ratio": 0.5},
+    "repair": "orthp",
+    "retrain": {
+        "epochs": 3,
+        "lr": 0.05,
+        "batch": 50,
+        "jsv_samples": 4,
+        "schedule": {"name": "step_decay", "milestones": [2]},
+    },
+    "measure": {"samples": 4, "bins": 8},
+}
+
+
+def tiny(**changes: Any) -> Experiment:
+    return experiment(CONFIG | changes)
+
+
+def bits(value: Any) -> Any:
+    """Return a record without what may differ between two runs: the time they took."""
+    if isinstance(value, dict):
+        return {key: bits(v) for key, v in value.items() if key != "seconds"}
+    return [bits(v) for v in value] if isinstance(value, list) else value
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute here as the workers do."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def explode():
+    """Return a schedule that makes any training diverge."""
+    return _huge
+
+
+def _huge(progress: float) -> float:
+    return 1.0 if progress < 0.5 else 1e30
+
+
+def killed(pruned: nn.Module, *, dense: Any, plan: Any, batches: Any, generator: Any) -> nn.Module:
+    """A repair that the system kills, as it does when memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return pruned
+
+
+def buggy(pruned: nn.Module, *, dense: Any, plan: Any, batches: Any, generator: Any) -> nn.Module:
+    """A repair with a bug, which also prints."""
+    print("hello from a repair")  # noqa: T201
+    raise ZeroDivisionError("a bug")
+
+
+def noisy(
+    pruned: nn.Module, *, dense: Any, plan: Any, batches: Any, generator: torch.Generator, draws: int = 1
+) -> nn.Module:
+    """A repair that draws random numbers and looks at data, and changes nothing."""
+    torch.rand(draws, generator=generator)
+    torch.rand(draws)
+    list(batches)
+    return pruned
+
+
+class Plain(nn.Module):
+    def __init__(self, inputs: int, classes: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(inputs, 6), nn.Linear(6, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(self.first(x.flatten(1)))
+
+
+def plain(in_shape: tuple[int, ...], classes: int) -> nn.Module:
+    """A network of an outsider who knows only torch's global generator."""
+    return Plain(in_shape[0] * in_shape[1] * in_shape[2], classes)

@@ -1,0 +1,53 @@
+"""The matrix: every network of the zoo, halved, comes back from the disk with equal bits and goes to ONNX."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from torch.utils._pytree import tree_leaves
+
+import isoprune
+from isoprune.export import export_onnx, load, save
+from isoprune.graph.trace import as_call, tensors_in
+from pruning.zoo import MATRIX, made
+
+from .networks import tensors
+
+
+@pytest.fixture(scope="module", params=MATRIX, ids=lambda entry: entry.name)
+def halved(request):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the networks' own code
+        model = made(request.param)
+        return request.param, model, isoprune.prune(model, request.param.inputs(), 0.5)
+
+
+@pytest.mark.matrix
+def test_comes_back_with_equal_bits(halved, tmp_path):
+    entry, dense, result = halved
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        back = load(save(result, tmp_path / "small", dense=dense), build=lambda: made(entry, seed=1))
+        want, got = tensors(result.model), tensors(back)
+        assert want.keys() == got.keys()
+        for name, tensor in want.items():
+            assert torch.equal(tensor, got[name]), name
+        args, kwargs = as_call(entry.inputs())
+        with torch.no_grad():
+            outputs = [list(tensors_in(m(*args, **kwargs))) for m in (result.model, back)]
+    for a, b in zip(*outputs, strict=True):
+        assert torch.equal(a, b)
+        assert a.std() > 0  # a constant output would prove nothing
+
+
+@pytest.mark.matrix
+def test_goes_to_onnx_with_any_batch_size(halved, tmp_path):
+    """The exporter has a form for every one of them; should it lose one, its reason is in the message."""
+    entry, _, result = halved
+    done = export_onnx(result.model, entry.inputs(), tmp_path / "small.onnx")
+    assert done["fixed_batch"] is None
+    assert done["relative_error"] < 1e-4
+    assert done["scale"] > 0
+    assert len(done["inputs"]) == sum(isinstance(t, torch.Tensor) for t in tree_leaves(entry.inputs()))

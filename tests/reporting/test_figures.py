@@ -1,0 +1,199 @@
+"""Figures: the rows they draw against recounts from the records, and their files."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from isoprune.reporting import export_figures, figures, series, theme
+from isoprune.reporting.study import make_cells
+from isoprune.types import IsopruneError
+from reporting.records import jsv_vs_ratio, lr_effect, record
+
+ALL = (
+    figures.jsv_against_ratio,
+    figures.accuracy_per_epoch,
+    figures.jsv_per_epoch,
+    figures.singular_values,
+    figures.final_accuracy,
+)
+
+
+def test_epoch_rows_are_mean_and_range_over_seeds():
+    records = lr_effect()[:3]  # linear, no repair, 1e-2, three seeds
+    rows = series.epoch_rows(make_cells(records), "validation_accuracy", percent=True)
+    curves = 100 * np.array(
+        [[row["validation_accuracy"] for row in one["history"]["retrained"]] for one in records]
+    )
+    assert [row["x"] for row in rows] == list(range(31))
+    for key, want in (("mean", curves.mean(0)), ("low", curves.min(0)), ("high", curves.max(0))):
+        np.testing.assert_allclose([row[key] for row in rows], want, rtol=1e-4)
+
+
+def test_seeds_that_stopped_early_count_only_where_they_are():
+    records = lr_effect()[:2]
+    del records[1]["history"]["retrained"][5:]
+    rows = series.epoch_rows(make_cells(records), "jsv_mean")
+    alone = records[0]["history"]["retrained"][5]["jsv_mean"]
+    assert len(rows) == 31
+    assert rows[5]["mean"] == rows[5]["low"] == rows[5]["high"] == pytest.approx(alone, rel=1e-4)
+    assert "±" in rows[4]["text"]
+    assert "±" not in rows[5]["text"]
+
+
+def test_jsv_rows_start_at_the_dense_network():
+    studied = [one for one in jsv_vs_ratio() if one["config"]["prune"]["ratio"] > 0]
+    rows = series.jsv_rows(make_cells(studied))
+    assert len({row["series"] for row in rows}) == 8
+    first = [row for row in rows if row["series"] == "mlp_7 relu, pruned"]
+    assert [row["x"] for row in first] == [0.0, 0.1, 0.3, 0.5, 0.7, 0.9]
+    dense = {
+        one["config"]["seed"]: one["stages"]["dense"]["jsv"]["mean"]
+        for one in studied
+        if (one["config"]["model"]["name"], one["config"]["model"]["activation"]) == ("mlp_7", "relu")
+    }
+    assert first[0]["mean"] == pytest.approx(np.mean(list(dense.values())), rel=1e-4)
+
+
+def test_a_repaired_line_does_not_start_at_the_dense_network_and_brings_the_pruned_one():
+    rows = series.jsv_rows(make_cells([record(ratio=r, repair="orthp", epochs=0) for r in (0.3, 0.9)]))
+    places = {
+        name: [row["x"] for row in rows if row["series"].endswith(name)] for name in ("pruned", "OrthP")
+    }
+    assert places == {"pruned": [0.0, 0.3, 0.9], "OrthP": [0.3, 0.9]}
+
+
+def test_jsv_of_zero_is_drawn_on_the_floor_and_told_as_zero():
+    dead = [record(ratio=ratio, epochs=0) for ratio in (0.3, 0.9)]
+    dead[1]["stages"]["pruned"]["jsv"]["mean"] = 0.0
+    rows = series.jsv_rows(make_cells(dead))
+    assert (rows[-1]["mean"], rows[-1]["text"]) == (series.FLOOR, "0")
+    assert all(math.log(row["low"]) <= math.log(row["mean"]) for row in rows)
+
+
+def test_spectrum_shares_sum_to_one_for_every_stage_and_ratio():
+    rows = series.spectrum_rows(make_cells(lr_effect())[:6])
+    assert {row["stage"] for row in rows} == {"dense", "pruned", "OrthP", "scratch"}
+    for stage in ("dense", "pruned", "OrthP", "scratch"):
+        mine = [row for row in rows if row["stage"] == stage]
+        assert sum(row["share"] for row in mine) == pytest.approx(1, abs=1e-4)
+        assert max(row["height"] for row in mine) == 1
+
+
+def test_final_rows_hold_every_seed_inside_their_range():
+    means, seeds = series.final_rows(make_cells(lr_effect())[:6])
+    assert len(means) == 6
+    assert len(seeds) == 18
+    for row in means:
+        mine = [dot["value"] for dot in seeds if dot["series"] == row["series"]]
+        assert row["mean"] == pytest.approx(np.mean(mine))
+        assert row["low"] < row["mean"] < row["high"]
+
+
+def test_tooltips_reach_over_the_whole_axis_without_overlap():
+    rows = series.jsv_rows(make_cells(jsv_vs_ratio(1)))
+    wide, fields = series.hover_rows(rows)
+    assert len(fields) == 8
+    assert (wide[0]["from"], wide[-1]["to"]) == (0.0, 0.9)
+    for row, following in itertools.pairwise(wide):
+        assert row["to"] == following["from"] == pytest.approx((row["x"] + following["x"]) / 2)
+
+
+def test_every_series_differs_in_more_than_colour():
+    entries = list(series.retrained_series(make_cells(lr_effect())[:6]))
+    assert len({(e.colour, e.dash) for e in entries}) == 6
+    for repair in ("no repair", "OrthP", "scratch"):
+        mine = [e for e in entries if e.label.startswith(repair)]
+        assert len({e.dash for e in mine}) == len({e.shape for e in mine}) == 2
+
+
+def test_colours_of_stages_are_the_same_everywhere_and_never_shared():
+    few, many = theme.colours(["no repair", "OrthP"]), theme.colours(["no repair", "mine", "OrthP", "yours"])
+    assert few["OrthP"] == many["OrthP"] == theme.colours(["dense", "OrthP"])["OrthP"]
+    assert len(set(many.values())) == 4
+    names = ["pruned", *(f"OrthP (gain {gain})" for gain in range(5))]
+    assert len(set(theme.colours(names).values())) == 6
+
+
+def _luminance(colour):
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _contrast(one, other):
+    light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_contrast_of_text_and_marks_in_both_schemes():
+    for dark, paper in ((False, "#fcfbf8"), (True, "#17181b")):
+        axis = theme.config(dark=dark)["axis"]
+        assert _contrast(axis["labelColor"], paper) >= 4.5
+        assert _contrast(theme.config(dark=dark)["text"]["color"], paper) >= 7
+    assert min(_contrast(colour, "#17181b") for colour in theme.DARK.values()) >= 4.5
+
+
+@pytest.mark.parametrize("draw", ALL)
+def test_figures_without_their_numbers_are_none(draw):
+    bare = record(epochs=0)
+    for stage in bare["stages"].values():
+        stage.pop("jsv_histogram")
+    assert draw(make_cells([bare])) is None
+
+
+def test_histories_without_jsv_leave_only_the_accuracy():
+    one = record()
+    for row in one["history"]["retrained"]:
+        del row["jsv_mean"]
+    cells = make_cells([one])
+    assert figures.jsv_per_epoch(cells) is None
+    assert figures.accuracy_per_epoch(cells) is not None
+
+
+def test_export_writes_every_figure_in_every_format(tmp_path):
+    paths = export_figures([record(lr=1e-2), record(lr=1e-3)], tmp_path / "new")
+    assert sorted(paths) == sorted((tmp_path / "new").iterdir())
+    assert {path.name.split("_mlp")[0] for path in paths} == {
+        "singular_values",
+        "final_accuracy",
+        "accuracy_per_epoch",
+        "jsv_per_epoch",
+    }
+    starts = {".pdf": b"%PDF-", ".svg": b"<svg", ".png": b"\x89PNG"}
+    for path in paths:
+        assert path.read_bytes().startswith(starts[path.suffix])
+    svg = next(path for path in paths if path.name.startswith("accuracy") and path.suffix == ".svg")
+    assert "no repair, LR 1e-3" in svg.read_text()
+
+
+def test_export_of_a_ratio_study_has_the_papers_figure(tmp_path):
+    studied = [one for one in jsv_vs_ratio(1) if one["config"]["prune"]["ratio"] in (0.3, 0.9)]
+    names = {path.name for path in export_figures(studied, tmp_path, formats=("svg",))}
+    assert "jsv_vs_ratio.svg" in names
+    assert "singular_values_mlp_7_relu_ratio_0.9.svg" in names
+
+
+def test_export_refuses_an_unknown_format(tmp_path):
+    with pytest.raises(IsopruneError, match=r"Unknown format 'jpg'. Known: pdf, svg, png."):
+        export_figures([record()], tmp_path, formats=("jpg",))
+    assert not list(tmp_path.iterdir())
+
+
+def test_export_to_a_place_that_cannot_be_says_so(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(IsopruneError, match="cannot be written"):
+        export_figures([record()], tmp_path / "file" / "below", formats=("svg",))
+
+
+def test_an_interval_ends_where_accuracy_does():
+    """Seeds at 75, 96 and 95 %: the t interval reaches 117 %, its bar must not."""
+    records = [record(seed=seed) for seed in range(3)]
+    for one, accuracy in zip(records, (0.75, 0.96, 0.95), strict=True):
+        one["stages"]["retrained"]["test_accuracy"] = accuracy
+    (row,), _ = series.final_rows(make_cells(records))
+    assert row["high"] == 100
+    assert row["low"] == pytest.approx(100 * (0.8866667 - 4.3026527 * 0.1184624 / math.sqrt(3)), abs=1e-3)

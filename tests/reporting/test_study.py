@@ -1,0 +1,127 @@
+"""Cells: seeds come together, labels tell apart what differs, and nothing else."""
+
+from __future__ import annotations
+
+import copy
+import math
+import random
+
+import pytest
+
+from isoprune.reporting.study import by_seed, make_cells, settings, value, varied
+from isoprune.types import IsopruneError
+from reporting.records import jsv_vs_ratio, lr_effect, record
+
+
+def test_cells_partition_the_records():
+    records = lr_effect()
+    cells = make_cells(records)
+    assert len(cells) == 2 * 3 * 2
+    digests = sorted(one["digest"] for cell in cells for one in cell.records)
+    assert digests == sorted(one["digest"] for one in records)
+
+
+def test_cells_do_not_depend_on_the_order_of_records_within_a_network():
+    records = lr_effect()[:18]  # one network
+    shuffled = random.Random(1).sample(records, len(records))
+    assert make_cells(shuffled) == make_cells(records)
+
+
+def test_a_record_given_twice_counts_once():
+    records = lr_effect()
+    assert make_cells([*records, *copy.deepcopy(records)]) == make_cells(records)
+
+
+def test_reading_order_is_no_repair_repair_control_and_large_rates_first():
+    cells = make_cells(lr_effect(1))[:6]
+    assert [(cell.repair, cell.lr) for cell in cells] == [
+        (repair, lr) for repair in ("no repair", "OrthP", "scratch") for lr in (1e-2, 1e-3)
+    ]
+
+
+def test_equal_names_with_other_options_are_told_apart_by_those_options():
+    first, second = record(), record()
+    second["config"]["model"]["width"] = 50
+    assert [cell.network for cell in make_cells([first, second])] == [
+        "mlp_7 linear (width 100)",
+        "mlp_7 linear (width 50)",
+    ]
+
+
+def test_networks_on_two_data_sets_are_told_apart():
+    cells = make_cells([record(), record(data="digits")])
+    assert [cell.network for cell in cells] == ["mlp_7 linear (fashion_mnist)", "mlp_7 linear (digits)"]
+
+
+def test_a_gain_that_follows_the_activation_is_no_second_repair():
+    cells = make_cells([record(repair="orthp"), record(repair="orthp", activation="relu")])
+    assert {cell.repair for cell in cells} == {"OrthP"}
+
+
+def test_two_gains_on_one_network_are_two_repairs():
+    first, second = record(repair="orthp"), record(repair="orthp")
+    second["config"]["repair"]["gain"] = 1.5
+    assert [cell.repair for cell in make_cells([first, second])] == ["OrthP (gain 1)", "OrthP (gain 1.5)"]
+
+
+def test_other_settings_become_a_variant():
+    cells = make_cells([record(), record(epochs=60)])
+    assert [cell.extra for cell in cells] == ["epochs 30", "epochs 60"]
+
+
+def test_learning_rates_of_runs_without_retraining_do_not_split_a_cell():
+    cells = make_cells([record(seed=0, lr=1e-2, epochs=0), record(seed=1, lr=1e-3, epochs=0)])
+    assert [(cell.lr, len(cell.records)) for cell in cells] == [(None, 2)]
+
+
+def test_measurements_beside_retrained_runs_are_no_variant():
+    cells = make_cells([record(), record(ratio=0.3, epochs=0)])
+    assert [cell.extra for cell in cells] == ["", ""]
+
+
+def test_a_choice_given_as_a_word_is_its_name():
+    short, long = record(), record()
+    short["config"]["repair"] = "none"
+    short["config"]["prune"]["criterion"] = "l1_norm"
+    assert settings(short) == settings(long)
+
+
+def test_ratio_that_is_not_one_number_is_the_realised_one():
+    one = record()
+    one["config"]["prune"]["ratio"] = {"net.*": 0.5}
+    assert make_cells([one])[0].ratio == 0.8
+
+
+def test_stages_shared_by_cells_count_once_per_seed():
+    cells = make_cells(lr_effect(3))[:6]
+    dense = by_seed(cells, "stages", "dense", "test_accuracy")
+    assert sorted(dense) == [0, 1, 2]
+
+
+def test_missing_numbers_are_nan():
+    one = record()
+    one["stages"]["dense"]["jsv"]["mean"] = None
+    assert math.isnan(value(one, "stages", "dense", "jsv", "mean"))
+    assert math.isnan(value(one, "stages", "nowhere", "jsv"))
+    assert math.isnan(value(one, "status"))
+    assert by_seed(make_cells([one]), "stages", "dense", "jsv", "mean") == {}
+
+
+def test_varied_names_exactly_the_axes_of_the_grid():
+    assert set(varied(jsv_vs_ratio(2))) == {
+        "seed",
+        "model.name",
+        "model.activation",
+        "prune.ratio",
+        "repair.name",
+        "repair.gain",
+    }
+
+
+def test_unfinished_records_are_left_out_and_none_finished_is_an_error():
+    running = record(seed=1) | {"status": "running"}
+    assert len(make_cells([record(), running])[0].records) == 1
+    with pytest.raises(IsopruneError, match="None of 1 records is finished"):
+        make_cells([running])
+    with pytest.raises(IsopruneError, match="None of 0 records is finished"):
+        make_cells([])

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import pickle
+from itertools import pairwise
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from isoprune.schedules import SCHEDULES, build, constant, halving, halving_milestones, step_decay
+from isoprune.types import IsopruneError
+
+EVERY = [
+    ("constant", {}),
+    ("step_decay", {}),
+    ("step_decay", {"milestones": [10, 20], "gamma": 0.5}),
+    ("halving", {"stages": 3}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), EVERY)
+def test_a_schedule_is_a_pure_picklable_function_on_the_unit_interval(name, options):
+    schedule = build(name, epochs=30, **options)
+    points = [i / 997 for i in range(998)]
+    factors = [schedule(p) for p in points]
+    assert factors == [schedule(p) for p in points]
+    assert factors == [pickle.loads(pickle.dumps(schedule))(p) for p in points]
+    assert factors[0] == 1
+    assert all(a >= b > 0 for a, b in pairwise(factors))
+    assert schedule == build(name, epochs=30, **options)
+
+
+def test_every_schedule_is_tried():
+    assert {name for name, _ in EVERY} == set(SCHEDULES)
+
+
+def per_epoch(schedule, epochs: int, lr: float = 1.0, steps: int = 7) -> list[float]:
+    """The learning rate of every epoch, after a look that it changes between epochs only."""
+    rates = [lr * schedule(step / (epochs * steps)) for step in range(epochs * steps)]
+    table = [rates[i : i + steps] for i in range(0, len(rates), steps)]
+    assert all(len(set(row)) == 1 for row in table)
+    return [row[0] for row in table]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "lr", "stages", "published"),
+    [
+        # 2301.05219: P30F90 and P60F60.
+        (90, 0.1, 5, {0: 0.1, 30: 0.01, 60: 0.001, 75: 1e-4, 83: 1e-5}),
+        (60, 0.01, 4, {0: 0.01, 30: 0.001, 45: 1e-4, 53: 1e-5}),
+    ],
+)
+def test_halving_gives_the_published_epochs(epochs, lr, stages, published):
+    rates = per_epoch(halving(epochs=epochs, stages=stages), epochs, lr)
+    changes = [0] + [e for e in range(1, epochs) if rates[e] != rates[e - 1]]
+    assert changes == list(published)
+    assert [rates[e] for e in changes] == pytest.approx(list(published.values()))
+
+
+@settings(deadline=None)
+@given(st.integers(1, 400), st.integers(1, 12), st.integers(1, 60))
+def test_halving_stages_fill_the_run_and_never_grow(epochs, stages, longest):
+    try:
+        milestones = halving_milestones(epochs=epochs, stages=stages, longest=longest)
+    except IsopruneError:
+        assume(False)
+        raise
+    lengths = [b - a for a, b in pairwise([0, *milestones, epochs])]
+    assert len(lengths) == stages
+    assert all(length >= 1 for length in lengths)
+    assert all(longest >= a >= b for a, b in pairwise([longest, *lengths]))
+    # Every stage is half of what was left, or as long as a stage may be.
+    for start, length in zip([0, *milestones], lengths[:-1], strict=False):
+        assert length == longest or 2 * length - (epochs - start) in (0, 1)
+
+
+@settings(deadline=None)
+@given(st.data(), st.integers(2, 120), st.integers(1, 600))
+def test_milestones_in_epochs_are_met_at_the_first_step_of_the_epoch(data, epochs, steps):
+    milestones = sorted(data.draw(st.sets(st.integers(1, epochs - 1), max_size=4)))
+    schedule = step_decay(epochs=epochs, milestones=milestones, gamma=0.5)
+    for epoch in {0, *milestones, *(m - 1 for m in milestones), epochs - 1}:
+        for step in {0, steps // 2, steps - 1}:
+            passed = sum(m <= epoch for m in milestones)
+            assert schedule((epoch * steps + step) / (epochs * steps)) == 0.5**passed
+
+
+def test_milestones_as_parts_of_the_run_agree_with_epochs():
+    parts = step_decay(epochs=30, milestones=[1 / 3, 2 / 3])
+    assert parts == step_decay(epochs=30) == step_decay(epochs=30, milestones=[10, 20])
+    assert per_epoch(parts, 30) == [1.0] * 10 + [0.1] * 10 + [0.1**2] * 10
+
+
+def test_constant_is_one():
+    assert per_epoch(constant(), 3) == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda: step_decay(epochs=10, milestones=[5, 5]), r"\[5, 5\] do not ascend within a run of 10"),
+        (lambda: step_decay(epochs=10, milestones=[7, 5]), "do not ascend"),
+        (lambda: step_decay(epochs=10, milestones=[0, 5]), "Give epochs from 1 to 9"),
+        (lambda: step_decay(epochs=10, milestones=[5, 10]), "do not ascend within a run"),
+        (lambda: step_decay(epochs=10, milestones=[0.5, 1.5]), "parts of the run between 0.0 and 1.0"),
+        (lambda: step_decay(epochs=10, gamma=0.0), "gamma = 0.0, and a learning rate must stay positive"),
+        (lambda: step_decay(epochs=0), "epochs = 0"),
+        (lambda: halving(epochs=3, stages=4), "3 epochs are too few for 4 halving stages"),
+        (lambda: halving(epochs=90, stages=2), "last of 2 stages would take 60 of 90 epochs, .* at most 30"),
+        (lambda: halving(epochs=3, stages=0), "stages = 0"),
+        (lambda: build("step-decay", epochs=3), "Unknown schedule 'step-decay'. Did you mean 'step_decay'?"),
+        (lambda: build("halving", epochs=3), "Schedule 'halving': missing .* 'stages'. Its options: stages"),
+        (lambda: build("constant", epochs=3, gamma=0.5), "'constant': .*'gamma'. Its options: none"),
+    ],
+)
+def test_what_cannot_be_scheduled_is_refused_in_words(make, why):
+    with pytest.raises(IsopruneError, match=why):
+        make()

@@ -1,0 +1,230 @@
+"""`isoprune prune`: what it prints is what was done, what it saves loads, and bad input is one line."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from isoprune.cli import main
+from isoprune.export import load
+
+OWN = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(3, 32, 3, padding=1)
+        self.b = nn.Conv2d(32, 32, 3, padding=1)
+        self.head = nn.Linear(32, 5)
+
+    def forward(self, x):
+        return self.head(self.b(self.a(x).relu()).relu().mean((2, 3)))
+
+class Nothing(nn.Module):
+    def forward(self, x):
+        return x * 2
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_cli_nets.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    yield
+    sys.modules.pop("own_cli_nets", None)
+
+
+SHAPE = ["--shape", "2,3,8,8"]
+NET = ["prune", "own_cli_nets:Net", *SHAPE]
+
+
+def ran(capsys, *words: str) -> str:
+    code = main([*words])
+    out = capsys.readouterr()
+    assert (code, out.err) == (0, "")
+    return out.out
+
+
+def refused(capsys, *words: str) -> str:
+    code = main([*words])
+    out = capsys.readouterr()
+    assert code == 2
+    assert out.err.startswith("isoprune: ")
+    assert out.err.count("\n") == 1
+    return out.err
+
+
+def build():
+    return sys.modules["own_cli_nets"].Net()
+
+
+def test_what_is_printed_is_what_was_saved(capsys, tmp_path):
+    torch.manual_seed(0)
+    said = ran(capsys, *NET, "--ratio", "0.5")
+    facts = json.loads((tmp_path / "Net-pruned" / "plan.json").read_text())
+    real = facts["realised"]
+    assert re.search(r"filters\s+50\.0%\s+50\.0%\s+64\s+32\b", said)
+    for name in ("parameters", "flops_per_sample"):
+        for stage in ("dense", "pruned"):
+            assert f"{real[name][stage]:,}" in said
+    assert f"weights {real['weights']:15.1%}" in " ".join(said.split()) or f"{real['weights']:.1%}" in said
+    assert f"{real['flops']:.1%}" in said
+    assert "Proof: the pruned network differs from the dense one" in said
+    assert "Stays (the network's output): head.weight (5 channels)" in said
+    assert 'isoprune.load("Net-pruned", build=lambda: own_cli_nets.Net())' in said
+    small = load("Net-pruned", build=build)
+    assert sum(p.numel() for p in small.parameters()) == real["parameters"]["pruned"]
+    assert facts["source"] == "own_cli_nets:Net"
+    assert "random" not in said
+
+
+@pytest.mark.parametrize(("target", "what"), [("flops", "flops_per_sample"), ("parameters", "parameters")])
+def test_targets_are_the_share_that_stays(capsys, tmp_path, target, what):
+    said = ran(capsys, *NET, f"--{target}", "0.5", "--out", "small")
+    real = json.loads((tmp_path / "small" / "plan.json").read_text())["realised"][what]
+    assert 0.4 < real["pruned"] / real["dense"] <= 0.5
+    assert "50.0%" in said
+
+
+def test_patterns_win_over_the_ratio_of_all_others(capsys):
+    ran(capsys, *NET, "--ratio", "0.5", "--only", "b=0.25", "--out", "small")
+    small = load("small", build=build)
+    assert (small.a.out_channels, small.b.out_channels) == (16, 24)
+    ran(capsys, *NET, "--only", "b=0.25", "--out", "small")
+    small = load("small", build=build)
+    assert (small.a.out_channels, small.b.out_channels) == (32, 24)
+
+
+def test_rounding_seed_and_criterion_reach_the_plan(capsys):
+    ran(capsys, *NET, "--ratio", "0.3", "--round-to", "8", "--criterion", "random", "--out", "small")
+    small = load("small", build=build)
+    assert small.a.out_channels % 8 == small.b.out_channels % 8 == 0
+    facts = json.loads(Path("small/plan.json").read_text())
+    assert facts["plan"]["asked"]["round_to"] == 8
+
+
+def test_weights_of_ones_own_are_what_is_pruned(capsys):
+    import own_cli_nets  # pyright: ignore[reportMissingImports]
+
+    trained = own_cli_nets.Net()
+    save_file(trained.state_dict(), "trained.safetensors")
+    ran(capsys, *NET, "--only", "b=0.25", "--weights", "trained.safetensors", "--out", "small")
+    assert torch.equal(load("small", build=build).a.weight, trained.a.weight)
+
+
+def test_saving_again_replaces_and_onnx_lies_beside(capsys, tmp_path):
+    said = ran(capsys, *NET, "--ratio", "0.5", "--out", "small", "--onnx")
+    assert re.search(
+        r"ONNX: small/model.onnx \(.* MB, any batch size\); onnxruntime differs from torch by", said
+    )
+    assert (tmp_path / "small" / "model.onnx").exists()
+    ran(capsys, *NET, "--ratio", "0.25", "--out", "small")
+    assert sorted(p.name for p in (tmp_path / "small").iterdir()) == ["model.safetensors", "plan.json"]
+
+
+def test_latency_is_measured_and_reported(capsys):
+    words = [
+        "prune",
+        "own_cli_nets:Net",
+        "--shape",
+        "1,3,64,64",
+        "--latency",
+        "0.6",
+        "--latency-report",
+        "eager",
+    ]
+    said = ran(capsys, *words, "--out", "small")
+    asked = re.search(
+        r"asked 60% of the dense network's time on eager, measured (\d+)% at ratio 0\.\d+", said
+    )
+    assert asked is not None
+    assert int(asked[1]) <= 60
+    assert re.search(r"pruned\s+eager\s+[\d.]+\s+[\d.]+-[\d.]+\s+[\d.]+\s+[\d.]+", said)
+    assert "times fewer multiply-adds than dense" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (NET, "Say how much is to go: --ratio 0.5"),
+        ([*NET, "--ratio", "0.5", "--flops", "0.5"], "--ratio and --flops do not go together"),
+        ([*NET, "--flops", "0.5", "--only", "a=0.5"], "--flops and --only do not go together"),
+        ([*NET, "--only", "a"], "--only a is no PATTERN=RATIO"),
+        ([*NET, "--only", "=0.5"], "--only =0.5 is no PATTERN=RATIO"),
+        ([*NET, "--only", "a=half"], "--only a=half is no PATTERN=RATIO"),
+        ([*NET, "--only", "c*=0.5"], 'The pattern "c*" matches no group'),
+        ([*NET, "--ratio", "1"], "not a number in [0, 1)"),
+        ([*NET, "--ratio", "-0.1"], "not a number in [0, 1)"),
+        ([*NET, "--ratio", "nan"], "not a number in [0, 1)"),
+        ([*NET, "--ratio", "half"], "invalid float value: 'half'"),
+        ([*NET, "--flops", "1.5"], "flops"),
+        ([*NET, "--latency", "1.5"], "The latency target is 1.5"),
+        ([*NET, "--ratio", "0.5", "--criterion", "l1norm"], "Did you mean 'l1_norm'"),
+        ([*NET, "--ratio", "0.5", "--scope", "al"], "Unknown scope 'al'"),
+        ([*NET, "--ratio", "0.5", "--allocation", "gobal"], "Unknown allocation 'gobal'"),
+        ([*NET, "--ratio", "0.5", "--round-to", "0"], "round_to is 0"),
+        ([*NET, "--ratio", "0.5", "--latency-report", "onxruntime"], "Did you mean onnxruntime?"),
+        ([*NET, "--latency", "0.5", "--threads", "0"], "0 threads cannot run a network"),
+        ([*NET, "--ratio", "0.5", "--weights", "nowhere.pth"], "No nowhere.pth"),
+        (["prune", "own_cli_nets:Net", "--ratio", "0.5"], "Give --shape 1,3,224,224"),
+        (
+            ["prune", "own_cli_nets:Net", "--ratio", "0.5", "--shape", "3,a"],
+            "--shape 3,a is no list of sizes",
+        ),
+        (
+            ["prune", "own_cli_nets:Net", "--ratio", "0.5", "--shape", "1,3,0"],
+            "--shape 1,3,0 is no list of sizes",
+        ),
+        (["prune", "own_cli_nets:Net", "--ratio", "0.5", "--shape", "2,7,8,8"], "could not be recorded"),
+        (["prune", "own_cli_nets:Nothing", "--ratio", "0.5", *SHAPE], "Nothing was removed"),
+        (["prune", "resnet18", "--ratio", "0.5"], "Did you mean torchvision:resnet18?"),
+        ([*NET, "--ratio", "0.5", "--out", "own_cli_nets.py"], "own_cli_nets.py is a file. Give a directory"),
+        ([*NET, "--ratio", "0.5", "--out", "."], "which isoprune did not write"),
+        ([*NET, "--rato", "0.5"], "unrecognized arguments: --rato"),
+    ],
+    ids=lambda v: " ".join(v) if isinstance(v, list) else "",
+)
+def test_bad_input_is_one_line_and_nothing_is_written(capsys, tmp_path, words, problem):
+    before = sorted(tmp_path.rglob("*.json"))
+    assert problem in refused(capsys, *words)
+    assert sorted(tmp_path.rglob("*.json")) == before
+
+
+def test_a_missing_extra_is_told_before_the_work(capsys, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    assert "pip install 'isoprune[export]'" in refused(capsys, *NET, "--ratio", "0.5", "--onnx")
+    assert not (tmp_path / "Net-pruned").exists()
+
+
+def test_help_teaches_and_does_not_wait_for_torch(tmp_path):
+    code = (
+        "import sys; from isoprune.cli import main; main(['prune', '-h']); assert 'torch' not in sys.modules"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert time.perf_counter() - start < 2  # alone on a core it takes 0.2 s
+    assert (done.returncode, done.stderr) == (0, "")
+    for word in ("torchvision:resnet50 --ratio 0.5", "my_package.nets:make_model", "--only", "--latency"):
+        assert word in done.stdout
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(
+    "source", ["torchvision:resnet18", "timm:test_vit", "transformers:bert,num_hidden_layers=1"]
+)
+def test_networks_of_the_libraries(capsys, source):
+    said = ran(capsys, "prune", source, "--ratio", "0.5", "--out", "small", "--onnx")
+    assert "The weights are random (seed 0). Give trained ones: --weights FILE." in said
+    assert "any batch size" in said

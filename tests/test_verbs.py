@@ -1,0 +1,68 @@
+"""The library in ten lines, as design and README promise it."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import isoprune
+
+
+@pytest.fixture
+def network():
+    return isoprune.models.mlp_7(
+        activation="relu",
+        in_shape=(1, 8, 8),
+        classes=10,
+        width=12,
+        generator=torch.Generator().manual_seed(0),
+    ).double()
+
+
+@pytest.fixture
+def images():
+    return torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def test_import_does_not_load_torch():
+    code = "import sys, isoprune; dir(isoprune); print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_every_public_name_is_there():
+    for name in isoprune.__all__:
+        assert getattr(isoprune, name) is not None
+
+
+def test_an_unknown_public_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="has no attribute 'finetune'"):
+        _ = isoprune.finetune
+
+
+def test_the_story_in_ten_lines(network, images):
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    result = isoprune.prune(network, images, ratio=0.5, criterion="l1_norm")
+    assert type(result.model) is type(network)
+    assert isoprune.verify(network, result, images) < 1e-12
+    repaired = isoprune.repair(result, method="orthp", dense=network)
+    # OrthP makes every layer sqrt(2) times an isometry, so no gradient can grow by more than 2 ** (7 / 2).
+    sigma = isoprune.jacobian_singular_values(repaired.eval(), images)
+    assert sigma.shape == (5, 10)
+    assert float(sigma.max()) <= 2 ** (7 / 2) * (1 + 1e-9)
+    assert float(sigma.mean()) > float(isoprune.jacobian_singular_values(result.model.eval(), images).mean())
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_a_linear_network_has_jsv_one_after_orthp(images):
+    linear = isoprune.models.mlp_7(activation="linear", in_shape=(1, 8, 8), classes=10, width=12).double()
+    repaired = isoprune.repair(isoprune.prune(linear, images, ratio=0.8 / 7), method="orthp")
+    sigma = isoprune.jacobian_singular_values(repaired.eval(), images)
+    torch.testing.assert_close(sigma, torch.ones_like(sigma), rtol=0, atol=1e-10)
+
+
+def test_unknown_repair_says_what_was_meant(network, images):
+    result = isoprune.prune(network, images, ratio=0.5)
+    with pytest.raises(isoprune.IsopruneError, match=r"Unknown repair 'orthop'\. Did you mean 'orthp'\?"):
+        isoprune.repair(result, method="orthop")
