@@ -4,8 +4,9 @@ Each is built with random weights (nothing zero, BatchNorm settled on its inputs
 channels by L1 norm, and proven, in a process of its own (one thread, 300 s, 9 GB); inputs are as small as the
 network allows. *Right*: proven, and of the filters that do not make the output at least 95 % could go; what
 could not is listed. *Partly*: proven, but more had to stay. *Refused*: no smaller network was handed out.
-*Wrong*: one was, and it is not the dense one without these channels; there must be none. Networks of more than 300 million
-parameters are skipped. Writes docs/coverage.md; rows already in ``--keep FILE`` are not run again.
+*Wrong*: one was, and it is not the dense one without these channels; there must be none. Networks of more
+than 300 million parameters are skipped. Writes docs/coverage.md; rows already in ``--keep FILE`` are not run
+again.
 """
 
 from __future__ import annotations

@@ -159,7 +159,7 @@ def _narrow(out: Any, args: Any, _: Any) -> _Sizes:
         yield args[3], out, args[1]
 
 
-def _convolution(out: Any, args: Any, kwargs: Any) -> _Sizes:
+def _convolution(_: Any, args: Any, kwargs: Any) -> _Sizes:
     groups = args[6] if len(args) > 6 else kwargs.get("groups")
     if isinstance(groups, int) and groups == args[0].size(1):  # depthwise
         yield groups, args[0], 1

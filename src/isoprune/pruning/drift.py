@@ -21,8 +21,9 @@ from isoprune.graph.trace import Node
 _SUMS = {"add", "add_", "sub", "sub_", "cat", "stack", "where", "masked_fill", "masked_fill_", "copy_"}
 _FACTORS = {"mul", "mul_", "div", "div_"}
 _PASS = {
-    "neg", "clone", "alias", "detach", "_to_copy", "relu", "relu_", "leaky_relu", "sum", "mean", "amax", "amin",
-    "max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d", "upsample_bilinear2d", "upsample_nearest2d",
+    "neg", "clone", "alias", "detach", "_to_copy", "relu", "relu_", "leaky_relu", "sum", "mean",
+    "amax", "amin", "max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d", "upsample_bilinear2d",
+    "upsample_nearest2d",
 }  # fmt: skip
 
 
