@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from isoprune.repairs import FILTER_ORDER_MATTERS, REPAIRS
+from isoprune.repairs import FILTER_ORDER_MATTERS, NEEDS, REPAIRS
+from isoprune.types import IsopruneError, Plan
 
 every_repair = pytest.mark.parametrize("repair", REPAIRS.values(), ids=REPAIRS.keys())
 
@@ -47,7 +48,7 @@ def call(repair, pruned, seed=0, **options):
     return repair(
         pruned,
         dense=network(),
-        plan=None,
+        plan=Plan({}),
         batches=batches(),
         generator=torch.Generator().manual_seed(seed),
         **options,
@@ -131,6 +132,11 @@ def test_is_decided_by_the_generator(repair):
 
 
 @every_repair
-def test_needs_no_dense_network_no_plan_and_no_data_by_default(repair):
+def test_works_with_what_it_needs_and_says_what_is_missing(repair):
+    needs = NEEDS.get(repair.__name__, ())
+    given = {"dense": network(), "plan": Plan({}), "batches": batches()}
     generator = torch.Generator().manual_seed(0)
-    repair(network(), dense=None, plan=None, batches=None, generator=generator)
+    repair(network(), **{key: given[key] if key in needs else None for key in given}, generator=generator)
+    for missing in needs:
+        with pytest.raises(IsopruneError, match=rf"{missing} is None. Pass {missing}="):
+            repair(network(), **{**given, missing: None}, generator=generator)

@@ -12,6 +12,9 @@ from isoprune.repairs.scratch import scratch
 
 REPAIRS: dict[str, Callable[..., nn.Module]] = {f.__name__: f for f in (none, orthp, scratch)}
 
+# What a repair cannot do without, besides the pruned network; it says so if it is missing.
+NEEDS: dict[str, tuple[str, ...]] = {}
+
 # Repairs whose result changes with the order of a layer's filters, and why: the contract suite holds every
 # other entry to "repair a permuted network = permute the repaired network".
 FILTER_ORDER_MATTERS: dict[str, str] = {
@@ -19,4 +22,4 @@ FILTER_ORDER_MATTERS: dict[str, str] = {
     "scratch": "it draws anew and does not look at the weights, so permuting them changes nothing.",
 }
 
-__all__ = ["FILTER_ORDER_MATTERS", "REPAIRS", "none", "orthp", "scratch"]
+__all__ = ["FILTER_ORDER_MATTERS", "NEEDS", "REPAIRS", "none", "orthp", "scratch"]

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import copy
-import math
-import re
-from collections.abc import Mapping
 
-import torch
-from torch import Generator, Tensor, fx, nn
-from torch.nn.utils import parametrize, prune
+from torch import Generator, Tensor, nn
 
-from isoprune.linalg import filter_matrix, qr_factor
-from isoprune.types import Batches, IsopruneError, Plan
-
-# By name, so that NewGELUActivation, QuickGELU and torch.relu_ count too. These pass about half the power of
-# a zero-mean signal, which the published gain sqrt(2) makes up for.
-_RELU_LIKE = re.compile(r"elu|silu|mish|swish|softplus", re.IGNORECASE)
-_FORWARD = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+from isoprune.linalg import qr_factor
+from isoprune.repairs.gain import gain_or_default
+from isoprune.repairs.weights import Weight, classifier, map_matrices_, weights
+from isoprune.types import Batches, Plan
 
 
 def orthp(
@@ -38,9 +29,9 @@ def orthp(
 
     Against the published code: a dead filter comes back alive (there sign(0) = 0 erases it), convolutions in
     groups are factored group by group (filters of different groups read different channels, so are
-    orthogonal already), and transposed convolutions take part. Rows orthonormal as a matrix are *not* an
-    orthogonal
-    convolution: where kernels overlap the operator's singular values still spread.
+    orthogonal already), and transposed convolutions and attention projections take part. Rows orthonormal as
+    a matrix are *not* an orthogonal convolution: where kernels overlap the operator's singular values still
+    spread (`orthogonal_conv` does not leave that).
 
     Args:
         gain: Factor on every layer. None: sqrt(2) if the network has a ReLU-like nonlinearity, else 1 (as
@@ -52,71 +43,14 @@ def orthp(
         IsopruneError: If a weight is masked or parametrised (the repair would be undone), holds NaN or
             infinity, or ``gain`` is None and the forward cannot be traced.
     """
-    for name, module in pruned.named_modules():
-        _require_plain_weight(name, module)
+    weights(pruned)  # what cannot be repaired is refused before anything is copied
     repaired = copy.deepcopy(pruned)
-    factor = float(gain) if gain is not None else activation_gain(repaired)
-    layers = {name: m for name, m in repaired.named_modules() if isinstance(m, _FORWARD + _TRANSPOSED)}
-    last = _classifier(layers)
-    done: set[int] = set()
-    for name, layer in layers.items():
-        if id(layer.weight) in done:  # tied weights are one matrix
-            continue
-        done.add(id(layer.weight))
-        scale = float(classifier_gain) if name == last and classifier_gain is not None else factor
-        try:
-            orthonormal = _orthonormal_filters(layer)
-        except IsopruneError as error:
-            raise IsopruneError(f"{name}: {error}") from None
-        with torch.no_grad():
-            layer.weight.copy_(scale * orthonormal)
+    factor = gain_or_default(repaired, gain)
+    last = classifier(repaired)
+
+    def orthonormal(weight: Weight, W: Tensor) -> Tensor:
+        at_end = weight.module is last and classifier_gain is not None
+        return (float(classifier_gain or 0) if at_end else factor) * qr_factor(W)
+
+    map_matrices_(repaired, orthonormal)
     return repaired
-
-
-def activation_gain(model: nn.Module) -> float:
-    """Return sqrt(2) if the network has a ReLU-like nonlinearity, as a module or in its forward; else 1.
-
-    Raises:
-        IsopruneError: If no module says so and the forward cannot be traced.
-    """
-    if any(_RELU_LIKE.search(type(m).__name__) for m in model.modules()):
-        return math.sqrt(2)
-    try:
-        nodes = fx.symbolic_trace(model).graph.nodes
-    except Exception as error:  # tracing runs the user's forward, which may raise anything
-        raise IsopruneError(
-            f"Cannot tell whether {type(model).__name__} has a ReLU-like nonlinearity: no module is one and "
-            f"its forward cannot be traced ({type(error).__name__}). Pass gain = 1.4142 if it has, gain = 1 "
-            "if not."
-        ) from error
-    called = (n.target if n.op == "call_method" else getattr(n.target, "__name__", "") for n in nodes)
-    return math.sqrt(2) if any(_RELU_LIKE.search(str(name)) for name in called) else 1.0
-
-
-def _orthonormal_filters(layer: nn.Module) -> Tensor:
-    weight: Tensor = layer.weight  # pyright: ignore[reportAssignmentType]
-    groups = getattr(layer, "groups", 1)
-    blocks = []
-    for block in weight.detach().chunk(groups):
-        # A transposed convolution stores [in, out / groups, ...]: its filters are the second dimension.
-        flip = isinstance(layer, _TRANSPOSED)
-        stored = block.transpose(0, 1) if flip else block
-        new = qr_factor(filter_matrix(stored)).reshape(stored.shape)
-        blocks.append(new.transpose(0, 1) if flip else new)
-    return torch.cat(blocks)
-
-
-def _classifier(layers: Mapping[str, nn.Module]) -> str | None:
-    linear = [name for name, m in layers.items() if isinstance(m, nn.Linear)]
-    return (linear or list(layers) or [None])[-1]
-
-
-def _require_plain_weight(name: str, layer: nn.Module) -> None:
-    if not isinstance(layer, _FORWARD + _TRANSPOSED):
-        return
-    if prune.is_pruned(layer) or parametrize.is_parametrized(layer):
-        raise IsopruneError(
-            f"{name}: the weight is masked or parametrised, so orthonormal filters would not survive the "
-            "next forward. Make it plain first: torch.nn.utils.prune.remove, or "
-            "parametrize.remove_parametrizations."
-        )
