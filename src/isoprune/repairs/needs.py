@@ -59,8 +59,7 @@ def input_chunks(batches: Batches, samples: int, *, chunk: int = 64) -> Iterator
     """
     left = samples
     for inputs, _ in batches:
-        for part in inputs[:left].split(chunk):
-            yield part
+        yield from inputs[:left].split(chunk)
         left -= min(len(inputs), left)
         if left <= 0:
             return

@@ -79,8 +79,8 @@ def weights(model: nn.Module, *, masked: bool = False) -> list[Weight]:
         if weight.mask is not None and not masked:
             raise IsopruneError(
                 f"{weight.name}: the weight is masked, and this repair would not keep the mask. Make it "
-                "plain first (torch.nn.utils.prune.remove), or take approximate_isometry, exact_orthogonal_sparse, "
-                "rescale, lsuv, reconstruct or batchnorm, which do."
+                "plain first (torch.nn.utils.prune.remove), or take approximate_isometry, rescale, lsuv, "
+                "exact_orthogonal_sparse, reconstruct or batchnorm, which keep it."
             )
         if id(weight.parameter) not in seen:
             seen.add(id(weight.parameter))
