@@ -14,7 +14,7 @@ LAYERS = (
     ("__init__",),  # the public names
     ("cli",),
     ("reporting", "comparison", "reproduction"),
-    ("experiment", "verbs"),
+    ("experiment", "verbs", "diagnosis"),
     (
         "criteria",
         "pruning",

@@ -17,7 +17,7 @@ _HOME = {
     "verify": "isoprune.verbs",
     "repair": "isoprune.verbs",
     "jacobian_singular_values": "isoprune.isometry",
-    "diagnose": "isoprune.isometry",
+    "diagnose": "isoprune.diagnosis",
     "retrain": "isoprune.training",
     "save": "isoprune.export",
     "load": "isoprune.export",

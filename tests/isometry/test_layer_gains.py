@@ -87,3 +87,17 @@ def test_filter_spectrum_of_half_precision_is_computed_in_float32():
     got = filter_spectrum(weight)
     assert got.dtype == torch.float32
     torch.testing.assert_close(got, torch.linalg.svdvals(weight.float().flatten(1)))
+
+
+@pytest.mark.parametrize("name", ["lenet", "residual", "vit"])
+def test_gains_are_equal_for_any_bound_on_memory(name):
+    model, x = make(name, samples=5)
+    for whole, parts in zip(layer_gains(model, x), layer_gains(model, x, memory=1), strict=True):
+        assert (parts.name, parts.kind) == (whole.name, whole.kind)
+        assert (parts.forward, parts.backward, parts.reaches) == pytest.approx(
+            (whole.forward, whole.backward, whole.reaches), rel=1e-10
+        )
+
+
+def test_a_single_layer_has_no_layers_to_tell_apart():
+    assert layer_gains(nn.Linear(4, 3).eval(), torch.randn(2, 4)) == []

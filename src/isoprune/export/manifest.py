@@ -60,6 +60,8 @@ class Manifest:
     attributes: Mapping[str, Mapping[str, Sizes]]
     training: bool
     other_mode: tuple[str, ...]
+    source: str | None  # words for the reader
+    removed: Mapping[str, tuple[int, ...]] | None
 
 
 def sizes_of(module: nn.Module) -> dict[str, Sizes]:
@@ -228,7 +230,13 @@ def _checked(facts: Mapping[str, Any]) -> Manifest:
         attributes=attributes,
         training=facts["training"] is True,
         other_mode=tuple(_text(name) for name in facts["other_mode"]),
+        source=None if facts["source"] is None else _text(facts["source"])[:300],
+        removed=None if facts["plan"] is None else _removed(facts["plan"]["removed"]),
     )
+
+
+def _removed(value: Any) -> dict[str, tuple[int, ...]]:
+    return {_text(group): _shape(channels) for group, channels in value.items()}
 
 
 def _text(value: Any) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from isoprune.isometry.diagnosis import Diagnosis, diagnose
+from isoprune.isometry.diagnosis import Diagnosis, diagnose, with_repairs
+from isoprune.isometry.effort import Effort, plan_effort
 from isoprune.isometry.estimate import JsvEstimate, estimate_jacobian_singular_values
 from isoprune.isometry.exact import jacobian, jacobian_singular_values
 from isoprune.isometry.layers import LayerGain, layer_gains
@@ -12,6 +13,7 @@ from isoprune.isometry.trainability import gradient_flow, tangent_condition, tan
 
 __all__ = [
     "Diagnosis",
+    "Effort",
     "JsvEstimate",
     "LayerGain",
     "LayerSpectrum",
@@ -23,7 +25,9 @@ __all__ = [
     "jacobian_singular_values",
     "layer_gains",
     "layer_spectra",
+    "plan_effort",
     "summary",
     "tangent_condition",
     "tangent_kernel",
+    "with_repairs",
 ]

@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
-from isoprune.isometry import thresholds
+from isoprune.isometry import words
+from isoprune.isometry.effort import BUDGET, Effort, plan_effort
+from isoprune.isometry.estimate import estimate_jacobian_singular_values
 from isoprune.isometry.exact import jacobian_singular_values
 from isoprune.isometry.layers import LayerGain, layer_gains
-from isoprune.isometry.picks import InputPick, OutputPick
+from isoprune.isometry.picks import InputPick, Inputs, OutputPick
 from isoprune.isometry.spectra import filter_spectrum
 from isoprune.isometry.summary import summary
 from isoprune.types import Batches, IsopruneError
 
+Tried = Mapping[str, nn.Module | str] | Iterable[tuple[str, nn.Module | str]]
+
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """``verdict`` is healthy, damaged or collapsed; ``numbers`` and ``layers`` back every sentence."""
+    """``verdict`` is healthy, damaged or collapsed; ``numbers`` and ``layers`` back every sentence.
+
+    ``sigma`` holds the singular values [samples, values] of each network that was measured exactly: "" is the
+    network itself, then "dense", then repairs by name. ``repairs`` are those that were measured, ``refused``
+    the others, with the reason. ``effort`` says how it was measured.
+    """
 
     verdict: str
     sentences: tuple[str, ...]
     numbers: dict[str, float]
     layers: list[dict[str, Any]]
+    effort: Effort
+    sigma: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    repairs: tuple[str, ...] = ()
+    refused: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return "\n".join(self.sentences)
@@ -42,11 +56,13 @@ def diagnose(
     batches: Batches,
     dense: nn.Module | None = None,
     *,
-    repaired: Mapping[str, nn.Module] | None = None,
-    samples: int = 64,
+    repaired: Tried | None = None,
+    samples: int | None = None,
+    budget: float | int = BUDGET,
     input: InputPick = None,
     output: OutputPick = None,
     memory: int | None = None,
+    seed: int = 0,
 ) -> Diagnosis:
     """Return what pruning did to the network, in numbers and in words; the thresholds are in `thresholds`.
 
@@ -55,69 +71,137 @@ def diagnose(
         batches: (inputs, targets); the first ``samples`` inputs are measured, targets are not read.
         dense: The network before pruning. Given, the verdict is about what was lost; else about the network
             as it is.
-        repaired: Networks by the name of the repair that made them; what each restores is said.
-        samples: How many inputs.
+        repaired: As in `with_repairs`.
+        samples: How many inputs. None: 64, fewer where one alone takes long; see `plan_effort`.
+        budget: Multiply-adds for a network's singular values; beyond it they are estimated, with error bars.
+            ``math.inf``: exact, whatever it takes.
+        seed: Of the estimate's random directions.
 
     ``numbers`` holds the `summary` of each network's singular values as ``jsv_mean``, ``dense_jsv_mean``,
-    ``orthp_jsv_mean`` ..., ``jsv_ratio`` (model over dense), and ``dead_filters``.
+    ``orthp_jsv_mean`` ..., ``jsv_ratio`` (model over dense), and ``dead_filters``; of estimates, mean, std,
+    max and distance, with ``jsv_mean_error`` and ``jsv_ratio_error`` (half-widths, 19 times of 20).
     Other arguments, and what raises, as in `jacobian_singular_values`.
     """
-    inputs = _first(batches, samples)
-    networks = {"": model, **({"dense": dense} if dense is not None else {}), **(repaired or {})}
+    inputs = _first(batches, 64 if samples is None else samples)
+    where = {"input": input, "output": output, "memory": memory}
+    largest = model if dense is None else dense
+    effort = plan_effort(largest, inputs, samples=samples, budget=budget, **where)
+    inputs = _cut(inputs, effort.samples)
     numbers: dict[str, float] = {}
-    for name, network in networks.items():
-        sigma = jacobian_singular_values(network, inputs, input=input, output=output, memory=memory)
-        numbers |= {f"{name}_jsv_{key}".lstrip("_"): value for key, value in summary(sigma).items()}
+    sigma: dict[str, Tensor] = {}
+    for name, network in {"": model, **({"dense": dense} if dense is not None else {})}.items():
+        numbers |= _measured(name, network, inputs, effort, sigma, seed, where)
     if dense is not None:
         numbers["jsv_ratio"] = numbers["jsv_mean"] / max(numbers["dense_jsv_mean"], 1e-30)
-    gains = layer_gains(model, inputs, input=input, output=output)
-    before = layer_gains(dense, inputs, input=input, output=output) if dense is not None else None
+        if effort.method == "estimate":
+            parts = [
+                numbers[f"{n}jsv_mean_error"] / max(numbers[f"{n}jsv_mean"], 1e-30) for n in ("", "dense_")
+            ]
+            numbers["jsv_ratio_error"] = numbers["jsv_ratio"] * math.hypot(*parts)
+    gains = layer_gains(model, inputs, **where)
+    before = layer_gains(dense, inputs, **where) if dense is not None else None
     layers = _layer_rows(model, gains, before)
     numbers["dead_filters"] = float(sum(row.get("dead_filters", 0) for row in layers))
-    verdict = _verdict(numbers)
-    sentences = (_headline(verdict, numbers), *_blame(layers, dense is not None), *_details(numbers, layers))
-    restores = tuple(_restores(name, numbers) for name in repaired or {})
-    return Diagnosis(verdict, sentences + restores, numbers, layers)
+    verdict, sentences = words.told(numbers, layers, effort)
+    diagnosis = Diagnosis(verdict, sentences, numbers, layers, effort, sigma)
+    if repaired is None:
+        return diagnosis
+    return with_repairs(diagnosis, repaired, batches, seed=seed, **where)
 
 
-def _first(batches: Batches, samples: int) -> Tensor:
-    taken: list[Tensor] = []
+def with_repairs(
+    diagnosis: Diagnosis,
+    repaired: Tried,
+    batches: Batches,
+    *,
+    input: InputPick = None,
+    output: OutputPick = None,
+    memory: int | None = None,
+    seed: int = 0,
+) -> Diagnosis:
+    """Return the diagnosis with what each repair restores, measured as the network was.
+
+    Args:
+        repaired: Networks by the name of the repair that made them, or pairs of both, taken one at a time;
+            in place of a network, the reason why there is none. A network that cannot be measured (NaN) is
+            listed with that reason.
+        batches: Those of the diagnosis; other arguments too.
+    """
+    inputs = _first(batches, diagnosis.effort.samples)
+    where = {"input": input, "output": output, "memory": memory}
+    numbers, sigma, refused = dict(diagnosis.numbers), dict(diagnosis.sigma), dict(diagnosis.refused)
+    done = list(diagnosis.repairs)
+    pairs: Any = repaired.items() if isinstance(repaired, Mapping) else repaired
+    for name, network in pairs:
+        if isinstance(network, str):
+            refused[name] = network
+            continue
+        try:
+            numbers |= _measured(name, network, inputs, diagnosis.effort, sigma, seed, where)
+            done.append(name)
+        except IsopruneError as error:
+            refused[name] = str(error)
+    new = [name for name in done if name not in diagnosis.repairs]
+    sentences = diagnosis.sentences + tuple(words.restores(name, numbers) for name in new)
+    return replace(
+        diagnosis, sentences=sentences, numbers=numbers, sigma=sigma, repairs=tuple(done), refused=refused
+    )
+
+
+def _measured(
+    name: str,
+    network: nn.Module,
+    inputs: Inputs,
+    effort: Effort,
+    sigma: dict[str, Tensor],
+    seed: int,
+    where: dict[str, Any],
+) -> dict[str, float]:
+    """Return the numbers of one network, by the name they go under; exact values are put into ``sigma``."""
+    if effort.method == "exact":
+        found = jacobian_singular_values(network, inputs, **where)
+        sigma[name] = found.cpu()
+        numbers = summary(found)
+    else:
+        generator = torch.Generator().manual_seed(seed)
+        try:
+            estimate = estimate_jacobian_singular_values(network, inputs, generator=generator, **where)
+        except IsopruneError as error:
+            if "second derivative" not in str(error):
+                raise
+            raise IsopruneError(
+                f"{error} Here: diagnose(..., budget=math.inf), or on the command line --exact."
+            ) from error
+        numbers = estimate.summary()
+    return {f"{name}_jsv_{key}".lstrip("_"): value for key, value in numbers.items()}
+
+
+def _first(batches: Batches, samples: int) -> Any:
+    taken: list[Any] = []
+    count = 0
     for inputs, _ in batches:
         taken.append(inputs)
-        if sum(map(len, taken)) >= samples:
+        count += _count(inputs)
+        if count >= samples:
             break
     if not taken:
         raise IsopruneError(
             "batches is empty: there is no input to measure on. Pass at least one (inputs, targets)."
         )
-    return torch.cat(taken)[:samples]
+    flat = [pytree.tree_flatten(inputs) for inputs in taken]
+    joined = [
+        torch.cat(leaves) if isinstance(leaves[0], Tensor) and leaves[0].ndim else leaves[0]
+        for leaves in zip(*(leaves for leaves, _ in flat), strict=True)
+    ]
+    return _cut(pytree.tree_unflatten(joined, flat[0][1]), samples)
 
 
-def _verdict(numbers: dict[str, float]) -> str:
-    mean, low = (
-        (
-            numbers["jsv_ratio"],
-            (thresholds.COLLAPSED_RATIO, thresholds.DAMAGED_RATIO, thresholds.EXPLODED_RATIO),
-        )
-        if "jsv_ratio" in numbers
-        else (
-            numbers["jsv_mean"],
-            (thresholds.COLLAPSED_MEAN, thresholds.DAMAGED_MEAN, thresholds.EXPLODED_MEAN),
-        )
-    )
-    vanished = numbers["jsv_below_1e3"] - numbers.get("dense_jsv_below_1e3", 0.0)
-    if mean < low[0] or vanished > thresholds.COLLAPSED_BELOW_1E3:
-        return "collapsed"
-    if mean < low[1] or mean > low[2] or vanished > thresholds.DAMAGED_BELOW_1E3:
-        return "damaged"
-    return "healthy"
+def _count(inputs: Inputs) -> int:
+    return next((len(t) for t in pytree.tree_leaves(inputs) if isinstance(t, Tensor) and t.ndim), 0)
 
 
-def _headline(verdict: str, numbers: dict[str, float]) -> str:
-    text = f"{verdict.capitalize()}: the mean Jacobian singular value is {numbers['jsv_mean']:.3g}"
-    if "jsv_ratio" in numbers:
-        text += f", {numbers['jsv_ratio']:.2g} times the dense network's {numbers['dense_jsv_mean']:.3g}"
-    return text + f"; {numbers['jsv_below_1e3']:.0%} of the values are below 0.001."
+def _cut(inputs: Inputs, samples: int) -> Any:
+    return pytree.tree_map_only(Tensor, lambda t: t[:samples] if t.ndim else t, inputs)
 
 
 def _layer_rows(
@@ -146,45 +230,3 @@ def _layer_rows(
     for row in rows:
         row["share"] = max(row["lost"], 0.0) / total if total > 0 else 0.0
     return rows
-
-
-def _blame(layers: list[dict[str, Any]], compared: bool) -> tuple[str, ...]:
-    guilty = [
-        row
-        for row in sorted(layers, key=lambda row: -row["share"])
-        if row["lost"] > -math.log10(thresholds.LAYER_GAIN) and row["share"] >= thresholds.LAYER_SHARE
-    ][: thresholds.LAYERS_NAMED]
-    if not guilty:
-        return ()
-    told = ", ".join(
-        f"{row['name']} passes {row['backward_gain']:.2g}"
-        + (f" instead of {row['dense_backward_gain']:.2g}" if compared else "")
-        + f" of the gradient ({row['share']:.0%} of the loss)"
-        for row in guilty
-    )
-    return (f"The layers that lost most of it: {told}.",)
-
-
-def _details(numbers: dict[str, float], layers: list[dict[str, Any]]) -> tuple[str, ...]:
-    told = [
-        f"Within a sample the largest value is {numbers['jsv_condition']:.3g} times the smallest"
-        + (
-            f" ({numbers['dense_jsv_condition']:.3g} in the dense network)."
-            if "jsv_ratio" in numbers
-            else "."
-        )
-    ]
-    if numbers["dead_filters"]:
-        where = ", ".join(
-            f"{row['dead_filters']} in {row['name']}" for row in layers if row.get("dead_filters")
-        )
-        told.append(f"Filters with all weights zero: {where}.")
-    return tuple(told)
-
-
-def _restores(name: str, numbers: dict[str, float]) -> str:
-    mean = numbers[f"{name}_jsv_mean"]
-    text = f"Repair {name} brings the mean to {mean:.3g}"
-    if "dense_jsv_mean" in numbers:
-        text += f", {mean / max(numbers['dense_jsv_mean'], 1e-30):.2g} times the dense network's"
-    return text + "."

@@ -16,6 +16,7 @@ from isoprune.isometry.picks import InputPick, Inputs, OutputPick
 from isoprune.isometry.trace import TraceEstimate, mean_singular_value
 from isoprune.types import IsopruneError
 
+PROBES, BLOCK, STEPS = 56, 5, 8
 _SURE = 2.0  # half-widths are two standard deviations
 # Tensors of the largest activation's size that J v and J^T u hold at once, and copies of what the forward
 # keeps: the graph of the backward is kept too.
@@ -60,9 +61,9 @@ def estimate_jacobian_singular_values(
     inputs: Inputs,
     *,
     generator: Generator,
-    probes: int = 56,
-    block: int = 5,
-    steps: int = 8,
+    probes: int = PROBES,
+    block: int = BLOCK,
+    steps: int = STEPS,
     input: InputPick = None,
     output: OutputPick = None,
     memory: int | None = None,
@@ -90,7 +91,7 @@ def estimate_jacobian_singular_values(
             "steps >= 2."
         )
     parts: list[TraceEstimate] = []
-    products = probes - block + 2 * block * steps
+    products = products_of(probes, block, steps)
     with sample_function(
         model, inputs, input=input, output=output, dtype=dtype, differentiable_twice=True
     ) as f:
@@ -112,6 +113,11 @@ def estimate_jacobian_singular_values(
     }
     spread = (gathered["noise"].square() + gathered["bias"].square()).sqrt()
     return JsvEstimate(**gathered, mean_error=_SURE * spread, products=products)
+
+
+def products_of(probes: int = PROBES, block: int = BLOCK, steps: int = STEPS) -> int:
+    """Return how many products with J and J^T the estimate of a sample takes."""
+    return probes - block + 2 * block * steps
 
 
 def _samples(f: SampleFunction, block: int, steps: int, size: int, memory: int | None) -> int:

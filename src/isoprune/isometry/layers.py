@@ -9,10 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isoprune.isometry.function import sample_function
+from isoprune.isometry.function import SampleFunction, sample_function
+from isoprune.isometry.memory import default_memory, footprint
 from isoprune.isometry.picks import InputPick, Inputs, OutputPick
 
 _EXACT_OUTPUTS = 32  # up to so many outputs every one is pulled back; beyond, so many random directions
+
+# What is watched is copied twice on its way in and once on its way out, besides what the forward keeps.
+_COPIES = 4
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ def layer_gains(
     *,
     input: InputPick = None,
     output: OutputPick = None,
+    memory: int | None = None,
     dtype: torch.dtype | None = None,
     seed: int = 0,
 ) -> list[LayerGain]:
@@ -50,34 +55,60 @@ def layer_gains(
 
     Args:
         seed: Of the random orthonormal directions that stand for the outputs where they are more than 32.
+        memory: Bound in bytes, by which samples go in parts; one sample goes whatever it takes. None: a
+            quarter of the free memory.
 
     Other arguments, and what raises, as in `jacobian_singular_values`.
     """
     runs: list[tuple[str, str, Tensor, Tensor]] = []
     with contextlib.ExitStack() as stack:
         f = stack.enter_context(sample_function(model, inputs, input=input, output=output, dtype=dtype))
+        part = _part(f, memory)
         for name, module in model.named_modules():
             if name and (not any(module.children()) or isinstance(module, nn.MultiheadAttention)):
                 _watch(name, module, runs, stack)
-        rows = f.rows(0, len(f.x))
-        y = f(f.leaf(rows), rows)
-        directions = _directions(y, seed)
-        ends = [t for _, _, before, after in runs for t in (before, after)]
-        power = torch.zeros(len(ends), dtype=torch.float64)
-        for u in directions:
-            grads = torch.autograd.grad(y, ends, u.expand_as(y), retain_graph=True, allow_unused=True)
-            power += torch.stack([_power(g) for g in grads])
-        strength = (power / (len(f.x) * len(directions))).sqrt().tolist()
+        directions = _directions(f, seed)
+        powers: list[tuple[Tensor, Tensor]] = []
+        layers: list[tuple[str, str]] = []
+        for start in range(0, len(f.x), part):
+            runs.clear()
+            rows = f.rows(start, start + part)
+            y = f(f.leaf(rows), rows)
+            layers = [(name, kind) for name, kind, _, _ in runs]
+            if not layers:  # one layer alone, or functions only: there is nothing to tell apart
+                return []
+            powers.append(_powers(y, runs, directions))
+    signals, gradients = (torch.stack(each).sum(0) for each in zip(*powers, strict=True))
+    norms = signals.sqrt().tolist()
+    strength = (gradients / (len(f.x) * len(directions))).sqrt().tolist()
     return [
         LayerGain(
             name=name,
             kind=kind,
-            forward=_ratio(float(_power(after)) ** 0.5, float(_power(before)) ** 0.5),
+            forward=_ratio(norms[2 * i + 1], norms[2 * i]),
             backward=_ratio(strength[2 * i], strength[2 * i + 1]),
             reaches=strength[2 * i],
         )
-        for i, (name, kind, before, after) in enumerate(runs)
+        for i, (name, kind) in enumerate(layers)
     ]
+
+
+def _part(f: SampleFunction, memory: int | None) -> int:
+    """Return how many samples go together within the bound."""
+    bound = default_memory(f.x.device) if memory is None else memory
+    one = f.rows(0, 1)
+    each = _COPIES * footprint(lambda: f(f.leaf(one), one), f.constants).saved
+    return max((bound - f.kept) // max(each, 1), 1)
+
+
+def _powers(y: Tensor, runs: list, directions: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the squared norms of every run's input and output, of the signals and of the gradients."""
+    ends = [t for _, _, before, after in runs for t in (before, after)]
+    gradient = torch.zeros(len(ends), dtype=torch.float64)
+    for u in directions:
+        grads = torch.autograd.grad(y, ends, u.expand_as(y), retain_graph=True, allow_unused=True)
+        gradient += torch.stack([_power(g) for g in grads])
+    return torch.stack([_power(t) for t in ends]), gradient
 
 
 def _watch(name: str, module: nn.Module, runs: list, stack: contextlib.ExitStack) -> None:
@@ -104,14 +135,13 @@ def _watch(name: str, module: nn.Module, runs: list, stack: contextlib.ExitStack
     stack.callback(module.register_forward_hook(leave).remove)
 
 
-def _directions(y: Tensor, seed: int) -> Tensor:
-    outputs = y.shape[1]
-    if outputs <= _EXACT_OUTPUTS:
-        return torch.eye(outputs, dtype=y.dtype, device=y.device)
+def _directions(f: SampleFunction, seed: int) -> Tensor:
+    if f.outputs <= _EXACT_OUTPUTS:
+        return torch.eye(f.outputs, dtype=f.x.dtype, device=f.x.device)
     noise = torch.randn(
-        outputs, _EXACT_OUTPUTS, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+        f.outputs, _EXACT_OUTPUTS, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
     )
-    return torch.linalg.qr(noise)[0].mT.to(y)
+    return torch.linalg.qr(noise)[0].mT.to(f.x)
 
 
 def _power(t: Tensor | None) -> Tensor:
