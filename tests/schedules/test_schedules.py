@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import pickle
 from itertools import pairwise
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from isoprune.schedules import SCHEDULES, build, constant, halving, halving_milestones, step_decay
+from isoprune.schedules import SCHEDULES, build, constant, halving, halving_milestones, one_cycle, step_decay
 from isoprune.types import IsopruneError
 
 EVERY = [
@@ -15,7 +16,10 @@ EVERY = [
     ("step_decay", {}),
     ("step_decay", {"milestones": [10, 20], "gamma": 0.5}),
     ("halving", {"stages": 3}),
+    ("one_cycle", {}),
+    ("one_cycle", {"rise": 0.0, "end": 1.0}),
 ]
+RISES = {"one_cycle"}  # the others begin at the learning rate that is given, and never exceed it
 
 
 @pytest.mark.parametrize(("name", "options"), EVERY)
@@ -25,8 +29,10 @@ def test_a_schedule_is_a_pure_picklable_function_on_the_unit_interval(name, opti
     factors = [schedule(p) for p in points]
     assert factors == [schedule(p) for p in points]
     assert factors == [pickle.loads(pickle.dumps(schedule))(p) for p in points]
-    assert factors[0] == 1
-    assert all(a >= b > 0 for a, b in pairwise(factors))
+    assert all(0 < f <= 1 for f in factors)
+    if name not in RISES:
+        assert factors[0] == 1
+        assert all(a >= b for a, b in pairwise(factors))
     assert schedule == build(name, epochs=30, **options)
 
 
@@ -95,6 +101,21 @@ def test_constant_is_one():
     assert per_epoch(constant(), 3) == [1.0, 1.0, 1.0]
 
 
+@pytest.mark.parametrize("rise", [0.1, 0.25, 0.5])
+def test_one_cycle_is_two_half_cosines_that_meet_at_the_peak(rise):
+    schedule = one_cycle(rise=rise, start=0.04, end=1e-3)
+    assert schedule(0.0) == pytest.approx(0.04)
+    assert schedule(rise) == 1.0
+    assert schedule(1.0) == pytest.approx(1e-3)
+    for part in (0.0, 0.2, 0.5, 0.9):
+        # A cosine is antisymmetric about the middle of its fall.
+        assert schedule(rise * part) + schedule(rise * (1 - part)) == pytest.approx(1.04)
+        fall = [schedule(rise + (1 - rise) * p) for p in (part, 1 - part)]
+        assert sum(fall) == pytest.approx(1.001)
+    middle = schedule(rise + (1 - rise) / 3)
+    assert middle == pytest.approx(1e-3 + 0.999 * (1 + math.cos(math.pi / 3)) / 2)
+
+
 @pytest.mark.parametrize(
     ("make", "why"),
     [
@@ -108,6 +129,9 @@ def test_constant_is_one():
         (lambda: halving(epochs=3, stages=4), "3 epochs are too few for 4 halving stages"),
         (lambda: halving(epochs=90, stages=2), "last of 2 stages would take 60 of 90 epochs, .* at most 30"),
         (lambda: halving(epochs=3, stages=0), "stages = 0"),
+        (lambda: one_cycle(rise=1.0), "rise = 1.0; it is the part of the run that rises"),
+        (lambda: one_cycle(start=0.0), "start = 0.0; it is a factor on the peak rate"),
+        (lambda: one_cycle(end=2.0), "end = 2.0; it is a factor"),
         (lambda: build("step-decay", epochs=3), "Unknown schedule 'step-decay'. Did you mean 'step_decay'?"),
         (lambda: build("halving", epochs=3), "Schedule 'halving': missing .* 'stages'. Its options: stages"),
         (lambda: build("constant", epochs=3, gamma=0.5), "'constant': .*'gamma'. Its options: none"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -49,6 +50,7 @@ def sgd_by_hand(
     momentum: float,
     weight_decay: float,
     generator: Generator,
+    steps: int | None = None,
 ) -> list[float]:
     """Train ``net`` itself, v <- m v + g + wd w, w <- w - lr v, and return the loss of every step."""
     net.train()
@@ -56,13 +58,16 @@ def sgd_by_hand(
     starts = range(0, n, batch)
     velocity = [torch.zeros_like(p) for p in net.parameters()]
     losses = []
+    total = min(steps or math.inf, epochs * len(starts))
     for epoch in range(epochs):
         order = torch.randperm(n, generator=generator)
         for step, start in enumerate(starts):
+            if len(losses) == total:
+                return losses
             rows = order[start : start + batch]
             loss = cross_entropy(net(splits.train.inputs[rows]), splits.train.targets[rows])
             gradients = torch.autograd.grad(loss, list(net.parameters()))
-            rate = lr * schedule((epoch * len(starts) + step) / (epochs * len(starts)))
+            rate = lr * schedule((epoch * len(starts) + step) / total)
             with torch.no_grad():
                 for p, v, g in zip(net.parameters(), velocity, gradients, strict=True):
                     v.mul_(momentum).add_(g + weight_decay * p)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from isoprune.schedules import constant, step_decay
+from isoprune.schedules import constant, one_cycle, step_decay
 from isoprune.training import Diverged, evaluate, fit, retrain
 from isoprune.training.checkpoint import read
 from isoprune.types import IsopruneError, Split, Splits
@@ -41,6 +41,25 @@ def test_fit_is_momentum_sgd_written_out(batch):
         mean = sum(n * loss for n, loss in zip(sizes, losses[first : first + steps], strict=True)) / 23
         assert row["loss"] == pytest.approx(mean, rel=1e-12)
     assert [row["lr"] for row in history[1:]] == pytest.approx([0.05, 0.05, 0.015, 0.0045])
+
+
+@pytest.mark.parametrize("steps", [1, 3, 5, 7, 20, 99])
+def test_steps_end_the_training_early_and_the_schedule_with_it(steps):
+    splits, want = small_splits(), small_net()
+    schedule = one_cycle()
+    recipe = {**RECIPE, "schedule": schedule, "steps": steps}  # an epoch has 5 steps, all have 20
+    losses = sgd_by_hand(want, splits, **recipe, generator=seeded(3))
+    got, history = fit(small_net(), splits, **recipe, generator=seeded(3))
+    assert len(losses) == min(steps, 20)
+    for key, tensor in want.state_dict().items():
+        torch.testing.assert_close(got.state_dict()[key], tensor)
+    assert history[-1]["epoch"] == len(history) - 1 == math.ceil(len(losses) / 5)
+    last = len(losses) - 1
+    assert history[-1]["lr"] == pytest.approx(0.05 * schedule(last / len(losses)))
+    first = 5 * (last // 5)
+    sizes = [5, 5, 5, 5, 3][: len(losses) - first]
+    mean = sum(n * loss for n, loss in zip(sizes, losses[first:], strict=True)) / sum(sizes)
+    assert history[-1]["loss"] == pytest.approx(mean, rel=1e-12)
 
 
 def test_without_a_step_the_history_is_that_of_evaluate():

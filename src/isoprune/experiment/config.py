@@ -54,6 +54,11 @@ def number(low: float, high: float = math.inf, *, above: bool = False) -> Reader
     return read
 
 
+def optional(read: Reader) -> Reader:
+    """Return a reader that also takes the null of a record's config: the key was not given."""
+    return lambda value, key: None if value is None else read(value, key)
+
+
 def one_of(*words: str) -> Reader:
     """Return a reader of one of a few words."""
 
@@ -119,12 +124,14 @@ def _by(read: Reader | type) -> dict[str, Any]:
 class Training:
     """How a network is trained: SGD with momentum, as the paper's code.
 
+    ``steps`` ends it after so many of them, to which the schedule then runs; none: after ``epochs``.
     ``jsv_samples`` is the number of fixed samples of the mean JSV after each epoch; 0: not measured.
     """
 
     epochs: int = field(metadata=_by(whole(0)))
-    lr: float | None = field(default=None, metadata=_by(number(0.0, above=True)))
+    lr: float | None = field(default=None, metadata=_by(optional(number(0.0, above=True))))
     schedule: Choice = field(default=Choice("constant"), metadata=_by(choice))
+    steps: int | None = field(default=None, metadata=_by(optional(whole(1))))
     batch: int = field(default=100, metadata=_by(whole(1)))
     momentum: float = field(default=0.9, metadata=_by(number(0.0, 1.0)))
     weight_decay: float = field(default=1e-4, metadata=_by(number(0.0)))

@@ -231,6 +231,7 @@ def _train(
         batch=training.batch,
         momentum=training.momentum,
         weight_decay=training.weight_decay,
+        steps=training.steps,
         generator=seeds.generator(bench.experiment.seed, stage),
         measure=functools.partial(_mean_jsv, inputs=inputs) if training.jsv_samples else None,
         on_epoch=lambda row: bench.on_event(

@@ -57,20 +57,21 @@ def make_record(
     }
     if "retrained" in facts:
         retrain = experiment(config).retrain
+        history = facts["retrained"]["history"]
         record["trainability_accuracy"] = trainability_accuracy(
-            facts["retrained"]["history"], epochs=first_stage(retrain)
+            history, epochs=first_stage(retrain, len(history) - 1)
         )
     return record
 
 
-def first_stage(training: Training) -> int:
-    """Return how many epochs begin, one after the other from the first, at the first learning rate."""
+def first_stage(training: Training, epochs: int) -> int:
+    """Return how many of ``epochs`` begin, one after the other from the first, at the first learning rate."""
     factor = schedule(training)
     first = factor(0.0)
-    for epoch in range(training.epochs):
-        if factor(epoch / training.epochs) != first:
+    for epoch in range(epochs):
+        if factor(epoch / epochs) != first:
             return epoch
-    return training.epochs
+    return epochs
 
 
 def environment() -> dict[str, Any]:

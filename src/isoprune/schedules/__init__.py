@@ -9,10 +9,13 @@ from typing import Any
 from isoprune.errors import IsopruneError, pick
 from isoprune.schedules.constant import constant
 from isoprune.schedules.halving import halving, halving_milestones
+from isoprune.schedules.one_cycle import OneCycle, one_cycle
 from isoprune.schedules.step_decay import StepDecay, step_decay
 from isoprune.types import Schedule
 
-SCHEDULES: dict[str, Callable[..., Schedule]] = {f.__name__: f for f in (constant, step_decay, halving)}
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    f.__name__: f for f in (constant, step_decay, halving, one_cycle)
+}
 
 
 def build(name: str, *, epochs: int, **options: Any) -> Schedule:
@@ -35,10 +38,12 @@ def build(name: str, *, epochs: int, **options: Any) -> Schedule:
 
 __all__ = [
     "SCHEDULES",
+    "OneCycle",
     "StepDecay",
     "build",
     "constant",
     "halving",
     "halving_milestones",
+    "one_cycle",
     "step_decay",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ def fit(
     batch: int = 100,
     momentum: float = 0.9,
     weight_decay: float = 1e-4,
+    steps: int | None = None,
     generator: Generator,
     measure: Callable[[nn.Module], Mapping[str, float]] | None = None,
     on_epoch: Callable[[Row], object] | None = None,
@@ -47,6 +48,8 @@ def fit(
         splits: Train and validation are used; test is not.
         schedule: Progress of the whole training in [0, 1), at the start of each step -> factor on ``lr``.
         batch: Samples per step; the last step of an epoch takes what is left.
+        steps: At most so many in all: the last epoch ends with the last of them, and the schedule's progress
+            counts to them. None: as many as ``epochs`` take.
         generator: Draws the order of every epoch; it moves on.
         measure: Called on the network in eval mode before training and after every epoch.
         on_epoch: Called with each new row, when its checkpoint is written.
@@ -59,32 +62,37 @@ def fit(
         IsopruneError: If the settings, the data and the network do not fit together, or ``checkpoint``
             belongs to another training.
     """
-    _check(model, splits, epochs=epochs, lr=lr, batch=batch)
+    _check(model, splits, epochs=epochs, lr=lr, batch=batch, steps=steps)
     model = copy.deepcopy(model)
     # Fused: one kernel for all parameters, a tenth off the time of an epoch of mlp_7 on a CPU.
     optimizer = torch.optim.SGD(
         model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True
     )
-    steps = math.ceil(len(splits.train) / batch)
+    per_epoch = math.ceil(len(splits.train) / batch)
+    total = epochs * per_epoch if steps is None else min(steps, epochs * per_epoch)
+    epochs = math.ceil(total / per_epoch)
     train = _on(device_of(model), splits.train)
     path = None if checkpoint is None else checkpoint.with_name(f"{checkpoint.name}.safetensors")
     history: list[Row] = []
     run: dict[str, Any] = {}
     if path is not None:
         settings = {"epochs": epochs, "batch": batch, "momentum": momentum, "weight_decay": weight_decay}
-        rates = {f"lr of epoch {e + 1}": lr * schedule(e / epochs) for e in range(epochs)}
+        if steps is not None:
+            settings["steps"] = steps
+        rates = {f"lr of epoch {e + 1}": lr * schedule(e * per_epoch / total) for e in range(epochs)}
         run = fingerprint(model, splits, generator, {**settings, **rates})
         history = restore_(path, model, optimizer, generator, run=run)
     for epoch in range(len(history), epochs + 1):
         began = time.perf_counter()
         row: Row = {"epoch": epoch}
         if epoch:
-            first = (epoch - 1) * steps
-            rates = [lr * schedule((first + step) / (epochs * steps)) for step in range(steps)]
-            order = torch.randperm(len(train), generator=generator).to(train.targets.device)
-            losses, accuracy = _train_epoch(model, train, optimizer, rates=rates, batches=order.split(batch))
+            first = (epoch - 1) * per_epoch
+            rates = [lr * schedule(step / total) for step in range(first, min(first + per_epoch, total))]
+            order = torch.randperm(len(train), generator=generator)[: len(rates) * batch]
+            parts = order.to(train.targets.device).split(batch)
+            losses, accuracy = _train_epoch(model, train, optimizer, rates=rates, batches=parts)
             _check_losses(losses, epoch, rates, path)
-            row |= {"lr": rates[-1], "loss": _mean(losses, len(train), batch), "train_accuracy": accuracy}
+            row |= {"lr": rates[-1], "loss": _mean(losses, len(order), batch), "train_accuracy": accuracy}
         validation = evaluate(model, splits.validation)
         if not math.isfinite(validation["loss"]):
             raise _diverged(validation["loss"], epoch, None, row.get("lr"), path)
@@ -107,7 +115,7 @@ def _train_epoch(
     optimizer: torch.optim.Optimizer,
     *,
     rates: list[float],
-    batches: Iterable[Tensor],
+    batches: Sequence[Tensor],
 ) -> tuple[Tensor, float]:
     """Take one step per batch of indices and return the loss of each, and the fraction that was right."""
     model.train()
@@ -124,7 +132,7 @@ def _train_epoch(
         # Kept as tensors and read once an epoch: to read them here is to wait for the accelerator.
         losses.append(loss.detach())
         right.append((logits.detach().argmax(1) == targets).sum())
-    return torch.stack(losses).double().cpu(), torch.stack(right).sum().item() / len(train)
+    return torch.stack(losses).double().cpu(), torch.stack(right).sum().item() / sum(map(len, batches))
 
 
 def _mean(losses: Tensor, samples: int, batch: int) -> float:
@@ -153,12 +161,14 @@ def _diverged(loss: float, epoch: int, step: int | None, lr: float | None, path:
     return Diverged(f"The loss is {loss} {where}, at learning rate {lr:g}. Lower lr.{kept}", epoch, step, lr)
 
 
-def _check(model: nn.Module, splits: Splits, *, epochs: int, lr: float, batch: int) -> None:
+def _check(
+    model: nn.Module, splits: Splits, *, epochs: int, lr: float, batch: int, steps: int | None
+) -> None:
     """Raise now for what would fail, or quietly mean nothing, after the first epoch."""
-    if epochs < 0 or batch < 1 or not 0 <= lr < math.inf:
+    if epochs < 0 or batch < 1 or not 0 <= lr < math.inf or (steps is not None and steps < 0):
         raise IsopruneError(
-            f"epochs = {epochs}, batch = {batch}, lr = {lr}: epochs may be 0 or more, batch 1 or more, "
-            "lr 0 or more and finite."
+            f"epochs = {epochs}, batch = {batch}, lr = {lr}, steps = {steps}: epochs and steps may be 0 or "
+            "more, batch 1 or more, lr 0 or more and finite."
         )
     present = len(splits.train.targets.unique())
     if present < 2:
