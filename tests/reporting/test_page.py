@@ -9,7 +9,7 @@ import re
 import pytest
 
 from isoprune.reporting import report
-from isoprune.reporting.page import _bundle
+from isoprune.reporting.html import _bundle
 from isoprune.types import IsopruneError
 from reporting.records import jsv_vs_ratio, lr_effect, record
 

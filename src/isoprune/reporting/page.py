@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import json
-import os
-import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import altair as alt
-import jinja2
-import vl_convert
-
-from isoprune.reporting import asked, figures, series, tables, text, theme
+from isoprune.reporting import asked, figures, html, series, tables, text, theme
 from isoprune.reporting.records import check_records
 from isoprune.reporting.sentences import findings
 from isoprune.reporting.statistics import summarize
 from isoprune.reporting.study import Cell, by_seed, make_cells, unique
-from isoprune.types import IsopruneError
-
-_TEMPLATE = Path(__file__).parent / "template"
 
 
 def report(records: Sequence[Mapping[str, Any]], out: Path, *, title: str | None = None) -> Path:
@@ -42,27 +30,7 @@ def report(records: Sequence[Mapping[str, Any]], out: Path, *, title: str | None
     given = [dict(record) for record in records]
     page = _render(given, title=title)
     file = out if out.suffix == ".html" else out / "index.html"
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(file, page)
-    except OSError as error:
-        raise IsopruneError(
-            f"The page cannot be written to {file}: {error.strerror}. Give another place for it."
-        ) from error
-    return file
-
-
-def _write_whole(file: Path, page: str) -> None:
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(page)
-        # mkstemp makes it private; a page is for showing.
-        Path(name).chmod(0o644)
-        Path(name).replace(file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    return html.write(page, file)
 
 
 def _render(records: list[dict[str, Any]], *, title: str | None) -> str:
@@ -77,20 +45,9 @@ def _render(records: list[dict[str, Any]], *, title: str | None) -> str:
     charts = {
         chart["id"]: chart.pop("spec") for section in [overview, *sections] for chart in section["charts"]
     }
-    data = {
-        "charts": charts,
-        "themes": {"light": theme.config(), "dark": theme.config(dark=True)},
-        "swap": theme.DARK,
-    }
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["tied"] = _tied
-    return environment.get_template("page.html.j2").render(
+    return html.render(
+        "page.html.j2",
+        charts,
         title=title or text.listed(names),
         count=finished,
         unfinished=len(records) - finished,
@@ -107,18 +64,13 @@ def _render(records: list[dict[str, Any]], *, title: str | None) -> str:
         environment=asked.environment(cells),
         runs=asked.runs(cells),
         versions=unique(str((r.get("environment") or {}).get("isoprune", "")) for r in records),
-        palette=[(colour, theme.DARK[colour]) for colour in theme.PALETTE],
-        data=json.dumps(_finite(data), allow_nan=False, ensure_ascii=False, separators=(",", ":")),
-        style=(_TEMPLATE / "page.css").read_text(encoding="utf-8"),
-        script=(_TEMPLATE / "page.js").read_text(encoding="utf-8"),
-        vega=_bundle(),
     )
 
 
 def _overview(cells: Sequence[Cell]) -> dict[str, Any]:
     chart = figures.jsv_against_ratio(cells, legend=False)
     charts = [
-        _chart("jsv-ratio", chart, "Before retraining", "dense at ratio 0; band: lowest to highest seed")
+        html.chart("jsv-ratio", chart, "Before retraining", "dense at ratio 0; band: lowest to highest seed")
     ]
     return {"id": "ratio", "charts": [c for c in charts if c], "legend": _legend(series.ratio_series(cells))}
 
@@ -128,25 +80,25 @@ def _section(name: str, cells: Sequence[Cell]) -> dict[str, Any]:
     ratios = sorted(unique(cell.ratio for cell in cells))
     shown = max(cell.ratio for cell in [c for c in cells if c.lr is not None] or cells)
     charts = [
-        _chart(
+        html.chart(
             f"{name}-sigma",
             figures.singular_values(cells),
             "Singular values of the Jacobian",
             "every stage as high as its fullest bin; dashed: σ\u00a0=\u00a01, isometry",
         ),
-        _chart(
+        html.chart(
             f"{name}-final",
             figures.final_accuracy(cells),
             "Where retraining ends",
             "point: mean; ticks: seeds; bar: 95 % interval of the mean",
         ),
-        _chart(
+        html.chart(
             f"{name}-accuracy",
             figures.accuracy_per_epoch(cells, legend=False),
             "Accuracy while retraining",
             "mean over seeds; band: lowest to highest seed",
         ),
-        _chart(
+        html.chart(
             f"{name}-jsv",
             figures.jsv_per_epoch(cells, legend=False),
             "Mean JSV while retraining",
@@ -162,13 +114,6 @@ def _section(name: str, cells: Sequence[Cell]) -> dict[str, Any]:
         "charts": [chart for chart in charts if chart],
         "legend": _legend(series.retrained_series(cells)),
     }
-
-
-def _chart(name: str, chart: figures.Figure | None, title: str, note: str) -> dict[str, Any] | None:
-    if chart is None:
-        return None
-    spec = figures.specification(chart)
-    return {"id": name, "title": title, "note": note, "spec": spec, "height": spec["height"]}
 
 
 def _legend(entries: Mapping[series.Series, object]) -> list[dict[str, Any]]:
@@ -200,28 +145,3 @@ def _stages(cells: Sequence[Cell]) -> list[dict[str, Any]]:
         }
         for label, stage, members in found
     ]
-
-
-def _tied(sentence: object) -> str:
-    """Return a sentence whose numbers do not part from their units at the end of a line."""
-    tied = str(sentence).replace(" %", "\u00a0%").replace(" = ", "\u00a0=\u00a0")
-    return re.sub(r"(?<=\de)-(?=\d)", "\u2011", re.sub(r"LR (?=\d)", "LR\u00a0", tied))
-
-
-def _finite(item: Any) -> Any:
-    """Return JSON without NaN and infinity, which JSON does not have: they become null."""
-    if isinstance(item, dict):
-        return {key: _finite(inner) for key, inner in item.items()}
-    if isinstance(item, list | tuple):
-        return [_finite(inner) for inner in item]
-    return (
-        None if isinstance(item, float) and (item != item or item in (float("inf"), -float("inf"))) else item
-    )
-
-
-@functools.cache
-def _bundle() -> str:
-    """Return Vega, Vega-Lite and vega-embed as one script that a script element can hold."""
-    version = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)
-    return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
