@@ -38,7 +38,7 @@ def qr_factor(W: Float[Tensor, "filters fan_in"]) -> Float[Tensor, "filters fan_
     Source: Mezzadri, "How to generate random matrices from the classical compact groups", 2007
     (the sign fix); Wang et al., 2021 (its use on pruned filters).
     """
-    _require_finite(W)
+    require_finite(W)
     work = W.float() if W.dtype in (torch.float16, torch.bfloat16) else W
     tall = work.shape[0] > work.shape[1]
     Q, R = torch.linalg.qr(_revive_rows(work) if tall else work.mT)
@@ -67,7 +67,7 @@ def polar_factor(
     Raises:
         IsopruneError: If ``W`` holds NaN or infinity.
     """
-    _require_finite(W)
+    require_finite(W)
     work = W.float() if W.dtype in (torch.float16, torch.bfloat16) else W
     U, sigma, Vh = torch.linalg.svd(work, full_matrices=False)
     # Strictly greater: with >=, an all-zero W would count as full rank.
@@ -88,7 +88,8 @@ def _revive_rows(W: Tensor) -> Tensor:
     return revived
 
 
-def _require_finite(W: Tensor) -> None:
+def require_finite(W: Tensor) -> None:
+    """Raise `IsopruneError` if the filter matrix holds NaN or infinity."""
     if not torch.isfinite(W).all():
         raise IsopruneError(
             f"W of shape {tuple(W.shape)} holds NaN or infinity. Training diverged: lower retrain.lr, or "

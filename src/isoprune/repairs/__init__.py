@@ -6,11 +6,16 @@ from collections.abc import Callable
 
 from torch import nn
 
+from isoprune.repairs.delta_orthogonal import delta_orthogonal
 from isoprune.repairs.none import none
 from isoprune.repairs.orthp import orthp
+from isoprune.repairs.polar import polar
 from isoprune.repairs.scratch import scratch
+from isoprune.repairs.spectrum import spectrum
 
-REPAIRS: dict[str, Callable[..., nn.Module]] = {f.__name__: f for f in (none, orthp, scratch)}
+REPAIRS: dict[str, Callable[..., nn.Module]] = {
+    f.__name__: f for f in (none, orthp, polar, spectrum, delta_orthogonal, scratch)
+}
 
 # What a repair cannot do without, besides the pruned network; it says so if it is missing.
 NEEDS: dict[str, tuple[str, ...]] = {}
@@ -19,7 +24,18 @@ NEEDS: dict[str, tuple[str, ...]] = {}
 # other entry to "repair a permuted network = permute the repaired network".
 FILTER_ORDER_MATTERS: dict[str, str] = {
     "orthp": "QR keeps the first filter's direction and bends each one to be orthogonal to those before it.",
+    "delta_orthogonal": "it draws anew and does not look at the weights, so permuting them changes nothing.",
     "scratch": "it draws anew and does not look at the weights, so permuting them changes nothing.",
 }
 
-__all__ = ["FILTER_ORDER_MATTERS", "NEEDS", "REPAIRS", "none", "orthp", "scratch"]
+__all__ = [
+    "FILTER_ORDER_MATTERS",
+    "NEEDS",
+    "REPAIRS",
+    "delta_orthogonal",
+    "none",
+    "orthp",
+    "polar",
+    "scratch",
+    "spectrum",
+]

@@ -1,0 +1,62 @@
+"""Networks of every kind of layer that repairs know, as after training, in float64."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import nn
+from torch.nn.utils import prune
+
+
+def seeded(build, seed=0, dtype=torch.float64):
+    """Return ``build()`` drawn from the seed, in evaluation mode."""
+    with torch.random.fork_rng():
+        torch.random.manual_seed(seed)
+        return build().to(dtype).eval()
+
+
+def every_layer():
+    """Return one of each layer; not meant to be run."""
+    return nn.ModuleDict(
+        {
+            "linear": nn.Linear(5, 3),
+            "tall": nn.Linear(3, 5),
+            "conv1": nn.Conv1d(4, 6, 3),
+            "conv2": nn.Conv2d(4, 6, 3),
+            "conv3": nn.Conv3d(2, 3, 2),
+            "pointwise": nn.Conv2d(4, 6, 1),
+            "grouped": nn.Conv2d(4, 8, 3, groups=2),
+            "depthwise": nn.Conv2d(4, 4, 3, groups=4),
+            "transposed": nn.ConvTranspose2d(6, 4, 3, groups=2),
+            "attention": nn.MultiheadAttention(6, 2),
+            "cross": nn.MultiheadAttention(6, 2, kdim=4, vdim=5),
+        }
+    )
+
+
+def mlp(*widths, activation=nn.ReLU, bias=True):
+    layers = [
+        part
+        for i, (a, b) in enumerate(itertools.pairwise(widths))
+        for part in ([activation()] if i else []) + [nn.Linear(a, b, bias=bias)]
+    ]
+    return nn.Sequential(*layers)
+
+
+def masked(net, ratio=0.5):
+    """Put a magnitude mask on every Linear and convolution, in place."""
+    for module in net.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            prune.l1_unstructured(module, "weight", ratio)
+    return net
+
+
+def run(repair, pruned, seed=0, **given):
+    """Call a repair with nothing but what is ``given``."""
+    supplied = {key: given.pop(key, None) for key in ("dense", "plan", "batches")}
+    return repair(pruned, **supplied, generator=torch.Generator().manual_seed(seed), **given)
+
+
+def inputs(*shape, seed=1):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
