@@ -8,7 +8,6 @@ care, and a trace costs milliseconds, not a forward's floating-point operations.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, is_dataclass
@@ -19,13 +18,15 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
+from isoprune.graph.cloning import clone_sharing
 from isoprune.graph.groups import Graph, Recording, build
 from isoprune.graph.labels import Plane, Planes, distinct, spread
 from isoprune.graph.ledger import Ledger
 from isoprune.graph.rules import FACTORIES, rule_for
 from isoprune.graph.sizes import Claim, SizeWatch, named_sizes
 from isoprune.graph.steady import steady
-from isoprune.graph.untouched import shape_only
+from isoprune.graph.uncollected import uncollected
+from isoprune.graph.untouched import flattened, shape_only
 from isoprune.types import IsopruneError
 
 
@@ -135,7 +136,7 @@ class Tracer(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         op = func._schema.name.split("::")[1]
-        flat, _ = tree_flatten((args, kwargs))
+        flat = list(flattened(args, kwargs))
         tensors = [a for a in flat if isinstance(a, Tensor)]
         touched = [self.known(t) for t in tensors]
         if op in FACTORIES or not any(touched):
@@ -143,7 +144,7 @@ class Tracer(TorchDispatchMode):
         if op == "_local_scalar_dense":
             return 0
         out = shape_only(func, args, kwargs)
-        outs = [o for o in tree_flatten(out)[0] if isinstance(o, Tensor)]
+        outs = [o for o in flattened((out,), {}) if isinstance(o, Tensor)]
         module = self.modules[-1] if self.modules else ""
         call = Call(op, f"{op} in {module or 'the network'}", args, kwargs, tensors, outs)
         family, rule = rule_for(func)
@@ -179,12 +180,6 @@ def _module_names(model: nn.Module, tracer: Tracer) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def clone_sharing(model: nn.Module) -> nn.Module:
-    """Return a copy of the module tree that shares every parameter and buffer with ``model``."""
-    memo: dict[int, Any] = {id(t): t for t in [*model.parameters(), *model.buffers()]}
-    return copy.deepcopy(model, memo)
 
 
 def run(model: nn.Module, example_inputs: Any, tracer: Tracer) -> Any:
@@ -256,6 +251,11 @@ def trace(model: nn.Module, example_inputs: Any) -> Graph:
     Raises:
         IsopruneError: If the forward does not run on ``example_inputs``.
     """
+    with uncollected():
+        return _traced(model, example_inputs)
+
+
+def _traced(model: nn.Module, example_inputs: Any) -> Graph:
     clone = clone_sharing(model).eval()
     with named_sizes(clone):
         try:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_map_only
 
 
 def shape_only(func: Any, args: Any, kwargs: Any) -> Any:
@@ -26,19 +25,37 @@ def shape_only(func: Any, args: Any, kwargs: Any) -> Any:
             return written[0] if len(returns) == 1 else tuple(written)
     elif returns and returns[0].alias_info is not None:
         return func(*args, **kwargs)
-    on_meta = tree_map_only(
-        Tensor,
-        lambda t: torch.empty_strided(t.size(), t.stride(), dtype=t.dtype, device="meta"),
-        (args, kwargs),
-    )
+    on_meta = [_each(a, _as_meta) for a in args], {k: _each(a, _as_meta) for k, a in kwargs.items()}
     if "device" in kwargs:
         on_meta[1]["device"] = "meta"
-    device = next(a.device for a in tree_flatten((args, kwargs))[0] if isinstance(a, Tensor))
-    return tree_map_only(
-        Tensor,
-        lambda t: torch.empty_strided(t.size(), t.stride(), dtype=t.dtype, device=device),
+    device = next(a.device for a in flattened(args, kwargs) if isinstance(a, Tensor))
+    return _each(
         func(*on_meta[0], **on_meta[1]),
+        lambda t: torch.empty_strided(t.size(), t.stride(), dtype=t.dtype, device=device),
     )
+
+
+def flattened(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield the arguments of an operation; those in lists one by one."""
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, tuple | list):
+            yield from value
+        else:
+            yield value
+
+
+def _each(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """Return an argument or a result of an operation with its tensors replaced."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, tuple | list):
+        made = [_each(v, function) for v in value]
+        return tuple(made) if isinstance(value, tuple) else made
+    return value
+
+
+def _as_meta(t: Tensor) -> Tensor:
+    return torch.empty_strided(t.size(), t.stride(), dtype=t.dtype, device="meta")
 
 
 # Their results look like their first argument. Working that out anew takes torch a millisecond each.

@@ -46,13 +46,20 @@ def join(
         for planes, size in operands
     ]
     covered: set[int] = set()
+    # Operands that lie just as the first one does are one with it, and so with each other.
+    like_first = [i > 0 and _alike(planes, laid[0][0]) for i, (planes, _) in enumerate(laid)]
     for i, a in enumerate(laid):
-        for b in laid[i + 1 :]:
-            covered |= _meet(tracer, a, b, where)
+        for j in range(i + 1, len(laid)):
+            if not (like_first[i] and like_first[j]):
+                covered |= _meet(tracer, a, laid[j], where)
     rows = {p.dims for planes, _ in laid for p in planes if p.row}
     # A row that met a weight per row stays a row: its grid is still there to be balanced.
     alive = [p for planes, _ in laid for p in planes if id(p) not in covered]
     return distinct(p for p in alive if p.row or p.dims not in rows)
+
+
+def _alike(planes: Planes, others: Planes) -> bool:
+    return bool(planes) and [(p.dims, p.row) for p in planes] == [(q.dims, q.row) for q in others]
 
 
 def _aligned(planes: Planes, dim: int) -> Planes:

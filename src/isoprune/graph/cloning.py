@@ -1,0 +1,52 @@
+"""A copy of the module tree that shares its tensors, as deepcopy makes it but several times as fast."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from functools import cache
+from typing import Any
+
+from torch import nn
+
+# A module whose class says itself how it is copied is copied by deepcopy.
+_OWN_WAYS = ("__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__new__")
+_ATOMS = {int, float, bool, str, bytes, complex, type(None), type}
+_CONTAINERS = {dict, OrderedDict, list, set}
+
+
+def clone_sharing(model: nn.Module) -> nn.Module:
+    """Return a copy of the module tree that shares every parameter and buffer with ``model``."""
+    memo: dict[int, Any] = {id(t): t for t in [*model.parameters(), *model.buffers()]}
+    return _clone(model, memo)
+
+
+def _clone(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
+    if id(module) in memo:
+        return memo[id(module)]
+    kind = type(module)
+    if not _is_plain_class(kind):
+        return copy.deepcopy(module, memo)
+    new = kind.__new__(kind)
+    memo[id(module)] = new
+    state, children = vars(new), vars(module)["_modules"]
+    for name, value in vars(module).items():
+        if value is children:
+            state[name] = type(children)()
+        elif name in ("_parameters", "_buffers") and all(t is None or id(t) in memo for t in value.values()):
+            state[name] = value.copy()
+        elif type(value) in _ATOMS or (type(value) is tuple and all(type(v) in _ATOMS for v in value)):
+            state[name] = value
+        elif type(value) in _CONTAINERS and not value:  # the hooks that most modules do not have
+            state[name] = type(value)()
+        else:
+            state[name] = copy.deepcopy(value, memo)
+    for name, child in children.items():
+        state["_modules"][name] = None if child is None else _clone(child, memo)
+    return new
+
+
+@cache
+def _is_plain_class(kind: type) -> bool:
+    ways = (getattr(kind, way, None) is getattr(nn.Module, way, None) for way in _OWN_WAYS)
+    return not hasattr(kind, "__slots__") and all(ways)
