@@ -115,6 +115,22 @@ def test_rounding_seed_and_criterion_reach_the_plan(capsys):
     assert facts["plan"]["asked"]["round_to"] == 8
 
 
+def test_a_floor_and_a_cap_reach_the_plan(capsys):
+    ran(capsys, *NET, "--ratio", "0.9", "--floor", "12", "--out", "small")
+    small = load("small", build=build)
+    assert (small.a.out_channels, small.b.out_channels) == (12, 12)
+    ran(capsys, *NET, "--ratio", "0.9", "--allocation", "global", "--cap", "0.25", "--out", "small")
+    small = load("small", build=build)
+    assert (small.a.out_channels, small.b.out_channels) == (24, 24)
+
+
+def test_widths_that_hardware_likes_less_are_told(capsys):
+    said = ran(capsys, *NET, "--ratio", "0.4", "--out", "small")
+    assert "2 layers whose width is not a multiple of 8 (a 19, b 19)" in said
+    assert "round_to=8" in said
+    assert "multiple of 8" not in ran(capsys, *NET, "--ratio", "0.4", "--round-to", "8", "--out", "small")
+
+
 def test_weights_of_ones_own_are_what_is_pruned(capsys):
     import own_cli_nets  # pyright: ignore[reportMissingImports]
 
@@ -147,10 +163,13 @@ def test_latency_is_measured_and_reported(capsys):
     ]
     said = ran(capsys, *words, "--out", "small")
     asked = re.search(
-        r"asked 60% of the dense network's time on eager, measured (\d+)% at ratio 0\.\d+", said
+        r"asked 60% of the dense network's time, measured ([\d.]+)% on onnxruntime \(1 thread\) at ratio 0\.",
+        said,
     )
     assert asked is not None
-    assert int(asked[1]) <= 60
+    assert float(asked[1]) <= 60
+    told = json.loads(Path("small/plan.json").read_text())["realised"]["latency"]
+    assert f"{told['share']:.1%}" == f"{asked[1]}%"
     assert re.search(r"pruned\s+eager\s+[\d.]+\s+[\d.]+-[\d.]+\s+[\d.]+\s+[\d.]+", said)
     assert "times fewer multiply-adds than dense" in said
 
@@ -169,6 +188,12 @@ def test_latency_is_measured_and_reported(capsys):
         ([*NET, "--ratio", "-0.1"], "not a number in [0, 1)"),
         ([*NET, "--ratio", "nan"], "not a number in [0, 1)"),
         ([*NET, "--ratio", "half"], "invalid float value: 'half'"),
+        ([*NET, "--ratio", "0.5", "--floor", "0"], "floor is 0, not a positive number of channels"),
+        (
+            [*NET, "--ratio", "0.5", "--allocation", "global", "--cap", "1"],
+            "cap is 1.0, not a number in [0, 1)",
+        ),
+        ([*NET, "--latency", "0.5", "--latency-backend", "egaer"], "Did you mean eager?"),
         ([*NET, "--flops", "1.5"], "flops"),
         ([*NET, "--latency", "1.5"], "The latency target is 1.5"),
         ([*NET, "--ratio", "0.5", "--criterion", "l1norm"], "Did you mean 'l1_norm'"),

@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 _HOME = {
     "IsopruneError": "isoprune.types",
     "trace": "isoprune.graph",
-    "prune": "isoprune.pruning",
+    "prune": "isoprune.verbs",
     "verify": "isoprune.verbs",
     "repair": "isoprune.verbs",
     "jacobian_singular_values": "isoprune.isometry",

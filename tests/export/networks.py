@@ -81,3 +81,8 @@ def bits(model: nn.Module) -> dict[str, tuple]:
         name: (t.dtype, tuple(t.shape), t.detach().contiguous().reshape(-1).view(torch.uint8).tolist())
         for name, t in tensors(model).items()
     }
+
+
+class Untranslatable(nn.Module):
+    def forward(self, x):
+        return torch.linalg.eigvals(x).real

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 import isoprune
-from isoprune.export import latency, prune_to_latency, share_of_time
+from isoprune.export import latency
 from isoprune.export.latency import Timing, _verdicts, quartiles, take_turns
 from isoprune.export.widths import odd_widths
 from isoprune.types import IsopruneError
 
-from .networks import Convolutions, bits, images, seeded
+from .networks import Convolutions, Untranslatable, bits, images, seeded
 
 
 class Clock:
@@ -143,11 +143,6 @@ def test_odd_widths_are_said_unless_the_dense_network_has_them_too():
         assert ("round_to=8" in str(report)) == said
 
 
-class Untranslatable(nn.Module):
-    def forward(self, x):
-        return torch.linalg.eigvals(x).real
-
-
 def test_a_backend_that_cannot_run_a_network_is_reported_with_its_reason():
     x = torch.randn(3, 3)
     report = latency({"odd": Untranslatable()}, x, backends=("eager", "onnxruntime"), runs=1)
@@ -173,55 +168,3 @@ def test_bad_options(options, problem):
         latency({"a": nn.Linear(2, 2)}, torch.randn(1, 2), **options)
     assert problem in str(error.value)
     assert "\n" not in str(error.value)
-
-
-def exact_share(ratio_of):
-    """Time goes as the square of what stays, so the ratio wanted has a closed form: 1 - sqrt(target)."""
-    return lambda model: (1 - ratio_of[id(model)]) ** 2
-
-
-@pytest.mark.parametrize("target", [0.1, 0.5, 0.8])
-@pytest.mark.parametrize("measurements", [1, 4, 12])
-def test_bisection_finds_the_ratio_within_its_promise(target, measurements):
-    _, result = dense_and_pruned()
-    ratio_of: dict[int, float] = {}
-    tried: list[float] = []
-
-    def prune_at(ratio):
-        ratio_of[id(result.model)] = ratio
-        return result
-
-    _, ratio, share = prune_to_latency(
-        prune_at,
-        exact_share(ratio_of),
-        target,
-        measurements=measurements,
-        on_try=lambda *what: tried.append(what[1]),
-    )
-    assert len(tried) == measurements
-    assert share <= target
-    wanted = 1 - math.sqrt(target)
-    assert 0 <= ratio - wanted <= 0.95 / 2 ** (measurements - 1)
-
-
-def test_a_target_that_cannot_be_met():
-    _, result = dense_and_pruned()
-    with pytest.raises(
-        IsopruneError, match=r"No ratio brings the time to 0.50 .* at ratio 0.95 it still takes 0.90"
-    ):
-        prune_to_latency(lambda _: result, lambda _: 0.9, 0.5)
-    for target in (0.0, 1.0, -1.0, 2.0):
-        with pytest.raises(IsopruneError, match="twice the speed"):
-            prune_to_latency(lambda _: result, lambda _: 0.9, target)
-
-
-@pytest.mark.parametrize("backend", ["eager", "onnxruntime"])
-def test_a_networks_share_of_its_own_time_is_one(backend):
-    dense = nn.Linear(1000, 500)
-    share = share_of_time(dense, torch.randn(64, 1000), backend=backend, runs=21)(dense)
-    assert 0.5 < share < 2
-
-
-def test_a_share_on_a_backend_that_does_not_run_it():
-    with pytest.raises(IsopruneError, match=r"onnxruntime does not run Untranslatable: .* Measure on eager"):
-        share_of_time(Untranslatable(), torch.randn(3, 3), backend="onnxruntime")

@@ -12,7 +12,7 @@ from torch import nn
 
 from graph.small_networks import network, rows
 from isoprune.graph import trace
-from isoprune.pruning import make_plan, prune
+from isoprune.pruning import NothingRemoved, make_plan, prune
 from isoprune.pruning.allocation import global_ranking, producers, removed_of
 from isoprune.types import IsopruneError
 
@@ -152,6 +152,26 @@ def test_kept_channels_are_rounded_up_to_a_multiple(ratio, to):
         assert 0 <= kept - (g.size - removed_of(g.size, ratio)) < to
 
 
+@pytest.mark.parametrize("allocation", ["uniform", "global"])
+@pytest.mark.parametrize("name", ["mlp", "residual", "joined", "shuffled", "heads", "fused", "grouped"])
+def test_no_group_keeps_fewer_than_the_floor(name, allocation):
+    model, x = network(name)
+    for floor in (1, 2, 3, 5, 100):
+        try:
+            result = prune(model, x, 0.9, floor=floor, allocation=allocation, criterion="random")
+        except NothingRemoved:
+            assert floor > 1
+            continue
+        for g in result.graph.groups:
+            assert g.size - len(result.plan.removed.get(g.name, ())) >= min(floor, g.size)
+
+
+def test_a_floor_holds_nothing_back_that_is_wider(graph):
+    plans = [make_plan(graph, rising(graph), ratio=0.5, floor=n).removed for n in (1, 4, 5)]
+    assert plans[0] == plans[1]
+    assert {k: len(v) for k, v in plans[2].items()} == {"0": 5, "2": 3}
+
+
 @pytest.mark.parametrize("what", ["flops", "parameters"])
 @pytest.mark.parametrize("target", [0.8, 0.5, 0.25])
 def test_a_target_is_met_within_one_step_of_bisection(what, target):
@@ -188,6 +208,7 @@ MISTAKES = {
         r"Unknown criterion 'l1norm'. Did you mean 'l1_norm'\?",
     ),
     "round_to": ({"ratio": 0.5, "round_to": 0}, "round_to is 0, not a positive number"),
+    "floor": ({"ratio": 0.5, "floor": 0}, "floor is 0, not a positive number"),
     "cap": ({"ratio": 0.5, "allocation": "global", "cap": 1}, r"cap is 1, not a number in \[0, 1\)"),
     "nothing_asked": ({}, "Give one of ratio, flops and parameters; got none"),
     "too_much_asked": ({"ratio": 0.5, "flops": 0.5}, "got ratio, flops"),

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from isoprune.cli.prune_told import latency_table, megabytes, tell
 from isoprune.cli.work import error_console, output_console
 
 SUMMARY = "make a network smaller, prove it, and save it"
@@ -61,6 +62,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="uniform, or global: all compete (default: uniform)",
     )
     which.add_argument(
+        "--floor", type=int, default=1, metavar="N", help="no layer keeps fewer than N channels (default: 1)"
+    )
+    which.add_argument(
+        "--cap", type=float, default=0.9, metavar="R", help="the most that a layer loses when all compete"
+    )
+    which.add_argument(
         "--round-to", type=int, default=1, metavar="N", help="keep multiples of N channels; 8 runs fast"
     )
     given = parser.add_argument_group("what goes in")
@@ -83,13 +90,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     out.add_argument("--threads", type=int, default=1, metavar="N", help="of the timed networks (default: 1)")
     out.add_argument(
-        "--latency-backend", default="eager", metavar="NAME", help="what --latency measures (default: eager)"
+        "--latency-backend",
+        metavar="NAME",
+        help="what --latency is measured on (default: onnxruntime if it is installed, else eager)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     how = _how_much(args)  # before torch is loaded
-    shape = _shape(args.shape)
+    shape = read_shape(args.shape)
     console = output_console()
     with _progress() as stage:
         stage("loading torch")
@@ -100,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
 
         # All that can be known to fail is told before the work, not after it.
         backends = [b.strip() for b in (args.latency_report or "").split(",") if b.strip()]
-        check_backends([*backends, args.latency_backend], args.threads)
+        check_backends([*backends, *filter(None, [args.latency_backend])], args.threads)
         if args.onnx:
             needed()
 
@@ -111,14 +120,14 @@ def run(args: argparse.Namespace) -> int:
         result = _pruned(args, source, how, stage)
         stage("saving")
         save(result, directory, dense=source.model, source=args.source)
-    _tell(console, args, source, result, directory)
+    tell(console, args, source, result, directory)
     if args.onnx:
         with _progress() as stage:
             stage("exporting to ONNX")
             done = export_onnx(result.model, source.example_inputs, directory / ONNX)
         batch = "any batch size" if done["dynamic_batch"] else f"batch fixed: {done['fixed_batch']}"
         console.print(
-            f"ONNX: {done['path']} ({_megabytes(done['bytes'])}, {batch}); onnxruntime differs from torch by "
+            f"ONNX: {done['path']} ({megabytes(done['bytes'])}, {batch}); onnxruntime differs from torch by "
             f"{done['max_abs_error']:.2g}, {done['relative_error']:.1g} of the largest output.",
             markup=False,
             soft_wrap=True,
@@ -132,7 +141,7 @@ def run(args: argparse.Namespace) -> int:
                 threads=args.threads,
                 on_backend=lambda backend: stage(f"timing on {backend}"),
             )
-        console.print(_latency_table(report))
+        console.print(latency_table(report))
         console.print(str(report), markup=False, soft_wrap=True)
     return 0
 
@@ -165,7 +174,7 @@ def _how_much(args: argparse.Namespace) -> dict[str, Any]:
     return {"ratio": patterns}
 
 
-def _shape(text: str | None) -> list[int] | None:
+def read_shape(text: str | None) -> list[int] | None:
     from isoprune.errors import IsopruneError
 
     if text is None:
@@ -179,7 +188,7 @@ def _shape(text: str | None) -> list[int] | None:
 
 
 def _pruned(args: argparse.Namespace, source: Any, how: dict[str, Any], stage: Callable[[str], None]) -> Any:
-    from isoprune.export import prune_to_latency, share_of_time
+    from isoprune.export import prune_in_time
     from isoprune.export.target import MEASUREMENTS
     from isoprune.pruning import prune
 
@@ -191,6 +200,8 @@ def _pruned(args: argparse.Namespace, source: Any, how: dict[str, Any], stage: C
             scope=args.scope,
             allocation=args.allocation,
             round_to=args.round_to,
+            floor=args.floor,
+            cap=args.cap,
             seed=args.seed,
             **much,
         )
@@ -198,86 +209,19 @@ def _pruned(args: argparse.Namespace, source: Any, how: dict[str, Any], stage: C
     if "latency" not in how:
         stage("finding the channels, removing them, proving it")
         return at(**how)
-    stage(f"timing the dense network on {args.latency_backend}")
-    share = share_of_time(
-        source.model, source.example_inputs, backend=args.latency_backend, threads=args.threads
-    )
-    result, ratio, left = prune_to_latency(
+    stage("timing the dense network")
+    return prune_in_time(
         lambda ratio: at(ratio=ratio),
-        share,
+        source.model,
+        source.example_inputs,
         how["latency"],
+        backend=args.latency_backend,
+        threads=args.threads,
+        on_backend=lambda backend: stage(f"pruning, to time it on {backend}"),
         on_try=lambda n, ratio, left: stage(
-            f"network {n} of {MEASUREMENTS}: ratio {ratio:.3f} takes {left:.0%} of the time"
+            f"network {n} of at most {MEASUREMENTS}: ratio {ratio:.3f} takes {left:.0%} of the time"
         ),
     )
-    output_console().print(
-        f"Latency: asked {how['latency']:.0%} of the dense network's time on {args.latency_backend}, "
-        f"measured {left:.0%} at ratio {ratio:.3f}.",
-        markup=False,
-        soft_wrap=True,
-    )
-    return result
-
-
-def _tell(console: Any, args: argparse.Namespace, source: Any, result: Any, directory: Path) -> None:
-    from isoprune.export.folder import WEIGHTS
-    from isoprune.export.words import frozen_in_words, proof_in_words
-
-    console.print(f"{type(source.model).__name__} ({args.source})", markup=False)
-    console.print(_realised_table(source.model, result))
-    for line in (*proof_in_words(result), *frozen_in_words(result.graph)):
-        console.print(line, markup=False, soft_wrap=True)
-    if source.drawn:
-        console.print(f"The weights are random (seed {args.seed}). Give trained ones: --weights FILE.")
-    size = (directory / WEIGHTS).stat().st_size
-    console.print(f"Saved: {directory} ({WEIGHTS} {_megabytes(size)}, plan.json).", markup=False)
-    console.print(
-        f'Load it: isoprune.load("{directory}", build=lambda: {source.code})', markup=False, soft_wrap=True
-    )
-
-
-def _realised_table(dense: Any, result: Any) -> Any:
-    from rich.table import Table
-
-    real, asked = result.realised, result.plan.asked
-    table = Table("removed", box=None)
-    for heading in ("asked", "realised", "dense", "pruned"):
-        table.add_column(heading, justify="right")
-    ratio = asked.get("ratio")
-    said = f"{ratio:.1%}" if isinstance(ratio, int | float) else "by name" if ratio else ""
-    went = {"flops": asked.get("flops"), "weights": asked.get("parameters")}
-    wanted = {name: f"{1 - left:.1%}" if left is not None else "" for name, left in went.items()}
-    channels = [sum(g["channels"] for g in real["groups"]), sum(g["removed"] for g in real["groups"])]
-    counts = [f"{channels[0]:,}", f"{channels[0] - channels[1]:,}"]
-    table.add_row("filters", "" if any(wanted.values()) else said, f"{real['filters']:.1%}", *counts)
-    sizes = [f"{n:,}" for n in (real["parameters"]["dense"], real["parameters"]["pruned"])]
-    table.add_row("weights", wanted["weights"], f"{real['weights']:.1%}", *sizes)
-    work = [f"{n:,}" for n in (real["flops_per_sample"]["dense"], real["flops_per_sample"]["pruned"])]
-    table.add_row("FLOPs", wanted["flops"], f"{real['flops']:.1%}", *work)
-    sizes = [sum(t.nbytes for t in [*m.parameters(), *m.buffers()]) for m in (dense, result.model)]
-    table.add_row("bytes", "", f"{1 - sizes[1] / sizes[0]:.1%}", *map(_megabytes, sizes))
-    return table
-
-
-def _latency_table(report: Any) -> Any:
-    from rich.table import Table
-
-    table = Table("network", "backend", box=None)
-    for heading in ("median ms", "quartiles", "gain", "FLOPs gain"):
-        table.add_column(heading, justify="right")
-    for row in report.as_rows():
-        if row["problem"]:
-            table.add_row(row["model"], row["backend"], "-", "", "", f"{row['flops_gain']:.2f}")
-            continue
-        numbers = (f"{row['median_ms']:.2f}", f"{row['lower_ms']:.2f}-{row['upper_ms']:.2f}")
-        table.add_row(
-            row["model"], row["backend"], *numbers, f"{row['gain']:.2f}", f"{row['flops_gain']:.2f}"
-        )
-    return table
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"
 
 
 @contextmanager

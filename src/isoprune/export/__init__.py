@@ -4,7 +4,7 @@ from isoprune.export.checkpoint import load, save
 from isoprune.export.latency import LatencyReport, Timing, latency
 from isoprune.export.onnx import export_onnx
 from isoprune.export.sources import Source, open_source
-from isoprune.export.target import prune_to_latency, share_of_time
+from isoprune.export.target import prune_in_time, prune_to_latency, share_of_time
 
 __all__ = [
     "LatencyReport",
@@ -14,6 +14,7 @@ __all__ = [
     "latency",
     "load",
     "open_source",
+    "prune_in_time",
     "prune_to_latency",
     "save",
     "share_of_time",

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from isoprune.export.backends import BACKENDS, Call, check_backends, prepared
-from isoprune.export.widths import odd_widths
+from isoprune.export.words import odd_in_words
 from isoprune.export.work import work_of
 from isoprune.types import IsopruneError
 
@@ -214,14 +214,6 @@ def _verdicts(timings: Sequence[Timing], flops: Mapping[str, float]) -> Iterator
 
 
 def _widths(models: Mapping[str, nn.Module]) -> Iterator[str]:
-    first, *others = models
-    usual = odd_widths(models[first])
-    for name in others:
-        odd = {layer: width for layer, width in odd_widths(models[name]).items() if layer not in usual}
-        if odd:
-            some = ", ".join(f"{layer} {width}" for layer, width in list(odd.items())[:3])
-            more = ", ..." if len(odd) > 3 else ""
-            yield (
-                f"{name} has {len(odd)} layers whose width is not a multiple of 8 ({some}{more}), which much "
-                "hardware runs no faster than the next multiple: prune with round_to=8."
-            )
+    dense, *others = models.items()
+    for name, model in others:
+        yield from odd_in_words(dense[1], model, name)

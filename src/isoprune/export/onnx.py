@@ -133,6 +133,15 @@ def needed() -> None:
                 raise IsopruneError(f"ONNX needs {name}: pip install 'isoprune[export]'") from error
 
 
+def installed() -> bool:
+    """Tell whether the extra is."""
+    try:
+        needed()
+    except IsopruneError:
+        return False
+    return True
+
+
 def session_of(
     model: nn.Module, example_inputs: Any, file: Path, *, threads: int
 ) -> tuple[Any, dict[str, Any]]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from torch import nn
+
+from isoprune.export.widths import odd_widths
 from isoprune.graph import Graph
 from isoprune.pruning import PruneResult
 
@@ -34,6 +37,19 @@ def frozen_in_words(graph: Graph) -> Iterator[str]:
         yield f"Stays ({reason}): {_some(tensors)}."
     if len(ordered) > REASONS:
         yield f"Stays, for {len(ordered) - REASONS} more reasons: isoprune.trace(model, inputs).frozen."
+
+
+def odd_in_words(dense: nn.Module, pruned: nn.Module, name: str = "The pruned network") -> Iterator[str]:
+    """Yield how many layers got a width that is no multiple of 8, unless the dense one's is none either."""
+    usual = odd_widths(dense)
+    odd = {layer: width for layer, width in odd_widths(pruned).items() if layer not in usual}
+    if odd:
+        some = ", ".join(f"{layer} {width}" for layer, width in list(odd.items())[:3])
+        more = ", ..." if len(odd) > 3 else ""
+        yield (
+            f"{name} has {len(odd)} layers whose width is not a multiple of 8 ({some}{more}), which much "
+            "hardware runs no faster than the next multiple: prune with round_to=8."
+        )
 
 
 def _some(words: Sequence[str], most: int = 2) -> str:

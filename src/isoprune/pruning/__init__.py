@@ -3,11 +3,12 @@
 from isoprune.pruning.costs import flops, realised
 from isoprune.pruning.optimizer import shrink_optimizer_state
 from isoprune.pruning.plan import make_plan
-from isoprune.pruning.prune import PruneResult, prune, prune_by
+from isoprune.pruning.prune import NothingRemoved, PruneResult, prune, prune_by
 from isoprune.pruning.shrink import shrink
 from isoprune.pruning.verify import Verification, WrongNetwork, verify
 
 __all__ = [
+    "NothingRemoved",
     "PruneResult",
     "Verification",
     "WrongNetwork",

@@ -28,9 +28,10 @@ def choose(
     keep: Mapping[str, int],
     *,
     round_to: int = 1,
+    floor: int = 1,
     links: Sequence[Constraint] = (),
 ) -> dict[str, tuple[int, ...]]:
-    """Return the channels that go, per group: at most ``keep`` stay, more than one, as many as can.
+    """Return the channels that go, per group: at most ``keep`` stay, ``floor`` at least, as many as can.
 
     Groups that no constraint touches keep their highest scores. Those that must balance (heads x width,
     equal chunks, grouped convolutions) are solved together: row by row where rows do not overlap, else
@@ -42,10 +43,10 @@ def choose(
         kept = (
             _free(graph, scores, keep, names[0], round_to)
             if not mine
-            else _rowwise(graph, scores, keep, names, mine, owner, round_to)
+            else _rowwise(graph, scores, keep, names, mine, owner, round_to, floor)
         )
         if kept is None:
-            kept = _solve(graph, scores, keep, names, mine, round_to)
+            kept = _solve(graph, scores, keep, names, mine, round_to, floor)
         for name in names:
             channels = graph.channels[name]
             gone = np.flatnonzero(~np.isin(channels, kept[name]))
@@ -109,6 +110,7 @@ def _rowwise(
     constraints: Sequence[Constraint],
     owner: Mapping[int, str],
     round_to: int,
+    floor: int,
 ) -> dict[str, np.ndarray] | None:
     """Return the channels kept when all rows are disjoint and each is of one group; else None."""
     rows: dict[bytes, np.ndarray] = {}
@@ -132,10 +134,13 @@ def _rowwise(
         return None
     value = {int(c): float(s) for n in names for c, s in zip(graph.channels[n], scores[n], strict=True)}
     number: dict[bytes, int] = {}
+    least: dict[bytes, int] = {}
     for key, row in rows.items():
         name = owner[int(row[0])]
-        wanted = max(1, len(row) * keep[name] // len(graph.channels[name]))
-        number[root(key)] = min(number.get(root(key), len(row)), wanted)
+        size = len(graph.channels[name])
+        number[root(key)] = min(number.get(root(key), len(row)), len(row) * keep[name] // size)
+        least[root(key)] = max(least.get(root(key), 1), -(-len(row) * min(floor, size) // size))
+    number = {key: max(n, least[key]) for key, n in number.items()}
     for key, row in rows.items():
         if round_to > 1 and len(row) >= round_to:
             number[root(key)] = _rounded(number[root(key)], len(row), round_to)
@@ -159,6 +164,7 @@ def _solve(
     names: Sequence[str],
     constraints: Sequence[Constraint],
     round_to: int,
+    floor: int,
 ) -> dict[str, np.ndarray]:
     """Return the channels kept by an exact integer program: most channels, then highest scores."""
     channels = np.concatenate([graph.channels[n] for n in names])
@@ -183,12 +189,15 @@ def _solve(
     balanced = _between(matrix, -np.array(held), -np.array(held))
     # Ties cut a layer into groups of unlike channels, which cannot each meet the ratio: all together do.
     total = np.concatenate([np.ones(n), np.zeros(m)])[None]
+    sizes = [len(graph.channels[name]) for name in names]
+    of_group = np.pad(np.repeat(np.eye(len(names)), sizes, axis=1), ((0, 0), (0, m)))
+    some_of_each = _between(of_group, np.minimum(sizes, floor), np.array(sizes))
     most = sum(_rounded(keep[name], len(graph.channels[name]), round_to) for name in names)
     lowest, highest = np.repeat([0.0, 1.0], [n, m]), np.repeat([1.0, np.inf], [n, m])
     for sign, few, many in ((-1.0, 1, most), (1.0, most, n)):  # at most what was asked, else the least above
         found = milp(
             np.concatenate([sign * (1 - sign * 0.5 * value), np.zeros(m)]),
-            constraints=[balanced, _between(total, few, many)],
+            constraints=[balanced, some_of_each, _between(total, few, many)],
             integrality=np.ones(n + m),
             bounds=Bounds(lowest, highest),  # pyright: ignore[reportArgumentType]  arrays are meant
             options={"mip_rel_gap": 1e-3, "node_limit": 2000},

@@ -30,6 +30,7 @@ def make_plan(
     allocation: str = "uniform",
     scope: str = "all",
     round_to: int = 1,
+    floor: int = 1,
     cap: Number = 0.9,
     links: Sequence[Constraint] = (),
 ) -> Plan:
@@ -43,6 +44,7 @@ def make_plan(
         allocation: "uniform", or "global": all channels compete by score over the mean of their group.
         scope: "all", or "internal": only channels that a single layer makes.
         round_to: Kept channels are rounded up to a multiple of this (8 suits most hardware).
+        floor: No group keeps fewer channels than this, as far as it had so many.
         cap: With "global", the largest fraction that any group loses.
         links: Further sets of channels that must keep equally many.
 
@@ -59,12 +61,14 @@ def make_plan(
         keep = uniform(groups, ratio)
     else:
         keep = global_ranking(groups, scores, ratio, cap=cap)
-    if round_to < 1:
-        raise IsopruneError(f"round_to is {round_to}, not a positive number of channels. Use 1 for none.")
+    for name, number in (("round_to", round_to), ("floor", floor)):
+        if number < 1:
+            raise IsopruneError(f"{name} is {number}, not a positive number of channels. Use 1 for none.")
+    keep = {g.name: max(keep[g.name], min(floor, g.size)) for g in groups}
     everything = {g.name: g.size for g in graph.groups} | keep
-    removed = choose(graph, scores, everything, round_to=round_to, links=links)
+    removed = choose(graph, scores, everything, round_to=round_to, floor=floor, links=links)
     asked = {"ratio": dict(ratio) if isinstance(ratio, Mapping) else ratio, "allocation": allocation}
-    return Plan(removed, {**asked, "scope": scope, "round_to": round_to})
+    return Plan(removed, {**asked, "scope": scope, "round_to": round_to, "floor": floor})
 
 
 def plan_for_target(

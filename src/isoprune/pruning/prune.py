@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from isoprune.graph import Constraint, Graph, trace
+from isoprune.graph.uncollected import uncollected
 from isoprune.pruning import costs
 from isoprune.pruning.allocation import Number, Ratio
 from isoprune.pruning.choose import clusters
@@ -21,6 +22,10 @@ from isoprune.pruning.verify import NotFinite, Verification, WrongNetwork, verif
 from isoprune.types import IsopruneError, Plan, Scores
 
 Planner = Callable[[Graph, tuple[Constraint, ...]], Plan]
+
+
+class NothingRemoved(IsopruneError):
+    """Something was asked for and nothing could go: an error, not a silent success."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,8 @@ def settle(model: nn.Module, graph: Graph, planner: Planner) -> Settled:
     active: tuple[Constraint, ...] = ()
     for _ in range(200):
         plan = planner(graph, active)
-        rehearsal = rehearse(outline(model, graph, plan), graph, graph.kept_ids(plan.removed))
+        with uncollected():
+            rehearsal = rehearse(outline(model, graph, plan), graph, graph.kept_ids(plan.removed))
         if rehearsal.misfit is None:
             return Settled(plan, graph, rehearsal.drifts, active, tuple(attempts))
         attempts.append(str(rehearsal.misfit))
@@ -82,7 +88,7 @@ def prune_by(model: nn.Module, example_inputs: Any, graph: Graph, planner: Plann
     back, frozen and reported.
 
     Raises:
-        IsopruneError: If nothing could be removed though something was asked for.
+        NothingRemoved: If nothing could be removed though something was asked for.
         WrongNetwork: If no part of the plan can be proven.
     """
     tried: tuple[str, ...] = ()
@@ -109,11 +115,11 @@ def prune_by(model: nn.Module, example_inputs: Any, graph: Graph, planner: Plann
             return PruneResult(small, plan, graph, realised, proof, tried)
 
 
-def _nothing(model: nn.Module, graph: Graph, plan: Plan) -> IsopruneError:
+def _nothing(model: nn.Module, graph: Graph, plan: Plan) -> NothingRemoved:
     reasons = "; ".join(dict.fromkeys(f.reason for f in graph.frozen[:4])) or "no channel can go"
     if graph.groups:
         reasons = "no group is wide enough to lose a channel within its constraints and round_to"
-    return IsopruneError(
+    return NothingRemoved(
         f"Nothing was removed of {type(model).__name__}, though {plan.asked.get('ratio')} was asked for: "
         f"{reasons}. `trace(model, example_inputs).frozen` lists what stays and why."
     )
@@ -180,6 +186,7 @@ def prune(
     allocation: str = "uniform",
     scope: str = "all",
     round_to: int = 1,
+    floor: int = 1,
     cap: Number = 0.9,
     seed: int = 0,
 ) -> PruneResult:
@@ -195,7 +202,7 @@ def prune(
         batches: Data for criteria that need some.
         flops: Instead of ``ratio``: the fraction of multiply-adds that may stay, such as 0.5.
         parameters: Instead of ``ratio``: the fraction of parameters that may stay.
-        allocation, scope, round_to, cap: See `make_plan`.
+        allocation, scope, round_to, floor, cap: See `make_plan`.
         seed: For criteria that draw.
 
     Returns:
@@ -224,6 +231,7 @@ def prune(
                 allocation=allocation,
                 scope=scope,
                 round_to=round_to,
+                floor=floor,
                 cap=cap,
                 links=links,
             )
