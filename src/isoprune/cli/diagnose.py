@@ -1,158 +1,144 @@
-"""Say whether a network of the store is fit to be retrained, and which layers are to blame if not.
+"""Say whether a network is fit to be retrained, which layers are to blame if not, and what repairs restore.
 
-Give a record (its pruned network is diagnosed, and what its repair restored), or the folder of one
-network, such as runs/dense/<digest>. The measure is the singular values of the input-output Jacobian.
+MODEL is a record.json or the folder of a network in the store (runs/dense/<digest>), a folder that
+isoprune prune or isoprune.save wrote, or a source: torchvision:NAME, timm:NAME, transformers:TYPE,
+my_package.module:function. The measure is the singular values of the input-output Jacobian: exact, or
+estimated with an error bar where exact values would take long. Repairs are tried on copies.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
 from isoprune.cli.work import error_console, output_console
 
-SUMMARY = "say whether a saved network is fit to be retrained"
+SUMMARY = "say whether a network is fit to be retrained, and what repairs restore"
 EXAMPLE = """\
   isoprune diagnose runs/runs/0123456789abcdef/record.json
-  isoprune diagnose runs/dense/0123456789abcdef --samples 256"""
+  isoprune diagnose small --dense my_package.nets:trained --data digits --out diagnosis.html
+  isoprune diagnose torchvision:resnet50 --weights trained.safetensors --data photos/
+  isoprune diagnose my_package.nets:make_model --data '{name = "cifar10", size = 32}' --exact"""
 
-LEAST_TRAIN = 1000  # enough to hold two classes, which every data set insists on
-STAGES = ("dense", "pruned", "repaired", "retrained")
+FORMATS = (".html", ".json")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("network", metavar="MODEL", help="the network; see above")
     parser.add_argument(
-        "network", type=Path, metavar="PATH", help="a record.json, or the folder of a network or run"
+        "--dense",
+        metavar="DENSE",
+        help="the network before pruning, of the same kinds (default: the store's)",
     )
-    parser.add_argument("--stage", choices=STAGES, help="which network of a record (default: pruned)")
-    parser.add_argument(
-        "--data", metavar="NAME", help="measure on this data set (default: that of the training)"
+    parser.add_argument("--stage", help="which network of a record (default: pruned)")
+    given = parser.add_argument_group("what goes in")
+    given.add_argument(
+        "--data",
+        metavar="DATA",
+        help="a data set by name or table, a folder of images, your function, example or random",
     )
-    parser.add_argument("--samples", type=int, default=64, metavar="N", help="how many inputs (default: 64)")
+    given.add_argument(
+        "--samples", type=int, metavar="N", help="how many inputs (default: 64, fewer where one takes long)"
+    )
+    given.add_argument("--weights", type=Path, metavar="FILE", help="of MODEL, if it is a source")
+    given.add_argument("--dense-weights", type=Path, metavar="FILE", help="of DENSE, if it is a source")
+    given.add_argument("--build", metavar="SOURCE", help="what makes the dense network of a saved folder")
+    given.add_argument("--shape", metavar="1,3,224,224", help="of a source's input, batch first")
+    given.add_argument("--input", metavar="NAME", help="differentiate by this: an input, or a layer's output")
+    given.add_argument("--output", metavar="KEY", help="the output to differentiate, if there are several")
+    given.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn (default: 0)")
+    how = parser.add_argument_group("how it is measured, and what comes out")
+    how.add_argument("--exact", action="store_true", help="exact singular values, however long it takes")
+    how.add_argument(
+        "--repairs",
+        metavar="NAMES",
+        help="tried on copies: names with commas, all or none (default: all, unless it is healthy)",
+    )
+    how.add_argument(
+        "--out", type=Path, metavar="FILE", help="also one web page (.html), or the numbers (.json)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    from isoprune.errors import IsopruneError
-    from isoprune.experiment.networks import load_network
+    from isoprune.errors import IsopruneError, did_you_mean
 
-    if args.samples < 1:
+    if args.samples is not None and args.samples < 1:
         raise IsopruneError(f"--samples {args.samples}: at least one input is measured. Write --samples 64.")
-    folder, repaired_folder = _folders(args.network, args.stage)
-    model, facts = load_network(folder)
-    dense = _dense_of(folder, facts)
-    repaired = {}
-    if repaired_folder is not None:
-        network, of = load_network(repaired_folder)
-        repaired[of["config"]["repair"]["name"]] = network
+    if args.out is not None and args.out.suffix not in FORMATS:
+        raise IsopruneError(f"--out {args.out} is neither .html nor .json. Write --out diagnosis.html.")
+    if args.stage is not None:
+        from isoprune.cli.diagnose_open import STAGES
+
+        if args.stage not in STAGES:
+            raise IsopruneError(f"Unknown stage {args.stage!r}.{did_you_mean(args.stage, STAGES)}")
     with error_console().status("Measuring"):
-        diagnosis = _diagnosis(model, dense, repaired, facts, data=args.data, samples=args.samples)
-    console = output_console()
-    console.print(f"{facts['stage']} {facts['config']['model']['name']} ({folder})", markup=False)
-    console.print(str(diagnosis), markup=False)
-    console.print(_table(diagnosis.as_rows()))
+        subject, data, diagnosis = _diagnosed(args)
+    from isoprune.cli.diagnose_told import tell, write
+
+    tell(output_console(), subject, data, diagnosis)
+    if args.out is not None:
+        write(args.out, subject, data, diagnosis, args)
+        output_console().print(f"Written: {args.out}", markup=False, soft_wrap=True)
     return 0
 
 
-def _folders(path: Path, stage: str | None) -> tuple[Path, Path | None]:
-    """Return the folder of the network to diagnose, and that of its repaired form if it is to be told."""
-    from isoprune.errors import IsopruneError
-    from isoprune.experiment.files import read_json
+def _diagnosed(args: argparse.Namespace) -> tuple[Any, Any, Any]:
+    from dataclasses import replace
 
-    if path.is_dir() and (path / "record.json").exists():
-        path = path / "record.json"
-    if not path.exists():
-        raise IsopruneError(f"No {path}. Give a record.json, or a folder like runs/dense/<digest>.")
-    if path.is_dir():
-        if stage is not None and stage != path.parent.name:
-            raise IsopruneError(
-                f"{path} is one network, of stage {path.parent.name}. Leave out --stage, or give a record."
-            )
-        return path, None
-    record = read_json(path, remedy="Give a record.json that isoprune wrote.")
-    networks = record.get("networks")
-    if not isinstance(networks, dict):
-        raise IsopruneError(
-            f"{path} names no networks, so it is not a record. Give a record.json that isoprune wrote."
-        )
-    wanted = stage or "pruned"
-    if wanted not in networks:
-        raise IsopruneError(f"{path} has no stage {wanted!r}. It has: {', '.join(networks)}.")
-    root = path.resolve().parents[2]  # ROOT/runs/<digest>/record.json
-    repair = record["config"]["repair"]["name"]
-    told = stage is None and repair != "none"
-    return root / wanted / networks[wanted], root / "repaired" / networks["repaired"] if told else None
+    from isoprune.cli.diagnose_data import open_data, require_fit
+    from isoprune.cli.diagnose_open import open_dense, open_subject
+    from isoprune.cli.prune import read_shape
+    from isoprune.diagnosis import try_repairs
+    from isoprune.isometry import diagnose, with_repairs
+    from isoprune.isometry.effort import BUDGET
 
-
-def _dense_of(folder: Path, facts: dict[str, Any]) -> Any:
-    """Return the dense network that the one in ``folder`` was pruned from, if it is still in the store."""
-    from isoprune.experiment.digests import stage_digest
-    from isoprune.experiment.networks import load_network
-
-    if facts["stage"] == "dense":
-        return None
-    dense = folder.resolve().parents[1] / "dense" / stage_digest(facts["config"], "dense")
-    return load_network(dense)[0] if (dense / "network.json").exists() else None
-
-
-def _diagnosis(
-    model: Any,
-    dense: Any,
-    repaired: dict[str, Any],
-    facts: dict[str, Any],
-    *,
-    data: str | None,
-    samples: int,
-) -> Any:
-    from isoprune.errors import IsopruneError
-    from isoprune.experiment.choice import bind, complete
-    from isoprune.experiment.config import Choice, choice
-    from isoprune.experiment.seeds import jsv_inputs
-    from isoprune.isometry import diagnose
-
-    seed = facts["config"]["seed"]
-    chosen = complete("data", Choice(data), "--data") if data else choice(facts["config"]["data"], "data")
-    if chosen.options.get("limit", 0) is None:
-        # Only validation images are measured: the training images need not be brought to size.
-        chosen = Choice(chosen.name, {**chosen.options, "limit": LEAST_TRAIN})
-    splits = bind("data", chosen)(None, seed=seed)
-    if list(splits.in_shape) != facts["in_shape"]:
-        raise IsopruneError(
-            f"--data {chosen.name} has inputs of shape {splits.in_shape}, the network takes "
-            f"{tuple(facts['in_shape'])}. Leave out --data to measure on the data that it was trained on."
-        )
-    inputs = jsv_inputs(splits.validation, samples, seed=seed)
-    batch = (inputs, splits.validation.targets[: len(inputs)])  # targets are not read
-    return diagnose(model, [batch], dense, repaired=repaired, samples=samples)
+    common = {"shape": read_shape(args.shape), "seed": args.seed}
+    build = args.build or (args.dense if _is_source(args.dense) else None)
+    subject = open_subject(args.network, stage=args.stage, build=build, weights=args.weights, **common)
+    if args.dense is not None:
+        before = open_dense(args.dense, build=build, weights=args.dense_weights, **common)
+        subject = replace(subject, dense=before.model, notes=(*subject.notes, *before.notes))
+    data = open_data(args.data, subject, samples=args.samples, seed=args.seed)
+    where: dict[str, Any] = {"input": args.input, "output": _number_or_key(args.output)}
+    require_fit(subject.model, data, subject.label, **where)
+    if subject.dense is not None:
+        require_fit(subject.dense, data, "The dense network", **where)
+    diagnosis = diagnose(
+        subject.model,
+        data.measured,
+        subject.dense,
+        samples=args.samples,
+        budget=math.inf if args.exact else BUDGET,
+        repaired=subject.repaired,
+        seed=args.seed,
+        **where,
+    )
+    tried = try_repairs(
+        subject.model,
+        [name for name in _repairs(args.repairs, diagnosis.verdict) if name not in subject.repaired],
+        dense=subject.dense,
+        plan=subject.plan,
+        batches=data.training,
+        seed=args.seed,
+    )
+    return subject, data, with_repairs(diagnosis, tried, data.measured, seed=args.seed, **where)
 
 
-def _table(rows: list[dict[str, Any]]) -> Any:
-    from rich.table import Table
-    from rich.text import Text
-
-    columns = {
-        "name": "layer",
-        "kind": "kind",
-        "backward_gain": "gain",
-        "dense_backward_gain": "dense gain",
-        "share": "share of loss",
-        "sigma_mean": "mean sigma",
-        "dead_filters": "dead filters",
-    }
-    shown = {
-        key: heading for key, heading in columns.items() if any(row.get(key) is not None for row in rows)
-    }
-    table = Table(box=None)
-    for key, heading in shown.items():
-        table.add_column(heading, justify="left" if key in ("name", "kind") else "right")
-    for row in rows:
-        table.add_row(*(Text(_cell(key, row.get(key))) for key in shown))
-    return table
+def _is_source(text: str | None) -> bool:
+    return text is not None and ":" in text and not Path(text).exists()
 
 
-def _cell(key: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if key == "share":
-        return f"{value:.0%}"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def _number_or_key(text: str | None) -> str | int | None:
+    return int(text) if text is not None and text.lstrip("-").isdecimal() else text
+
+
+def _repairs(text: str | None, verdict: str) -> list[str]:
+    from isoprune.repairs import REPAIRS
+
+    if text == "none" or (text is None and verdict == "healthy"):
+        return []
+    if text in (None, "all"):
+        return [name for name in REPAIRS if name != "none"]
+    return [name.strip() for name in text.split(",") if name.strip()]

@@ -51,7 +51,12 @@ class _Made:
 
 
 def open_source(
-    text: str, *, shape: Sequence[int] | None = None, weights: str | Path | None = None, seed: int = 0
+    text: str,
+    *,
+    shape: Sequence[int] | None = None,
+    weights: str | Path | None = None,
+    seed: int = 0,
+    with_inputs: bool = True,
 ) -> Source:
     """Return the network that ``text`` names, in eval mode, with inputs that its forward takes.
 
@@ -64,6 +69,7 @@ def open_source(
         weights: A .safetensors file, or a torch file that holds tensors only. None leaves the weights random
             (for the first three) or as the function made them.
         seed: For random weights and inputs.
+        with_inputs: Whether inputs must be known; if not, they may come back as None.
 
     Raises:
         IsopruneError: For a name that is not known, a package that is not installed, a function that does
@@ -83,7 +89,9 @@ def open_source(
         load_weights_(made.model, weights)
     elif not own:
         wake_(made.model, generator)
-    return Source(text, made.model.eval(), _inputs(text, made, shape), made.code, not own and not weights)
+    known = with_inputs or shape is not None or made.inputs is not None
+    inputs = _inputs(text, made, shape) if known else None
+    return Source(text, made.model.eval(), inputs, made.code, not own and not weights)
 
 
 def wake_(model: nn.Module, generator: Generator) -> None:

@@ -51,7 +51,7 @@ def restores(name: str, numbers: dict[str, float]) -> str:
     mean = numbers[f"{name}_jsv_mean"]
     text = f"Repair {name} brings the mean to {_mean(f'{name}_jsv_mean', numbers)}"
     if "dense_jsv_mean" in numbers:
-        text += f", {mean / max(numbers['dense_jsv_mean'], 1e-30):.2g} times the dense network's"
+        text += f", {_times(mean / max(numbers['dense_jsv_mean'], 1e-30))} times the dense network's"
     return text + "."
 
 
@@ -59,7 +59,7 @@ def _headline(verdict: str, numbers: dict[str, float]) -> str:
     text = f"{verdict.capitalize()}: the mean Jacobian singular value is {_mean('jsv_mean', numbers)}"
     if "jsv_ratio" in numbers:
         dense = _mean("dense_jsv_mean", numbers)
-        text += f", {numbers['jsv_ratio']:.2g} times the dense network's {dense}"
+        text += f", {_times(numbers['jsv_ratio'])} times the dense network's {dense}"
     if "jsv_below_1e3" not in numbers:
         return f"{text}."
     return text + f"; {numbers['jsv_below_1e3']:.0%} of the values are below 0.001."
@@ -121,3 +121,7 @@ def _effort(effort: Effort, numbers: dict[str, float]) -> str:
 def _mean(key: str, numbers: dict[str, float]) -> str:
     error = numbers.get(f"{key}_error")
     return f"{numbers[key]:.3g}" + (f" ± {error:.1g}" if error is not None else "")
+
+
+def _times(factor: float) -> str:
+    return f"{factor:.0f}" if 100 <= factor < 1e6 else f"{factor:.2g}"

@@ -1,9 +1,18 @@
 """Records -> tables, sentences, figures and one web page; what is not in a record cannot be reported."""
 
+from isoprune.reporting.diagnosis_page import diagnosis_page
 from isoprune.reporting.export import export_figures
 from isoprune.reporting.page import report
 from isoprune.reporting.records import load_records
 from isoprune.reporting.sentences import explain
 from isoprune.reporting.tables import markdown_table, terminal_table
 
-__all__ = ["explain", "export_figures", "load_records", "markdown_table", "report", "terminal_table"]
+__all__ = [
+    "diagnosis_page",
+    "explain",
+    "export_figures",
+    "load_records",
+    "markdown_table",
+    "report",
+    "terminal_table",
+]

@@ -69,10 +69,12 @@ def jsv_per_epoch(cells: Sequence[Cell], *, legend: bool = True) -> Figure | Non
 def singular_values(cells: Sequence[Cell]) -> Figure | None:
     """Return the distributions of one network's sigma, a row per stage, each as high as its fullest bin."""
     rows = data.spectrum_rows(cells)
-    if not rows:
-        return None
+    return ridges(rows, theme.colours(unique(row["stage"] for row in rows))) if rows else None
+
+
+def ridges(rows: list[Row], colour: dict[str, str]) -> Figure:
+    """Return the histograms of `series.histogram_rows`, one above the other, in the colours of the stages."""
     stages = unique(row["stage"] for row in rows)
-    colour = theme.colours(stages)
     bars, labels = [], []
     for row in rows:
         base = len(stages) - 1 - stages.index(row["stage"])
@@ -88,7 +90,7 @@ def singular_values(cells: Sequence[Cell]) -> Figure | None:
     for stage in stages:
         for ratio in unique(row["ratio"] for row in rows if row["stage"] == stage):
             base = len(stages) - 1 - stages.index(stage)
-            labels.append({"stage": stage, "ratio": ratio, "base": base, "at": base + 0.86})
+            labels.append({"stage": stage, "ratio": ratio, "base": base, "at": base + 0.82})
     low = min([0.0, *(row["low"] for row in rows)]) - 0.5
     high = max([0.0, *(row["high"] for row in rows)]) + 0.25
     scale = alt.Scale(type="log", domain=[10**low, 10**high], nice=False)
@@ -99,7 +101,7 @@ def singular_values(cells: Sequence[Cell]) -> Figure | None:
         "stage:N", legend=None, scale=alt.Scale(domain=stages, range=[colour[s] for s in stages])
     )
     y_scale = alt.Scale(domain=[0, len(stages)], nice=False)
-    base = _table("rows").transform_filter("datum.ratio === ratio")
+    base = table("rows").transform_filter("datum.ratio === ratio")
     y = alt.Y("base:Q", axis=None, scale=y_scale)
     tips = [
         alt.Tooltip("stage:N", title="stage"),
@@ -107,13 +109,13 @@ def singular_values(cells: Sequence[Cell]) -> Figure | None:
         alt.Tooltip("share:Q", title="share", format=".1%"),
     ]
     ridge = base.mark_rect(opacity=0.85).encode(x=x, x2="to:Q", y=y, y2="top:Q", color=tint, tooltip=tips)
-    named = _table("labels").transform_filter("datum.ratio === ratio")
+    named = table("labels").transform_filter("datum.ratio === ratio")
     floor = named.mark_rule(strokeWidth=1).encode(y=y, color=tint)
-    label = named.mark_text(align="left", baseline="top", fontSize=13, fontWeight=600)
+    label = named.mark_text(align="left", baseline="bottom", fontSize=13, fontWeight=600)
     label = label.encode(
         x=alt.value(0), y=alt.Y("at:Q", axis=None, scale=y_scale), text="stage:N", color=tint
     )
-    one = _table("isometry").mark_rule(strokeDash=[3, 3]).encode(x=x)
+    one = table("isometry").mark_rule(strokeDash=[3, 3]).encode(x=x)
     chart = alt.LayerChart(layer=[one, floor, ridge, label]).add_params(_ratio(rows))
     tables = {"rows": bars, "labels": labels, "isometry": [{"from": 1.0}]}
     return Figure(chart.properties(height=92 * len(stages)), tables)
@@ -137,9 +139,9 @@ def final_accuracy(cells: Sequence[Cell]) -> Figure | None:
     )
     form = alt.Shape("series:N", legend=None, scale=alt.Scale(domain=order, range=[e.shape for e in entries]))
     tips = [alt.Tooltip("series:N", title="series"), alt.Tooltip("text:N", title="mean ± std")]
-    base = _table("rows").transform_filter("datum.ratio === ratio")
+    base = table("rows").transform_filter("datum.ratio === ratio")
     interval = base.mark_rule(strokeWidth=2.5, opacity=0.45).encode(x="low:Q", x2="high:Q", y=y, color=tint)
-    dots = _table("seeds").transform_filter("datum.ratio === ratio")
+    dots = table("seeds").transform_filter("datum.ratio === ratio")
     dots = dots.mark_tick(thickness=1.5, size=14, opacity=0.7).encode(
         x="value:Q", y=y, color=tint, tooltip=[alt.Tooltip("seed:Q"), alt.Tooltip("value:Q", format=".2f")]
     )
@@ -148,7 +150,7 @@ def final_accuracy(cells: Sequence[Cell]) -> Figure | None:
     label = base.mark_text(align="center", dy=-15, fontWeight=600).encode(x=x, y=y, text="label:N")
     layers = [interval, dots, point, label]
     if dense.n:
-        line = _table("levels")
+        line = table("levels")
         layers.insert(0, line.mark_rule(strokeDash=[3, 3]).encode(x="mean:Q"))
         layers.append(
             line.mark_text(dy=-8, baseline="bottom").encode(x="mean:Q", y=alt.value(0), text="label:N")
@@ -208,7 +210,7 @@ def _lines(
     )
 
     def chosen(name: str) -> alt.Chart:
-        return _table(name) if overview else _table(name).transform_filter("datum.ratio === ratio")
+        return table(name) if overview else table(name).transform_filter("datum.ratio === ratio")
 
     base = chosen("rows").transform_filter(_SHOWN)
     zoom = alt.selection_interval(name="zoom", bind="scales", translate=_DRAG, zoom=_WHEEL)
@@ -239,14 +241,13 @@ def _lines(
 
 def _levels(*, right: bool) -> list[alt.Chart]:
     """Return horizontal reference lines with their names at one end."""
-    rule = _table("levels").mark_rule(strokeDash=[3, 3], clip=True).encode(y="y:Q")
-    label = _table("levels").mark_text(
-        align="right" if right else "left", baseline="bottom", dy=-4, clip=True
-    )
+    rule = table("levels").mark_rule(strokeDash=[3, 3], clip=True).encode(y="y:Q")
+    label = table("levels").mark_text(align="right" if right else "left", baseline="bottom", dy=-4, clip=True)
     return [rule, label.encode(y="y:Q", x=alt.value("width" if right else 4), text="label:N")]
 
 
-def _table(name: str) -> alt.Chart:
+def table(name: str) -> alt.Chart:
+    """Return a chart on one of a figure's tables, to be given its marks."""
     return alt.Chart(alt.NamedData(name=name))
 
 
@@ -256,6 +257,13 @@ def _log(rows: Sequence[Row]) -> dict[str, Any]:
     values = [10.0**power for power in range(-16, 7, 1 if span < 8 else 2)]
     axis = alt.Axis(labelExpr=_POWER_LABEL, values=values, labelOverlap="greedy")
     return {"scale": alt.Scale(type="log", nice=False, padding=24), "axis": axis}
+
+
+def powers(low: int, high: int) -> alt.Axis:
+    """Return the axis of a logarithmic quantity: a line at every power of ten from ``low`` to ``high``."""
+    step = 1 if high - low < 8 else 2
+    values = [10.0**power for power in range(low, high + 1, step)]
+    return alt.Axis(labelExpr=_POWER_LABEL, values=values, labelOverlap="greedy")
 
 
 def _ratio(rows: Sequence[Row]) -> alt.Parameter:

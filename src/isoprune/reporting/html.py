@@ -20,7 +20,7 @@ from isoprune.types import IsopruneError
 _TEMPLATE = Path(__file__).parent / "template"
 
 
-def render(template: str, charts: dict[str, Any], **content: Any) -> str:
+def render(template: str, charts: dict[str, Any], /, **content: Any) -> str:
     """Return the page that ``template`` makes of ``content``; ``charts`` are specifications by id."""
     data = {
         "charts": charts,

@@ -167,21 +167,26 @@ def spectrum_rows(cells: Sequence[Cell]) -> list[Row]:
         stages += [(name, "repaired", [cell for cell in here if cell.repair == name]) for name in repairs]
         for label, stage, members in stages:
             edges, shares = pool_histograms(_histograms(members, stage))
-            peak = max(shares, default=0.0)
-            for low, high, share in zip(edges, edges[1:], shares, strict=False):
-                if share > 0:
-                    rows.append(
-                        {
-                            "stage": label,
-                            "ratio": text.plain(ratio),
-                            "low": low,
-                            "high": high,
-                            "share": _short(share),
-                            "height": _short(share / peak),
-                            "text": f"{text.number(10**low)} to {text.number(10**high)}",
-                        }
-                    )
+            rows += histogram_rows(label, text.plain(ratio), edges, shares)
     return rows
+
+
+def histogram_rows(stage: str, ratio: str, edges: list[float], shares: list[float]) -> list[Row]:
+    """Return a row per bin that is not empty; heights are relative to the fullest."""
+    peak = max(shares, default=0.0)
+    return [
+        {
+            "stage": stage,
+            "ratio": ratio,
+            "low": low,
+            "high": high,
+            "share": _short(share),
+            "height": _short(share / peak),
+            "text": f"{text.number(10**low)} to {text.number(10**high)}",
+        }
+        for low, high, share in zip(edges, edges[1:], shares, strict=False)
+        if share > 0
+    ]
 
 
 def _histograms(cells: Sequence[Cell], stage: str) -> list[tuple[list[float | int], list[float | int]]]:

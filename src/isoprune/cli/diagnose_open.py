@@ -1,0 +1,192 @@
+"""The network that `isoprune diagnose` is asked about: of the store, a saved one, or a source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from isoprune.errors import IsopruneError
+from isoprune.export import Source, load, manifest, open_source
+from isoprune.export.folder import PLAN, settled
+from isoprune.export.sources import FORMS
+from isoprune.types import Plan
+
+STAGES = ("dense", "pruned", "repaired", "retrained")
+# What a saved folder says of its class is followed to these libraries only: a folder may come from anybody,
+# and importing what it names would run that.
+_TRUSTED = ("torchvision", "timm")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network in eval mode, and what is known of it.
+
+    ``inputs`` are what its forward takes, and ``own_inputs`` says that its function gave them. ``facts`` are
+    the store's; ``dense`` and ``repaired`` what the store holds of the same run.
+    """
+
+    label: str
+    model: nn.Module
+    inputs: Any = None
+    own_inputs: bool = False
+    plan: Plan | None = None
+    notes: tuple[str, ...] = ()
+    facts: dict[str, Any] | None = None
+    dense: nn.Module | None = None
+    repaired: dict[str, nn.Module] = field(default_factory=dict)
+
+
+def open_subject(
+    text: str,
+    *,
+    stage: str | None = None,
+    build: str | None = None,
+    shape: Sequence[int] | None = None,
+    weights: Path | None = None,
+    seed: int = 0,
+) -> Subject:
+    """Return the network that ``text`` names.
+
+    Args:
+        text: A record.json or a run's folder; a network's folder in the store; a folder that `isoprune.save`
+            wrote; or a source, as `isoprune prune` takes.
+        stage: Which network of a record; None: the pruned one, with its repaired form.
+        build: The source that makes the dense network of a saved folder; None: what the folder names.
+        shape: Of a source's input, batch first.
+        weights: A file of weights for a source.
+        seed: Of a source's random weights and inputs.
+
+    Raises:
+        IsopruneError: If there is no such network; it cannot be read; ``stage`` or ``weights`` do not go with
+            it; a saved folder does not say what makes it.
+    """
+    path = Path(text)
+    place = settled(path)
+    if (place / PLAN).is_file():
+        _only_for_sources(text, stage, weights, "a saved network")
+        return _saved(place, build, shape, seed)
+    if path.exists():
+        if weights is not None:
+            raise IsopruneError(
+                f"{text} has its own weights. Leave out --weights, or give a source: {FORMS}."
+            )
+        return _stored(path, stage)
+    if ":" not in text:
+        raise IsopruneError(
+            f"No {text}. Give a record.json, or a folder like runs/dense/<digest>, or one that isoprune "
+            f"prune saved, or {FORMS}."
+        )
+    _only_for_sources(text, stage, None, "a source")
+    source = open_source(text, shape=shape, weights=weights, seed=seed, with_inputs=False)
+    return _of(source, f"{type(source.model).__name__} ({text})", seed, shaped=shape is not None)
+
+
+def open_dense(
+    text: str, *, build: str | None, shape: Sequence[int] | None, weights: Path | None, seed: int
+) -> Subject:
+    """Return the dense network that ``text`` names: of a record, the one that the run began with."""
+    path = Path(text)
+    record = path.suffix == ".json" or (path / "record.json").exists()
+    stage = "dense" if record else None
+    return open_subject(text, stage=stage, build=build, shape=shape, weights=weights, seed=seed)
+
+
+def _only_for_sources(text: str, stage: str | None, weights: Path | None, kind: str) -> None:
+    if stage is not None:
+        raise IsopruneError(f"{text} is {kind} and has no stages. Leave out --stage.")
+    if weights is not None:
+        raise IsopruneError(f"{text} is {kind} with its own weights. Leave out --weights.")
+
+
+def _of(source: Source, label: str, seed: int, *, shaped: bool) -> Subject:
+    drawn = (
+        f"The weights of {source.text} are random (seed {seed}). Give trained ones with a file of weights."
+    )
+    given = not shaped and source.text.partition(":")[0] not in ("torchvision", "timm", "transformers")
+    own = given and source.example_inputs is not None
+    return Subject(
+        label, source.model, source.example_inputs, own_inputs=own, notes=(drawn,) if source.drawn else ()
+    )
+
+
+def _saved(place: Path, build: str | None, shape: Sequence[int] | None, seed: int) -> Subject:
+    facts = manifest.read(place)
+    named = facts.source if (facts.source or "").partition(":")[0] in _TRUSTED else None
+    text = build or named
+    if text is None:
+        raise IsopruneError(
+            f"{place} was made of {facts.made_of} and does not say how to make that again. Give the "
+            "function: --build my_package.module:function (or --dense, which then is the dense network too)."
+        )
+    sources: list[Source] = []
+
+    def make() -> nn.Module:
+        sources.append(open_source(text, shape=shape, seed=seed, with_inputs=False))
+        return sources[0].model
+
+    model = load(place, build=make).eval()
+    made = _of(sources[0], f"{type(model).__name__} ({place})", seed, shaped=shape is not None)
+    plan = None if facts.removed is None else Plan(facts.removed)
+    return replace(made, model=model, plan=plan, notes=())
+
+
+def _stored(path: Path, stage: str | None) -> Subject:
+    from isoprune.experiment.networks import load_network, plan_of
+
+    folder, repaired_folder = _folders(path, stage)
+    model, facts = load_network(folder)
+    repaired = {}
+    if repaired_folder is not None:
+        network, of = load_network(repaired_folder)
+        repaired[of["config"]["repair"]["name"]] = network
+    label = f"{facts['stage']} {facts['config']['model']['name']} ({folder})"
+    return Subject(
+        label,
+        model,
+        plan=plan_of(facts),
+        facts=facts,
+        dense=_dense_of(folder, facts),
+        repaired=repaired,
+    )
+
+
+def _folders(path: Path, stage: str | None) -> tuple[Path, Path | None]:
+    """Return the folder of the network to diagnose, and that of its repaired form if it is to be told."""
+    from isoprune.experiment.files import read_json
+
+    if path.is_dir() and (path / "record.json").exists():
+        path = path / "record.json"
+    if path.is_dir():
+        if stage is not None and stage != path.parent.name:
+            raise IsopruneError(
+                f"{path} is one network, of stage {path.parent.name}. Leave out --stage, or give a record."
+            )
+        return path, None
+    record = read_json(path, remedy="Give a record.json that isoprune wrote.")
+    networks = record.get("networks")
+    if not isinstance(networks, dict):
+        raise IsopruneError(
+            f"{path} names no networks, so it is not a record. Give a record.json that isoprune wrote."
+        )
+    wanted = stage or "pruned"
+    if wanted not in networks:
+        raise IsopruneError(f"{path} has no stage {wanted!r}. It has: {', '.join(networks)}.")
+    root = path.resolve().parents[2]  # ROOT/runs/<digest>/record.json
+    repair = record["config"]["repair"]["name"]
+    told = stage is None and repair != "none"
+    return root / wanted / networks[wanted], root / "repaired" / networks["repaired"] if told else None
+
+
+def _dense_of(folder: Path, facts: dict[str, Any]) -> nn.Module | None:
+    """Return the dense network that the one in ``folder`` was pruned from, if it is still in the store."""
+    from isoprune.experiment.digests import stage_digest
+    from isoprune.experiment.networks import load_network
+
+    if facts["stage"] == "dense":
+        return None
+    dense = folder.resolve().parents[1] / "dense" / stage_digest(facts["config"], "dense")
+    return load_network(dense)[0] if (dense / "network.json").exists() else None

@@ -1,0 +1,163 @@
+"""One diagnosis -> one HTML file: the verdict in words, and the numbers and charts behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from isoprune.reporting import diagnosis_figures as figures
+from isoprune.reporting import html, text, theme
+from isoprune.reporting.tables import Table
+from isoprune.types import IsopruneError
+
+_COLOUR = {"healthy": theme.GREEN, "damaged": theme.ORANGE, "collapsed": theme.RED}
+_MEANING = {
+    "healthy": "Gradients pass: it is fit to be retrained as it is.",
+    "damaged": "Gradients pass weakened or uneven: retrain with a large learning rate, or repair it first.",
+    "collapsed": "Hardly any gradient passes: repair it before retraining.",
+}
+_ADVICE = (
+    "Repairs are tried on copies and not retrained: a mean near the dense network's is a good start, no more."
+)
+_HEADINGS = {
+    "mean": "mean", "std": "std", "min": "min", "max": "max", "condition": "max / min",
+    "below_1e3": "below 0.001", "distance": "distance to 1",
+}  # fmt: skip
+_LAYER_HEADINGS = {
+    "name": "layer", "kind": "kind", "forward_gain": "signal", "backward_gain": "gradient",
+    "dense_backward_gain": "gradient, dense", "share": "share of the loss", "filters": "filters",
+    "dead_filters": "dead", "sigma_mean": "mean σ of filters", "sigma_min": "min", "sigma_max": "max",
+}  # fmt: skip
+_THRESHOLDS = {
+    "collapsed_ratio": "collapsed: mean over the dense network's, below",
+    "damaged_ratio": "damaged: mean over the dense network's, below",
+    "exploded_ratio": "damaged: mean over the dense network's, above",
+    "collapsed_mean": "collapsed, without a dense network: mean below",
+    "damaged_mean": "damaged, without a dense network: mean below",
+    "exploded_mean": "damaged, without a dense network: mean above",
+    "collapsed_below_1e3": "collapsed: share of values below 0.001, more than in the dense network by",
+    "damaged_below_1e3": "damaged: share of values below 0.001, more than in the dense network by",
+    "layer_gain": "a layer is named: its gain over the dense one's, below",
+    "layer_share": "a layer is named: its share of the loss, at least",
+    "layers_named": "layers named, at most",
+}
+
+
+def diagnosis_page(record: Mapping[str, Any], file: Path) -> Path:
+    """Write the page on a diagnosis, as ``isoprune diagnose --out`` gives it, and return its path.
+
+    The file holds everything it shows, scripts included, asks nothing of the network, and is written whole or
+    not at all.
+
+    Raises:
+        IsopruneError: If ``record`` is no diagnosis, or ``file`` cannot be written.
+    """
+    if record.get("kind") != "diagnosis":
+        raise IsopruneError("This is not a diagnosis. Make one: isoprune diagnose MODEL --out diagnosis.html")
+    networks, layers = record["networks"], record["layers"]
+    estimated = any("mean_error" in network["jsv"] for network in networks)
+    sections = {
+        "values": [
+            html.chart(
+                "sigma",
+                figures.singular_values(networks),
+                "Where the singular values lie",
+                "each network as high as its fullest bin; dashed: σ\u00a0=\u00a01, isometry",
+            ),
+            html.chart(
+                "means",
+                figures.means(networks),
+                "Their mean",
+                "bar: holds the exact mean 19 times of 20" if estimated else "exact; dashed: isometry",
+            ),
+        ],
+        "layers": [html.chart("gains", figures.layers(layers), *_layers_titles(layers))],
+    }
+    charts = {name: [chart for chart in made if chart] for name, made in sections.items()}
+    page = html.render(
+        "diagnosis.html.j2",
+        {chart["id"]: chart.pop("spec") for made in charts.values() for chart in made},
+        title=f"{record['verdict'].capitalize()}: {record['network']}",
+        network=record["network"],
+        verdict=record["verdict"],
+        verdict_slot=theme.PALETTE.index(_COLOUR[record["verdict"]]),
+        meaning=_MEANING[record["verdict"]],
+        sentences=record["sentences"],
+        provisos=record["provisos"],
+        cards=_cards(networks),
+        charts=charts,
+        table=_network_table(networks),
+        layer_table=_layer_table(layers),
+        restored=record["restored"],
+        advice=_ADVICE,
+        refused=record["refused"],
+        thresholds=_threshold_table(record["thresholds"]),
+        settings=Table(("setting", "value"), tuple(record["settings"].items()), words=2),
+        version=record["settings"].get("isoprune", ""),
+    )
+    return html.write(page, file)
+
+
+def _layers_titles(layers: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    compared = any("dense_backward_gain" in row for row in layers)
+    note = "filled: this network; ring: the dense one" if compared else "against 1, which loses nothing"
+    if len(layers) > figures.LAYERS:
+        note += f"; the {figures.LAYERS} of {len(layers)} that changed most"
+    return "What each layer passes of the gradient", f"{note}; red: it lost, green: it did not"
+
+
+def _cards(networks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    colours = figures.colours(networks)
+    dense = next((n["jsv"]["mean"] for n in networks if n["role"] == "dense"), None)
+    return [
+        {
+            "label": network["name"],
+            "slot": theme.PALETTE.index(colours[network["name"]]),
+            "mean": text.number(network["jsv"]["mean"]),
+            "error": _error(network["jsv"], "mean"),
+            "ratio": text.number(network["jsv"]["mean"] / dense) if dense else None,
+        }
+        for network in networks
+    ]
+
+
+def _network_table(networks: Sequence[Mapping[str, Any]]) -> Table:
+    shown = [key for key in _HEADINGS if key in networks[0]["jsv"]]
+    rows = [
+        (
+            network["name"],
+            *(
+                f"{100 * network['jsv'][key]:.0f} %"
+                if key == "below_1e3"
+                else text.number(network["jsv"][key]) + _error(network["jsv"], key)
+                for key in shown
+            ),
+        )
+        for network in networks
+    ]
+    return Table(("network", *(_HEADINGS[key] for key in shown)), tuple(rows))
+
+
+def _error(jsv: Mapping[str, float], key: str) -> str:
+    error = jsv.get(f"{key}_error")
+    return "" if error is None else f" ± {text.number(error)}"
+
+
+def _layer_table(layers: Sequence[Mapping[str, Any]]) -> Table:
+    shown = [key for key in _LAYER_HEADINGS if any(row.get(key) is not None for row in layers)]
+    rows = tuple(tuple(_cell(key, row.get(key)) for key in shown) for row in layers)
+    return Table(tuple(_LAYER_HEADINGS[key] for key in shown), rows, words=2)
+
+
+def _cell(key: str, value: Any) -> str:
+    if value is None:
+        return text.MISSING
+    if key == "share":
+        return f"{100 * value:.0f} %"
+    return text.number(value) if isinstance(value, float) else str(value)
+
+
+def _threshold_table(thresholds: Mapping[str, float]) -> Table:
+    rows = tuple((_THRESHOLDS.get(name, name), text.plain(value)) for name, value in thresholds.items())
+    return Table(("threshold", "value"), rows)

@@ -1,0 +1,292 @@
+"""`isoprune diagnose` on any network: what it opens, what it measures on, what it writes, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import isoprune
+from isoprune.cli import main
+from isoprune.export import open_source
+from isoprune.isometry import jacobian_singular_values
+from isoprune.repairs import REPAIRS
+
+OWN = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, width=24):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a = nn.Conv2d(1, width, 3, padding=1)
+        self.b = nn.Conv2d(width, width, 3, padding=1)
+        self.head = nn.Linear(width, 10)
+
+    def forward(self, x):
+        return self.head(self.b(self.a(x).relu()).relu().mean((2, 3)))
+
+def with_inputs():
+    return Net(), torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(5))
+
+class Wide(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b = nn.Linear(200, 180), nn.Linear(180, 160)
+        self.example_input_array = torch.randn(3, 200)
+
+    def forward(self, x):
+        return self.b(self.a(x).relu())
+
+class Words(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed, self.head = nn.Embedding(30, 6), nn.Linear(6, 4)
+        self.example_input_array = torch.arange(10, 20).view(2, 5)
+
+    def forward(self, words):
+        return {"scores": self.head(self.embed(words).mean(1)), "words": words}
+"""
+
+SHAPE = ["--shape", "1,1,8,8"]
+DIGITS = ["--data", '{name = "digits", size = 8}']
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "diagnosed_nets.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    yield
+    sys.modules.pop("diagnosed_nets", None)
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Save a pruned network, and return its directory and what `prune` returned."""
+    source = open_source("diagnosed_nets:with_inputs")
+    result = isoprune.prune(source.model, source.example_inputs, ratio=0.6)
+    isoprune.save(result, tmp_path / "small", dense=source.model, source="diagnosed_nets:with_inputs")
+    return "small", result
+
+
+def told(capsys, *words: object) -> str:
+    assert main(["diagnose", *map(str, words)]) == 0
+    return capsys.readouterr().out
+
+
+def refused(capsys, *words: object) -> str:
+    assert main(["diagnose", *map(str, words)]) == 2
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines()
+    assert captured.out == ""
+    assert len(lines) == 1
+    return lines[0]
+
+
+def numbers(capsys, *words: object) -> dict:
+    told(capsys, *words, "--out", "numbers.json")
+    return json.loads(Path("numbers.json").read_text())
+
+
+def test_own_function_is_measured_on_the_inputs_that_it_returns(capsys):
+    got = numbers(capsys, "diagnosed_nets:with_inputs", "--data", "example")
+    source = open_source("diagnosed_nets:with_inputs")
+    sigma = jacobian_singular_values(source.model, source.example_inputs)
+    assert got["numbers"]["jsv_mean"] == pytest.approx(float(sigma.double().mean()), rel=1e-6)
+    assert got["provisos"] == ["Measured on the inputs that its function returns."]
+    counts = got["networks"][0]["histogram"]["counts"]
+    assert sum(counts) == sigma.numel()
+
+
+def test_a_data_set_says_the_shape(capsys):
+    words = ("diagnosed_nets:Net", "--repairs", "none", "--samples", "5")
+    with_shape = numbers(capsys, *words, *SHAPE, *DIGITS)
+    assert numbers(capsys, *words, *DIGITS)["numbers"] == with_shape["numbers"]
+
+
+def test_saved_network_against_its_dense_one_with_every_repair_tried(capsys, small):
+    folder, result = small
+    got = numbers(
+        capsys, folder, "--dense", "diagnosed_nets:with_inputs", *DIGITS, "--samples", "9", "--repairs", "all"
+    )
+    names = [network["name"] for network in got["networks"]]
+    assert names[:2] == ["dense", "this network"]
+    assert {*names[2:], *got["refused"]} == set(REPAIRS) - {"none"}
+    assert "orthp" in names
+    for key in ("jsv_mean", "dense_jsv_mean", "orthp_jsv_mean"):
+        assert got["numbers"][key] > 0
+    assert len(got["restored"]) == len(names) - 2
+    # The same by the library, on the same images.
+    from isoprune.experiment.seeds import jsv_inputs
+
+    splits = isoprune.data.load("digits", seed=0, size=8, limit=1000)
+    inputs = jsv_inputs(splits.validation, 9, seed=0)
+    sigma = jacobian_singular_values(result.model.eval(), inputs)
+    assert got["numbers"]["jsv_mean"] == pytest.approx(float(sigma.double().mean()), rel=1e-5)
+
+
+def test_terminal_tells_all_of_it_and_the_page_holds_it(capsys, small):
+    folder, _ = small
+    out = told(
+        capsys, folder, "--dense", "diagnosed_nets:with_inputs", *DIGITS, "--repairs", "orthp,scratch",
+        "--out", "new/diagnosis.html",
+    )  # fmt: skip
+    assert re.search(r"^(Healthy|Damaged|Collapsed): the mean Jacobian singular value is", out, re.M)
+    assert re.search(r"^Repair orthp brings the mean to", out, re.M)
+    assert "Exact: all 10 singular values of 64 samples." in out
+    assert "Measured on validation images of digits." in out
+    for row in ("dense", "this network", "orthp", "scratch"):
+        assert re.search(rf"^ {row} +[\d.e-]+ ", out, re.M), row
+    assert re.search(r"^ head +Linear ", out, re.M)
+    assert "Written: new/diagnosis.html" in out
+    page = Path("new/diagnosis.html").read_text(encoding="utf-8")
+    for sentence in re.findall(r"^(?:Repair orthp|The layers|Filters).*$", out, re.M):
+        assert sentence.split(",")[0][:40] in page
+
+
+def test_repairs_are_chosen_by_name_or_left_out(capsys, small):
+    folder, _ = small
+    common = (folder, "--build", "diagnosed_nets:with_inputs", *DIGITS, "--samples", "4")
+    assert "Repair" not in told(capsys, *common, "--repairs", "none")
+    assert len(re.findall(r"^Repair ", told(capsys, *common, "--repairs", "scratch"), re.M)) == 1
+    assert "Did you mean 'orthp'" in refused(capsys, *common, "--repairs", "orthop")
+
+
+def test_many_outputs_are_estimated_and_said_to_be(capsys, monkeypatch):
+    monkeypatch.setattr("isoprune.isometry.effort.BUDGET", 1e6)
+    words = ("diagnosed_nets:Wide", "--data", "random", "--repairs", "none")
+    got = numbers(capsys, *words)
+    exact = numbers(capsys, *words, "--exact", "--samples", got["settings"]["samples"])
+    assert got["settings"]["singular values"].startswith("estimated")
+    assert exact["settings"]["singular values"].startswith("exact")
+    off = got["numbers"]["jsv_mean"] - exact["numbers"]["jsv_mean"]
+    assert abs(off) <= 1.5 * got["numbers"]["jsv_mean_error"]
+    assert got["networks"][0]["histogram"] is None
+    assert any(sentence.startswith("Estimated on 1 sample: exactly") for sentence in got["sentences"])
+    assert any("random inputs" in proviso for proviso in got["provisos"])
+
+
+def test_language_models_by_input_and_output(capsys):
+    words = ("diagnosed_nets:Words", "--repairs", "none", "--input", "embed", "--output", "scores")
+    got = numbers(capsys, *words, "--data", "example")
+    head = open_source("diagnosed_nets:Words").model.head.weight.detach()
+    # Of a mean over 5 words: every word passes a fifth.
+    want = torch.linalg.svdvals(head.repeat(1, 5) / 5).mean()
+    assert got["numbers"]["jsv_mean"] == pytest.approx(float(want), rel=1e-5)
+    assert numbers(capsys, *words, "--data", "random")["settings"]["samples"] == "64"
+    assert "has no derivative" in refused(capsys, *words[:3], "--output", "scores", "--data", "example")
+
+
+def test_folder_of_images(capsys, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for i in range(3):
+        Image.new("L", (10, 9), 80 * i).save(tmp_path / "photos" / f"{i}.png")
+    got = numbers(capsys, "diagnosed_nets:Net", *SHAPE, "--data", "photos", "--repairs", "none")
+    assert got["settings"]["samples"] == "3"
+    assert got["provisos"] == ["Measured on images of photos, cut to 1x8x8 and normalised."]
+
+
+def test_torchvision_says_that_weights_are_random_and_saved_ones_need_no_build(capsys, tmp_path):
+    assert (
+        main(["prune", "torchvision:resnet18", "--ratio", "0.5", "--shape", "1,3,32,32", "--out", "small"])
+        == 0
+    )
+    capsys.readouterr()
+    common = ("--shape", "1,3,32,32", "--data", "random", "--samples", "1", "--repairs", "none")
+    out = told(capsys, "small", "--dense", "torchvision:resnet18", *common)
+    assert out.startswith("ResNet (small)\n")
+    assert "The weights of torchvision:resnet18 are random (seed 0)." in out
+    assert "times the dense network's" in out
+    alone = told(capsys, "small", *common)
+    assert "are random" not in alone
+    assert "times the dense network's" not in alone
+
+
+def test_a_saved_folder_does_not_get_to_import_what_it_names(capsys, small, monkeypatch):
+    folder, _ = small
+    sys.modules.pop("diagnosed_nets", None)
+    line = refused(capsys, folder, *DIGITS)
+    assert "was made of diagnosed_nets.Net and does not say how to make that again" in line
+    assert "--build my_package.module:function" in line
+    assert "diagnosed_nets" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["diagnosed_nets:Net", *SHAPE], r"Say what to measure Net .* on: --data with a data set"),
+        (["diagnosed_nets:Net", "--data", "random"], r"not say what its forward takes\. Give --shape"),
+        (["diagnosed_nets:Net", "--data", "example"], r"diagnosed_nets:Net\) has none\. Give a data set"),
+        (["diagnosed_nets:with_inputs", *SHAPE, "--data", "example"], r"has none\. Give a data set"),
+        (["diagnosed_nets:Net", *SHAPE, "--data", "digit"], r"set 'digit'\. Did you mean 'digits'"),
+        (["diagnosed_nets:Net", *SHAPE, "--data", "{name = digits}"], r"\{name = digits\} is not a TOML"),
+        (["diagnosed_nets:Net", *SHAPE, "--data", "{size = 8}"], r"--data has no name"),
+        (["diagnosed_nets:Wide", *DIGITS], r"Wide .* does not take val.* \(shape \(1, 1, 8, 8\)\)"),
+        (["torchvision:alexnet", "--data", "example"], r"example means the inputs that your own function"),
+        (["diagnosed_nets:Nett", *SHAPE, *DIGITS], r"has no function 'Nett'"),
+        (["resnet18", *DIGITS], r"No resnet18\. Give a record\.json.*torchvision:resnet50"),
+        (["diagnosed_nets:Net", *SHAPE, *DIGITS, "--stage", "pruned"], r"is a source and has no stages"),
+        (["diagnosed_nets:Net", "--stage", "prund"], r"Unknown stage 'prund'\. Did you mean 'pruned'"),
+        (["diagnosed_nets:Net", "--out", "x.pdf"], r"--out x\.pdf is neither \.html nor \.json"),
+        (["diagnosed_nets:Net", "--shape", "1,x"], r"--shape 1,x is no list of sizes"),
+        (["diagnosed_nets:Words", "--data", "."], r"holds images, and Words .* does not take one"),
+        (["diagnosed_nets:Net", *SHAPE, "--data", "."], r"No image below \."),
+    ],
+)  # fmt: skip
+def test_bad_commands_are_one_line(capsys, words, message):
+    assert re.search(message, refused(capsys, *words))
+
+
+def test_a_saved_network_has_its_weights_and_no_stages(capsys, small):
+    folder, _ = small
+    assert "is a saved network and has no stages" in refused(capsys, folder, *DIGITS, "--stage", "pruned")
+    assert "with its own weights. Leave out --weights" in refused(
+        capsys, folder, *DIGITS, "--weights", "w.safetensors"
+    )
+
+
+def test_dense_of_another_shape_is_refused(capsys, small):
+    line = refused(
+        capsys, small[0], "--build", "diagnosed_nets:with_inputs", "--dense", "diagnosed_nets:Wide", *DIGITS
+    )
+    assert "The dense network does not take validation images of digits" in line
+
+
+def test_out_that_cannot_be_written(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    for name in ("file/x.json", "file/x.html"):
+        words = ["diagnosed_nets:with_inputs", "--data", "example", "--repairs", "none", "--out", name]
+        assert main(["diagnose", *words]) == 2
+        assert re.search(r"annot (be )?writ.* Give another place", capsys.readouterr().err)
+
+
+@pytest.mark.usefixtures("small")
+def test_a_small_saved_network_is_diagnosed_in_seconds():
+    words = [
+        "diagnose",
+        "small",
+        "--build",
+        "diagnosed_nets:with_inputs",
+        *DIGITS,
+        "--repairs",
+        "orthp,scratch",
+    ]
+    code = f"import sys; from isoprune.cli import main; sys.exit(main({words!r}))"
+    before = os.times()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    after = os.times()
+    assert done.returncode == 0, done.stderr
+    # Of the processor and not of the clock: others may be at work on this machine. On an idle core it is 4 s.
+    assert after.children_user + after.children_system - before.children_user - before.children_system < 8
