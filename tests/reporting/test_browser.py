@@ -2,31 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-
 import pytest
 
 from isoprune.reporting import report
+from reporting.browsing import draw_all
 from reporting.records import lr_effect, record
-
-ARGUMENTS = ["--no-sandbox", "--headless=new", "--disable-gpu", "--disable-background-networking"]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        if os.environ.get("CI"):
-            pytest.fail("No Chromium, and under CI the browser tests must run: apt-get install chromium.")
-        pytest.skip("no Chromium on this machine")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
@@ -44,43 +24,6 @@ def study(tmp_path_factory):
     }
 
 
-@pytest.fixture
-def opened(browser):
-    """Open a file; at the end nothing may have been said on the console or asked of the network."""
-    contexts, troubles = [], []
-
-    def open_file(file, **options):
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
-        contexts.append(context)
-        page = context.new_page()
-        address = file.resolve().as_uri()
-        page.on("console", lambda message: troubles.append(f"console {message.type}: {message.text}"))
-        page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
-        page.on(
-            "request",
-            lambda request: (
-                None
-                if request.url.split("#")[0] == address or request.url.startswith("data:")
-                else troubles.append(f"request: {request.url}")
-            ),
-        )
-        page.goto(address)
-        return page
-
-    yield open_file
-    for context in contexts:
-        context.close()
-    assert troubles == []
-
-
-def _draw_all(page):
-    """Scroll every chart into view and wait until it is drawn."""
-    charts = page.locator(".chart")
-    for number in range(charts.count()):
-        charts.nth(number).scroll_into_view_if_needed()
-        charts.nth(number).locator("svg.marks").wait_for()
-
-
 def _lines(page, chart="#network-1-accuracy"):
     page.locator(f"{chart} svg.marks").wait_for()
     return page.locator(f"{chart} g.mark-line path")
@@ -88,14 +31,14 @@ def _lines(page, chart="#network-1-accuracy"):
 
 def test_every_chart_is_drawn_in_silence(opened, study):
     page = opened(study["lr"])
-    _draw_all(page)
+    draw_all(page)
     assert page.locator("svg.marks").count() == 8
     assert _lines(page).count() == 6
 
 
 def test_legend_entries_toggle_their_series_in_both_charts(opened, study):
     page = opened(study["lr"])
-    _draw_all(page)
+    draw_all(page)
     entry = page.locator("#network-1 .legend button").nth(1)
     before = _lines(page).count()
     entry.click()
@@ -112,7 +55,7 @@ def test_legend_entries_toggle_their_series_in_both_charts(opened, study):
 
 def test_double_click_isolates_a_series_and_hiding_the_last_shows_all(opened, study):
     page = opened(study["lr"])
-    _draw_all(page)
+    draw_all(page)
     entry = page.locator("#network-1 .legend button").first
     entry.dblclick()
     page.wait_for_function("document.querySelectorAll('#network-1-accuracy g.mark-line path').length === 1")
@@ -122,7 +65,7 @@ def test_double_click_isolates_a_series_and_hiding_the_last_shows_all(opened, st
 
 def test_hover_shows_the_numbers_of_every_series(opened, study):
     page = opened(study["lr"])
-    _draw_all(page)
+    draw_all(page)
     chart = page.locator("#network-1-accuracy")
     chart.scroll_into_view_if_needed()
     box = chart.bounding_box()
@@ -138,7 +81,7 @@ def test_hover_shows_the_numbers_of_every_series(opened, study):
 
 def test_control_and_wheel_zoom_and_double_click_resets(opened, study):
     page = opened(study["lr"])
-    _draw_all(page)
+    draw_all(page)
     chart = page.locator("#network-1-accuracy")
     chart.scroll_into_view_if_needed()
     path = _lines(page).first
@@ -157,7 +100,7 @@ def test_control_and_wheel_zoom_and_double_click_resets(opened, study):
 
 def test_wheel_alone_scrolls_the_page_over_a_chart(opened, study):
     page = opened(study["lr"])
-    _draw_all(page)
+    draw_all(page)
     chart = page.locator("#network-1-accuracy")
     chart.scroll_into_view_if_needed()
     box, start = chart.bounding_box(), page.evaluate("scrollY")
@@ -168,7 +111,7 @@ def test_wheel_alone_scrolls_the_page_over_a_chart(opened, study):
 
 def test_ratio_buttons_change_the_charts_and_the_numbers(opened, study):
     page = opened(study["ratios"])
-    _draw_all(page)
+    draw_all(page)
     assert _lines(page, "#jsv-ratio").count() == 1
     jsv = page.locator("#network-1 .stage:visible b").nth(2)
     before, drawn = jsv.inner_text(), _lines(page).first.get_attribute("d")
@@ -182,7 +125,7 @@ def test_ratio_buttons_change_the_charts_and_the_numbers(opened, study):
 
 def test_dark_mode_changes_page_and_charts_while_open_and_keeps_the_choice(opened, study):
     page = opened(study["lr"], color_scheme="light")
-    _draw_all(page)
+    draw_all(page)
     page.locator("#network-1 .legend button").nth(1).click()
     look = """() => {
       const line = document.querySelector('#network-1-accuracy g.mark-line path');
@@ -204,7 +147,7 @@ def test_dark_mode_changes_page_and_charts_while_open_and_keeps_the_choice(opene
 @pytest.mark.parametrize("name", ["lr", "ratios"])
 def test_phone_has_no_sideways_scroll_but_in_tables(opened, study, name):
     page = opened(study[name], viewport={"width": 375, "height": 740}, has_touch=True, is_mobile=True)
-    _draw_all(page)
+    draw_all(page)
     page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
     assert page.evaluate("document.documentElement.scrollWidth") == 375
     table = page.locator("#results .scroll")
@@ -223,7 +166,7 @@ def test_hostile_names_do_nothing_in_a_browser(opened, tmp_path):
         if one["config"]["repair"]["name"] == "orthp":
             one["config"]["repair"]["name"] = hostile
     page = opened(report(records, tmp_path / "page.html", title="safe"))
-    _draw_all(page)
+    draw_all(page)
     chart = page.locator("#network-1-accuracy")
     chart.scroll_into_view_if_needed()
     box = chart.bounding_box()
@@ -236,5 +179,5 @@ def test_hostile_names_do_nothing_in_a_browser(opened, tmp_path):
 
 def test_a_single_run_is_drawn(opened, tmp_path):
     page = opened(report([record()], tmp_path / "page.html"))
-    _draw_all(page)
+    draw_all(page)
     assert page.locator("svg.marks").count() == 4

@@ -45,7 +45,8 @@ def means(networks: Sequence[Mapping[str, Any]]) -> Figure:
     for network in networks:
         mean, error = network["jsv"]["mean"], network["jsv"].get("mean_error", 0.0)
         told = text.number(mean) + (f" ± {text.number(error)}" if error else "")
-        place = {"mean": max(mean, data.FLOOR), "low": max(mean - error, data.FLOOR), "high": mean + error}
+        ends = {"mean": mean, "low": mean - error, "high": mean + error}
+        place = {key: max(value, data.FLOOR) for key, value in ends.items()}
         rows.append({"network": network["name"], "text": told, **place})
     order = [network["name"] for network in networks]
     ends = [1.0, *(row[key] for row in rows for key in ("low", "high"))]
