@@ -38,6 +38,7 @@ DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 NEIGHBOURS = {
     ("training", "schedules"): "`retrain` takes a schedule's name, as the library's front door",
     ("pruning", "criteria"): "`prune` takes a criterion's name, as the library's front door",
+    ("repairs", "isometry"): "`rescale` restores what `layer_gains` and the Jacobian measure",
     ("export", "pruning"): "a checkpoint holds a plan, and a network is rebuilt from it by `shrink`",
 }
 

@@ -45,9 +45,10 @@ def batches(dtype=torch.float64):
 
 
 def call(repair, pruned, seed=0, **options):
+    like = mlp if isinstance(pruned[0], nn.Flatten) else convolutional
     return repair(
         pruned,
-        dense=network(),
+        dense=network(like),
         plan=Plan({}),
         batches=batches(),
         generator=torch.Generator().manual_seed(seed),

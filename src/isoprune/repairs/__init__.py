@@ -7,24 +7,27 @@ from collections.abc import Callable
 from torch import nn
 
 from isoprune.repairs.delta_orthogonal import delta_orthogonal
+from isoprune.repairs.lsuv import lsuv
 from isoprune.repairs.none import none
 from isoprune.repairs.orthp import orthp
 from isoprune.repairs.polar import polar
+from isoprune.repairs.rescale import rescale
 from isoprune.repairs.scratch import scratch
 from isoprune.repairs.spectrum import spectrum
 
 REPAIRS: dict[str, Callable[..., nn.Module]] = {
-    f.__name__: f for f in (none, orthp, polar, spectrum, delta_orthogonal, scratch)
+    f.__name__: f for f in (none, orthp, polar, spectrum, rescale, lsuv, delta_orthogonal, scratch)
 }
 
 # What a repair cannot do without, besides the pruned network; it says so if it is missing.
-NEEDS: dict[str, tuple[str, ...]] = {}
+NEEDS: dict[str, tuple[str, ...]] = {"lsuv": ("batches",), "rescale": ("dense", "batches")}
 
 # Repairs whose result changes with the order of a layer's filters, and why: the contract suite holds every
 # other entry to "repair a permuted network = permute the repaired network".
 FILTER_ORDER_MATTERS: dict[str, str] = {
     "orthp": "QR keeps the first filter's direction and bends each one to be orthogonal to those before it.",
     "delta_orthogonal": "it draws anew and does not look at the weights, so permuting them changes nothing.",
+    "lsuv": "its published start draws anew; with start='kept' it follows the order.",
     "scratch": "it draws anew and does not look at the weights, so permuting them changes nothing.",
 }
 
@@ -33,9 +36,11 @@ __all__ = [
     "NEEDS",
     "REPAIRS",
     "delta_orthogonal",
+    "lsuv",
     "none",
     "orthp",
     "polar",
+    "rescale",
     "scratch",
     "spectrum",
 ]
