@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from isoprune.repairs.data_dependent import data_dependent
 from isoprune.repairs.delta_orthogonal import delta_orthogonal
 from isoprune.repairs.lsuv import lsuv
 from isoprune.repairs.none import none
@@ -16,11 +17,16 @@ from isoprune.repairs.scratch import scratch
 from isoprune.repairs.spectrum import spectrum
 
 REPAIRS: dict[str, Callable[..., nn.Module]] = {
-    f.__name__: f for f in (none, orthp, polar, spectrum, rescale, lsuv, delta_orthogonal, scratch)
+    f.__name__: f
+    for f in (none, orthp, polar, spectrum, rescale, data_dependent, lsuv, delta_orthogonal, scratch)
 }
 
 # What a repair cannot do without, besides the pruned network; it says so if it is missing.
-NEEDS: dict[str, tuple[str, ...]] = {"lsuv": ("batches",), "rescale": ("dense", "batches")}
+NEEDS: dict[str, tuple[str, ...]] = {
+    "data_dependent": ("batches",),
+    "lsuv": ("batches",),
+    "rescale": ("dense", "batches"),
+}
 
 # Repairs whose result changes with the order of a layer's filters, and why: the contract suite holds every
 # other entry to "repair a permuted network = permute the repaired network".
@@ -35,6 +41,7 @@ __all__ = [
     "FILTER_ORDER_MATTERS",
     "NEEDS",
     "REPAIRS",
+    "data_dependent",
     "delta_orthogonal",
     "lsuv",
     "none",

@@ -33,7 +33,7 @@ class Layer:
         each = torch.as_tensor(factor, dtype=W.dtype, device=W.device).expand(W.shape[0] * W.shape[1])
         self.weight.write_(W * each.view(*W.shape[:2], 1))
         if self.bias is not None:
-            self.bias.mul_(torch.as_tensor(bias, device=W.device).to(self.bias.dtype))
+            self.bias.mul_(torch.as_tensor(bias, dtype=self.bias.dtype, device=W.device))
 
 
 @dataclass(frozen=True)
