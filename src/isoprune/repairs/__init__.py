@@ -6,25 +6,33 @@ from collections.abc import Callable
 
 from torch import nn
 
+from isoprune.repairs.batchnorm import batchnorm
+from isoprune.repairs.chain import chain
 from isoprune.repairs.data_dependent import data_dependent
 from isoprune.repairs.delta_orthogonal import delta_orthogonal
 from isoprune.repairs.lsuv import lsuv
 from isoprune.repairs.none import none
 from isoprune.repairs.orthp import orthp
 from isoprune.repairs.polar import polar
+from isoprune.repairs.reconstruct import reconstruct
 from isoprune.repairs.rescale import rescale
 from isoprune.repairs.scratch import scratch
 from isoprune.repairs.spectrum import spectrum
 
 REPAIRS: dict[str, Callable[..., nn.Module]] = {
     f.__name__: f
-    for f in (none, orthp, polar, spectrum, rescale, data_dependent, lsuv, delta_orthogonal, scratch)
-}
+    for f in (
+        none, orthp, polar, spectrum, rescale, lsuv, data_dependent, delta_orthogonal,
+        reconstruct, batchnorm, chain, scratch,
+    )
+}  # fmt: skip
 
 # What a repair cannot do without, besides the pruned network; it says so if it is missing.
 NEEDS: dict[str, tuple[str, ...]] = {
+    "batchnorm": ("batches",),
     "data_dependent": ("batches",),
     "lsuv": ("batches",),
+    "reconstruct": ("dense", "plan", "batches"),
     "rescale": ("dense", "batches"),
 }
 
@@ -41,12 +49,15 @@ __all__ = [
     "FILTER_ORDER_MATTERS",
     "NEEDS",
     "REPAIRS",
+    "batchnorm",
+    "chain",
     "data_dependent",
     "delta_orthogonal",
     "lsuv",
     "none",
     "orthp",
     "polar",
+    "reconstruct",
     "rescale",
     "scratch",
     "spectrum",

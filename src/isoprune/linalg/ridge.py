@@ -1,0 +1,165 @@
+"""Least squares on a stream: sums of products in, weights out, near to given ones as far as data allow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+# Strengths tried, relative to the mean eigenvalue of the inputs' covariance. At the last one nothing moves.
+STRENGTHS = (1e-6, 1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 1e6)
+_TOLERANCE = 1e-12  # of the squared residual of the masked solver, relative
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over samples of what least squares of y on x needs, in float64: memory does not grow with them."""
+
+    n: int
+    x: Float[Tensor, "inputs"]
+    y: Float[Tensor, "outputs"]
+    xx: Float[Tensor, "inputs inputs"]
+    xy: Float[Tensor, "inputs outputs"]
+    yy: Float[Tensor, "outputs"]
+
+    @staticmethod
+    def of(X: Float[Tensor, "samples inputs"], Y: Float[Tensor, "samples outputs"]) -> Moments:
+        """Return the sums over the rows of X and Y; products in their type, sums in float64."""
+        return Moments(
+            len(X),
+            X.double().sum(0),
+            Y.double().sum(0),
+            (X.mT @ X).double(),
+            (X.mT @ Y).double(),
+            Y.double().square().sum(0),
+        )
+
+    def __add__(self, other: Moments) -> Moments:
+        parts = ("n", "x", "y", "xx", "xy", "yy")
+        return Moments(*(getattr(self, p) + getattr(other, p) for p in parts))
+
+    def centred(self, intercept: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Return means per sample of x x^T, x y^T and y^2, about the means of x and y if ``intercept``."""
+        xx, xy, yy = self.xx / self.n, self.xy / self.n, self.yy / self.n
+        if intercept:
+            x, y = self.x / self.n, self.y / self.n
+            xx, xy, yy = xx - torch.outer(x, x), xy - torch.outer(x, y), yy - y.square()
+        return xx, xy, yy
+
+    def of_output(self, W: Float[Tensor, "outputs inputs"]) -> tuple[Tensor, Tensor]:
+        """Return mean and variance of W x."""
+        return W @ (self.x / self.n), ((W @ self.centred(True)[0]) * W).sum(1).clamp_min(0)
+
+    def error(self, W: Float[Tensor, "outputs inputs"], b: Float[Tensor, "outputs"]) -> float:
+        """Return the sum over samples and outputs of (y - W x - b)^2."""
+        squares = self.yy - 2 * (W * self.xy.mT).sum(1) + ((W @ self.xx) * W).sum(1)
+        shifts = b * (self.n * b - 2 * self.y + 2 * (W @ self.x))
+        return float((squares + shifts).sum())
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Weights [outputs, inputs] and intercepts [outputs]; the strength chosen, and what is left.
+
+    ``mean`` and ``variance`` [outputs] are those of W x on the data. ``left`` is the held-out squared error
+    over that of a constant; None without folds.
+    """
+
+    W: Tensor
+    b: Tensor
+    mean: Tensor
+    variance: Tensor
+    strength: float
+    left: float | None
+
+
+def ridge(
+    folds: Sequence[Moments],
+    W0: Float[Tensor, "outputs inputs"],
+    *,
+    intercept: bool = True,
+    strengths: Sequence[float] = STRENGTHS,
+    give: float = 0.0,
+    mask: Tensor | None = None,
+) -> Fit:
+    r"""Return the minimiser of :math:`\sum_n |y_n - W x_n - b|^2 / N + \lambda a \|W - W_0\|_F^2`.
+
+    :math:`a` is the mean eigenvalue of the inputs' covariance, so ``strengths`` (:math:`\lambda`) have no
+    unit. With several folds each is tried on all folds but one and judged on the one left out; the strongest
+    is taken whose error leaves at most the part ``give`` of what the best one gains over not moving at all.
+    (Weights that explain the last bit of data are long, and a network of long weights is sharp: it must be
+    trained at a lower rate.) The last fit is on all. A pull toward the given ``W0`` rather than toward zero:
+    where the data say nothing, what the weights know stays.
+
+    Args:
+        folds: Moments of disjoint parts of the data; one: the first strength is taken.
+        W0: Weights to stay near to.
+        intercept: Whether b is fitted (else zero).
+        strengths: Ascending.
+        give: In [0, 1].
+        mask: 0/1 per weight; where it is 0, W is 0. Rows are then solved by conjugate gradients.
+
+    Cost: an eigendecomposition of [inputs, inputs] a fold, and one of all.
+    """
+    W0 = W0.double() if mask is None else W0.double() * mask
+    total = _sum(folds)
+    chosen, left = strengths[0], None
+    if len(folds) > 1:
+        errors = torch.zeros(len(strengths), dtype=torch.float64)
+        for fold in folds:
+            rest = _sum([f for f in folds if f is not fold])
+            for i, (W, b) in enumerate(_solutions(rest, W0, intercept, strengths, mask)):
+                errors[i] += fold.error(W, b)
+        least, still = errors.min(), errors[-1]
+        best = int((errors <= least + give * (still - least)).nonzero().max())
+        constant = float(total.centred(intercept)[2].sum()) * total.n
+        chosen, left = strengths[best], float(errors[best]) / constant if constant > 0 else 0.0
+    ((W, b),) = _solutions(total, W0, intercept, [chosen], mask)
+    return Fit(W, b, *total.of_output(W), chosen, left)
+
+
+def _solutions(
+    m: Moments, W0: Tensor, intercept: bool, strengths: Sequence[float], mask: Tensor | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield weights and intercepts for each of ``strengths``."""
+    A, B, _ = m.centred(intercept)
+    mean = A.diagonal().mean()
+    residual = B.mT - W0 @ A
+    values, V = torch.linalg.eigh(A) if mask is None else (None, None)
+    for strength in strengths:
+        if values is not None and V is not None:
+            pull = values.clamp_min(0) + strength * mean
+            # Inputs that are all zero have nothing to say: there W0 stays.
+            W = W0 + torch.where(pull > 0, (residual @ V) / pull, 0.0) @ V.mT
+        else:
+            W = W0 + _masked(A + strength * mean * torch.eye(len(A)).to(A), residual, mask)
+        yield W, (m.y - W @ m.x) / m.n if intercept else torch.zeros_like(m.y)
+
+
+def _masked(A: Tensor, residual: Tensor, mask: Tensor | None) -> Tensor:
+    """Return D, zero outside the mask, with (D A - residual) zero inside it: a system of its own each row."""
+    inside = torch.ones_like(residual) if mask is None else mask.double()
+    D, r = torch.zeros_like(residual), residual * inside
+    p, power = r.clone(), r.square().sum(1, keepdim=True)
+    enough = _TOLERANCE * power
+    for _ in range(A.shape[0]):
+        if bool((power <= enough).all()):
+            break
+        Ap = (p @ A) * inside
+        curvature = (p * Ap).sum(1, keepdim=True)
+        step = torch.where((power > enough) & (curvature > 0), power / curvature, 0.0)
+        D, r = D + step * p, r - step * Ap
+        after = r.square().sum(1, keepdim=True)
+        p = r + torch.where(power > 0, after / power, 0.0) * p
+        power = after
+    return D
+
+
+def _sum(parts: Sequence[Moments]) -> Moments:
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
