@@ -154,6 +154,25 @@ def test_equal_points_of_a_grid_are_one_experiment():
     assert [e.seed for e in study.experiments] == [0, 1]
 
 
+def test_several_grids_are_one_study_without_doubles():
+    grids = [
+        {"retrain.lr": [0.1, 0.01], "seed": [0, 1]},
+        {"retrain.lr": [0.1], "seed": [1, 2], "prune.ratio": [0.5]},
+    ]
+    base = table(prune={"ratio": 0.5})
+    study = expand(base | {"study": grids}, name="s")
+    alone = [e for grid in grids for e in expand(base | {"study": grid}, name="s").experiments]
+    assert study.experiments == tuple({repr(e): e for e in alone}.values())
+    assert len(study.experiments) == 5  # lr 0.1 with seed 1 is in both
+    assert study.axes == {"retrain.lr": [0.1, 0.01], "seed": [0, 1, 2], "prune.ratio": [0.5]}
+    narrowed = expand(override(base | {"study": grids}, ["study.seed=[7]"]), name="s")
+    assert {e.seed for e in narrowed.experiments} == {7}
+    with pytest.raises(IsopruneError, match=r"the grid sets 'prune\.ratio'"):
+        override(base | {"study": grids}, ["prune.ratio=0.1"])
+    with pytest.raises(IsopruneError, match=r"study is \[1\], not a table"):
+        expand(base | {"study": [1]}, name="s")
+
+
 def test_without_a_grid_a_file_is_a_study_of_one():
     assert expand(table(), name="s").experiments == (experiment(table()),)
 

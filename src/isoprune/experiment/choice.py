@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from isoprune.errors import IsopruneError, did_you_mean
+from isoprune.experiment import config
 from isoprune.experiment.config import Choice, Experiment, Training
 
 
@@ -20,7 +21,8 @@ from isoprune.experiment.config import Choice, Experiment, Training
 class Kind:
     """A folder of methods: its table, and the arguments that the pipeline supplies itself.
 
-    ``extra`` are options that the pipeline understands on every method of the kind.
+    ``extra`` are options that the pipeline understands on every method of the kind, ``nested`` those that are
+    lists of choices of the same kind.
     """
 
     word: str
@@ -28,6 +30,7 @@ class Kind:
     table: str
     supplied: frozenset[str]
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    nested: frozenset[str] = frozenset()
 
 
 KINDS = {
@@ -46,6 +49,7 @@ KINDS = {
         "REPAIRS",
         frozenset({"pruned", "dense", "plan", "batches", "generator"}),
         {"batches": int},
+        frozenset({"steps"}),
     ),
     "schedule": Kind("schedule", "isoprune.schedules", "SCHEDULES", frozenset({"epochs"})),
 }
@@ -110,6 +114,10 @@ def complete(kind: str, choice: Choice, key: str) -> Choice:
     for name, value in choice.options.items():
         if name in spec.extra:
             options[name] = _typed(value, spec.extra[name], f"{key}.{name}")
+        elif name in named and name in spec.nested:
+            parts = enumerate(_typed(value, list, f"{key}.{name}"))
+            steps = [complete(kind, config.choice(v, f"{key}[{i}]"), f"{key}[{i}]") for i, v in parts]
+            options[name] = [step.as_dict() for step in steps]
         elif name in named:
             options[name] = _typed(value, hints.get(name, Any), f"{key}.{name}")
         elif anything and name not in spec.supplied:
@@ -212,6 +220,9 @@ def bind(kind: str, choice: Choice) -> Callable[..., Any]:
     options = {}
     for name, value in choice.options.items():
         if name in KINDS[kind].extra:
+            continue
+        if name in KINDS[kind].nested:
+            options[name] = [bind(kind, config.choice(v, name)) for v in value]
             continue
         hints = _hints(function) if hints is None else hints
         # JSON has lists only; a function that says tuple gets a tuple.

@@ -100,6 +100,13 @@ def choice(value: Any, key: str) -> Choice:
     return Choice(table["name"], options)
 
 
+def chain(value: Any, key: str) -> Choice:
+    """Read a choice, or a list of them that are done one after the other: the choice ``chain``."""
+    if not isinstance(value, list):
+        return choice(value, key)
+    return Choice("chain", {"steps": [choice(v, f"{key}[{i}]").as_dict() for i, v in enumerate(value)]})
+
+
 def _plain(value: Any, key: str) -> None:
     """Refuse what JSON cannot hold: dates, NaN, infinity."""
     if isinstance(value, Mapping):
@@ -170,7 +177,7 @@ class Experiment:
     dense: Training = field(metadata=_by(Training))
     prune: Pruning = field(metadata=_by(Pruning))
     retrain: Training = field(metadata=_by(Training))
-    repair: Choice = field(default=Choice("none"), metadata=_by(choice))
+    repair: Choice = field(default=Choice("none"), metadata=_by(chain))
     seed: int = field(default=0, metadata=_by(whole(0)))
     measure: Measuring = field(default=Measuring(), metadata=_by(Measuring))
 

@@ -6,7 +6,8 @@
 "repair" = ["none", "orthp"]
 "seed" = [0, 1, 2]
 ```
-is twelve experiments. A value of the grid replaces what the base has at that key.
+is twelve experiments. A value of the grid replaces what the base has at that key. Several grids in one
+study, each a ``[[study]]``, are done one after the other; what they share is done once.
 """
 
 from __future__ import annotations
@@ -74,11 +75,16 @@ def override(table: Table, settings: Iterable[str]) -> Table:
     table = copy.deepcopy(table)
     for setting in settings:
         key, value = parse_override(setting)
-        axes = table.get("study")
+        axes = table.get("study", {})
         if key.startswith("study."):
-            table.setdefault("study", {})[key.removeprefix("study.")] = value
+            table.setdefault("study", {})
+            for grid in _grids(table["study"]):
+                grid[key.removeprefix("study.")] = value
             continue
-        clash = [a for a in axes or {} if a == key or a.startswith(f"{key}.") or key.startswith(f"{a}.")]
+        clash = [
+            a for grid in _grids(axes) for a in grid
+            if a == key or a.startswith(f"{key}.") or key.startswith(f"{a}.")
+        ]  # fmt: skip
         if clash:
             raise IsopruneError(
                 f"--set {key}: the grid sets {clash[0]!r}. Narrow the grid: --set 'study.{clash[0]}=[...]'."
@@ -88,29 +94,42 @@ def override(table: Table, settings: Iterable[str]) -> Table:
 
 
 def expand(table: Table, *, name: str) -> Study:
-    """Return the Cartesian product of ``table["study"]`` over the rest of ``table``.
+    """Return the Cartesian product (of each grid) of ``table["study"]`` over the rest of ``table``.
 
     Experiments that come out equal (a grid over ``retrain.lr`` where ``retrain.epochs`` is 0) are
     kept once. Without ``[study]`` it is a study of one.
     """
     base = {key: value for key, value in table.items() if key != "study"}
-    axes = table.get("study", {})
-    if not isinstance(axes, dict):
-        raise IsopruneError(f"study is {axes!r}, not a table. Write [study] and lists of values below it.")
+    unique: dict[str, Experiment] = {}
+    merged: dict[str, list[Any]] = {}
+    for axes in _grids(table.get("study", {})):
+        _check_axes(axes)
+        for key, values in axes.items():
+            merged[key] = [*merged.get(key, []), *(v for v in values if v not in merged.get(key, []))]
+        for values in itertools.product(*axes.values()):
+            point = copy.deepcopy(base)
+            for key, value in zip(axes, values, strict=True):
+                put(point, key, value)
+            made = experiment(point)
+            unique.setdefault(repr(made.as_dict()), made)
+    return Study(name, tuple(unique.values()), merged)
+
+
+def _grids(study: Any) -> list[dict[str, Any]]:
+    """Return the grids of a study: one table, or a list of them."""
+    grids = study if isinstance(study, list) else [study]
+    if not grids or not all(isinstance(grid, dict) for grid in grids):
+        raise IsopruneError(f"study is {study!r}, not a table. Write [study] and lists of values below it.")
+    return grids
+
+
+def _check_axes(axes: Mapping[str, Any]) -> None:
     for key, values in axes.items():
         if not isinstance(values, list) or not values:
             hint = f'Write "{key}" = [first, second].'
             if isinstance(values, dict) and values:
                 hint = f'Write "{key}.{next(iter(values))}" = [...] with the dotted key in quotes.'
             raise IsopruneError(f"study.{key} must be a list of values, not {values!r}. {hint}")
-    unique: dict[str, Experiment] = {}
-    for values in itertools.product(*axes.values()):
-        point = copy.deepcopy(base)
-        for key, value in zip(axes, values, strict=True):
-            put(point, key, value)
-        made = experiment(point)
-        unique.setdefault(repr(made.as_dict()), made)
-    return Study(name, tuple(unique.values()), axes)
 
 
 def read_study(path: Path, settings: Iterable[str] = ()) -> Study:

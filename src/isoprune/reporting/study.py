@@ -169,6 +169,9 @@ def _criterion_name(flat: Mapping[str, Any]) -> str:
 
 
 def _repair_name(flat: Mapping[str, Any]) -> str:
+    steps = flat.get("repair.steps")
+    if isinstance(steps, tuple):
+        return " + ".join(text.name(str(step["name"])) for step in steps)
     return text.name(str(flat.get("repair.name", "none")))
 
 
@@ -198,6 +201,8 @@ def _option(key: str, found: Any) -> str:
 
 
 def _hashable(item: Any) -> Any:
+    if isinstance(item, Mapping):
+        return tuple((key, _hashable(inner)) for key, inner in item.items())
     return tuple(_hashable(inner) for inner in item) if isinstance(item, list | tuple) else item
 
 

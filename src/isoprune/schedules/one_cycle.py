@@ -23,7 +23,7 @@ class OneCycle:
 
 
 def one_cycle(*, rise: float = 0.25, start: float = 0.04, end: float = 1e-4) -> Schedule:
-    """Return the factor that rises from ``start`` to 1 in the part ``rise`` of the run, then falls to ``end``.
+    """Return the factor that rises from ``start`` to 1 in the part ``rise`` of the run and falls to ``end``.
 
     The learning rate is the peak. Momentum stays as it is. Defaults as those of torch's OneCycleLR, but for a
     shorter rise, since a pruned network has been trained before.
