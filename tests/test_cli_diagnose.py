@@ -56,6 +56,35 @@ class Words(nn.Module):
 
     def forward(self, words):
         return {"scores": self.head(self.embed(words).mean(1)), "words": words}
+
+class Bad(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.layer = kind, nn.Linear(64, 4)
+        if kind == "nan":
+            self.layer.weight.data[0, 0] = float("nan")
+
+    def forward(self, x):
+        x = x.flatten(1)
+        if self.kind == "dropout":
+            x = nn.functional.dropout(x, 0.5)
+        if self.kind == "detached":
+            x = x.detach()
+        if self.kind == "coupled":
+            x = x - x.mean(0)
+        return self.layer(x)
+
+def nan():
+    return Bad("nan")
+
+def dropout():
+    return Bad("dropout")
+
+def detached():
+    return Bad("detached")
+
+def coupled():
+    return Bad("coupled")
 """
 
 SHAPE = ["--shape", "1,1,8,8"]
@@ -247,6 +276,19 @@ def test_a_saved_folder_does_not_get_to_import_what_it_names(capsys, small, monk
 )  # fmt: skip
 def test_bad_commands_are_one_line(capsys, words, message):
     assert re.search(message, refused(capsys, *words))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("nan", r"NaN or infinity\. Check the inputs, and the weights"),
+        ("dropout", r"not deterministic: .* Look for F\.dropout"),
+        ("detached", r"do not depend on the input: .* Remove that"),
+        ("coupled", r"Samples influence each other"),
+    ],
+)
+def test_networks_that_cannot_be_measured_are_one_line(capsys, kind, message):
+    assert re.search(message, refused(capsys, f"diagnosed_nets:{kind}", *DIGITS))
 
 
 def test_a_saved_network_has_its_weights_and_no_stages(capsys, small):

@@ -21,6 +21,7 @@ from isoprune.experiment.measure import histogram
 from isoprune.isometry import Diagnosis, thresholds
 
 BINS = 80
+LAYERS = 40  # of more, the table shows those that lost most; the page and the JSON have all
 # The other keys of a summary are in the JSON.
 TOLD = ("mean", "mean_error", "std", "min", "max", "max_error", "condition", "below_1e3", "distance")
 
@@ -42,7 +43,10 @@ def tell(console: Console, subject: Subject, data: Data, diagnosis: Diagnosis) -
         console.print(sentence, markup=False, soft_wrap=True)
     rows = diagnosis.as_rows()
     if rows:
-        console.print(_layer_table(rows))
+        most = sorted(rows, key=lambda row: -row["share"])[:LAYERS]
+        console.print(_layer_table([row for row in rows if row in most]))
+    if len(rows) > LAYERS:
+        console.print(f" {len(rows) - LAYERS} layers that lost less are left out; --out has all.")
     if len(_networks(subject, diagnosis)) > 1:
         console.print(_network_table(subject, diagnosis))
     for name, reason in diagnosis.refused.items():
