@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from isoprune.linalg.convolution import OperatorSpectrum, convolution_spectrum
 from isoprune.linalg.factors import filter_matrix, polar_factor, qr_factor
+from isoprune.linalg.givens import sparse_orthogonal
 from isoprune.linalg.haar import haar_matrix
+from isoprune.linalg.isometry_loss import isometry_loss, masked_isometry
 from isoprune.linalg.newton_schulz import newton_schulz_factor
 
 __all__ = [
@@ -12,7 +14,10 @@ __all__ = [
     "convolution_spectrum",
     "filter_matrix",
     "haar_matrix",
+    "isometry_loss",
+    "masked_isometry",
     "newton_schulz_factor",
     "polar_factor",
     "qr_factor",
+    "sparse_orthogonal",
 ]

@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 from torch import nn
 
+from isoprune.repairs.approximate_isometry import approximate_isometry
 from isoprune.repairs.batchnorm import batchnorm
 from isoprune.repairs.chain import chain
 from isoprune.repairs.data_dependent import data_dependent
 from isoprune.repairs.delta_orthogonal import delta_orthogonal
+from isoprune.repairs.exact_orthogonal_sparse import exact_orthogonal_sparse
 from isoprune.repairs.lsuv import lsuv
 from isoprune.repairs.none import none
 from isoprune.repairs.orthp import orthp
@@ -22,7 +24,8 @@ from isoprune.repairs.spectrum import spectrum
 REPAIRS: dict[str, Callable[..., nn.Module]] = {
     f.__name__: f
     for f in (
-        none, orthp, polar, spectrum, rescale, lsuv, data_dependent, delta_orthogonal,
+        none, orthp, polar, spectrum, rescale, lsuv, data_dependent, delta_orthogonal, approximate_isometry,
+        exact_orthogonal_sparse,
         reconstruct, batchnorm, chain, scratch,
     )
 }  # fmt: skip
@@ -41,6 +44,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
 FILTER_ORDER_MATTERS: dict[str, str] = {
     "orthp": "QR keeps the first filter's direction and bends each one to be orthogonal to those before it.",
     "delta_orthogonal": "it draws anew and does not look at the weights, so permuting them changes nothing.",
+    "exact_orthogonal_sparse": "it draws anew and does not look at the weights, permuted or not.",
     "lsuv": "its published start draws anew; with start='kept' it follows the order.",
     "scratch": "it draws anew and does not look at the weights, so permuting them changes nothing.",
 }
@@ -49,10 +53,12 @@ __all__ = [
     "FILTER_ORDER_MATTERS",
     "NEEDS",
     "REPAIRS",
+    "approximate_isometry",
     "batchnorm",
     "chain",
     "data_dependent",
     "delta_orthogonal",
+    "exact_orthogonal_sparse",
     "lsuv",
     "none",
     "orthp",

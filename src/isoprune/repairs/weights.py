@@ -59,6 +59,8 @@ class Weight:
             if self.mask is not None:
                 new = torch.where(self.mask.bool(), new.to(self.parameter.dtype), self.parameter)
             self.parameter.copy_(new)
+            if self.mask is not None:  # what the next forward would put there
+                self.module.weight = self.parameter * self.mask  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def weights(model: nn.Module, *, masked: bool = False) -> list[Weight]:
