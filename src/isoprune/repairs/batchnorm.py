@@ -48,7 +48,7 @@ def reestimate_(model: nn.Module, chunks: Sequence[Tensor]) -> None:
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if not norms:
         return
-    before = [(norm, norm.training, norm.momentum, norm.num_batches_tracked) for norm in norms]
+    before = [(norm, norm.training, norm.momentum, _count(norm)) for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.train()
@@ -62,3 +62,7 @@ def reestimate_(model: nn.Module, chunks: Sequence[Tensor]) -> None:
         for norm, training, momentum, seen in before:
             norm.training, norm.momentum = training, momentum
             norm.num_batches_tracked = seen
+
+
+def _count(norm: _BatchNorm) -> Tensor | None:
+    return None if norm.num_batches_tracked is None else norm.num_batches_tracked.clone()
