@@ -15,9 +15,9 @@ from PIL import Image
 
 import isoprune
 from isoprune.cli import main
+from isoprune.diagnosis import every_repair
 from isoprune.export import open_source
 from isoprune.isometry import jacobian_singular_values
-from isoprune.repairs import REPAIRS
 
 OWN = """
 import torch
@@ -152,7 +152,7 @@ def test_saved_network_against_its_dense_one_with_every_repair_tried(capsys, sma
     )
     names = [network["name"] for network in got["networks"]]
     assert names[:2] == ["dense", "this network"]
-    assert {*names[2:], *got["refused"]} == set(REPAIRS) - {"none"}
+    assert {*names[2:], *got["refused"]} == set(every_repair())
     assert "orthp" in names
     for key in ("jsv_mean", "dense_jsv_mean", "orthp_jsv_mean"):
         assert got["numbers"][key] > 0

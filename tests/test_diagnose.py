@@ -10,7 +10,7 @@ from torch import nn
 
 import isoprune
 from isoprune import diagnosis
-from isoprune.diagnosis import try_repairs
+from isoprune.diagnosis import every_repair, try_repairs
 from isoprune.isometry import jacobian_singular_values
 from isoprune.repairs import REPAIRS
 
@@ -38,7 +38,7 @@ def test_every_repair_is_told_with_its_mean_or_its_reason(result, dense, batches
     before = copy.deepcopy(result.model.state_dict())
     found = isoprune.diagnose(result, batches, dense)
     assert found.verdict in ("damaged", "collapsed")
-    assert {*found.repairs, *found.refused} == set(REPAIRS) - {"none"}
+    assert {*found.repairs, *found.refused} == set(every_repair())
     inputs = torch.cat([x for x, _ in batches])
     orthp = isoprune.repair(result, method="orthp", dense=dense, batches=batches).eval()
     want = float(jacobian_singular_values(orthp, inputs).double().mean())
@@ -46,6 +46,15 @@ def test_every_repair_is_told_with_its_mean_or_its_reason(result, dense, batches
     assert any(s.startswith("Repair orthp brings the mean to") for s in found.sentences)
     for name, tensor in result.model.state_dict().items():
         assert torch.equal(tensor, before[name])
+
+
+def test_repairs_that_need_an_option_are_not_tried_by_themselves(monkeypatch):
+    def optional(pruned, *, dense, plan, batches, generator, gain=1.0): ...
+
+    def needy(pruned, *, dense, plan, batches, generator, steps): ...
+
+    monkeypatch.setattr(diagnosis, "REPAIRS", {"none": REPAIRS["none"], "optional": optional, "needy": needy})
+    assert every_repair() == ["optional"]
 
 
 def test_a_healthy_network_is_left_alone_unless_asked(dense, batches):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from inspect import signature
 from itertools import islice
 from typing import Any
 
@@ -18,6 +19,8 @@ from isoprune.pruning import PruneResult
 from isoprune.repairs import REPAIRS
 from isoprune.types import Batches, IsopruneError, Plan
 
+_GIVEN = ("pruned", "dense", "plan", "batches", "generator")
+_NOTHING = ("none", "chain")  # they return a copy: a chain without steps too
 _HELD = 64  # batches of an iterator that can be read once: so many are kept for the repairs
 
 
@@ -54,9 +57,19 @@ def diagnose(
     where: dict[str, Any] = {"input": input, "output": output, "memory": memory, "seed": seed}
     found = isometry.diagnose(model, batches, dense, samples=samples, budget=budget, **where)
     if repairs is None:
-        repairs = () if found.verdict == "healthy" else [name for name in REPAIRS if name != "none"]
+        repairs = () if found.verdict == "healthy" else every_repair()
     tried = try_repairs(model, repairs, dense=dense, plan=plan, batches=batches, seed=seed)
     return isometry.with_repairs(found, tried, batches, **where)
+
+
+def every_repair() -> list[str]:
+    """Return the names of all repairs that do something by themselves, without an option."""
+    return [
+        name
+        for name, method in REPAIRS.items()
+        if name not in _NOTHING
+        and all(p.default is not p.empty or p.name in _GIVEN for p in signature(method).parameters.values())
+    ]
 
 
 def try_repairs(

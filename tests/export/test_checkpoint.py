@@ -12,7 +12,7 @@ from safetensors import safe_open
 from torch import nn
 
 import isoprune
-from isoprune.export import load, save
+from isoprune.export import load, manifest, save
 from isoprune.export.manifest import sizes_of
 from isoprune.types import IsopruneError
 
@@ -69,6 +69,10 @@ def test_a_retrained_network_keeps_the_plan_beside_it(tmp_path):
     assert {k: tuple(v) for k, v in facts["plan"]["removed"].items()} == dict(result.plan.removed)
     assert facts["realised"]["parameters"] == result.realised["parameters"]
     assert bits(load(place, build=Convolutions)) == bits(result.model)
+    assert manifest.read(place).removed == dict(result.plan.removed)
+    assert manifest.read(place).source is None
+    assert manifest.read(save(result.model, tmp_path / "t", source="nets:make")).source == "nets:make"
+    assert manifest.read(tmp_path / "t").removed is None
 
 
 def test_tied_weights_are_one_tensor_and_stored_once(tmp_path):

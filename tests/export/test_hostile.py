@@ -272,7 +272,18 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-KEYS = ["class", "sha256", "tensors", "tied", "attributes", "other_mode", "version", "format"]
+KEYS = [
+    "class",
+    "sha256",
+    "tensors",
+    "tied",
+    "attributes",
+    "other_mode",
+    "version",
+    "format",
+    "source",
+    "plan",
+]
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -135,10 +135,10 @@ def _number_or_key(text: str | None) -> str | int | None:
 
 
 def _repairs(text: str | None, verdict: str) -> list[str]:
-    from isoprune.repairs import REPAIRS
+    from isoprune.diagnosis import every_repair
 
     if text == "none" or (text is None and verdict == "healthy"):
         return []
     if text in (None, "all"):
-        return [name for name in REPAIRS if name != "none"]
+        return every_repair()
     return [name.strip() for name in text.split(",") if name.strip()]

@@ -142,7 +142,7 @@ def _stored(path: Path, stage: str | None) -> Subject:
     repaired = {}
     if repaired_folder is not None:
         network, of = load_network(repaired_folder)
-        repaired[of["config"]["repair"]["name"]] = network
+        repaired[_repair_name(of["config"]["repair"])] = network
     label = f"{facts['stage']} {facts['config']['model']['name']} ({folder})"
     return Subject(
         label,
@@ -152,6 +152,12 @@ def _stored(path: Path, stage: str | None) -> Subject:
         dense=_dense_of(folder, facts),
         repaired=repaired,
     )
+
+
+def _repair_name(choice: dict[str, Any]) -> str:
+    """Return the name of a repair; of a chain, those of its steps."""
+    steps = choice.get("steps") if choice["name"] == "chain" else None
+    return " + ".join(step["name"] for step in steps) if steps else choice["name"]
 
 
 def _folders(path: Path, stage: str | None) -> tuple[Path, Path | None]:

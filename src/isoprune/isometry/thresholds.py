@@ -1,10 +1,10 @@
 """When a network counts as damaged or collapsed: every number of the verdict, in one place.
 
 Set by what retraining with a tenth of the learning rate then costs: studies/thresholds.toml, mlp_7 and
-lenet_5 (linear and ReLU), digits, ratios 0.1 to 0.9 by the L1 norm, 3 seeds; the table is in docs/isometry.md.
-Below a tenth of the dense network's mean it costs points of accuracy (2 in the median between 0.03 and 0.1, 19
-and more below), above a half nothing. In between it costs nothing in the median, but up to 4 points where
-values vanish too. On Fashion-MNIST (docs/results.md) 1/54 of the mean costs 0.9 points, 1/790 costs 4.7.
+lenet_5 (linear and ReLU), digits, ratios 0.1 to 0.9 by the L1 norm, 3 seeds; docs/isometry.md has the table.
+Below a tenth of the dense network's mean it costs accuracy (2 points in the median from 0.03 to 0.1, 19 and
+more below), above a half nothing. In between it costs nothing in the median, but up to 4 points where values
+vanish too. On Fashion-MNIST (docs/results.md) 1/54 of the mean costs 0.9 points, 1/790 costs 4.7.
 """
 
 from __future__ import annotations
