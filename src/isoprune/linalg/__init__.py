@@ -8,6 +8,7 @@ from isoprune.linalg.givens import sparse_orthogonal
 from isoprune.linalg.haar import haar_matrix
 from isoprune.linalg.isometry_loss import isometry_loss, masked_isometry
 from isoprune.linalg.newton_schulz import newton_schulz_factor
+from isoprune.linalg.orthogonal_convolution import nearest_orthogonal_convolution
 
 __all__ = [
     "OperatorSpectrum",
@@ -16,6 +17,7 @@ __all__ = [
     "haar_matrix",
     "isometry_loss",
     "masked_isometry",
+    "nearest_orthogonal_convolution",
     "newton_schulz_factor",
     "polar_factor",
     "qr_factor",

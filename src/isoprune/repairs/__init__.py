@@ -14,6 +14,7 @@ from isoprune.repairs.delta_orthogonal import delta_orthogonal
 from isoprune.repairs.exact_orthogonal_sparse import exact_orthogonal_sparse
 from isoprune.repairs.lsuv import lsuv
 from isoprune.repairs.none import none
+from isoprune.repairs.orthogonal_conv import orthogonal_conv
 from isoprune.repairs.orthp import orthp
 from isoprune.repairs.polar import polar
 from isoprune.repairs.reconstruct import reconstruct
@@ -24,8 +25,8 @@ from isoprune.repairs.spectrum import spectrum
 REPAIRS: dict[str, Callable[..., nn.Module]] = {
     f.__name__: f
     for f in (
-        none, orthp, polar, spectrum, rescale, lsuv, data_dependent, delta_orthogonal, approximate_isometry,
-        exact_orthogonal_sparse,
+        none, orthp, polar, spectrum, rescale, lsuv, data_dependent, delta_orthogonal, orthogonal_conv,
+        approximate_isometry, exact_orthogonal_sparse,
         reconstruct, batchnorm, chain, scratch,
     )
 }  # fmt: skip
@@ -61,6 +62,7 @@ __all__ = [
     "exact_orthogonal_sparse",
     "lsuv",
     "none",
+    "orthogonal_conv",
     "orthp",
     "polar",
     "reconstruct",
