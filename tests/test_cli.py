@@ -275,6 +275,29 @@ def test_diagnosis_of_a_folder(store: Store, record: tuple[Path, dict], capsys: 
     assert f"{record[1]['stages']['dense']['jsv']['mean']:.3g}" in out
 
 
+def test_diagnosis_of_a_record_as_numbers_and_with_its_dense_network_by_name(
+    store: Store, record: tuple[Path, dict], tmp_path: Path, capsys: Any
+):
+    path, content = record
+    dense = store.folder("dense", content["networks"]["dense"])
+    pruned = store.folder("pruned", content["networks"]["pruned"])
+    found = []
+    for number, words in enumerate(([path], [pruned, "--dense", dense], [pruned, "--dense", path])):
+        out = tmp_path / f"{number}.json"
+        assert (
+            main(["diagnose", *map(str, words), "--samples", "4", "--repairs", "none", "--out", str(out)])
+            == 0
+        )
+        found.append(json.loads(out.read_text()))
+    assert [network["role"] for network in found[0]["networks"]] == ["dense", "own", "repaired"]
+    assert found[0]["networks"][1]["name"] == "pruned"
+    for key in ("jsv_mean", "dense_jsv_mean", "jsv_ratio"):
+        assert found[0]["numbers"][key] == found[1]["numbers"][key] == found[2]["numbers"][key]
+    page = tmp_path / "page.html"
+    assert main(["diagnose", str(path), "--samples", "4", "--out", str(page)]) == 0
+    assert found[0]["restored"][0].split(",")[0] in page.read_text(encoding="utf-8")
+
+
 def test_bad_diagnoses_are_refused(store: Store, record: tuple[Path, dict], tmp_path: Path, capsys: Any):
     folder = store.folder("dense", record[1]["networks"]["dense"])
     assert "is one network, of stage dense" in refused(capsys, "diagnose", folder, "--stage", "pruned")

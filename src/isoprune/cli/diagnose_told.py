@@ -39,7 +39,8 @@ LAYER_COLUMNS = {
 def tell(console: Console, subject: Subject, data: Data, diagnosis: Diagnosis) -> None:
     """Print the verdict, the sentences, the layers, and what the repairs restore."""
     console.print(subject.label, markup=False, soft_wrap=True)
-    for sentence in (*diagnosis.sentences, *_provisos(subject, data)):
+    found, restored = _parted(diagnosis)
+    for sentence in (*found, *_provisos(subject, data), *restored):
         console.print(sentence, markup=False, soft_wrap=True)
     rows = diagnosis.as_rows()
     if rows:
@@ -79,6 +80,7 @@ def write(file: Path, subject: Subject, data: Data, diagnosis: Diagnosis, args: 
 def as_record(subject: Subject, data: Data, diagnosis: Diagnosis, args: argparse.Namespace) -> dict[str, Any]:
     """Return the diagnosis as plain data: all that its page shows."""
     effort = diagnosis.effort
+    found, restored = _parted(diagnosis)
     how = "exact" if effort.method == "exact" else "estimated"
     settings = {
         "network": args.network,
@@ -97,8 +99,8 @@ def as_record(subject: Subject, data: Data, diagnosis: Diagnosis, args: argparse
         "version": 1,
         "network": subject.label,
         "verdict": diagnosis.verdict,
-        "sentences": list(diagnosis.sentences[: len(diagnosis.sentences) - len(diagnosis.repairs)]),
-        "restored": list(diagnosis.sentences[len(diagnosis.sentences) - len(diagnosis.repairs) :]),
+        "sentences": found,
+        "restored": restored,
         "provisos": _provisos(subject, data),
         "networks": _networks(subject, diagnosis),
         "layers": diagnosis.as_rows(),
@@ -107,6 +109,12 @@ def as_record(subject: Subject, data: Data, diagnosis: Diagnosis, args: argparse
         "settings": {key: str(value) for key, value in settings.items()},
         "thresholds": {name.lower(): value for name, value in vars(thresholds).items() if name.isupper()},
     }
+
+
+def _parted(diagnosis: Diagnosis) -> tuple[list[str], list[str]]:
+    """Return what was found, and what the repairs restore: the last sentences, one a repair."""
+    last = len(diagnosis.sentences) - len(diagnosis.repairs)
+    return list(diagnosis.sentences[:last]), list(diagnosis.sentences[last:])
 
 
 def _provisos(subject: Subject, data: Data) -> list[str]:

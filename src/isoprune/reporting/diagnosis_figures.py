@@ -116,7 +116,7 @@ def layers(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
 
 def _log(values: Sequence[float]) -> dict[str, Any]:
     """Return scale and axis of a logarithmic quantity that takes these values."""
-    margin = 0.1 + 0.03 * math.log10(max(values) / min(values))
+    margin = 0.1 + 0.07 * math.log10(max(values) / min(values))
     low, high = math.log10(min(values)) - margin, math.log10(max(values)) + margin
     scale = alt.Scale(type="log", domain=[10.0**low, 10.0**high], nice=False)
     if high - low < 2:
