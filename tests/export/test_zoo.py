@@ -1,4 +1,4 @@
-"""The matrix: every network of the zoo, halved, comes back from the disk with equal bits and goes to ONNX."""
+"""The matrix: every network of the zoo, halved, is right, comes back bit by bit, and goes to ONNX."""
 
 from __future__ import annotations
 
@@ -8,25 +8,29 @@ import pytest
 import torch
 from torch.utils._pytree import tree_leaves
 
-import isoprune
 from isoprune.export import export_onnx, load, save
 from isoprune.graph.trace import as_call, tensors_in
-from pruning.zoo import MATRIX, made
+from pruning.zoo import MATRIX, check, halved, made
 
 from .networks import tensors
 
+# One worker a network: it is pruned once for the three tests.
+EACH = [pytest.param(entry, id=entry.name, marks=pytest.mark.xdist_group(entry.name)) for entry in MATRIX]
 
-@pytest.fixture(scope="module", params=MATRIX, ids=lambda entry: entry.name)
-def halved(request):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the networks' own code
-        model = made(request.param)
-        return request.param, model, isoprune.prune(model, request.param.inputs(), 0.5)
+
+@pytest.fixture(scope="module", params=EACH)
+def case(request):
+    return halved(request.param)
 
 
 @pytest.mark.matrix
-def test_comes_back_with_equal_bits(halved, tmp_path):
-    entry, dense, result = halved
+def test_it_is_proven_whole_untouched_trainable_and_cheaper(case):
+    check(case)
+
+
+@pytest.mark.matrix
+def test_comes_back_with_equal_bits(case, tmp_path):
+    entry, dense, result = case.entry, case.dense, case.result
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         back = load(save(result, tmp_path / "small", dense=dense), build=lambda: made(entry, seed=1))
@@ -43,9 +47,9 @@ def test_comes_back_with_equal_bits(halved, tmp_path):
 
 
 @pytest.mark.matrix
-def test_goes_to_onnx_with_any_batch_size(halved, tmp_path):
+def test_goes_to_onnx_with_any_batch_size(case, tmp_path):
     """The exporter has a form for every one of them; should it lose one, its reason is in the message."""
-    entry, _, result = halved
+    entry, result = case.entry, case.result
     done = export_onnx(result.model, entry.inputs(), tmp_path / "small.onnx")
     assert done["fixed_batch"] is None
     assert done["relative_error"] < 1e-4

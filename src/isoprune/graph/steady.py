@@ -17,18 +17,32 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+_RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
 _PRODUCTS = {torch.matmul, Tensor.matmul, Tensor.__matmul__}
 
 
 class _Contiguous(TorchFunctionMode):
-    """Hands contiguous operands to `linear` and `matmul`."""
+    """Hands contiguous operands to `linear` and `matmul`, and takes recurrent layers apart step by step."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is F.linear and args:
             args = (args[0].contiguous(), *args[1:])
         elif func in _PRODUCTS:
             args = tuple(a.contiguous() for a in args)
+        elif getattr(func, "__name__", "") in _RECURRENT:
+            with _without_onednn():  # its kernel would hide the gates
+                return func(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    before = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)  # `torch.backends.mkldnn.flags` warns on some builds
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(before)
 
 
 @contextmanager

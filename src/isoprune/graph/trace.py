@@ -74,6 +74,7 @@ class Tracer(TorchDispatchMode):
     modules: list[str] = field(default_factory=list)
     readers: dict[int, Tensor] = field(default_factory=dict)  # first out id -> the ids that were read
     activations: set[int] = field(default_factory=set)
+    uniform: bool = False  # whether a constant was labelled
     _storages: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -104,6 +105,12 @@ class Tracer(TorchDispatchMode):
             for d, n in enumerate(tensor.shape)
             if n > 1 and self.watch
         )
+
+    def label_constant(self, tensor: Tensor, dims: Sequence[int]) -> None:
+        """Label a constant of equal values along the dimensions whose size a module's attribute gave."""
+        self.uniform = True
+        self.activations.add(id(tensor))
+        self.mark(tensor, [p for p in self._fresh("(constant)", tensor) if p.dims[0] in dims])
 
     def mark(self, tensor: Tensor, planes: Sequence[Plane]) -> None:
         self.labels[id(tensor)] = (tensor, distinct(planes))
@@ -185,7 +192,7 @@ def _module_names(model: nn.Module, tracer: Tracer) -> Iterator[None]:
 def run(model: nn.Module, example_inputs: Any, tracer: Tracer) -> Any:
     """Run ``model``'s forward under ``tracer``; the model's tensors are read for their shapes only."""
     args, kwargs = as_call(example_inputs)
-    watch = SizeWatch(tracer.claims, tracer.planes)
+    watch = SizeWatch(tracer.claims, tracer.planes, tracer.label_constant)
     with torch.no_grad(), steady(), _module_names(model, tracer), watch, tracer:
         return model(*args, **kwargs)
 
@@ -268,5 +275,7 @@ def _traced(model: nn.Module, example_inputs: Any) -> Graph:
     for tensor in tensors_in(output):
         tracer.ledger.freeze(tracer.planes(tensor), "the network's output")
     names = {key: name for key, (name, _) in tracer.names.items()}
-    recording = Recording(example_inputs, tracer.tensors(), tracer.nodes, tracer.claims, names)
+    recording = Recording(
+        example_inputs, tracer.tensors(), tracer.nodes, tracer.claims, names, tracer.uniform
+    )
     return build(recording, tracer.ledger)

@@ -15,6 +15,8 @@ def shape_only(func: Any, args: Any, kwargs: Any) -> Any:
     if out is not None:
         return out
     returns = func._schema.returns
+    if func._schema.name in _TURNS:  # in place, but of the sizes only
+        return func(*args, **kwargs)
     if func._schema.is_mutable:
         written = [
             value
@@ -57,6 +59,9 @@ def _each(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
 def _as_meta(t: Tensor) -> Tensor:
     return torch.empty_strided(t.size(), t.stride(), dtype=t.dtype, device="meta")
 
+
+_IN_PLACE = ("transpose_", "t_", "squeeze_", "unsqueeze_", "swapaxes_", "swapdims_")
+_TURNS = {f"aten::{op}" for op in _IN_PLACE}
 
 # Their results look like their first argument. Working that out anew takes torch a millisecond each.
 _SAME_SHAPE = "relu silu gelu mish elu leaky_relu hardswish hardsigmoid hardtanh sigmoid tanh neg"

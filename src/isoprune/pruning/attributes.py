@@ -9,9 +9,6 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from isoprune.graph import Graph
-from isoprune.graph.labels import box_size
-
 
 def _linear(new: nn.Linear) -> None:
     new.out_features, new.in_features = new.weight.shape
@@ -56,6 +53,14 @@ def _attention(new: nn.MultiheadAttention) -> None:
     new.head_dim = width // new.num_heads
 
 
+def _recurrent(new: nn.RNNBase) -> None:
+    makes, reads = (getattr(new, name).shape for name in ("weight_ih_l0", "weight_hh_l0"))
+    new.input_size = makes[1]
+    new.hidden_size = makes[0] // {"LSTM": 4, "GRU": 3}.get(new.mode, 1)
+    if new.proj_size:
+        new.proj_size = reads[1]
+
+
 def _prelu(new: nn.PReLU) -> None:
     new.num_parameters = new.weight.shape[0]
 
@@ -70,6 +75,7 @@ _FOLLOW: tuple[tuple[type, Callable[[Any], None]], ...] = (
     (nn.Embedding, _embedding),
     (nn.MultiheadAttention, _attention),
     (nn.PReLU, _prelu),
+    (nn.RNNBase, _recurrent),
 )
 
 
@@ -80,27 +86,3 @@ def follow_shapes(new: nn.Module) -> None:
             if isinstance(module, kind):
                 follow(module)
                 break
-
-
-def set_claimed(new: nn.Module, graph: Graph, kept: Tensor) -> None:
-    """Set the attributes that a forward used as sizes: num_heads, head_dim, hidden_dim, ..."""
-    modules = dict(new.named_modules())
-    changes: dict[tuple[str, str], int] = {}
-    for claim in sorted(graph.recording.claims, key=lambda c: c.less is not None):
-        size = box_size(claim.planes, claim.shape, kept)[claim.dim]
-        if claim.less in changes:
-            size += changes[claim.less]
-        elif claim.less is not None:
-            size += getattr(modules[claim.less[0]], claim.less[1])
-        if size != claim.shape[claim.dim] or claim.less in changes:
-            changes[claim.module, claim.attribute] = int(size / claim.factor)
-    for (name, attribute), size in changes.items():
-        module = modules.get(name)
-        base, _, position = attribute.partition(".")
-        if module is None or not hasattr(module, base):
-            continue
-        if position:
-            sizes = getattr(module, base)
-            setattr(module, base, type(sizes)(size if i == int(position) else n for i, n in enumerate(sizes)))
-        else:
-            setattr(module, base, size)

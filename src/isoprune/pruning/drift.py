@@ -15,6 +15,7 @@ from torch import Tensor
 
 from isoprune.graph import Graph
 from isoprune.graph.labels import Planes, core
+from isoprune.graph.rules.norm import BATCH_NORMS
 from isoprune.graph.trace import Node
 
 # f(s x) = s f(x) in all operands at once, or in the first.
@@ -25,6 +26,9 @@ _PASS = {
     "amax", "amin", "max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d", "upsample_bilinear2d",
     "upsample_nearest2d",
 }  # fmt: skip
+
+
+_PER_CHANNEL = {*BATCH_NORMS, "native_group_norm"}
 
 
 @dataclass(frozen=True)
@@ -119,8 +123,11 @@ class _Walk:
             for q in out_planes:
                 if p.row or q.row or len(shape) > len(out_shape):
                     continue
-                laid = p.ids[(None,) * (len(out_shape) - len(shape))]
-                dims = {*q.dims, *(d + len(out_shape) - len(shape) for d in p.dims)}
+                per_channel = node.op in _PER_CHANNEL and len(shape) == 1  # [C] stands for [1, C, 1, 1]
+                after = len(out_shape) - 2 if per_channel else 0
+                before = len(out_shape) - len(shape) - after
+                laid = p.ids[(None,) * before + (...,) + (None,) * after]
+                dims = {*q.dims, *(d + before for d in p.dims)}
                 mine, theirs = (core(t.expand(out_shape), keep=dims) for t in (laid, q.ids))
                 matched.append(mine[torch.isin(theirs, ids)].unique())
         return torch.cat(matched).unique()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -77,7 +78,7 @@ def settle(model: nn.Module, graph: Graph, planner: Planner) -> Settled:
         if rehearsal.misfit is None:
             return Settled(plan, graph, rehearsal.drifts, active, tuple(attempts))
         attempts.append(str(rehearsal.misfit))
-        active, graph = _put_back(graph, active, rehearsal.misfit)
+        active, graph = _put_back(model, graph, plan, active, rehearsal.misfit)
     raise WrongNetwork(f"The sizes of a smaller network never fitted; last: {attempts[-1]}.")
 
 
@@ -104,7 +105,8 @@ def prune_by(model: nn.Module, example_inputs: Any, graph: Graph, planner: Plann
         except NotFinite:
             raise
         except WrongNetwork as error:
-            guilty = _guilty(model, example_inputs, settled)
+            proves = partial(_proves, model, example_inputs, graph)
+            guilty = _culprits(graph, plan, settled.active, proves)
             if not guilty:
                 raise
             stuck = [(graph.ids_of(name), name) for name in guilty]
@@ -131,9 +133,13 @@ def _asks(plan: Plan) -> bool:
 
 
 def _put_back(
-    graph: Graph, active: tuple[Constraint, ...], misfit: Misfit
+    model: nn.Module, graph: Graph, plan: Plan, active: tuple[Constraint, ...], misfit: Misfit
 ) -> tuple[tuple[Constraint, ...], Graph]:
-    """Balance what an attention reads with what it makes if that may be the cause; else freeze."""
+    """Balance what an attention reads with what it makes if that may be the cause; else freeze.
+
+    What is frozen are the channels that touch the operation; if all of those stay already, the groups whose
+    removal alone changes its sizes (an attribute that two layers share).
+    """
     node = misfit.node
     ids = [p.ids.unique().numpy() for planes, _ in (*node.outputs, *node.inputs) for p in planes if not p.row]
     parts = {int(c) for i in ids for c in graph.component[i]}
@@ -144,34 +150,45 @@ def _put_back(
     frozen = graph.ledger.frozen_components(graph.component)
     own = [i for i in ids if not frozen[graph.component[i]].all()]
     if not own:
+        own = [graph.ids_of(name) for name in _culprits(graph, plan, active, partial(_fits, model, graph))]
+    if not own:
         raise WrongNetwork(f"{misfit}, and no channel that could go touches it.")
     for i in own:
         graph = graph.refreeze(i, f"{node.where}: sizes written into the forward ({misfit.problem})")
     return active, graph
 
 
-def _guilty(model: nn.Module, example_inputs: Any, settled: Settled) -> list[str]:
-    """Return the groups of a plan that cannot be proven on their own, by halving."""
-    graph, plan = settled.graph, settled.plan
-    units = clusters(graph, settled.active)
+def _fits(model: nn.Module, graph: Graph, part: Plan) -> bool:
+    """Tell whether a part of a plan changes no sizes that it should not."""
+    with uncollected():
+        return rehearse(outline(model, graph, part), graph, graph.kept_ids(part.removed)).misfit is None
 
-    def wrong(units: list[list[str]]) -> bool:
-        part = Plan({n: plan.removed[n] for unit in units for n in unit if n in plan.removed}, plan.asked)
-        try:
-            verify(model, shrink(model, graph, part), graph, part, example_inputs)
-        except (IsopruneError, RuntimeError):
-            return True
+
+def _proves(model: nn.Module, example_inputs: Any, graph: Graph, part: Plan) -> bool:
+    """Tell whether a part of a plan can be proven."""
+    try:
+        verify(model, shrink(model, graph, part), graph, part, example_inputs)
+    except (IsopruneError, RuntimeError):
         return False
+    return True
+
+
+def _culprits(
+    graph: Graph, plan: Plan, active: tuple[Constraint, ...], right: Callable[[Plan], bool]
+) -> list[str]:
+    """Return the groups of a plan that are not ``right`` on their own, by halving."""
 
     def search(units: list[list[str]]) -> list[str]:
-        if not units or not wrong(units):
+        names = [n for unit in units for n in unit]
+        part = Plan({n: plan.removed[n] for n in names if n in plan.removed}, plan.asked)
+        if not part.removed or right(part):
             return []
         if len(units) == 1:
-            return units[0]
+            return names
         half = len(units) // 2
-        return search(units[:half]) + search(units[half:]) or [n for unit in units for n in unit]
+        return search(units[:half]) + search(units[half:]) or names
 
-    return search(units)
+    return search(clusters(graph, active))
 
 
 def prune(

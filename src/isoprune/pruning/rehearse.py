@@ -7,12 +7,14 @@ forward computes from a width (`(C // heads) ** -0.5`) and that would change wit
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from isoprune.graph import Graph
 from isoprune.graph.labels import box_size
+from isoprune.graph.sizes import named_sizes
 from isoprune.graph.trace import Node, record
 from isoprune.pruning.drift import Drift, find_drift
 
@@ -39,7 +41,8 @@ def rehearse(small: nn.Module, graph: Graph, kept: Tensor) -> Rehearsal:
     nodes: list[Node] = []
     error = ""
     try:
-        record(small.eval(), graph.recording.example_inputs, watch=False, nodes=nodes)
+        with named_sizes(small) if graph.recording.uniform else nullcontext():
+            record(small.eval(), graph.recording.example_inputs, watch=False, nodes=nodes)
     except Exception as problem:
         error = f"{type(problem).__name__}: {problem}"
     drifts: list[Drift] = []

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from isoprune.graph import Graph
 from isoprune.graph.labels import box_size, core, restrict
 from isoprune.graph.trace import clone_sharing, tensor_names
-from isoprune.pruning.attributes import follow_shapes, set_claimed
+from isoprune.pruning.attributes import follow_shapes
+from isoprune.pruning.claimed import set_claimed
 from isoprune.pruning.drift import Drift
 from isoprune.pruning.rehearse import rehearse
 from isoprune.types import Plan
@@ -71,7 +72,7 @@ def replace_tensors(model: nn.Module, new: dict[str, Tensor]) -> None:
             if old is not None and by_tensor[id(old)] in new:
                 full = by_tensor[id(old)]
                 made.setdefault(full, nn.Parameter(new[full], requires_grad=old.requires_grad))
-                module._parameters[name] = made[full]
+                setattr(module, name, made[full])  # a recurrent layer keeps a list of them beside
         for name, old in list(module._buffers.items()):
             if old is not None and by_tensor[id(old)] in new:
                 module._buffers[name] = new[by_tensor[id(old)]]

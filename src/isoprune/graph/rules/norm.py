@@ -60,13 +60,16 @@ def group_norm(tracer: Tracer, call: Call) -> list[Planes]:
     return [_per_channel(tracer, call, x, [weight, bias]), *(() for _ in call.outs[1:])]
 
 
+BATCH_NORMS = (
+    "native_batch_norm",
+    "_native_batch_norm_legit",
+    "_native_batch_norm_legit_no_training",
+    "_batch_norm_with_update",
+    "_batch_norm_no_update",
+    "cudnn_batch_norm",
+)
 NORMS = {
-    "native_batch_norm": batch_norm,
-    "_native_batch_norm_legit": batch_norm,
-    "_native_batch_norm_legit_no_training": batch_norm,
-    "_batch_norm_with_update": batch_norm,
-    "_batch_norm_no_update": batch_norm,
-    "cudnn_batch_norm": batch_norm,
+    **dict.fromkeys(BATCH_NORMS, batch_norm),
     "native_layer_norm": layer_norm,
     "_fused_rms_norm": layer_norm,
     "native_group_norm": group_norm,

@@ -78,7 +78,8 @@ Operand = tuple[Planes, Sequence[int]]
 def _meet(tracer: Tracer, a: Operand, b: Operand, where: str) -> set[int]:
     """Match every plane of one operand with the other's on the same dimensions, or freeze it.
 
-    Returns the identities of planes that another, on more dimensions, now speaks for.
+    Returns the identities of planes that another, on more dimensions, now speaks for, and of rows and
+    grids that cannot go: nothing need be balanced with those.
 
     A plane needs no match along dimensions on which the other operand is broadcast. Heads x width
     against a weight per width ties that width in every head; against a weight per head it is the
@@ -110,7 +111,9 @@ def _meet(tracer: Tracer, a: Operand, b: Operand, where: str) -> set[int]:
     for planes, sizes in ((a[0], b[1]), (b[0], a[1])):
         for p in planes:
             if id(p) not in matched and any(sizes[d] > 1 for d in p.dims):
-                tracer.ledger.freeze([p], f"{where} meets values that cannot go")
+                reason = f"{where} meets what has no channels there: positions of the input, or a constant"
+                tracer.ledger.freeze([p], reason)
+                covered |= {id(p)} if p.row or len(p.dims) > 1 else set()
     return covered
 
 

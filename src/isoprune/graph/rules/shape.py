@@ -28,7 +28,7 @@ def relabel(call: Call, function: Any, plane: Plane) -> list[Tensor]:
 
 def move(tracer: Tracer, call: Call) -> list[Planes]:
     """Permute, slice, expand, roll, flip, index, ...: run the operation on every plane."""
-    function = getattr(torch.ops.aten, call.op)
+    function = getattr(torch.ops.aten, call.op.rstrip("_"))  # labels are moved, never written to
     results: list[list[Plane]] = [[] for _ in call.outs]
     for plane in tracer.planes(call.tensors[0]):
         moved = relabel(call, function, plane)
@@ -259,9 +259,12 @@ def index(tracer: Tracer, call: Call) -> list[Planes]:
 
 _MOVES = (
     "unfold permute transpose t expand squeeze unsqueeze flip repeat movedim tile expand_as "
+    "transpose_ t_ squeeze_ unsqueeze_ swapaxes swapaxes_ swapdims swapdims_ "
     "broadcast_to pixel_shuffle pixel_unshuffle numpy_T mT adjoint"
 )
-_CUTS = "split split_with_sizes chunk slice narrow tensor_split"
+_CUTS = (
+    "split split_with_sizes chunk unsafe_split unsafe_split_with_sizes unsafe_chunk slice narrow tensor_split"
+)
 _PICKS = "select unbind"
 _INDICES = "index index_select gather take_along_dim"
 _VIEWS = "view _unsafe_view reshape flatten unflatten _reshape_alias view_as"

@@ -1,4 +1,4 @@
-"""Pooling and resampling: channels pass, positions are mixed."""
+"""Pooling, resampling, folding: channels pass, positions are mixed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from isoprune.graph.labels import Plane, Planes, distinct
+from isoprune.graph.labels import Plane, Planes, distinct, tidy
 
 if TYPE_CHECKING:
     from isoprune.graph.trace import Call, Tracer
@@ -33,6 +33,38 @@ def spatial(tracer: Tracer, call: Call) -> list[Planes]:
     return out
 
 
+def unfold(tracer: Tracer, call: Call) -> list[Planes]:
+    """im2col: [N, C, H, W] -> [N, C * kernel, L]; every channel stands there once per kernel position."""
+    x, kernel = call.args[:2]
+    (out,) = call.outs
+    positions = kernel[0] * kernel[1]
+    planes = []
+    for p in tracer.planes(x):
+        if x.dim() != 4 or 1 not in p.dims:
+            tracer.ledger.freeze([p], f"{call.where} mixes positions")
+            continue
+        ids = tracer.ledger.tie(p, set(p.dims) & {2, 3}, call.where).ids[:, :, 0, 0]
+        planes.append(Plane(ids.repeat_interleave(positions, 1)[..., None].expand(out.shape), p.row))
+    return [tidy(planes)]
+
+
+def fold(tracer: Tracer, call: Call) -> list[Planes]:
+    """col2im, the adjoint of `unfold`: the kernel positions of a channel are summed, so they are one."""
+    x, _, kernel = call.args[:3]
+    (out,) = call.outs
+    positions = kernel[0] * kernel[1]
+    planes = []
+    for p in tracer.planes(x):
+        if x.dim() != 3 or 1 not in p.dims:
+            tracer.ledger.freeze([p], f"{call.where} mixes positions")
+            continue
+        ids = tracer.ledger.tie(p, set(p.dims) & {2}, call.where).ids[:, :, 0]
+        blocks = ids.reshape(ids.size(0), -1, positions)
+        tracer.ledger.unify(blocks[..., :1].expand(blocks.shape), blocks, call.where)
+        planes.append(Plane(blocks[..., 0][..., None, None].expand(out.shape), p.row))
+    return [tidy(planes)]
+
+
 _OPS = (
     "max_pool2d_with_indices max_pool3d_with_indices max_pool1d max_pool2d mkldnn_max_pool2d "
     "avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d _adaptive_avg_pool2d "
@@ -42,4 +74,4 @@ _OPS = (
     "upsample_trilinear3d "
     "reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d"
 )
-SPATIAL = dict.fromkeys(_OPS.split(), spatial)
+SPATIAL = {**dict.fromkeys(_OPS.split(), spatial), "im2col": unfold, "col2im": fold}
