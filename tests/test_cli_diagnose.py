@@ -1,8 +1,7 @@
-"""`isoprune diagnose` on any network: what it opens, what it measures on, what it writes, what it refuses."""
+"""`isoprune diagnose` on any network: what it opens, what it measures on, what it writes."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -14,119 +13,22 @@ import torch
 from PIL import Image
 
 import isoprune
+from diagnosing import DIGITS, SHAPE, numbers, refused, save_small, told
 from isoprune.cli import main
 from isoprune.diagnosis import every_repair
 from isoprune.export import open_source
 from isoprune.isometry import jacobian_singular_values
 
-OWN = """
-import torch
-from torch import nn
-
-class Net(nn.Module):
-    def __init__(self, width=24):
-        super().__init__()
-        torch.manual_seed(0)
-        self.a = nn.Conv2d(1, width, 3, padding=1)
-        self.b = nn.Conv2d(width, width, 3, padding=1)
-        self.head = nn.Linear(width, 10)
-
-    def forward(self, x):
-        return self.head(self.b(self.a(x).relu()).relu().mean((2, 3)))
-
-def with_inputs():
-    return Net(), torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(5))
-
-class Wide(nn.Module):
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.a, self.b = nn.Linear(200, 180), nn.Linear(180, 160)
-        self.example_input_array = torch.randn(3, 200)
-
-    def forward(self, x):
-        return self.b(self.a(x).relu())
-
-class Words(nn.Module):
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.embed, self.head = nn.Embedding(30, 6), nn.Linear(6, 4)
-        self.example_input_array = torch.arange(10, 20).view(2, 5)
-
-    def forward(self, words):
-        return {"scores": self.head(self.embed(words).mean(1)), "words": words}
-
-class Bad(nn.Module):
-    def __init__(self, kind):
-        super().__init__()
-        self.kind, self.layer = kind, nn.Linear(64, 4)
-        if kind == "nan":
-            self.layer.weight.data[0, 0] = float("nan")
-
-    def forward(self, x):
-        x = x.flatten(1)
-        if self.kind == "dropout":
-            x = nn.functional.dropout(x, 0.5)
-        if self.kind == "detached":
-            x = x.detach()
-        if self.kind == "coupled":
-            x = x - x.mean(0)
-        return self.layer(x)
-
-def nan():
-    return Bad("nan")
-
-def dropout():
-    return Bad("dropout")
-
-def detached():
-    return Bad("detached")
-
-def coupled():
-    return Bad("coupled")
-"""
-
-SHAPE = ["--shape", "1,1,8,8"]
-DIGITS = ["--data", '{name = "digits", size = 8}']
-
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "diagnosed_nets.py").write_text(OWN)
-    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
-    yield
-    sys.modules.pop("diagnosed_nets", None)
 
 
 @pytest.fixture
-def small(tmp_path):
-    """Save a pruned network, and return its directory and what `prune` returned."""
-    source = open_source("diagnosed_nets:with_inputs")
-    result = isoprune.prune(source.model, source.example_inputs, ratio=0.6)
-    isoprune.save(result, tmp_path / "small", dense=source.model, source="diagnosed_nets:with_inputs")
-    return "small", result
-
-
-def told(capsys, *words: object) -> str:
-    assert main(["diagnose", *map(str, words)]) == 0
-    return capsys.readouterr().out
-
-
-def refused(capsys, *words: object) -> str:
-    assert main(["diagnose", *map(str, words)]) == 2
-    captured = capsys.readouterr()
-    lines = captured.err.splitlines()
-    assert captured.out == ""
-    assert len(lines) == 1
-    return lines[0]
-
-
-def numbers(capsys, *words: object) -> dict:
-    told(capsys, *words, "--out", "numbers.json")
-    return json.loads(Path("numbers.json").read_text())
+def small():
+    return save_small()
 
 
 def test_own_function_is_measured_on_the_inputs_that_it_returns(capsys):
@@ -243,77 +145,6 @@ def test_torchvision_says_that_weights_are_random_and_saved_ones_need_no_build(c
     assert "times the dense network's" not in alone
 
 
-def test_a_saved_folder_does_not_get_to_import_what_it_names(capsys, small, monkeypatch):
-    folder, _ = small
-    sys.modules.pop("diagnosed_nets", None)
-    line = refused(capsys, folder, *DIGITS)
-    assert "was made of diagnosed_nets.Net and does not say how to make that again" in line
-    assert "--build my_package.module:function" in line
-    assert "diagnosed_nets" not in sys.modules
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["diagnosed_nets:Net", *SHAPE], r"Say what to measure Net .* on: --data with a data set"),
-        (["diagnosed_nets:Net", "--data", "random"], r"not say what its forward takes\. Give --shape"),
-        (["diagnosed_nets:Net", "--data", "example"], r"diagnosed_nets:Net\) has none\. Give a data set"),
-        (["diagnosed_nets:with_inputs", *SHAPE, "--data", "example"], r"has none\. Give a data set"),
-        (["diagnosed_nets:Net", *SHAPE, "--data", "digit"], r"set 'digit'\. Did you mean 'digits'"),
-        (["diagnosed_nets:Net", *SHAPE, "--data", "{name = digits}"], r"\{name = digits\} is not a TOML"),
-        (["diagnosed_nets:Net", *SHAPE, "--data", "{size = 8}"], r"--data has no name"),
-        (["diagnosed_nets:Wide", *DIGITS], r"Wide .* does not take val.* \(shape \(1, 1, 8, 8\)\)"),
-        (["torchvision:alexnet", "--data", "example"], r"example means the inputs that your own function"),
-        (["diagnosed_nets:Nett", *SHAPE, *DIGITS], r"has no function 'Nett'"),
-        (["resnet18", *DIGITS], r"No resnet18\. Give a record\.json.*torchvision:resnet50"),
-        (["diagnosed_nets:Net", *SHAPE, *DIGITS, "--stage", "pruned"], r"is a source and has no stages"),
-        (["diagnosed_nets:Net", "--stage", "prund"], r"Unknown stage 'prund'\. Did you mean 'pruned'"),
-        (["diagnosed_nets:Net", "--out", "x.pdf"], r"--out x\.pdf is neither \.html nor \.json"),
-        (["diagnosed_nets:Net", "--shape", "1,x"], r"--shape 1,x is no list of sizes"),
-        (["diagnosed_nets:Words", "--data", "."], r"holds images, and Words .* does not take one"),
-        (["diagnosed_nets:Net", *SHAPE, "--data", "."], r"No image below \."),
-    ],
-)  # fmt: skip
-def test_bad_commands_are_one_line(capsys, words, message):
-    assert re.search(message, refused(capsys, *words))
-
-
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        ("nan", r"NaN or infinity\. Check the inputs, and the weights"),
-        ("dropout", r"not deterministic: .* Look for F\.dropout"),
-        ("detached", r"do not depend on the input: .* Remove that"),
-        ("coupled", r"Samples influence each other"),
-    ],
-)
-def test_networks_that_cannot_be_measured_are_one_line(capsys, kind, message):
-    assert re.search(message, refused(capsys, f"diagnosed_nets:{kind}", *DIGITS))
-
-
-def test_a_saved_network_has_its_weights_and_no_stages(capsys, small):
-    folder, _ = small
-    assert "is a saved network and has no stages" in refused(capsys, folder, *DIGITS, "--stage", "pruned")
-    assert "with its own weights. Leave out --weights" in refused(
-        capsys, folder, *DIGITS, "--weights", "w.safetensors"
-    )
-
-
-def test_dense_of_another_shape_is_refused(capsys, small):
-    line = refused(
-        capsys, small[0], "--build", "diagnosed_nets:with_inputs", "--dense", "diagnosed_nets:Wide", *DIGITS
-    )
-    assert "The dense network does not take validation images of digits" in line
-
-
-def test_out_that_cannot_be_written(capsys, tmp_path):
-    (tmp_path / "file").write_text("")
-    for name in ("file/x.json", "file/x.html"):
-        words = ["diagnosed_nets:with_inputs", "--data", "example", "--repairs", "none", "--out", name]
-        assert main(["diagnose", *words]) == 2
-        assert re.search(r"annot (be )?writ.* Give another place", capsys.readouterr().err)
-
-
 @pytest.mark.usefixtures("small")
 def test_a_small_saved_network_is_diagnosed_in_seconds():
     words = [
@@ -327,7 +158,10 @@ def test_a_small_saved_network_is_diagnosed_in_seconds():
     ]
     code = f"import sys; from isoprune.cli import main; sys.exit(main({words!r}))"
     before = os.times()
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment
+    )
     after = os.times()
     assert done.returncode == 0, done.stderr
     # Of the processor and not of the clock: others may be at work on this machine. On an idle core it is 4 s.
