@@ -41,7 +41,8 @@ def newton_schulz_factor(
         IsopruneError: If ``W`` holds NaN or infinity, or a singular value lies so near the rank cutoff that
             it ends neither at zero nor at one; which side it is on only an SVD says.
 
-    Cost: 4 m^2 n multiplications a step (m the smaller side), 5 to 40 steps.
+    Cost: 3 m^2 n multiply-adds a step (m the smaller side), 5 to 40 steps. On a CPU the SVD is faster
+    (benchmarks/polar.py); this is for devices that are good at matrix products and bad at the rest.
 
     Source: Björck & Bowie, 1971; Higham, "Functions of Matrices", 2008, chapter 8.
     """
