@@ -7,7 +7,7 @@ from collections import OrderedDict
 from functools import cache
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 # A module whose class says itself how it is copied is copied by deepcopy.
 _OWN_WAYS = ("__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__new__")
@@ -18,6 +18,10 @@ _CONTAINERS = {dict, OrderedDict, list, set}
 def clone_sharing(model: nn.Module) -> nn.Module:
     """Return a copy of the module tree that shares every parameter and buffer with ``model``."""
     memo: dict[int, Any] = {id(t): t for t in [*model.parameters(), *model.buffers()]}
+    # What a hook computes from them before each forward (the masks of torch.nn.utils.prune) is no leaf,
+    # and deepcopy refuses it.
+    held = (t for m in model.modules() for t in vars(m).values() if isinstance(t, Tensor) and not t.is_leaf)
+    memo.update((id(t), t) for t in held)
     return _clone(model, memo)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from isoprune.graph import Constraint, Graph, trace
 from isoprune.graph.uncollected import uncollected
@@ -118,7 +119,13 @@ def prune_by(model: nn.Module, example_inputs: Any, graph: Graph, planner: Plann
 
 
 def _nothing(model: nn.Module, graph: Graph, plan: Plan) -> NothingRemoved:
-    reasons = "; ".join(dict.fromkeys(f.reason for f in graph.frozen[:4])) or "no channel can go"
+    found = [*(f.reason for f in graph.frozen), *(reason for _, reason in graph.ledger.frozen)]
+    reasons = "; ".join(list(dict.fromkeys(found))[:3]) or "no channel can go"
+    if any(is_parametrized(m) for m in model.modules()):
+        reasons += (
+            ". Weights are parametrized (weight_norm and the like): fold them first with "
+            "torch.nn.utils.parametrize.remove_parametrizations"
+        )
     if graph.groups:
         reasons = "no group is wide enough to lose a channel within its constraints and round_to"
     return NothingRemoved(

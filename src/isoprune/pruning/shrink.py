@@ -58,9 +58,20 @@ def outline(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
 def _rebuilt(model: nn.Module, graph: Graph, kept: Tensor, new: dict[str, Tensor]) -> nn.Module:
     small = clone_sharing(model)
     replace_tensors(small, new)
+    _apply_masks(small)
     follow_shapes(small)
     set_claimed(small, graph, kept)
     return small
+
+
+def _apply_masks(small: nn.Module) -> None:
+    """Compute the weights that torch.nn.utils.prune keeps beside original and mask, as its hook will."""
+    for module in small.modules():
+        for name, original in module._parameters.items():
+            base = name.removesuffix("_orig")
+            mask = module._buffers.get(f"{base}_mask")
+            if original is not None and mask is not None and base in vars(module):
+                setattr(module, base, original.detach() * mask)
 
 
 def replace_tensors(model: nn.Module, new: dict[str, Tensor]) -> None:
