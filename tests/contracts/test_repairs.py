@@ -62,6 +62,7 @@ def test_the_table_knows_functions_by_their_names_and_signature(name):
     assert REPAIRS[name].__name__ == name
     assert list(parameters)[:5] == ["pruned", "dense", "plan", "batches", "generator"]
     assert all(p.default is not p.empty for p in list(parameters.values())[5:]), "options have defaults"
+    assert not {"result", "method", "seed"} & set(parameters), "a word of isoprune.repair's own"
 
 
 @every_repair

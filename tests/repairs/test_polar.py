@@ -14,13 +14,13 @@ from isoprune.repairs.weights import weights
 from isoprune.types import IsopruneError
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-10}
-both = pytest.mark.parametrize("method", ["svd", "newton_schulz"])
+both = pytest.mark.parametrize("solver", ["svd", "newton_schulz"])
 
 
 @both
-def test_every_filter_matrix_becomes_an_isometry_and_the_rest_stays(method):
+def test_every_filter_matrix_becomes_an_isometry_and_the_rest_stays(solver):
     net = seeded(every_layer)
-    new = run(polar, net, gain=2, method=method)
+    new = run(polar, net, gain=2, solver=solver)
     changed = set()
     for weight in weights(new):
         for W in weight.matrices:
@@ -33,12 +33,12 @@ def test_every_filter_matrix_becomes_an_isometry_and_the_rest_stays(method):
 
 
 @both
-def test_linear_network_is_isometric(method):
+def test_linear_network_is_isometric(solver):
     net = seeded(lambda: mlp(9, 7, 7, 5, activation=nn.Identity))
     x = inputs(3, 9)
-    sigma = jacobian_singular_values(run(polar, net, method=method), x)
+    sigma = jacobian_singular_values(run(polar, net, solver=solver), x)
     torch.testing.assert_close(sigma, torch.ones(3, 5).double(), **CLOSE)
-    sigma = jacobian_singular_values(run(polar, net, method=method, gain=3, classifier_gain=0.5), x)
+    sigma = jacobian_singular_values(run(polar, net, solver=solver, gain=3, classifier_gain=0.5), x)
     torch.testing.assert_close(sigma, torch.full((3, 5), 4.5).double(), **CLOSE)
 
 
@@ -54,16 +54,16 @@ def test_is_nearer_to_the_kept_weights_than_orthp():
 
 
 @both
-def test_dead_filters_and_lower_rank_stay(method):
+def test_dead_filters_and_lower_rank_stay(solver):
     net = seeded(lambda: nn.Linear(6, 4))
     net.weight.data[1] = 0
     net.weight.data[3] = 2 * net.weight.data[0]
-    new = run(polar, net, gain=1, method=method).weight.detach()
+    new = run(polar, net, gain=1, solver=solver).weight.detach()
     assert new[1].abs().max() < 1e-12
     torch.testing.assert_close(new[3], 2 * new[0], **CLOSE)
     torch.testing.assert_close(torch.linalg.svdvals(new), torch.tensor([1.0, 1, 0, 0]).double(), **CLOSE)
     net.weight.data.zero_()
-    assert (run(polar, net, gain=1, method=method).weight == 0).all()
+    assert (run(polar, net, gain=1, solver=solver).weight == 0).all()
 
 
 def test_masks_are_refused():

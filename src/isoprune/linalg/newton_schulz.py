@@ -67,7 +67,7 @@ def newton_schulz_factor(
     raise IsopruneError(
         f"W of shape {tuple(W.shape)}: Newton-Schulz has not converged to {tolerance:g}; a singular value "
         f"lies near {_RTOL:g} of the largest, where the rank is decided. Take the SVD: polar_factor, or "
-        'method = "svd".'
+        'solver = "svd".'
     )
 
 

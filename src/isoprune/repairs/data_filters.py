@@ -9,13 +9,16 @@ from isoprune.linalg import haar_matrix
 from isoprune.types import IsopruneError
 
 _RTOL = 1e-6  # of a standard deviation, relative to the largest: less is rounding
+# Added to each variance, of their mean: whitened in full, directions of next to no variance, known from few
+# samples or from rounding, would make clusters and fill the filters.
+_SOFT = 0.01
 
 
 def principal_filters(rows: Tensor, filters: int, *, generator: Generator) -> Tensor:
     """Return principal components of the rows [points, fan_in] as filters, strongest first.
 
     Where more are asked for than there are, the rest are random mixtures of whitened components, so that
-    every filter sees the data at the same variance.
+    all directions of the data count about alike.
     """
     components = _whitening(rows)
     if filters <= len(components):
@@ -48,11 +51,11 @@ def cluster_filters(rows: Tensor, filters: int, *, generator: Generator) -> Tens
 
 
 def _whitening(rows: Tensor) -> Tensor:
-    """Return the principal directions over their standard deviations, [rank, fan_in]."""
+    """Return the principal directions over their standard deviations, softened, [rank, fan_in]."""
     centred = (rows - rows.mean(0)).double()
     values, vectors = torch.linalg.eigh(centred.mT @ centred / len(rows))
     values, vectors = values.flip(0), vectors.flip(1)
     there = values > (_RTOL**2) * values[0]
     if not bool(there.any()):  # the layer reads the same everywhere: nothing to look for
         return torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
-    return (vectors[:, there] / values[there].sqrt()).mT.to(rows)
+    return (vectors[:, there] / (values[there] + _SOFT * values.mean()).sqrt()).mT.to(rows)

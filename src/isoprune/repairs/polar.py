@@ -22,7 +22,7 @@ def polar(
     generator: Generator,
     gain: int | float | None = None,
     classifier_gain: int | float | None = None,
-    method: Literal["svd", "newton_schulz"] = "svd",
+    solver: Literal["svd", "newton_schulz"] = "svd",
 ) -> nn.Module:
     r"""Return a copy where each filter matrix :math:`W = U \Sigma V^\top` is ``gain`` :math:`U V^\top`.
 
@@ -37,7 +37,7 @@ def polar(
     Args:
         gain: Factor on every layer. None: sqrt(2) if the network has a ReLU-like nonlinearity, else 1.
         classifier_gain: Factor on the last Linear; None: ``gain``.
-        method: "svd" is exact, and the faster one on a CPU; "newton_schulz" needs matrix products only, to
+        solver: "svd" is exact, and the faster one on a CPU; "newton_schulz" needs matrix products only, to
             1e-5 in float32 (1e-12 in float64).
 
     Cost: an SVD of every filter matrix, or its Newton-Schulz iteration.
@@ -48,7 +48,7 @@ def polar(
     """
     weights(pruned)  # what cannot be repaired is refused before anything is copied
     repaired = copied(pruned)
-    factor = polar_factor if method == "svd" else newton_schulz_factor
+    factor = polar_factor if solver == "svd" else newton_schulz_factor
     usual = gain_or_default(repaired, gain)
     last = classifier(repaired)
 
