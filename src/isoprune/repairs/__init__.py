@@ -7,6 +7,8 @@ from collections.abc import Callable
 from torch import nn
 
 from isoprune.repairs.approximate_isometry import approximate_isometry
+from isoprune.repairs.auto import auto
+from isoprune.repairs.balance import balance
 from isoprune.repairs.batchnorm import batchnorm
 from isoprune.repairs.chain import chain
 from isoprune.repairs.data_dependent import data_dependent
@@ -27,12 +29,14 @@ REPAIRS: dict[str, Callable[..., nn.Module]] = {
     for f in (
         none, orthp, polar, spectrum, rescale, lsuv, data_dependent, delta_orthogonal, orthogonal_conv,
         approximate_isometry, exact_orthogonal_sparse,
-        reconstruct, batchnorm, chain, scratch,
+        reconstruct, balance, batchnorm, auto, chain, scratch,
     )
 }  # fmt: skip
 
 # What a repair cannot do without, besides the pruned network; it says so if it is missing.
 NEEDS: dict[str, tuple[str, ...]] = {
+    "auto": ("dense", "plan", "batches"),
+    "balance": ("batches",),
     "batchnorm": ("batches",),
     "data_dependent": ("batches",),
     "lsuv": ("batches",),
@@ -55,6 +59,8 @@ __all__ = [
     "NEEDS",
     "REPAIRS",
     "approximate_isometry",
+    "auto",
+    "balance",
     "batchnorm",
     "chain",
     "data_dependent",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
+from isoprune.repairs.balance import balance
 from isoprune.repairs.batchnorm import batchnorm
 from isoprune.repairs.goals import evaluating
 from isoprune.repairs.needs import first_inputs, need_batches, need_dense, need_plan
@@ -29,13 +31,13 @@ def auto(
     samples: int = 2048,
     give: float = 0.02,
 ) -> nn.Module:
-    r"""Return the best of `reconstruct`, `batchnorm` and `none` by held-out outputs; no label is read.
+    r"""Return the best by held-out outputs of `reconstruct` + `balance`, `batchnorm` and `none`.
 
-    The best has the least :math:`\sum_n |f(x_n) - f_{dense}(x_n)|^2` on every eighth of the samples, which
-    the repairs do not see. In the studies that chose it (docs/repairs.md) that was `reconstruct` wherever
-    pruning had cost accuracy: it alone restores what the network computes and the size of its Jacobian
-    without weights so long that the loss turns sharp. Where the layers cannot be fitted (few samples, layers
-    that `reconstruct` does not know), one of the others is.
+    The best has the least :math:`\sum_n |f(x_n) - f_{dense}(x_n)|^2` on every eighth sample, which the
+    repairs do not see; no label is read. In the studies that chose it (docs/repairs.md) that was
+    `reconstruct` wherever pruning had cost accuracy: it restores what the network computes, and the size of its Jacobian with it; `balance`
+    then lets it be retrained at the dense network's rates. Where layers cannot be fitted (few samples, kinds
+    that `reconstruct` does not know), one of the others is nearer.
 
     Args:
         samples: How many inputs are looked at.
@@ -52,14 +54,18 @@ def auto(
             f"Repair 'auto' judges on every eighth sample, and batches hold {len(inputs)}. Pass more, "
             "or name a repair."
         )
-    fitted = [(part, part) for part in inputs[~judged].split(256)]
-    options: Mapping[Callable[..., nn.Module], Mapping[str, object]] = {
-        none: {},
-        batchnorm: {"samples": samples},
-        reconstruct: {"samples": samples, "give": give},
+    given: dict[str, Any] = {
+        "dense": dense,
+        "plan": plan,
+        "batches": [(part, part) for part in inputs[~judged].split(256)],
+        "generator": generator,
     }
-    given = {"dense": dense, "plan": plan, "batches": fitted, "generator": generator}
-    candidates = {f.__name__: f(pruned, **given, **own) for f, own in options.items()}
+    restored = reconstruct(pruned, **given, samples=samples, give=give)
+    candidates = {
+        "none": none(pruned, **given),
+        "batchnorm": batchnorm(pruned, **given, samples=samples),
+        "reconstruct and balance": balance(restored, **given),
+    }
     off = {name: _off(network, dense, inputs[judged].split(256)) for name, network in candidates.items()}
     best = min(off, key=off.__getitem__)
     _log.info("auto takes %s; held-out outputs are off by %s", best, off)
