@@ -35,9 +35,9 @@ def auto(
 
     The best has the least :math:`\sum_n |f(x_n) - f_{dense}(x_n)|^2` on every eighth sample, which the
     repairs do not see; no label is read. In the studies that chose it (docs/repairs.md) that was
-    `reconstruct` wherever pruning had cost accuracy: it restores what the network computes, and the size of its Jacobian with it; `balance`
-    then lets it be retrained at the dense network's rates. Where layers cannot be fitted (few samples, kinds
-    that `reconstruct` does not know), one of the others is nearer.
+    `reconstruct` wherever pruning had cost accuracy: it restores what the network computes, and the size of
+    its Jacobian with it; `balance` then lets it be retrained at the dense network's rates. Where layers
+    cannot be fitted (few samples, kinds that `reconstruct` does not know), one of the others is nearer.
 
     Args:
         samples: How many inputs are looked at.
