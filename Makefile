@@ -1,4 +1,5 @@
 # make demo: the story in a minute and a half.  make test: the checks in minutes.  make setup: only the .venv.
+# make test-matrix: many networks and thousands of drawn ones, a quarter of an hour and more on two cores.
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
@@ -25,10 +26,10 @@ test: export OMP_NUM_THREADS := 1
 test: lint
 	$(BIN)/python -m pytest -n 2 -m "not matrix"
 
+# A network's tests stay with one process, which prunes it once.
 test-matrix: export OMP_NUM_THREADS := 1
-
 test-matrix: $(READY)
-	$(BIN)/python -m pytest -n 2 -m matrix
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m matrix
 
 clean:
 	rm -rf .venv build dist .pytest_cache .ruff_cache
