@@ -1,5 +1,6 @@
 """The library in ten lines, as design and README promise it."""
 
+import functools
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 import isoprune
+from isoprune.repairs import orthp
 
 
 @pytest.fixture
@@ -66,3 +68,21 @@ def test_unknown_repair_says_what_was_meant(network, images):
     result = isoprune.prune(network, images, ratio=0.5)
     with pytest.raises(isoprune.IsopruneError, match=r"Unknown repair 'orthop'\. Did you mean 'orthp'\?"):
         isoprune.repair(result, method="orthop")
+
+
+def test_a_list_of_repairs_is_done_in_order_and_auto_is_the_default(network, images):
+    batches = [(images, torch.zeros(5))]
+    result = isoprune.prune(network, images, ratio=0.5)
+    in_turn = isoprune.repair(result, method=["polar", functools.partial(orthp, gain=2.0)])
+    by_hand = orthp(
+        isoprune.repair(result, method="polar"),
+        dense=None, plan=None, batches=None, generator=torch.Generator(), gain=2.0,
+    )  # fmt: skip
+    for a, b in zip(in_turn.parameters(), by_hand.parameters(), strict=True):
+        assert torch.equal(a, b)
+    chosen = isoprune.repair(result, dense=network, batches=batches, seed=3)
+    named = isoprune.repair(result, method="auto", dense=network, batches=batches, seed=3)
+    for a, b in zip(chosen.parameters(), named.parameters(), strict=True):
+        assert torch.equal(a, b)
+    with pytest.raises(isoprune.IsopruneError, match="Repair 'auto' looks at the network before pruning"):
+        isoprune.repair(result)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from isoprune import pruning
 from isoprune.errors import pick
 from isoprune.pruning import PruneResult
 from isoprune.pruning.allocation import Ratio
-from isoprune.repairs import REPAIRS
+from isoprune.repairs import REPAIRS, chain
 from isoprune.types import Batches, IsopruneError
 
 
@@ -83,7 +84,7 @@ def verify(model: nn.Module, result: PruneResult, example_inputs: Any) -> float:
 
 def repair(
     result: PruneResult,
-    method: str | Callable[..., nn.Module] = "orthp",
+    method: str | Callable[..., nn.Module] | Sequence[str | Callable[..., nn.Module]] = "auto",
     *,
     dense: nn.Module | None = None,
     batches: Batches | None = None,
@@ -94,17 +95,24 @@ def repair(
 
     Args:
         result: From `isoprune.prune`.
-        method: A name that `isoprune methods` lists, or a function of your own with a repair's signature.
+        method: A name that `isoprune methods` lists, a function of your own with a repair's signature, or a
+            list of them, done one after the other. "auto" needs ``dense`` and ``batches``.
         dense: The network before pruning, for repairs that look at it.
         batches: Data, for repairs that need some; never labels of validation or test.
         seed: For repairs that draw.
-        options: The method's own.
+        options: The method's own; those of a list's steps are bound with functools.partial.
 
     Raises:
-        IsopruneError: If the method is unknown.
+        IsopruneError: If the method is unknown, or lacks what it needs.
     """
-    if isinstance(method, str):
-        method = pick(REPAIRS, method, "repair")
+
+    def found(one: str | Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+        return pick(REPAIRS, one, "repair") if isinstance(one, str) else one
+
+    if isinstance(method, str) or callable(method):
+        method = found(method)
+    else:
+        method = functools.partial(chain, steps=[found(one) for one in method])
     generator = torch.Generator().manual_seed(seed)
     return method(
         result.model, dense=dense, plan=result.plan, batches=batches, generator=generator, **options
