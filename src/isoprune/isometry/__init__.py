@@ -7,6 +7,7 @@ from isoprune.isometry.effort import Effort, plan_effort
 from isoprune.isometry.estimate import JsvEstimate, estimate_jacobian_singular_values
 from isoprune.isometry.exact import jacobian, jacobian_singular_values
 from isoprune.isometry.layers import LayerGain, layer_gains
+from isoprune.isometry.sharpness import sharpness, stable_rate
 from isoprune.isometry.spectra import LayerSpectrum, filter_spectrum, layer_spectra
 from isoprune.isometry.summary import summary
 from isoprune.isometry.trainability import gradient_flow, tangent_condition, tangent_kernel
@@ -26,6 +27,8 @@ __all__ = [
     "layer_gains",
     "layer_spectra",
     "plan_effort",
+    "sharpness",
+    "stable_rate",
     "summary",
     "tangent_condition",
     "tangent_kernel",

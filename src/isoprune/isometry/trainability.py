@@ -34,7 +34,7 @@ def gradient_flow(
         IsopruneError: In train mode, without batches or trainable parameters, for NaN or infinity.
     """
     samples = 0
-    with _differentiable(model) as (leaves, run):
+    with differentiable(model) as (leaves, run):
         total = [torch.zeros_like(p) for p in leaves]
         for inputs, targets in batches:
             value = loss(picks.pick_output(run(inputs), None), targets.to(leaves[0].device))
@@ -65,7 +65,7 @@ def tangent_kernel(
         IsopruneError: In train mode, without trainable parameters, for NaN or infinity, or if the rows of a
             single parameter tensor do not fit into ``memory``.
     """
-    with _differentiable(model) as (leaves, run):
+    with differentiable(model) as (leaves, run):
         flat, structure = pytree.tree_flatten(inputs)
         samples = len(next(t for t in flat if isinstance(t, Tensor)))
 
@@ -106,7 +106,7 @@ def tangent_condition(
 
 
 @contextlib.contextmanager
-def _differentiable(model: nn.Module) -> Iterator[tuple[list[Tensor], Callable[[Inputs], Any]]]:
+def differentiable(model: nn.Module) -> Iterator[tuple[list[Tensor], Callable[[Inputs], Any]]]:
     """Yield copies of the trainable parameters, and the forward as a function of inputs that uses them."""
     require_eval(model)
     named = dict(model.named_parameters())
