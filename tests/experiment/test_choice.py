@@ -12,6 +12,8 @@ from isoprune.experiment.choice import bind, complete, find, resolve, schedule, 
 from isoprune.experiment.config import Choice, Training, experiment
 from isoprune.types import IsopruneError
 
+from .tiny import CONFIG
+
 HERE = __name__
 
 
@@ -198,3 +200,21 @@ def test_resolving_draws_no_random_number():
     before = torch.random.get_rng_state()
     resolve(experiment(config()))
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_a_list_of_repairs_is_a_chain_of_complete_choices():
+    made = experiment(CONFIG | {"repair": ["polar", {"name": "approximate_isometry", "steps": 7}, "none"]})
+    done = resolve(made).repair
+    assert done.name == "chain"
+    assert [step["name"] for step in done.options["steps"]] == ["polar", "approximate_isometry", "none"]
+    assert done.options["steps"][0]["solver"] == "svd"
+    assert done.options["steps"][1]["steps"] == 7
+    assert (
+        resolve(experiment(CONFIG | {"repair": done.as_dict()})).repair == done
+    )  # as a record's config says it
+    parts = bind("repair", done).keywords["steps"]
+    assert [part.func.__name__ for part in parts] == ["polar", "approximate_isometry", "none"]
+    with pytest.raises(IsopruneError, match=r"Unknown option 'gains' of repair 'polar' \(repair\[1\]\)"):
+        resolve(experiment(CONFIG | {"repair": ["none", {"name": "polar", "gains": 2}]}))
+    with pytest.raises(IsopruneError, match=r"repair\[0\] must be a name or a table"):
+        experiment(CONFIG | {"repair": [3]})

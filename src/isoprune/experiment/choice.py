@@ -21,8 +21,8 @@ from isoprune.experiment.config import Choice, Experiment, Training
 class Kind:
     """A folder of methods: its table, and the arguments that the pipeline supplies itself.
 
-    ``extra`` are options that the pipeline understands on every method of the kind, ``nested`` those that are
-    lists of choices of the same kind.
+    ``extra`` are options that the pipeline understands on every method of the kind, ``nested`` the option
+    of a method that is a list of choices of the same kind.
     """
 
     word: str
@@ -30,7 +30,7 @@ class Kind:
     table: str
     supplied: frozenset[str]
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    nested: frozenset[str] = frozenset()
+    nested: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 KINDS = {
@@ -49,7 +49,7 @@ KINDS = {
         "REPAIRS",
         frozenset({"pruned", "dense", "plan", "batches", "generator"}),
         {"batches": int},
-        frozenset({"steps"}),
+        {"chain": "steps"},
     ),
     "schedule": Kind("schedule", "isoprune.schedules", "SCHEDULES", frozenset({"epochs"})),
 }
@@ -114,7 +114,7 @@ def complete(kind: str, choice: Choice, key: str) -> Choice:
     for name, value in choice.options.items():
         if name in spec.extra:
             options[name] = _typed(value, spec.extra[name], f"{key}.{name}")
-        elif name in named and name in spec.nested:
+        elif name in named and spec.nested.get(choice.name) == name:
             parts = enumerate(_typed(value, list, f"{key}.{name}"))
             steps = [complete(kind, config.choice(v, f"{key}[{i}]"), f"{key}[{i}]") for i, v in parts]
             options[name] = [step.as_dict() for step in steps]
@@ -221,7 +221,7 @@ def bind(kind: str, choice: Choice) -> Callable[..., Any]:
     for name, value in choice.options.items():
         if name in KINDS[kind].extra:
             continue
-        if name in KINDS[kind].nested:
+        if KINDS[kind].nested.get(choice.name) == name:
             options[name] = [bind(kind, config.choice(v, name)) for v in value]
             continue
         hints = _hints(function) if hints is None else hints
