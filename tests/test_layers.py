@@ -29,7 +29,7 @@ LAYERS = (
     ),
     ("graph",),
     ("linalg",),
-    ("types",),
+    ("types", "modes"),
     ("errors",),
 )
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from isoprune.modes import in_eval_mode
 from isoprune.repairs.balance import balance
 from isoprune.repairs.batchnorm import batchnorm
-from isoprune.repairs.goals import evaluating
 from isoprune.repairs.needs import first_inputs, need_batches, need_dense, need_plan
 from isoprune.repairs.none import none
 from isoprune.repairs.reconstruct import reconstruct
@@ -75,6 +75,6 @@ def auto(
 @torch.no_grad()
 def _off(network: nn.Module, dense: nn.Module, chunks: Iterable[Tensor]) -> float:
     """Return the squared distance of all outputs; infinite if one is not finite."""
-    with evaluating(network, dense):
+    with in_eval_mode(network, dense):
         total = sum(float((network(x) - dense(x)).double().square().sum()) for x in chunks)
     return total if total == total else float("inf")

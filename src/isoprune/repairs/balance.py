@@ -9,8 +9,8 @@ from itertools import pairwise
 import torch
 from torch import Generator, Tensor, nn
 
+from isoprune.modes import in_eval_mode
 from isoprune.repairs.copies import copied
-from isoprune.repairs.goals import evaluating
 from isoprune.repairs.needs import first_inputs, need_batches
 from isoprune.repairs.probe import sites
 from isoprune.repairs.weights import CONVOLUTIONS, Weight, weights
@@ -50,7 +50,7 @@ def balance(
     """
     inputs = first_inputs(need_batches(batches, "balance"), samples)
     repaired = copied(pruned)
-    with evaluating(repaired):
+    with in_eval_mode(repaired):
         for chain in _chains(repaired, inputs):
             traces = _traces(repaired, inputs, chain, generator)
             if min(traces) > 0:

@@ -10,7 +10,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.utils import _pytree as pytree
 
-from isoprune.repairs.passes import Layer, evaluating, layers_with_output, scale_layers_
+from isoprune.modes import in_eval_mode
+from isoprune.repairs.passes import Layer, layers_with_output, scale_layers_
 from isoprune.types import IsopruneError
 
 _PARTS = 32  # of the samples: within one, gradients are summed before they are squared
@@ -29,7 +30,7 @@ def equalise_(model: nn.Module, inputs: Tensor, sweeps: int, *, generator: Gener
 
     BatchNorm statistics are taken anew. A layer without gradient stays out.
     """
-    with evaluating(model):
+    with in_eval_mode(model):
         layers = {layer.name: layer for layer in layers_with_output(model)}
         noise = _noise(model, inputs, generator)
         for _ in range(sweeps):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from isoprune.modes import in_eval_mode
 from isoprune.repairs.weights import LAYERS, Weight, weights
 
 
@@ -80,7 +81,7 @@ def sweep_(
     Cost: one forward, and one more of every layer.
     """
     seen: set[int] = set()
-    with evaluating(model), contextlib.ExitStack() as stack:
+    with in_eval_mode(model), contextlib.ExitStack() as stack:
         for layer in layers_with_output(model):
 
             def reached(
@@ -141,7 +142,7 @@ def norm_behind(model: nn.Module, inputs: Tensor) -> dict[str, _BatchNorm]:
     """Return the BatchNorm that reads each layer's output as it is, by layer name."""
     made: list[tuple[Tensor, str]] = []  # the tensors are held, so that their identity stays theirs
     found: dict[str, _BatchNorm] = {}
-    with evaluating(model), contextlib.ExitStack() as stack:
+    with in_eval_mode(model), contextlib.ExitStack() as stack:
         for layer in layers_with_output(model):
 
             def leave(_: nn.Module, _args: Any, out: Any, name: str = layer.name) -> None:
@@ -157,19 +158,6 @@ def norm_behind(model: nn.Module, inputs: Tensor) -> dict[str, _BatchNorm]:
                 stack.callback(module.register_forward_pre_hook(read).remove)
         model(inputs)
     return found
-
-
-@contextlib.contextmanager
-def evaluating(*models: nn.Module) -> Iterator[None]:
-    """Put networks into evaluation mode, and every module back into its own."""
-    modes = [(module, module.training) for model in models for module in model.modules()]
-    try:
-        for module, _ in modes:
-            module.training = False
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _settle_(norm: nn.Module, x: Tensor) -> None:

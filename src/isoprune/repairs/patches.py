@@ -19,19 +19,24 @@ def patches(layer: nn.Module, x: Tensor, most: int, *, generator: Generator) -> 
         return rows[_some(len(rows), most, generator)][None]
     if not isinstance(layer, CONVOLUTIONS):
         return None
-    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-    windows = nn.functional.pad(x, layer._reversed_padding_repeated_twice, mode=mode)
-    dims = len(layer.kernel_size)
-    geometry = zip(layer.kernel_size, layer.stride, layer.dilation, strict=True)
-    for dim, (taps, stride, dilation) in enumerate(geometry):
-        windows = windows.unfold(2 + dim, dilation * (taps - 1) + 1, stride)[..., ::dilation]
-    # [samples, channels, *places, *taps]; unfolded dimensions are views, so only what is drawn is copied.
-    size = windows.shape[2 : 2 + dims]
-    count = len(x) * size.numel()
-    at = torch.unravel_index(_some(count, most, generator), (len(x), *size))
-    places_first = windows.permute(0, *range(2, 2 + dims), 1, *range(2 + dims, 2 + 2 * dims))
-    drawn = places_first[at]
+    seen = windows(layer, x)
+    places = seen.shape[: -1 - len(layer.kernel_size)]
+    drawn = seen[torch.unravel_index(_some(places.numel(), most, generator), places)]
     return drawn.reshape(len(drawn), layer.groups, -1).transpose(0, 1)
+
+
+def windows(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, x: Tensor) -> Tensor:
+    """Return what a convolution reads at each of its places: [samples, *places, channels, *taps], a view.
+
+    A view of the padded input: nothing but what is picked from it is ever copied.
+    """
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    seen = nn.functional.pad(x, layer._reversed_padding_repeated_twice, mode=mode)
+    geometry = list(zip(layer.kernel_size, layer.stride, layer.dilation, strict=True))
+    for dim, (taps, stride, dilation) in enumerate(geometry):
+        seen = seen.unfold(2 + dim, dilation * (taps - 1) + 1, stride)[..., ::dilation]
+    dims = len(geometry)
+    return seen.permute(0, *range(2, 2 + dims), 1, *range(2 + dims, 2 + 2 * dims))
 
 
 def _some(count: int, most: int, generator: Generator) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
+from isoprune.repairs.patches import windows
 from isoprune.repairs.weights import CONVOLUTIONS
 
 _SUMS = {"add", "add_", "__add__", "__iadd__", "__radd__"}
@@ -173,23 +174,7 @@ def read_at(x: Tensor, layer: nn.Module, where: Tensor) -> Tensor:
     """Return what the filters read there: [samples, places, groups, fan_in]."""
     if not isinstance(layer, CONVOLUTIONS):
         return made_at(x, layer, where)[:, :, None]
-    dims = len(layer.kernel_size)
-    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-    x = nn.functional.pad(x, layer._reversed_padding_repeated_twice, mode=mode).contiguous()
-    size = [
-        (length - d * (k - 1) - 1) // s + 1
-        for length, k, s, d in zip(x.shape[2:], layer.kernel_size, layer.stride, layer.dilation, strict=True)
-    ]
-    steps = x.stride()[2:]
-    windows = x.as_strided(
-        (*x.shape[:2], *size, *layer.kernel_size),
-        (
-            *x.stride()[:2],
-            *(t * s for t, s in zip(steps, layer.stride, strict=True)),
-            *(t * d for t, d in zip(steps, layer.dilation, strict=True)),
-        ),
-    )
-    at = torch.unravel_index(where, tuple(size))
-    sample = torch.arange(len(x))[:, None].expand_as(where)
-    picked = windows.permute(0, *range(2, 2 + dims), 1, *range(2 + dims, 2 + 2 * dims))[sample, *at]
+    seen = windows(layer, x)
+    at = torch.unravel_index(where, seen.shape[1 : -1 - len(layer.kernel_size)])
+    picked = seen[torch.arange(len(x))[:, None].expand_as(where), *at]
     return picked.reshape(*where.shape, layer.groups, -1)

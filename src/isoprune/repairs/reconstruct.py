@@ -12,8 +12,9 @@ from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoprune.linalg.ridge import STRENGTHS, Fit, Moments, ridge
+from isoprune.modes import in_eval_mode
 from isoprune.repairs.copies import copied
-from isoprune.repairs.goals import Goals, evaluating, goals, kept_rows
+from isoprune.repairs.goals import Goals, goals, kept_rows
 from isoprune.repairs.needs import input_chunks, need_batches, need_dense, need_plan
 from isoprune.repairs.norms import Affine, follow_
 from isoprune.repairs.probe import Probe, Site, Stop, made_at, read_at, sites, watch
@@ -81,7 +82,7 @@ def reconstruct(
         w.name: w for w in weights(repaired, masked=True) if isinstance(w.module, (nn.Linear, *CONVOLUTIONS))
     }
     originals = {name: dense.get_submodule(name) for name in found}
-    with evaluating(repaired, dense):
+    with in_eval_mode(repaired, dense):
         small = {name: w.parameter for name, w in found.items()}
         rows = kept_rows(dense, small, plan, chunks[0][:1])
         wanted = goals(dense, originals, rows, chunks, most=places, generator=generator, memory=memory)

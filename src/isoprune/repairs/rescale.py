@@ -9,9 +9,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from isoprune.isometry import jacobian_singular_values, layer_gains
+from isoprune.modes import in_eval_mode
 from isoprune.repairs.copies import copied
 from isoprune.repairs.needs import first_inputs, need_batches, need_dense
-from isoprune.repairs.passes import evaluating, layers_with_output, scale_layers_
+from isoprune.repairs.passes import layers_with_output, scale_layers_
 from isoprune.types import Batches, IsopruneError, Plan
 
 
@@ -66,7 +67,7 @@ def rescale(
     dense, batches = need_dense(dense, "rescale"), need_batches(batches, "rescale")
     inputs = first_inputs(batches, samples)
     repaired = copied(pruned)
-    with evaluating(dense, repaired):
+    with in_eval_mode(dense, repaired):
         match = _match_gains_ if to == "gains" else _match_jsv_
         match(repaired, dense, inputs, biases == "scaled", float(tolerance), sweeps)
     return repaired

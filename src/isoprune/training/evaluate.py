@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from isoprune.modes import in_eval_mode
 from isoprune.types import IsopruneError, Split
 
 
@@ -28,18 +26,6 @@ def evaluate(model: nn.Module, split: Split, *, batch: int = 1000) -> dict[str, 
         "accuracy": (logits.argmax(1) == targets).double().mean().item(),
         "loss": cross_entropy(logits.double(), targets).item(),
     }
-
-
-@contextmanager
-def in_eval_mode(model: nn.Module) -> Iterator[None]:
-    """Put the model into eval mode, and afterwards each submodule back into its own."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def device_of(model: nn.Module) -> torch.device:

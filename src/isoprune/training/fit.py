@@ -13,8 +13,9 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from isoprune.modes import in_eval_mode
 from isoprune.training.diverged import Diverged
-from isoprune.training.evaluate import device_of, evaluate, in_eval_mode
+from isoprune.training.evaluate import device_of, evaluate
 from isoprune.training.resume import fingerprint, restore_, save
 from isoprune.types import IsopruneError, Schedule, Split, Splits
 
