@@ -32,12 +32,15 @@ def main() -> None:
     )
     parser.add_argument("study", type=Path, help="runs/studies/NAME.json")
     parser.add_argument("--samples", type=int, default=500)
+    parser.add_argument("--ratio", type=float, help="only this one (default: all)")
     args = parser.parse_args()
     root = args.study.resolve().parents[1]
     found: dict[tuple[str, float, str], dict[str, tuple[float, float, float]]] = defaultdict(dict)
     dense: dict[str, dict[str, tuple[float, float, float]]] = defaultdict(dict)
     data: dict[str, object] = {}
     for cell in make_cells(read_records(args.study)):
+        if args.ratio not in (None, cell.ratio):
+            continue
         for record in cell.records:
             config = record["config"]
             key = f"{config['data']} {config['seed']}"

@@ -24,7 +24,7 @@ def export_figures(
     """Write every figure of the page into ``out_dir`` and return the files' paths.
 
     One file per figure and format: ``jsv_vs_ratio``, and per network and ratio ``singular_values``,
-    ``final_accuracy``, ``accuracy_per_epoch`` and ``jsv_per_epoch``.
+    ``final_accuracy``, ``accuracy_per_epoch``, ``jsv_per_epoch`` and ``frontier``.
 
     Raises:
         IsopruneError: If a format is unknown, a file cannot be written, or the records are not records.
@@ -68,6 +68,11 @@ def _charts(cells: Sequence[Cell]) -> list[tuple[str, str, figures.Figure]]:
                 f"accuracy_per_epoch_{ending}",
                 f"Accuracy while retraining: {place}",
                 figures.accuracy_per_epoch(here),
+            ),
+            (
+                f"frontier_{ending}",
+                f"Accuracy against the budget of retraining: {place}",
+                figures.accuracy_against_budget(here),
             ),
             (f"jsv_per_epoch_{ending}", f"Mean JSV while retraining: {place}", figures.jsv_per_epoch(here)),
         ]

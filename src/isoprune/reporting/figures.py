@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
 
+from isoprune.reporting import frontier, theme
 from isoprune.reporting import series as data
-from isoprune.reporting import theme
 from isoprune.reporting.series import Row, Series
 from isoprune.reporting.statistics import summarize
-from isoprune.reporting.study import Cell, by_seed, unique
+from isoprune.reporting.study import Cell, apart, by_seed, unique
 
 _POWERS = {str(power): f"{10.0**power:g}" if -4 < power < 4 else f"1e{power}" for power in range(-30, 31)}
 _POWER_LABEL = f"({_POWERS})[round(log(datum.value) / LN10)]"
@@ -64,6 +64,21 @@ def jsv_per_epoch(cells: Sequence[Cell], *, legend: bool = True) -> Figure | Non
         row |= {key: max(row[key], data.FLOOR) for key in ("mean", "low", "high")}
     y = {"title": "mean JSV", **_log(rows)}
     return _per_epoch(cells, rows, y, levels, legend=legend)
+
+
+def accuracy_against_budget(cells: Sequence[Cell], *, legend: bool = True) -> Figure | None:
+    """Return one network's test accuracy against steps of retraining (log); None without budgets."""
+    rows, entries = frontier.rows(apart(cells)[1])
+    if not rows:
+        return None
+    dense = summarize(by_seed(cells, "stages", "dense", "test_accuracy").values())
+    places = {row["x"]: row["place"] for row in rows}
+    labels = f"({ {f'{x:g}': str(place) for x, place in places.items()} })[datum.value]"
+    axis = alt.Axis(values=sorted(places), labelExpr=labels, labelOverlap="greedy")
+    x = {"title": "steps of retraining", "axis": axis, "scale": alt.Scale(type="log", nice=False)}
+    y = {"title": "test accuracy, %", "scale": alt.Scale(zero=False), "axis": alt.Axis(tickCount=6)}
+    levels = [{"y": 100 * dense.mean, "label": "dense"}] if dense.n else []
+    return _lines(rows, entries, x, y, legend=legend, levels=levels, middle=lambda a, b: math.sqrt(a * b))
 
 
 def singular_values(cells: Sequence[Cell]) -> Figure | None:
@@ -195,6 +210,7 @@ def _lines(
     legend: bool,
     levels: list[Row],
     overview: bool = False,
+    middle: Callable[[float, float], float] = lambda a, b: (a + b) / 2,
 ) -> Figure:
     """Return mean lines, their bands from the lowest to the highest seed, and one tooltip for all at an x."""
     names = [entry.label for entry in entries]
@@ -224,12 +240,12 @@ def _lines(
         # Without scales: with them, the points would draw themselves over the lines of the legend.
         look = {"fill": alt.Fill("ink:N", scale=None), "shape": alt.Shape("mark:N", scale=None)}
         layers.append(point.encode(x=across, y=mean, **look))
-    wide, fields = data.hover_rows(rows)
+    wide, fields = data.hover_rows(rows, middle)
     hover = alt.selection_point(name="hover", fields=["x"], on="pointerover", clear="pointerout", empty=False)
     rule = chosen("hover").mark_rule(strokeWidth=1, clip=True)
     layers.append(rule.encode(x=across, opacity=alt.condition(hover, alt.value(0.6), alt.value(0))))
     # Bands from middle to middle and not "nearest": Vega-Lite's voronoi loses the tooltip's words.
-    tips = [alt.Tooltip("x:Q", title=x["title"].split(" of ")[0])]
+    tips = [alt.Tooltip("place:Q", title=x["title"].split(" of ")[0])]
     tips += [alt.Tooltip(f"{field}:N", title=label) for field, label in fields.items()]
     reach = chosen("hover").mark_rect(opacity=0, clip=True)
     layers.append(reach.encode(x=alt.X("from:Q", **x), x2="to:Q", tooltip=tips).add_params(hover))

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from isoprune.reporting import asked, figures, html, series, tables, text, theme
+from isoprune.reporting import asked, figures, frontier, html, series, tables, text, theme
 from isoprune.reporting.records import check_records
 from isoprune.reporting.sentences import findings
 from isoprune.reporting.statistics import summarize
-from isoprune.reporting.study import Cell, by_seed, make_cells, unique
+from isoprune.reporting.study import Cell, apart, by_seed, make_cells, unique
 
 
 def report(records: Sequence[Mapping[str, Any]], out: Path, *, title: str | None = None) -> Path:
@@ -41,6 +41,10 @@ def _render(records: list[dict[str, Any]], *, title: str | None) -> str:
         _section(f"network-{number}", [cell for cell in cells if cell.network == network])
         for number, network in enumerate(unique(cell.network for cell in cells), start=1)
     ]
+    sections += [
+        _frontier(f"frontier-{number}", [cell for cell in cells if cell.network == network])
+        for number, network in enumerate(unique(c.network for c in apart(cells)[1]), start=1)
+    ]
     overview = _overview(cells)
     charts = {
         chart["id"]: chart.pop("spec") for section in [overview, *sections] for chart in section["charts"]
@@ -54,10 +58,11 @@ def _render(records: list[dict[str, Any]], *, title: str | None) -> str:
         retrained=any(cell.lr is not None for cell in cells),
         question=asked.question(cells),
         setup=asked.setup(cells),
-        findings=findings(cells),
+        findings=[*findings(apart(cells)[0] or cells), *frontier.findings(cells)],
         overview=overview,
         sections=sections,
         results=tables.results(cells),
+        budgets=frontier.table(cells) if apart(cells)[1] else None,
         sizes=tables.sizes(cells),
         groups=tables.groups(cells),
         configuration=asked.configuration(cells),
@@ -113,6 +118,27 @@ def _section(name: str, cells: Sequence[Cell]) -> dict[str, Any]:
         "stages": [stage for ratio in ratios for stage in _stages([c for c in cells if c.ratio == ratio])],
         "charts": [chart for chart in charts if chart],
         "legend": _legend(series.retrained_series(cells)),
+    }
+
+
+def _frontier(name: str, cells: Sequence[Cell]) -> dict[str, Any]:
+    """Return what the template needs of one network's accuracy against the budget of retraining."""
+    cells = apart(cells)[1]
+    ratios = [text.plain(ratio) for ratio in sorted(unique(cell.ratio for cell in cells))]
+    chart = html.chart(
+        f"{name}-accuracy",
+        figures.accuracy_against_budget(cells, legend=False),
+        "Accuracy against the budget of retraining",
+        "each budget trained on its own; rates chosen on validation data; band: lowest to highest seed",
+    )
+    return {
+        "id": name,
+        "title": f"{cells[0].network}, by budget",
+        "ratios": ratios,
+        "shown": ratios[-1],
+        "stages": [],
+        "charts": [chart] if chart else [],
+        "legend": _legend(dict.fromkeys(frontier.rows(cells)[1])),
     }
 
 

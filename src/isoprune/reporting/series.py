@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ class Series:
 
 def retrained_series(cells: Sequence[Cell]) -> dict[Series, list[Cell]]:
     """Return one network's legend of retraining: the repair is the colour, the learning rate the dash."""
-    done = [cell for cell in cells if cell.lr is not None]
+    done = [cell for cell in cells if cell.lr is not None and cell.steps is None]
     criteria = unique(cell.criterion for cell in done)
     methods = unique(_method(cell, criteria) for cell in done)
     colour = theme.colours(methods)
@@ -103,22 +103,28 @@ def _epochs(cell: Cell, metric: str) -> dict[int, list[float]]:
     return dict(sorted(found.items()))
 
 
-def hover_rows(rows: Sequence[Row]) -> tuple[list[Row], dict[str, str]]:
-    """Return one row per ratio and x with every series' text, and field -> series: what the tooltip shows."""
+def hover_rows(
+    rows: Sequence[Row], middle: Callable[[float, float], float] = lambda a, b: (a + b) / 2
+) -> tuple[list[Row], dict[str, str]]:
+    """Return one row per ratio and x with every series' text, and field -> series: what the tooltip shows.
+
+    ``middle`` is the place half way between two x on the axis. A row's ``place`` is what its x is called.
+    """
     fields = {f"t{i}": label for i, label in enumerate(unique(row["series"] for row in rows))}
     names = {label: field for field, label in fields.items()}
     wide: dict[tuple, Row] = {}
     for row in rows:
         key = (row.get("ratio"), row["x"])
-        wide.setdefault(key, {"ratio": key[0], "x": key[1]})[names[row["series"]]] = row["text"]
-    reach = _reach(sorted({row["x"] for row in rows}))
+        own = wide.setdefault(key, {"ratio": key[0], "x": key[1], "place": row.get("place", key[1])})
+        own[names[row["series"]]] = row["text"]
+    reach = _reach(sorted({row["x"] for row in rows}), middle)
     empty = dict.fromkeys(fields, text.MISSING)
     return [{**empty, **row, **reach[row["x"]]} for row in wide.values()], fields
 
 
-def _reach(places: Sequence[float | int]) -> dict[float | int, Row]:
+def _reach(places: Sequence[float | int], middle: Callable[[float, float], float]) -> dict[float | int, Row]:
     """Return, for each x, where it is the nearest: from the middle before it to the middle after it."""
-    middles = [(a + b) / 2 for a, b in itertools.pairwise(places)]
+    middles = list(itertools.starmap(middle, itertools.pairwise(places)))
     lows, highs = [places[0], *middles], [*middles, places[-1]]
     return {x: {"from": low, "to": high} for x, low, high in zip(places, lows, highs, strict=True)}
 

@@ -16,7 +16,10 @@ _CHOICES = ("data", "model", "prune.criterion", "repair")
 
 @dataclass(frozen=True)
 class Cell:
-    """One setting with all its seeds. Labels name only what tells it from the other cells."""
+    """One setting with all its seeds. Labels name only what tells it from the other cells.
+
+    ``steps`` is the budget of its retraining, None where it was retrained for whole epochs or not at all.
+    """
 
     network: str
     criterion: str
@@ -24,6 +27,7 @@ class Cell:
     repair: str
     lr: float | None
     extra: str
+    steps: int | None
     records: tuple[Record, ...]
 
     @property
@@ -57,15 +61,16 @@ def make_cells(records: Sequence[Record]) -> tuple[Cell, ...]:
         own = [i for i, label in enumerate(networks) if label == network]
         for i, repair in zip(own, _labels([flat[i] for i in own], _is_repair, _repair_name), strict=True):
             repairs[i] = repair
-        # A measurement has no retraining that could differ from that of other runs.
-        for done in (True, False):
-            part = [i for i in own if ("retrained" in finished[i]["stages"]) is done]
-            covers = _is_extra if done else _is_extra_of_measurement
+        # A measurement has no retraining that could differ from that of other runs, and a run with a
+        # budget of steps is compared with its like alone.
+        for covers in _EXTRAS.values():
+            part = [i for i in own if _EXTRAS[_kind(finished[i], flat[i])] is covers]
             for i, extra in zip(part, _labels([flat[i] for i in part], covers, lambda _: ""), strict=True):
                 extras[i] = extra
-    found: dict[tuple[str, str, float, str, float | None, str], dict[int, Record]] = {}
+    found: dict[tuple[str, str, float, str, float | None, str, int | None], dict[int, Record]] = {}
     for i, record in enumerate(finished):
-        key = (networks[i], criteria[i], ratio_of(record), repairs[i], _lr(record, flat[i]), extras[i])
+        lr, steps = _lr(record, flat[i]), _steps(record, flat[i])
+        key = (networks[i], criteria[i], ratio_of(record), repairs[i], lr, extras[i], steps)
         found.setdefault(key, {})[seed_of(record)] = record
     cells = [Cell(*key, tuple(seeds[s] for s in sorted(seeds))) for key, seeds in found.items()]
     order = list(dict.fromkeys(networks))
@@ -115,6 +120,12 @@ def value(record: Record, *path: str) -> float:
     return float(found)
 
 
+def apart(cells: Iterable[Cell]) -> tuple[list[Cell], list[Cell]]:
+    """Return the cells of runs without a budget of steps, and those with one: the frontier."""
+    given = list(cells)
+    return [cell for cell in given if cell.steps is None], [cell for cell in given if cell.steps is not None]
+
+
 def by_seed(cells: Iterable[Cell], *path: str) -> dict[int, float]:
     """Return the finite numbers at ``path``, one per seed.
 
@@ -142,6 +153,17 @@ def _lr(record: Record, flat: Mapping[str, Any]) -> float | None:
     return float(lr) if "retrained" in record["stages"] and isinstance(lr, int | float) else None
 
 
+def _steps(record: Record, flat: Mapping[str, Any]) -> int | None:
+    steps = flat.get("retrain.steps")
+    return int(steps) if "retrained" in record["stages"] and isinstance(steps, int | float) else None
+
+
+def _kind(record: Record, flat: Mapping[str, Any]) -> str:
+    if "retrained" not in record["stages"]:
+        return "measurement"
+    return "epochs" if _steps(record, flat) is None else "budget"
+
+
 def _is_network(key: str) -> bool:
     return key.split(".")[0] in _NETWORK
 
@@ -153,6 +175,14 @@ def _is_extra(key: str) -> bool:
 
 def _is_extra_of_measurement(key: str) -> bool:
     return _is_extra(key) and not key.startswith("retrain.")
+
+
+def _is_extra_of_budget(key: str) -> bool:
+    # With a budget of steps, the number of epochs says nothing.
+    return _is_extra(key) and key not in ("retrain.steps", "retrain.epochs")
+
+
+_EXTRAS = {"epochs": _is_extra, "measurement": _is_extra_of_measurement, "budget": _is_extra_of_budget}
 
 
 def _is_repair(key: str) -> bool:
@@ -211,4 +241,5 @@ def _reading_order(cell: Cell, networks: Sequence[str]) -> tuple:
     # The control last, whatever repairs there are.
     rank = {"none": 0, "orthp": 1, "scratch": 3}.get(kind, 2)
     lr = -cell.lr if cell.lr is not None else 0.0
-    return (networks.index(cell.network), cell.criterion, cell.ratio, rank, cell.repair, cell.extra, lr)
+    place = (networks.index(cell.network), cell.criterion, cell.ratio, rank, cell.repair, cell.extra)
+    return (*place, cell.steps or 0, lr)

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from isoprune.reporting import text
 from isoprune.reporting.statistics import Summary, summarize
-from isoprune.reporting.study import Cell, by_seed, make_cells, unique, value
+from isoprune.reporting.study import Cell, apart, by_seed, make_cells, unique, value
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ def results(cells: Sequence[Cell]) -> Table:
         "criterion": len(unique(cell.criterion for cell in cells)) > 1,
         "variant": any(cell.extra for cell in cells),
     }
+    cells = apart(cells)[0] or cells  # with both, budgets of steps have a table of their own
     named = ["network", *(key for key, wanted in optional.items() if wanted), "repair"]
     rows = []
     for cell in cells:
@@ -133,7 +134,11 @@ def markdown_table(records: Sequence[Mapping[str, Any]]) -> str:
     Raises:
         IsopruneError: If no record is finished, or one is not a record.
     """
-    table = results(make_cells([dict(record) for record in records]))
+    return markdown(results(make_cells([dict(record) for record in records])))
+
+
+def markdown(table: Table) -> str:
+    """Return a table in Markdown, numbers aligned to the right."""
     rules = ["---"] * table.words + ["---:"] * (len(table.columns) - table.words)
     lines = [table.columns, tuple(rules), *(tuple(_escaped(word) for word in row) for row in table.rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

@@ -34,7 +34,8 @@ def colours(labels: Sequence[str]) -> dict[str, str]:
     for label in labels:
         if label not in chosen:
             own = _KNOWN.get(label.split(" (")[0])
-            free = [c for c in PALETTE[1:] if c not in chosen.values()] or list(PALETTE[1:])
+            used = [list(chosen.values()).count(colour) for colour in PALETTE[1:]]
+            free = [c for c, times in zip(PALETTE[1:], used, strict=True) if times == min(used)]
             chosen[label] = own if own in free else free[-1] if len(chosen) < 3 else free[0]
     return chosen
 

@@ -1,0 +1,180 @@
+"""Accuracy against the budget of retraining: each repair at the best of its rates, and at the worst."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from isoprune.reporting import text, theme
+from isoprune.reporting.sentences import Finding
+from isoprune.reporting.series import Row, Series
+from isoprune.reporting.statistics import Summary, summarize
+from isoprune.reporting.study import Cell, apart, by_seed, make_cells, settings, unique
+from isoprune.reporting.tables import Table, markdown
+
+BEST, WORST = "best rate", "worst rate"
+_BASELINES = ("none", "batchnorm")  # no repair; where there is none, its BatchNorm statistics taken anew
+
+
+@dataclass(frozen=True)
+class Point:
+    """One repair at one budget: test accuracy by seed at its best and its worst rate.
+
+    Which rate is best and worst is decided by mean validation accuracy. A rate at which a seed has no result
+    (its training diverged) is the worst there is, with no accuracies: ``worst`` is then empty.
+    """
+
+    repair: str
+    method: str  # the repair's name in the config
+    steps: int
+    best: Mapping[int, float]
+    worst: Mapping[int, float]
+    best_rate: float | None
+
+
+def points(cells: Sequence[Cell]) -> list[Point]:
+    """Return the points of one network and ratio, from runs with a budget; 0 steps: before retraining."""
+    cells = apart(cells)[1]
+    rates = unique(cell.lr for cell in cells)
+    seeds = {seed for cell in cells for seed in by_seed([cell], "stages", "dense", "test_accuracy")}
+    found = []
+    for repair in unique(cell.repair for cell in cells):
+        own = [cell for cell in cells if cell.repair == repair]
+        method = str(settings(own[0].records[0]).get("repair.name", "none"))
+        start = by_seed(own, "stages", "repaired", "test_accuracy")
+        found.append(Point(repair, method, 0, start, start, None))
+        for steps in sorted(unique(cell.steps or 0 for cell in own)):
+            runs = {cell.lr: cell for cell in own if cell.steps == steps}
+            judged = {
+                lr: by_seed([cell], "stages", "retrained", "validation_accuracy") for lr, cell in runs.items()
+            }
+            mean = {lr: summarize(j.values()).mean for lr, j in judged.items() if j.keys() == seeds}
+            if not mean:
+                continue
+            best, worst = max(mean, key=mean.__getitem__), min(mean, key=mean.__getitem__)
+            ends = [by_seed([runs[lr]], "stages", "retrained", "test_accuracy") for lr in (best, worst)]
+            lost = len(mean) < len(rates)
+            found.append(Point(repair, method, steps, ends[0], {} if lost else ends[1], best))
+    return found
+
+
+def rows(cells: Sequence[Cell]) -> tuple[list[Row], list[Series]]:
+    """Return what the figure draws of one network, and its legend: repair by colour, rate by dash."""
+    by_ratio = {
+        ratio: points([cell for cell in cells if cell.ratio == ratio])
+        for ratio in sorted(unique(cell.ratio for cell in cells))
+    }
+    repairs = unique(p.repair for ps in by_ratio.values() for p in ps)
+    colour = theme.colours(repairs)
+    entries = [
+        Series(f"{repair}, {end}", colour[repair], theme.DASHES[kind], theme.SHAPES[kind])
+        for repair in repairs
+        for kind, end in enumerate((BEST, WORST))
+    ]
+    first = min((p.steps for ps in by_ratio.values() for p in ps if p.steps), default=1)
+    drawn = []
+    for ratio, found in by_ratio.items():
+        for p in found:
+            for end, values in ((BEST, p.best), (WORST, p.worst)):
+                told = summarize(values.values())
+                if told.n:
+                    drawn.append(
+                        {
+                            "series": f"{p.repair}, {end}",
+                            "ratio": text.plain(ratio),
+                            # Zero has no logarithm: it lies to the left of all budgets.
+                            "x": p.steps or first / 4,
+                            "place": p.steps,
+                            "mean": 100 * told.mean,
+                            "low": 100 * told.low,
+                            "high": 100 * told.high,
+                            "text": text.percent(told),
+                        }
+                    )
+    return drawn, entries
+
+
+def table(cells: Sequence[Cell]) -> Table:
+    """Return a row per network, ratio and repair, a column per budget: accuracy at the best (worst) rate."""
+    cells = apart(cells)[1]
+    budgets = [0, *sorted(unique(cell.steps or 0 for cell in cells))]
+    lines = []
+    for (network, ratio), here in _places(cells):
+        found = points(here)
+        for repair in unique(p.repair for p in found):
+            at = {p.steps: p for p in found if p.repair == repair}
+            lines.append(
+                (
+                    network,
+                    repair,
+                    text.plain(ratio),
+                    *(_cell(at[b]) if b in at else text.MISSING for b in budgets),
+                )
+            )
+    columns = ("network", "repair", "ratio", *(f"{b} steps" for b in budgets))
+    return Table(columns, tuple(lines), words=2)
+
+
+def _cell(point: Point) -> str:
+    best = text.percent(summarize(point.best.values()))
+    if not point.steps:
+        return best
+    worst = text.percent(summarize(point.worst.values()), spread=False) if point.worst else "diverged"
+    return f"{best} ({worst})"
+
+
+def markdown_frontier(records: Sequence[Mapping[str, Any]]) -> str:
+    """Return the frontier's table and sentences in Markdown; empty without budgets of steps.
+
+    Raises:
+        IsopruneError: If no record is finished, or one is not a record.
+    """
+    cells = make_cells([dict(record) for record in records])
+    if not apart(cells)[1]:
+        return ""
+    told = "".join(f"- {finding}\n" for finding in findings(cells))
+    return f"{markdown(table(cells))}\n{told}"
+
+
+def findings(cells: Sequence[Cell]) -> list[Finding]:
+    """Return what `auto` is worth at each budget against no repair, paired by seed, at best rates each."""
+    told = []
+    for (network, ratio), here in _places(apart(cells)[1]):
+        found = points(here)
+        base = {p.steps: p for p in found if p.method == _baseline(found)}
+        auto = {p.steps: p for p in found if p.method == "auto"}
+        both = sorted(auto.keys() & base.keys() - {0})
+        if not both:
+            continue
+        name, full = base[both[0]].repair, both[-1]
+        gains = ", ".join(f"{_gap(auto[b], base[b])} at {b}" for b in both)
+        clauses = [f"in points by steps of retraining, auto less {name} is {gains}"]
+        if full // 2 in auto:
+            clauses.append(
+                f"auto after {full // 2} less {name} after {full} is {_gap(auto[full // 2], base[full])}"
+            )
+        told.append(Finding(f"{network} at ratio {text.plain(ratio)}", tuple(clauses)))
+    return told
+
+
+def _baseline(found: Sequence[Point]) -> str | None:
+    return next((name for name in _BASELINES if any(p.method == name for p in found)), None)
+
+
+def _gap(a: Point, b: Point) -> str:
+    told = paired(a, b)
+    low, high = told.interval
+    words = f"{text.points(told.mean)}"
+    return words if math.isnan(low) else f"{words} ({text.points(low)} to {text.points(high)})"
+
+
+def paired(a: Point, b: Point) -> Summary:
+    """Return the differences of two points' accuracies at their best rates, seed by seed."""
+    return summarize(a.best[seed] - b.best[seed] for seed in a.best.keys() & b.best.keys())
+
+
+def _places(cells: Sequence[Cell]) -> Iterator[tuple[tuple[str, float], list[Cell]]]:
+    for network, ratio in unique((cell.network, cell.ratio) for cell in cells):
+        yield (network, ratio), [c for c in cells if (c.network, c.ratio) == (network, ratio)]

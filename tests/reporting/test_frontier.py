@@ -1,0 +1,95 @@
+"""The frontier: best and worst rate by validation, budgets apart from whole trainings, paired differences."""
+
+from __future__ import annotations
+
+import copy
+from statistics import fmean
+
+import pytest
+from scipy import stats
+
+from isoprune.reporting import figures
+from isoprune.reporting.frontier import findings, markdown_frontier, paired, points, rows
+from isoprune.reporting.study import apart, make_cells
+from isoprune.reporting.tables import markdown_table
+
+from .records import record
+
+BUDGETS, RATES, SEEDS = (20, 40), (1e-2, 1e-3), (0, 1, 2)
+
+
+def accuracy(repair, steps, lr, seed):
+    """Made so that what validation prefers is not what test would."""
+    base = {"none": 0.5, "auto": 0.6}[repair] + 0.001 * steps + 0.01 * seed * (1 if repair == "auto" else 2)
+    return {"validation": base - 0.1 * (lr == 1e-3), "test": base + 0.05 * (lr == 1e-3)}
+
+
+def study(lost=()):
+    made = []
+    for repair in ("none", "auto"):
+        for steps in BUDGETS:
+            for lr in RATES:
+                for seed in SEEDS:
+                    if (repair, steps, lr, seed) in lost:
+                        continue
+                    one = copy.deepcopy(record(seed=seed, repair=repair, lr=lr, epochs=1))
+                    one["config"]["retrain"]["steps"] = steps
+                    one["digest"] = f"{repair}{steps}{lr}{seed}"
+                    told = accuracy(repair, steps, lr, seed)
+                    one["stages"]["retrained"]["validation_accuracy"] = told["validation"]
+                    one["stages"]["retrained"]["test_accuracy"] = told["test"]
+                    made.append(one)
+    return made
+
+
+def test_best_and_worst_are_chosen_by_validation_and_told_on_test():
+    found = {(p.method, p.steps): p for p in points(make_cells(study()))}
+    for (method, steps), p in found.items():
+        if steps:
+            assert p.best_rate == 1e-2
+            assert p.best == {s: accuracy(method, steps, 1e-2, s)["test"] for s in SEEDS}
+            assert p.worst == {s: accuracy(method, steps, 1e-3, s)["test"] for s in SEEDS}
+    assert {steps for _, steps in found} == {0, *BUDGETS}
+    start = {r["config"]["seed"]: r["stages"]["repaired"]["test_accuracy"] for r in study()}
+    assert found["auto", 0].best.keys() == start.keys()
+
+
+def test_differences_are_paired_by_seed():
+    found = {(p.method, p.steps): p for p in points(make_cells(study()))}
+    told = paired(found["auto", 20], found["none", 40])
+    by_hand = [accuracy("auto", 20, 1e-2, s)["test"] - accuracy("none", 40, 1e-2, s)["test"] for s in SEEDS]
+    assert told.mean == pytest.approx(fmean(by_hand))
+    half = stats.t.ppf(0.975, 2) * stats.tstd(by_hand) / 3**0.5
+    assert told.interval == pytest.approx((fmean(by_hand) - half, fmean(by_hand) + half))
+    (finding,) = findings(make_cells(study()))
+    assert f"auto after 20 less no repair after 40 is {100 * fmean(by_hand):.1f}" in str(finding)
+
+
+def test_a_rate_at_which_a_seed_is_missing_is_the_worst_and_never_the_best():
+    cells = make_cells(study(lost=[("auto", 40, 1e-2, 1)]))
+    found = {(p.method, p.steps): p for p in points(cells)}
+    assert found["auto", 40].best_rate == 1e-3
+    assert found["auto", 40].worst == {}
+    assert "(diverged)" in markdown_frontier(study(lost=[("auto", 40, 1e-2, 1)]))
+
+
+def test_budgets_stay_out_of_the_other_tables_and_figures():
+    whole = [record(seed=s, repair=r, lr=lr) for s in SEEDS for r in ("none", "orthp") for lr in RATES]
+    both = make_cells(study() + whole)
+    assert markdown_table(study() + whole) == markdown_table(whole)
+    assert markdown_frontier(whole) == ""
+    drawn = figures.accuracy_per_epoch(both)
+    assert drawn is not None
+    assert drawn.tables["rows"] == figures.accuracy_per_epoch(apart(both)[0]).tables["rows"]
+    assert figures.accuracy_against_budget(make_cells(whole)) is None
+
+
+def test_zero_steps_lie_left_of_all_budgets_and_are_called_zero():
+    drawn, entries = rows(make_cells(study()))
+    assert [e.label for e in entries] == [
+        "no repair, best rate", "no repair, worst rate", "auto, best rate", "auto, worst rate"
+    ]  # fmt: skip
+    zero = [row for row in drawn if row["place"] == 0]
+    assert {row["x"] for row in zero} == {5.0}
+    spec = figures.specification(figures.accuracy_against_budget(make_cells(study())))
+    assert "'5': '0'" in str(spec)
