@@ -43,6 +43,7 @@ for _training in ("dense", "retrain"):
     OTHER |= {
         f"{_training}.epochs": 7,
         f"{_training}.lr": 0.06,
+        f"{_training}.steps": 3,
         f"{_training}.batch": 51,
         f"{_training}.momentum": 0.8,
         f"{_training}.weight_decay": 0.0,

@@ -184,6 +184,8 @@ def start(toml: Path, store: Path, *, jobs: int, stderr: int = subprocess.DEVNUL
         [sys.executable, "-c", code, "study", str(toml), "--store", str(store), "--jobs", str(jobs)],
         stdout=subprocess.DEVNULL,
         stderr=stderr,
+        # What a shell starts in the background ignores Ctrl-C, and so would all below it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

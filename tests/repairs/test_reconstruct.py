@@ -56,7 +56,9 @@ def settled(net, x):
     with torch.random.fork_rng():
         torch.random.manual_seed(7)
         for p in net.parameters():
-            p.data += 0.2 * torch.randn_like(p)
+            fresh = torch.randn_like(p)
+            # Scales near 1, biases near 0, filters of length about 1: torch's own draw is not ours to seed.
+            p.data = fresh / p[0].numel() ** 0.5 if p.ndim > 1 else p.data.round() + 0.2 * fresh
     for m in net.modules():
         if isinstance(m, nn.BatchNorm2d):
             m.momentum = None
