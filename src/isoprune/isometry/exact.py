@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from isoprune.isometry.first_linear import through_first_linear
+from isoprune.isometry.first_linear import FirstLinear, through_first_linear
 from isoprune.isometry.function import SampleFunction, require_finite, sample_function
-from isoprune.isometry.memory import Footprint, default_memory, footprint
+from isoprune.isometry.memory import Footprint, default_memory
 from isoprune.isometry.picks import InputPick, Inputs, OutputPick
 from isoprune.isometry.products import pull_back
+from isoprune.isometry.thin_convolutions import cheaper_convolutions
 from isoprune.types import IsopruneError
 
 # Tensors of the largest activation's size that a backward holds at once, convolution work space included.
@@ -61,13 +63,11 @@ def jacobian_singular_values(
         IsopruneError: In train mode, for integers, outputs that do not depend on the input, NaN, a forward
             that is not deterministic, and if one sample's Jacobian does not fit into ``memory``.
     """
-    with sample_function(model, inputs, input=input, output=output, dtype=dtype) as f:
+    watched, ops = FirstLinear(), cheaper_convolutions(model)
+    with sample_function(model, inputs, input=input, output=output, dtype=dtype, watch=watched.follow) as f:
         values = min(f.outputs, f.x[0].numel())
-        inner, L = through_first_linear(f)
         sigma = []
-        for J in _jacobians(inner, memory):
-            if L is not None:
-                J = J @ L
+        for J in _jacobians_for_values(f, watched, ops, memory):
             R = torch.linalg.qr(J if J.shape[1] > J.shape[2] else J.mT, mode="r")[1]
             require_finite(R, "The Jacobian holds")  # as J does, at a fraction of the price
             sigma.append(torch.linalg.svdvals(R))
@@ -87,21 +87,35 @@ def jacobian(
 ) -> Float[Tensor, "samples outputs inputs"]:
     """Return every Jacobian, inputs and outputs flattened; arguments as in `jacobian_singular_values`."""
     with sample_function(model, inputs, input=input, output=output, dtype=dtype) as f:
-        J = torch.cat(list(_jacobians(f, memory)))
+        J = torch.cat(list(_jacobians(f, cheaper_convolutions(model), memory)))
     require_finite(J, "The Jacobian holds")
     return J
 
 
-def _jacobians(f: SampleFunction, memory: int | None) -> Iterator[Tensor]:
-    """Yield the Jacobians [n, outputs, inputs] of consecutive chunks of samples."""
-    one = f.rows(0, 1)
-    cost = footprint(lambda: f(f.leaf(one), one), f.constants)
+def _jacobians_for_values(
+    f: SampleFunction, watched: FirstLinear, ops: AbstractContextManager, memory: int | None
+) -> Iterator[Tensor]:
+    """Yield, chunk by chunk, what has the singular values of the Jacobians, zeros left out."""
     bound = default_memory(f.x.device) if memory is None else memory
-    chunk = _chunk(cost, f.kept + _SCRATCH, len(f.x), f.outputs, f.x[0].numel(), f.x.element_size(), bound)
+    short = through_first_linear(f, watched, bound - f.kept - _SCRATCH)
+    if short is not None:
+        for number, J in enumerate(_jacobians(short.inner, ops, bound)):
+            if number == 0 and not short.agrees(J[0]):
+                break
+            yield (J.transpose(0, 1) @ short.rest).transpose(0, 1)  # outputs come first in memory: no copy
+        else:
+            return
+    yield from _jacobians(f, ops, bound)
+
+
+def _jacobians(f: SampleFunction, ops: AbstractContextManager, memory: int | None) -> Iterator[Tensor]:
+    """Yield the Jacobians [n, outputs, inputs] of consecutive chunks of samples."""
+    bound = default_memory(f.x.device) if memory is None else memory
+    chunk = _chunk(
+        f.alone.cost, f.kept + _SCRATCH, len(f.x), f.outputs, f.x[0].numel(), f.x.element_size(), bound
+    )
     for start in range(0, len(f.x), chunk.samples):
-        rows = f.rows(start, start + chunk.samples)
-        x = f.leaf(rows.repeat(chunk.copies))
-        yield _jacobian(f(x, rows.repeat(chunk.copies)), x, chunk)
+        yield _jacobian(f, f.rows(start, start + chunk.samples), ops, chunk)
 
 
 @dataclass(frozen=True)
@@ -145,16 +159,19 @@ def _chunk(
     return chunk
 
 
-def _jacobian(y: Tensor, x: Tensor, chunk: _Chunk) -> Tensor:
-    """Return dy/dx [n, outputs, inputs]; x and y hold every sample ``chunk.copies`` times."""
-    outputs, r = y.shape[1], chunk.copies
-    n = len(y) // r
+def _jacobian(f: SampleFunction, rows: Tensor, ops: AbstractContextManager, chunk: _Chunk) -> Tensor:
+    """Return dy/dx [n, outputs, inputs] of the samples ``rows``, each ``chunk.copies`` times there."""
+    n, r = len(rows), chunk.copies
+    repeated = rows.repeat(r) if r > 1 else rows
+    x = f.leaf(repeated)
+    with ops:
+        y = f(x, repeated)
     parts = []
-    for start in range(0, outputs, r * chunk.cotangents):
-        stop = min(start + r * chunk.cotangents, outputs)
+    for start in range(0, f.outputs, r * chunk.cotangents):
+        stop = min(start + r * chunk.cotangents, f.outputs)
         k = -(-(stop - start) // r)
-        cotangents = y.new_zeros(k * r, n, outputs)
+        cotangents = y.new_zeros(k * r, n, f.outputs)
         cotangents[range(stop - start), :, range(start, stop)] = 1
-        g = pull_back(y, x, cotangents.view(k, r * n, outputs))
+        g = pull_back(y, x, cotangents.view(k, r * n, f.outputs))
         parts.append(g.reshape(k * r, n, -1)[: stop - start])
-    return torch.cat(parts).transpose(0, 1)
+    return (torch.cat(parts) if len(parts) > 1 else parts[0]).transpose(0, 1)

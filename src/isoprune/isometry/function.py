@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,6 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import _pytree as pytree
 
 from isoprune.isometry import picks
+from isoprune.isometry.held import held_constant
+from isoprune.isometry.memory import Footprint, with_footprint
 from isoprune.isometry.picks import InputPick, Inputs, OutputPick
 from isoprune.types import IsopruneError
 
@@ -30,12 +32,21 @@ _COUPLED = (
 
 
 @dataclass(frozen=True)
+class Alone:
+    r"""What the first sample gave alone: a cotangent u of its outputs, :math:`J^\top u`, and its price."""
+
+    cotangent: Tensor
+    pulled: Tensor
+    cost: Footprint
+
+
+@dataclass(frozen=True)
 class SampleFunction:
     """``y = f(x)``, sample by sample.
 
     ``x`` [samples, ...] is what is differentiated, ``f(x[rows], rows)`` the outputs [n, outputs] of the
     samples whose indices are ``rows``; an index may come more than once. ``constants`` are the addresses of
-    the parameters' storages.
+    the parameters' storages, ``kept`` the bytes of these and of x.
     """
 
     x: Tensor
@@ -43,6 +54,7 @@ class SampleFunction:
     outputs: int
     constants: frozenset[int]
     kept: int
+    alone: Alone
 
     def __call__(self, x: Tensor, rows: Tensor) -> Tensor:
         return self.evaluate(x, rows)
@@ -53,7 +65,7 @@ class SampleFunction:
 
     def leaf(self, rows: Tensor) -> Tensor:
         """Return the samples ``rows`` as a fresh tensor to differentiate with respect to."""
-        return self.x[rows].requires_grad_()
+        return self.x.index_select(0, rows).requires_grad_()
 
 
 @contextlib.contextmanager
@@ -65,6 +77,7 @@ def sample_function(
     output: OutputPick = None,
     dtype: torch.dtype | None = None,
     differentiable_twice: bool = False,
+    watch: Callable[[Tensor], Tensor] = lambda x: x,
 ) -> Iterator[SampleFunction]:
     """Yield the network as a function of samples, on the model's device, its parameters held constant.
 
@@ -80,6 +93,7 @@ def sample_function(
             of it, such as ``lambda out: out.logits[:, -1]``. All but dimension 0 is flattened.
         differentiable_twice: Attention by matrix products, since its fused forms have no second derivative.
         dtype: float32 or float64. None: float64 if a parameter or an input is, else float32.
+        watch: Given the first sample, what goes into its forward alone, to see what becomes of it.
 
     Raises:
         IsopruneError: In train mode; where a forward is not deterministic or samples influence each other; if
@@ -98,8 +112,8 @@ def sample_function(
         )
 
     def cast(t: Tensor) -> Tensor:
-        # clone: detach alone shares memory, and a forward may write to its buffers.
-        return t.detach().to(device, work if t.is_floating_point() else t.dtype).clone()
+        # copy: detach alone shares memory, and a forward may write to its buffers.
+        return t.detach().to(device, work if t.is_floating_point() else t.dtype, copy=True)
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
@@ -108,11 +122,11 @@ def sample_function(
         if differentiable_twice:
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
-        state = {name: cast(t) for name, t in [*model.named_parameters(), *model.named_buffers()]}
+        state = stack.enter_context(held_constant(model, cast))
         args, kwargs = picks.arguments(pytree.tree_map_only(Tensor, cast, inputs))
 
         def forward(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            return torch.func.functional_call(model, state, args, kwargs)
+            return model(*args, **kwargs)
 
         x, evaluate = picks.pick_input(model, forward, args, kwargs, input, stack)
 
@@ -126,16 +140,18 @@ def sample_function(
                 )
             return y.flatten(1) if y.ndim > 1 else y[:, None]
 
-        kept = sum(t.nbytes for t in [x, *state.values()])
-        f = SampleFunction(
-            x, outputs, 0, frozenset(t.untyped_storage().data_ptr() for t in state.values()), kept
-        )
-        yield replace(f, outputs=_require_a_function(f, _TOLERANCE[work]))
+        if len(x) == 0:
+            raise IsopruneError(f"inputs of shape {tuple(x.shape)} hold no sample. Pass at least one.")
+        constants = frozenset(t.untyped_storage().data_ptr() for t in state)
+        y, alone = _alone(x, outputs, constants, watch)
+        _require_the_same(x, outputs, y, _TOLERANCE[work])
+        kept = sum(t.nbytes for t in [x, *state])
+        yield SampleFunction(x, outputs, y.shape[1], constants, kept, alone)
 
 
 def require_eval(model: nn.Module) -> None:
-    training = [name for name, module in model.named_modules() if module.training]
-    if training:
+    if any(module.training for module in model.modules()):
+        training = [name for name, module in model.named_modules() if module.training]
         where = "model" if "" in training else f"submodule {training[0]!r}"
         raise IsopruneError(
             f"{where} is in train mode, where BatchNorm couples samples and dropout draws. Call model.eval() "
@@ -146,30 +162,47 @@ def require_eval(model: nn.Module) -> None:
             raise IsopruneError(_COUPLED.format(why=f"{name!r} normalises by the batch's own statistics"))
 
 
-def _require_a_function(f: SampleFunction, tolerance: float) -> int:
-    """Return the number of outputs; raise unless y depends on x, is finite, and the same twice and alone."""
-    if len(f.x) == 0:
-        raise IsopruneError(f"inputs of shape {tuple(f.x.shape)} hold no sample. Pass at least one.")
-    first = f.leaf(f.rows(0, 1))
-    alone = f(first, f.rows(0, 1))
-    if not alone.requires_grad or torch.autograd.grad(alone.sum(), first, allow_unused=True)[0] is None:
+def _alone(
+    x: Tensor,
+    outputs: Callable[[Tensor, Tensor], Tensor],
+    constants: frozenset[int],
+    watch: Callable[[Tensor], Tensor],
+) -> tuple[Tensor, Alone]:
+    """Return the first sample's outputs, and what is worth keeping of its forward and backward."""
+    first = x[:1].clone().requires_grad_()
+    rows = torch.zeros(1, dtype=torch.long, device=x.device)
+    y, cost = with_footprint(lambda: outputs(watch(first), rows), constants)
+    # No two weights are the same: outputs that sum to a constant, as probabilities do, would show nothing.
+    u = torch.linspace(1, 2, y.shape[1], dtype=y.dtype, device=y.device)[None]
+    pulled = torch.autograd.grad(y, first, u, allow_unused=True)[0] if y.requires_grad else None
+    if pulled is None:
         raise IsopruneError(
             "The outputs do not depend on the input: the forward detaches it, rounds it, or runs under "
             "torch.no_grad. Remove that, or pick another place with input= and output=."
         )
-    rows = f.rows(0, _PROBED)
+    return y.detach(), Alone(u, pulled, cost)
+
+
+def _require_the_same(
+    x: Tensor, outputs: Callable[[Tensor, Tensor], Tensor], alone: Tensor, tolerance: float
+) -> None:
+    """Raise unless y is finite, and the same twice and alone."""
+    rows = torch.arange(min(_PROBED, len(x)), device=x.device)
     with torch.no_grad():  # without a graph, which would take more memory than what is to come
-        y, again = f(f.x[rows], rows), f(f.x[rows], rows)
+        y, again = outputs(x[rows], rows), outputs(x[rows], rows)
     require_finite(y, "The outputs hold")
     scale = tolerance * float(y.abs().max())
-    if not torch.allclose(y, again, rtol=0, atol=scale):
+    if not _furthest(y, again) <= scale:
         raise IsopruneError(
             "The forward is not deterministic: the same inputs gave two outputs. Look for F.dropout without "
             "training=self.training, or noise drawn in the forward, and switch it off."
         )
-    if not torch.allclose(y[:1], alone.detach(), rtol=0, atol=scale):
+    if not _furthest(y[:1], alone) <= scale:
         raise IsopruneError(_COUPLED.format(why="the first one alone gives another output than in a batch"))
-    return y.shape[1]
+
+
+def _furthest(a: Tensor, b: Tensor) -> float:
+    return float((a - b).abs().max())  # NaN if one of them is: not <= anything
 
 
 def require_finite(t: Tensor, who: str) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+_NO_LIMIT = 2**60  # version 1 of control groups writes the largest number of pages where version 2 has "max"
+
 
 @dataclass(frozen=True)
 class Footprint:
@@ -39,6 +41,11 @@ def free_memory(device: torch.device) -> int:
 
 def footprint(forward: Callable[[], Tensor], beside: frozenset[int]) -> Footprint:
     """Return what one forward keeps, storages in ``beside`` (parameters) not counted."""
+    return with_footprint(forward, beside)[1]
+
+
+def with_footprint(forward: Callable[[], Tensor], beside: frozenset[int]) -> tuple[Tensor, Footprint]:
+    """Return what ``forward`` returns, with its graph, and what that keeps."""
     sizes: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -49,7 +56,7 @@ def footprint(forward: Callable[[], Tensor], beside: frozenset[int]) -> Footprin
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         y = forward()
-    return Footprint(sum(sizes.values()), max([y.numel() * y.element_size(), *sizes.values()]))
+    return y, Footprint(sum(sizes.values()), max([y.numel() * y.element_size(), *sizes.values()]))
 
 
 def _meminfo() -> int | None:
@@ -69,5 +76,8 @@ def _control_group() -> int | None:
     ):
         with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
             root = Path("/sys/fs/cgroup")
-            return max(int((root / limit).read_text()) - int((root / used).read_text()), 0)
+            bound = int((root / limit).read_text())
+            if bound >= _NO_LIMIT:
+                return None
+            return max(bound - int((root / used).read_text()), 0)
     return None
