@@ -8,8 +8,9 @@ from statistics import fmean
 import pytest
 from scipy import stats
 
-from isoprune.reporting import figures
+from isoprune.reporting import figures, report
 from isoprune.reporting.frontier import findings, markdown_frontier, paired, points, rows
+from isoprune.reporting.sentences import explain
 from isoprune.reporting.study import apart, make_cells
 from isoprune.reporting.tables import markdown_table
 
@@ -78,6 +79,7 @@ def test_budgets_stay_out_of_the_other_tables_and_figures():
     both = make_cells(study() + whole)
     assert markdown_table(study() + whole) == markdown_table(whole)
     assert markdown_frontier(whole) == ""
+    assert explain(study() + whole) == explain(whole)
     drawn = figures.accuracy_per_epoch(both)
     assert drawn is not None
     assert drawn.tables["rows"] == figures.accuracy_per_epoch(apart(both)[0]).tables["rows"]
@@ -93,3 +95,8 @@ def test_zero_steps_lie_left_of_all_budgets_and_are_called_zero():
     assert {row["x"] for row in zero} == {5.0}
     spec = figures.specification(figures.accuracy_against_budget(make_cells(study())))
     assert "'5': '0'" in str(spec)
+
+
+def test_the_page_counts_networks_and_not_its_sections(tmp_path):
+    page = report(study(), tmp_path / "page.html").read_text()
+    assert f"{len(study())} runs · 1 network" in page

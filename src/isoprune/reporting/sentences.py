@@ -9,7 +9,7 @@ from typing import Any
 
 from isoprune.reporting import text
 from isoprune.reporting.statistics import Summary, paired_difference, summarize
-from isoprune.reporting.study import Cell, by_seed, make_cells, unique
+from isoprune.reporting.study import Cell, apart, by_seed, make_cells, unique
 
 # One seed gives no interval; then only a gap of half a point is called one.
 ONE_SEED = 0.005
@@ -41,7 +41,11 @@ def explain(records: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def findings(cells: Sequence[Cell]) -> list[Finding]:
-    """Return what these cells show, in the order of the story; nothing is said of what was not measured."""
+    """Return what these cells show, in the order of the story; nothing is said of what was not measured.
+
+    Runs with a budget of steps are left out where there are others: `frontier.findings` is about them.
+    """
+    cells = apart(cells)[0] or cells
     views = [_view(cells, network) for network in unique(cell.network for cell in cells)]
     if len(unique(cell.ratio for cell in cells)) > 1:
         told = [("As the ratio rises", [_jsv_against_ratio(cells, view) for view in views])]
