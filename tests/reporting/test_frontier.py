@@ -100,3 +100,18 @@ def test_zero_steps_lie_left_of_all_budgets_and_are_called_zero():
 def test_the_page_counts_networks_and_not_its_sections(tmp_path):
     page = report(study(), tmp_path / "page.html").read_text()
     assert f"{len(study())} runs · 1 network" in page
+
+
+def test_settings_that_differ_are_points_of_their_own():
+    """Another weight decay, or another criterion, must not take the place of the first."""
+    other = study()
+    for one in other:
+        one["config"]["retrain"]["weight_decay"] = 0.5
+        one["digest"] += "w"
+        one["stages"]["retrained"]["test_accuracy"] = 0.25
+    found = points(make_cells(study() + other))
+    assert len(found) == 2 * len(points(make_cells(study())))
+    lower = [p for p in found if p.steps and set(p.best.values()) == {0.25}]
+    assert {p.repair for p in lower} == {"no repair, weight_decay 0.5", "auto, weight_decay 0.5"}
+    for p in (p for p in found if p.steps and p not in lower):
+        assert p.best == {s: accuracy(p.method, p.steps, 1e-2, s)["test"] for s in SEEDS}

@@ -26,7 +26,7 @@ class Point:
     (its training diverged) is the worst there is, with no accuracies: ``worst`` is then empty.
     """
 
-    repair: str
+    repair: str  # with the criterion and further settings, where they differ
     method: str  # the repair's name in the config
     steps: int
     best: Mapping[int, float]
@@ -40,8 +40,12 @@ def points(cells: Sequence[Cell]) -> list[Point]:
     rates = unique(cell.lr for cell in cells)
     seeds = {seed for cell in cells for seed in by_seed([cell], "stages", "dense", "test_accuracy")}
     found = []
-    for repair in unique(cell.repair for cell in cells):
-        own = [cell for cell in cells if cell.repair == repair]
+    several = len(unique(cell.criterion for cell in cells)) > 1
+    variants: dict[str, list[Cell]] = {}
+    for cell in cells:
+        label = ", ".join(filter(None, [cell.criterion if several else "", cell.repair, cell.extra]))
+        variants.setdefault(label, []).append(cell)
+    for repair, own in variants.items():
         method = str(settings(own[0].records[0]).get("repair.name", "none"))
         start = by_seed(own, "stages", "repaired", "test_accuracy")
         found.append(Point(repair, method, 0, start, start, None))
@@ -142,7 +146,8 @@ def findings(cells: Sequence[Cell]) -> list[Finding]:
     """Return what `auto` is worth at each budget against no repair, paired by seed, at best rates each."""
     told = []
     for (network, ratio), here in _places(apart(cells)[1]):
-        found = points(here)
+        # One variant: criteria and further settings are compared in the table, not in a sentence.
+        found = points([c for c in here if (c.criterion, c.extra) == (here[0].criterion, here[0].extra)])
         base = {p.steps: p for p in found if p.method == _baseline(found)}
         auto = {p.steps: p for p in found if p.method == "auto"}
         both = sorted(auto.keys() & base.keys() - {0})
