@@ -29,7 +29,8 @@ LAYERS = (
     ),
     ("graph",),
     ("linalg",),
-    ("types", "modes"),
+    ("samples", "modes"),
+    ("types",),
     ("errors",),
 )
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}

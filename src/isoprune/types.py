@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Generator, Tensor, nn
 
 from isoprune.errors import IsopruneError
 
 __all__ = [
+    "Augment",
     "Batches",
     "Frozen",
     "Group",
@@ -19,15 +21,16 @@ __all__ = [
     "Member",
     "Plan",
     "Repair",
+    "Samples",
     "Schedule",
     "Scores",
-    "Split",
     "Splits",
 ]
 
 Batches = Iterable[tuple[Tensor, Tensor]]  # (inputs, targets), as a DataLoader yields them
 Scores = Mapping[str, Tensor]  # group name -> [channels]; high stays
 Kept = Mapping[str, Tensor]  # group name -> bool [channels]; True stays
+Augment = Callable[[Tensor, Generator], Tensor]  # a batch of inputs -> one of the same shape
 Schedule = Callable[[float], float]  # progress in [0, 1] -> factor on the learning rate
 
 
@@ -77,29 +80,45 @@ class Plan:
     asked: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Split:
-    """One part of a data set, in memory: inputs [n, ...] and targets [n]."""
+@runtime_checkable
+class Samples(Protocol):
+    """One part of a data set, in memory or on the disk."""
 
-    inputs: Tensor
-    targets: Tensor
+    @property
+    def targets(self) -> Tensor: ...  # [n], all of them
 
-    def __len__(self) -> int:
-        return len(self.targets)
+    @property
+    def in_shape(self) -> tuple[int, ...]: ...  # of one sample
+
+    def __len__(self) -> int: ...
+
+    def batches(
+        self, parts: Sequence[Tensor], *, seeds: Sequence[int] | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield inputs and targets of each part, a tensor of indices, in turn.
+
+        Without ``seeds`` samples come as they are measured. With them they come as they are trained on: what
+        is drawn for a part (crops, flips) depends on its seed alone, so a training can go on from any part.
+        """
+        ...
+
+    def to(self, device: torch.device) -> Samples:
+        """Return the same samples on ``device`` if they are in memory; others are moved batch by batch."""
+        ...
 
 
 @dataclass(frozen=True)
 class Splits:
     """Train, validation (cut from train by seed) and test; disjoint."""
 
-    train: Split
-    validation: Split
-    test: Split
+    train: Samples
+    validation: Samples
+    test: Samples
     classes: int
 
     @property
     def in_shape(self) -> tuple[int, ...]:
-        return tuple(self.train.inputs.shape[1:])
+        return self.train.in_shape
 
 
 class Repair(Protocol):

@@ -27,8 +27,9 @@ from isoprune.experiment.pipeline import run
 from isoprune.experiment.record import first_stage
 from isoprune.experiment.store import Store, read_facts
 from isoprune.isometry import jacobian_singular_values
+from isoprune.samples import Split
 from isoprune.training import Diverged, evaluate
-from isoprune.types import IsopruneError, Split
+from isoprune.types import IsopruneError
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,7 +9,8 @@ import torch
 from torch import Generator, nn
 from torch.nn.functional import cross_entropy
 
-from isoprune.types import Split, Splits
+from isoprune.samples import Split
+from isoprune.types import Splits
 
 
 def seeded(seed: int = 0) -> Generator:

@@ -9,7 +9,8 @@ from jaxtyping import Float32, Int64, UInt8
 from torch import Generator, Tensor
 from torch.nn.functional import interpolate
 
-from isoprune.types import IsopruneError, Split, Splits
+from isoprune.samples import Split
+from isoprune.types import IsopruneError, Splits
 
 
 def make_splits(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from isoprune.experiment import networks, seeds
@@ -28,6 +29,7 @@ from isoprune.experiment.store import Store, forget_checkpoint, read_facts, read
 from isoprune.graph import Constraint, Graph, trace
 from isoprune.isometry import jacobian_singular_values
 from isoprune.pruning import make_plan, prune_by
+from isoprune.samples import inputs_at
 from isoprune.training import fit
 from isoprune.types import IsopruneError, Plan, Splits
 
@@ -121,7 +123,7 @@ def _dense(bench: _Bench) -> Stage:
 def _pruned(bench: _Bench, dense: Stage) -> Stage:
     def make(_: Path) -> tuple[nn.Module, dict[str, Any]]:
         prune = bench.experiment.prune
-        example = bench.splits.validation.inputs[:2]
+        example = inputs_at(bench.splits.validation, torch.arange(2))
         score = bind("criterion", prune.criterion)
 
         def planner(graph: Graph, links: Sequence[Constraint]) -> Plan:

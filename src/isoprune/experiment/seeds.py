@@ -12,7 +12,8 @@ from torch import Generator, Tensor, nn
 from isoprune.experiment.choice import bind, find
 from isoprune.experiment.config import Choice
 from isoprune.experiment.digests import derived_seed
-from isoprune.types import Split
+from isoprune.samples import inputs_at
+from isoprune.types import Samples
 
 
 def generator(seed: int, stage: str) -> Generator:
@@ -35,24 +36,23 @@ def build_model(choice: Choice, in_shape: tuple[int, ...], classes: int, *, seed
 class SeededBatches:
     """Batches of a split in an order that is the same at every pass."""
 
-    split: Split
+    split: Samples
     batch: int
     seed: int
     most: int | None = None  # batches in all; None: the whole split once
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         order = torch.randperm(len(self.split), generator=generator(self.seed, "batches"))
-        for chosen in order.split(self.batch)[: self.most]:
-            yield self.split.inputs[chosen], self.split.targets[chosen]
+        yield from self.split.batches(order.split(self.batch)[: self.most])
 
 
-def batches(choice: Choice, train: Split, *, batch: int, seed: int) -> SeededBatches:
+def batches(choice: Choice, train: Samples, *, batch: int, seed: int) -> SeededBatches:
     """Return what a method may look at: all training data, or its option ``batches`` many batches."""
     options: Mapping = choice.options
     return SeededBatches(train, batch, seed, options.get("batches"))
 
 
-def jsv_inputs(split: Split, samples: int, *, seed: int) -> Tensor:
+def jsv_inputs(split: Samples, samples: int, *, seed: int) -> Tensor:
     """Return ``samples`` fixed inputs; fewer samples are the first of more."""
     order = torch.randperm(len(split), generator=generator(seed, "measure"))
-    return split.inputs[order[:samples]]
+    return inputs_at(split, order[:samples])

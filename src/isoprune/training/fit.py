@@ -14,10 +14,11 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from isoprune.modes import in_eval_mode
+from isoprune.samples import inputs_at
 from isoprune.training.diverged import Diverged
 from isoprune.training.evaluate import device_of, evaluate
 from isoprune.training.resume import fingerprint, restore_, save
-from isoprune.types import IsopruneError, Schedule, Split, Splits
+from isoprune.types import IsopruneError, Samples, Schedule, Splits
 
 Row = dict[str, Any]
 
@@ -72,7 +73,7 @@ def fit(
     per_epoch = math.ceil(len(splits.train) / batch)
     total = epochs * per_epoch if steps is None else min(steps, epochs * per_epoch)
     epochs = math.ceil(total / per_epoch)
-    train = _on(device_of(model), splits.train)
+    train = splits.train.to(device_of(model))
     path = None if checkpoint is None else checkpoint.with_name(f"{checkpoint.name}.safetensors")
     history: list[Row] = []
     run: dict[str, Any] = {}
@@ -112,7 +113,7 @@ def fit(
 
 def _train_epoch(
     model: nn.Module,
-    train: Split,
+    train: Samples,
     optimizer: torch.optim.Optimizer,
     *,
     rates: list[float],
@@ -121,11 +122,10 @@ def _train_epoch(
     """Take one step per batch of indices and return the loss of each, and the fraction that was right."""
     model.train()
     losses, right = [], []
-    for lr, batch in zip(rates, batches, strict=True):
+    for lr, (inputs, targets) in zip(rates, train.batches(batches), strict=True):
         for group in optimizer.param_groups:
             group["lr"] = lr
-        targets = train.targets.index_select(0, batch)
-        logits = model(train.inputs.index_select(0, batch))
+        logits = model(inputs)
         loss = cross_entropy(logits, targets)
         optimizer.zero_grad()
         loss.backward()
@@ -178,14 +178,10 @@ def _check(
             "two. Look at the labels, or raise the number of training samples."
         )
     with torch.no_grad(), in_eval_mode(model):
-        outputs = model(splits.train.inputs[:1].to(device_of(model))).shape[-1]
+        outputs = model(inputs_at(splits.train, torch.arange(1)).to(device_of(model))).shape[-1]
     highest = int(torch.cat([splits.train.targets, splits.validation.targets]).max())
     if highest >= outputs:
         raise IsopruneError(
             f"The network has {outputs} outputs and the data has a class {highest}. "
             f"Build the network for {max(splits.classes, highest + 1)} classes."
         )
-
-
-def _on(device: torch.device, split: Split) -> Split:
-    return Split(split.inputs.to(device), split.targets.to(device))

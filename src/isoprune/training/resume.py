@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from isoprune.samples import inputs_at
 from isoprune.training import checkpoint
 from isoprune.types import IsopruneError, Splits
 
@@ -25,7 +26,11 @@ def fingerprint(
     state = {name: t for name, t in model.state_dict().items() if isinstance(t, Tensor)}
     train = splits.train
     # All labels and one input: another cut, order or normalisation shows, without reading it all.
-    data = {"targets": train.targets, "first": train.inputs[:1], "held": splits.validation.targets}
+    data = {
+        "targets": train.targets,
+        "first": inputs_at(train, torch.arange(1)),
+        "held": splits.validation.targets,
+    }
     return {
         **{f"shape of {name}": list(t.shape) for name, t in state.items()},
         **settings,

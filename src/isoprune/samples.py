@@ -1,0 +1,45 @@
+"""Samples in memory, and how single inputs are read from samples of any kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from isoprune.types import Augment, Samples
+
+
+@dataclass(frozen=True)
+class Split:
+    """Samples in memory: inputs [n, ...] and targets [n]; ``augment`` changes batches to be trained on."""
+
+    inputs: Tensor
+    targets: Tensor
+    augment: Augment | None = None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        return tuple(self.inputs.shape[1:])
+
+    def batches(
+        self, parts: Sequence[Tensor], *, seeds: Sequence[int] | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        for number, part in enumerate(parts):
+            chosen = part.to(self.targets.device)
+            inputs = self.inputs.index_select(0, chosen)
+            if self.augment is not None and seeds is not None:
+                inputs = self.augment(inputs, Generator().manual_seed(seeds[number]))
+            yield inputs, self.targets.index_select(0, chosen)
+
+    def to(self, device: torch.device) -> Split:
+        return Split(self.inputs.to(device), self.targets.to(device), self.augment)
+
+
+def inputs_at(samples: Samples, indices: Tensor) -> Tensor:
+    """Return the inputs of ``indices`` [k], as they are measured: [k, ...]."""
+    return next(iter(samples.batches([indices])))[0]
