@@ -271,3 +271,24 @@ def test_a_digest_tells_names_types_shapes_and_values_apart():
     assert checkpoint.digest({"a": torch.arange(6).view(2, 3).T}) == checkpoint.digest(
         {"a": torch.arange(6).view(2, 3).T.contiguous()}
     )
+
+
+def test_what_is_kept_is_there_before_the_checkpoint_of_its_epoch(tmp_path):
+    want = bits(train(None))
+    seen: dict[int, torch.Tensor] = {}
+    written: list[int] = []
+
+    def keep(epoch: int, model: nn.Module) -> None:
+        assert not any(m.training for m in model.modules())
+        found = checkpoint.read(tmp_path / "dense.safetensors")
+        assert [row["epoch"] for row in found[1]["history"]] == list(range(epoch)) if found else epoch == 0
+        seen[epoch] = model[1].weight.detach().clone()
+        written.append(epoch)
+
+    with pytest.raises(Killed):
+        train(tmp_path / "dense", keep=keep, on_epoch=kill_after(2))
+    got = train(tmp_path / "dense", keep=keep)
+    assert bits(got) == want
+    assert written == [0, 1, 2, 3, 4]
+    assert [row["norm"] for row in got[1]] == [w.norm().item() for w in seen.values()]
+    assert torch.equal(seen[0], small_net(torch.float32)[1].weight)

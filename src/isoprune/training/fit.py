@@ -37,6 +37,7 @@ def fit(
     generator: Generator,
     measure: Callable[[nn.Module], Mapping[str, float]] | None = None,
     on_epoch: Callable[[Row], object] | None = None,
+    keep: Callable[[int, nn.Module], object] | None = None,
     checkpoint: Path | None = None,
 ) -> tuple[nn.Module, list[Row]]:
     """Return a trained copy of ``model``, in eval mode with the weights of the last epoch, and the history.
@@ -55,6 +56,9 @@ def fit(
         generator: Draws the order of every epoch; it moves on.
         measure: Called on the network in eval mode before training and after every epoch.
         on_epoch: Called with each new row, when its checkpoint is written.
+        keep: Called with the epoch and the network in eval mode after every epoch, 0 included, before that
+            epoch's checkpoint is written: what it has put away is there whenever training goes on after it.
+            Interrupted between the two, it is called again with the same weights.
         checkpoint: Before and after every epoch all state is in ``<checkpoint>.safetensors``. If that is
             there already, training goes on from it and ends with the bits (``seconds`` apart) of one that was
             never interrupted; layers that draw from torch's global generator, as Dropout does, excepted.
@@ -104,6 +108,9 @@ def fit(
                 row |= measure(model)
         row["seconds"] = time.perf_counter() - began
         history.append(row)
+        if keep is not None:
+            with in_eval_mode(model):
+                keep(epoch, model)
         if path is not None:
             save(path, model, optimizer, generator, run=run, history=history)
         if on_epoch is not None:
