@@ -189,16 +189,22 @@ def _require_the_same(
     """Raise unless y is finite, and the same twice and alone."""
     rows = torch.arange(min(_PROBED, len(x)), device=x.device)
     with torch.no_grad():  # without a graph, which would take more memory than what is to come
-        y, again = outputs(x[rows], rows), outputs(x[rows], rows)
-    require_finite(y, "The outputs hold")
-    scale = tolerance * float(y.abs().max())
-    if not _furthest(y, again) <= scale:
-        raise IsopruneError(
-            "The forward is not deterministic: the same inputs gave two outputs. Look for F.dropout without "
-            "training=self.training, or noise drawn in the forward, and switch it off."
-        )
-    if not _furthest(y[:1], alone) <= scale:
-        raise IsopruneError(_COUPLED.format(why="the first one alone gives another output than in a batch"))
+        both = outputs(x[rows].repeat(2, *[1] * (x.ndim - 1)), rows.repeat(2))
+        require_finite(both, "The outputs hold")
+        y, again = both.chunk(2)
+        scale = tolerance * float(y.abs().max())
+        same = _furthest(y, again) <= scale
+        if same and _furthest(y[:1], alone) <= scale:
+            return
+        # Noise may be the same for all of a batch: two batches tell it from samples that are coupled.
+        if same and _furthest(both, outputs(x[rows].repeat(2, *[1] * (x.ndim - 1)), rows.repeat(2))) <= scale:
+            raise IsopruneError(
+                _COUPLED.format(why="the first one alone gives another output than in a batch")
+            )
+    raise IsopruneError(
+        "The forward is not deterministic: the same inputs gave two outputs. Look for F.dropout without "
+        "training=self.training, or noise drawn in the forward, and switch it off."
+    )
 
 
 def _furthest(a: Tensor, b: Tensor) -> float:
