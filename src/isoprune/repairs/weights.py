@@ -26,11 +26,17 @@ class Weight:
     `torch.nn.utils.prune`, if there is one; ``parameter`` is then the tensor that it is multiplied with.
     """
 
-    name: str  # of the module
+    name: str  # of the module; of the tensor, where a module has several weights
     module: nn.Module
-    parameter: nn.Parameter
+    parameter: Tensor
     blocks: int = 1
     mask: Tensor | None = None
+    key: str = "weight"  # the module's attribute
+
+    @property
+    def tensor(self) -> str:
+        """The name of the weight in the network."""
+        return self.name if self.key != "weight" else f"{self.name}.weight".lstrip(".")
 
     @property
     def matrices(self) -> Tensor:
@@ -60,7 +66,7 @@ class Weight:
                 new = torch.where(self.mask.bool(), new.to(self.parameter.dtype), self.parameter)
             self.parameter.copy_(new)
             if self.mask is not None:  # what the next forward would put there
-                self.module.weight = self.parameter * self.mask  # pyright: ignore[reportAttributeAccessIssue]
+                setattr(self.module, self.key, self.parameter * self.mask)
 
 
 def weights(model: nn.Module, *, masked: bool = False) -> list[Weight]:
@@ -111,25 +117,28 @@ def _all(model: nn.Module) -> Iterator[Weight]:
     for name, module in model.named_modules():
         if isinstance(module, LAYERS):
             _require_plain(name, module, "weight")
-            blocks = int(getattr(module, "groups", 1))
-            mask = getattr(module, "weight_mask", None)
-            stored = module.weight if mask is None else module.weight_orig
-            yield Weight(name, module, stored, blocks, mask)  # pyright: ignore[reportArgumentType]
+            yield Weight(name, module, *_stored(module, "weight", int(getattr(module, "groups", 1))))
         elif isinstance(module, nn.MultiheadAttention):
             for key in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"):
-                tensor = getattr(module, key, None)
-                if tensor is not None:
+                if getattr(module, key, None) is not None:
                     _require_plain(name, module, key)
-                    yield Weight(f"{name}.{key}".lstrip("."), module, tensor, 3 if key[0] == "i" else 1)
+                    stored = _stored(module, key, 3 if key == "in_proj_weight" else 1)
+                    yield Weight(f"{name}.{key}".lstrip("."), module, *stored, key)
+
+
+def _stored(module: nn.Module, key: str, blocks: int) -> tuple[Tensor, int, Tensor | None]:
+    """Return the tensor that is trained, its blocks, and the mask that it is multiplied with."""
+    mask = getattr(module, f"{key}_mask", None)
+    return getattr(module, key if mask is None else f"{key}_orig"), blocks, mask
 
 
 def _require_plain(name: str, module: nn.Module, key: str) -> None:
-    if parametrize.is_parametrized(module, key) or not (key in module._parameters or _masked(module)):
+    if parametrize.is_parametrized(module, key) or not (key in module._parameters or _masked(module, key)):
         raise IsopruneError(
             f"{name}: the weight is parametrised, so what a repair writes would not survive the next "
             "forward. Make it plain first: torch.nn.utils.parametrize.remove_parametrizations."
         )
 
 
-def _masked(module: nn.Module) -> bool:
-    return "weight_orig" in module._parameters and "weight_mask" in module._buffers
+def _masked(module: nn.Module, key: str) -> bool:
+    return f"{key}_orig" in module._parameters and f"{key}_mask" in module._buffers
