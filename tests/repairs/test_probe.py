@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from isoprune.repairs.probe import Probe, Stop, made_at, places, read_at, sites, watch
+from isoprune.repairs.weights import Weight
 
 CONVOLUTIONS = [
     (nn.Conv2d(4, 6, 3), (4, 7, 8)),
@@ -19,6 +20,15 @@ CONVOLUTIONS = [
     (nn.Conv2d(4, 3, 1, stride=2), (4, 5, 6)),
     (nn.Conv1d(4, 6, 5, padding=2), (4, 9)),
     (nn.Conv3d(2, 3, 2, stride=2), (2, 4, 4, 5)),
+    (nn.ConvTranspose2d(4, 6, 3), (4, 5, 4)),
+    (nn.ConvTranspose2d(4, 6, 4, stride=2, padding=1), (4, 3, 4)),
+    (nn.ConvTranspose2d(4, 6, 2, stride=2, groups=2), (4, 3, 4)),
+    (nn.ConvTranspose2d(4, 4, (3, 2), stride=(3, 2), padding=(1, 0), output_padding=(2, 1)), (4, 3, 4)),
+    (nn.ConvTranspose2d(4, 2, 2, stride=3, dilation=2, output_padding=1), (4, 3, 4)),  # passes places by
+    (nn.ConvTranspose2d(4, 3, 1, stride=2, padding=1), (4, 4, 5)),  # the input's rim is cut off
+    (nn.ConvTranspose2d(4, 4, 3, stride=2, groups=4), (4, 3, 4)),
+    (nn.ConvTranspose1d(4, 6, 5, stride=2, dilation=2, padding=3), (4, 6)),
+    (nn.ConvTranspose3d(4, 2, (3, 2, 1), stride=(1, 2, 1), groups=2), (4, 2, 3, 2)),
     (nn.Linear(4, 3), (4,)),
     (nn.Linear(4, 3), (5, 4)),
     (nn.Linear(4, 3), (2, 3, 4)),
@@ -35,9 +45,20 @@ def test_filters_times_what_is_read_is_what_is_made(layer, shape, most):
         where = places(y, layer, most, torch.Generator().manual_seed(1))
         assert all(len(row.unique()) == where.shape[1] for row in where)
         read = read_at(x, layer, where)  # [samples, places, groups, fan_in]
-        groups = read.shape[2]
-        W = layer.weight.reshape(groups, -1, read.shape[3])
+        W = Weight("", layer, layer.weight, read.shape[2]).matrices
         got = torch.einsum("npgf,gof->npgo", read, W).flatten(2) + layer.bias
+    torch.testing.assert_close(got, made_at(y, layer, where), rtol=1e-12, atol=1e-12)
+
+
+def test_what_is_read_follows_an_output_size_given_in_the_call():
+    layer = nn.ConvTranspose2d(3, 2, 3, stride=2, padding=1).double()
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        y = layer(x, output_size=(8, 9))
+        where = places(y, layer, 10**6, torch.Generator())
+        read = read_at(x, layer, where, y)[:, :, 0]
+        got = read @ Weight("", layer, layer.weight).matrices[0].mT + layer.bias
+    assert where.shape[1] == 72  # 7 x 9 without that size
     torch.testing.assert_close(got, made_at(y, layer, where), rtol=1e-12, atol=1e-12)
 
 

@@ -14,8 +14,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 from isoprune.repairs.patches import windows
-from isoprune.repairs.weights import CONVOLUTIONS
+from isoprune.repairs.weights import CONVOLUTIONS, TRANSPOSED
 
+_MAPS = (*CONVOLUTIONS, *TRANSPOSED)  # their channels are the second dimension, not the last
 _SUMS = {"add", "add_", "__add__", "__iadd__", "__radd__"}
 
 
@@ -154,8 +155,7 @@ def _find(owners: Mapping[int, _Owner], tensor: Any) -> _Owner | None:
 
 def places(y: Tensor, layer: nn.Module, most: int, generator: torch.Generator) -> Tensor:
     """Return up to ``most`` output positions of every sample, [samples, places], drawn without repetition."""
-    n = len(y)
-    size = y[0, 0].numel() if isinstance(layer, CONVOLUTIONS) else y[0, ..., 0].numel()
+    n, size = _flat(y, layer).shape[:2]
     if size <= most:
         return torch.arange(size).expand(n, size)
     return torch.rand(n, size, generator=generator).argsort(1)[:, :most]
@@ -163,18 +163,30 @@ def places(y: Tensor, layer: nn.Module, most: int, generator: torch.Generator) -
 
 def made_at(y: Tensor, layer: nn.Module, where: Tensor) -> Tensor:
     """Return the outputs [samples, places, channels] at ``where``."""
-    if isinstance(layer, CONVOLUTIONS):
-        flat = y.flatten(2) if y.ndim > 2 else y[..., None]
-        return flat.gather(2, where[:, None].expand(-1, flat.shape[1], -1)).mT
-    flat = y.reshape(len(y), -1, y.shape[-1])
+    flat = _flat(y, layer)
     return flat.gather(1, where[..., None].expand(-1, -1, flat.shape[2]))
 
 
-def read_at(x: Tensor, layer: nn.Module, where: Tensor) -> Tensor:
-    """Return what the filters read there: [samples, places, groups, fan_in]."""
-    if not isinstance(layer, CONVOLUTIONS):
+def read_at(x: Tensor, layer: nn.Module, where: Tensor, made: Tensor | None = None) -> Tensor:
+    """Return what the filters read there: [samples, places, groups, fan_in].
+
+    ``made`` is the layer's output, whose sizes a transposed convolution may have been given in the call.
+    """
+    if not isinstance(layer, _MAPS):
         return made_at(x, layer, where)[:, :, None]
-    seen = windows(layer, x)
-    at = torch.unravel_index(where, seen.shape[1 : -1 - len(layer.kernel_size)])
+    seen = windows(layer, x, None if made is None else made.shape[2:])
+    taps = len(layer.kernel_size)
+    at = torch.unravel_index(where, seen.shape[1 : -1 - taps])
     picked = seen[torch.arange(len(x))[:, None].expand_as(where), *at]
+    if isinstance(layer, TRANSPOSED):
+        picked = picked.flip(tuple(range(-taps, 0)))  # as its weights lie
     return picked.reshape(*where.shape, layer.groups, -1)
+
+
+def _flat(t: Tensor, layer: nn.Module) -> Tensor:
+    """Return what a layer made, or a Linear read, as [samples, positions, channels]."""
+    if isinstance(layer, _MAPS):
+        return (t.flatten(2) if t.ndim > 2 else t[..., None]).mT
+    if t.ndim == 3 and getattr(layer, "sequence_first", False):
+        t = t.transpose(0, 1)
+    return t.reshape(len(t), -1, t.shape[-1])
