@@ -1,66 +1,17 @@
+"""Step decay, halving and one cycle; and what cannot be scheduled."""
+
 from __future__ import annotations
 
 import math
-import pickle
 from itertools import pairwise
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from isoprune.schedules import SCHEDULES, build, constant, halving, halving_milestones, one_cycle, step_decay
+from isoprune.schedules import build, constant, halving, halving_milestones, one_cycle, step_decay
 from isoprune.types import IsopruneError
-
-EVERY = [
-    ("constant", {}),
-    ("step_decay", {}),
-    ("step_decay", {"milestones": [10, 20], "gamma": 0.5}),
-    ("halving", {"stages": 3}),
-    ("one_cycle", {}),
-    ("one_cycle", {"rise": 0.0, "end": 1.0}),
-]
-RISES = {"one_cycle"}  # the others begin at the learning rate that is given, and never exceed it
-
-
-@pytest.mark.parametrize(("name", "options"), EVERY)
-def test_a_schedule_is_a_pure_picklable_function_on_the_unit_interval(name, options):
-    schedule = build(name, epochs=30, **options)
-    points = [i / 997 for i in range(998)]
-    factors = [schedule(p) for p in points]
-    assert factors == [schedule(p) for p in points]
-    assert factors == [pickle.loads(pickle.dumps(schedule))(p) for p in points]
-    assert all(0 < f <= 1 for f in factors)
-    if name not in RISES:
-        assert factors[0] == 1
-        assert all(a >= b for a, b in pairwise(factors))
-    assert schedule == build(name, epochs=30, **options)
-
-
-def test_every_schedule_is_tried():
-    assert {name for name, _ in EVERY} == set(SCHEDULES)
-
-
-def per_epoch(schedule, epochs: int, lr: float = 1.0, steps: int = 7) -> list[float]:
-    """The learning rate of every epoch, after a look that it changes between epochs only."""
-    rates = [lr * schedule(step / (epochs * steps)) for step in range(epochs * steps)]
-    table = [rates[i : i + steps] for i in range(0, len(rates), steps)]
-    assert all(len(set(row)) == 1 for row in table)
-    return [row[0] for row in table]
-
-
-@pytest.mark.parametrize(
-    ("epochs", "lr", "stages", "published"),
-    [
-        # 2301.05219: P30F90 and P60F60.
-        (90, 0.1, 5, {0: 0.1, 30: 0.01, 60: 0.001, 75: 1e-4, 83: 1e-5}),
-        (60, 0.01, 4, {0: 0.01, 30: 0.001, 45: 1e-4, 53: 1e-5}),
-    ],
-)
-def test_halving_gives_the_published_epochs(epochs, lr, stages, published):
-    rates = per_epoch(halving(epochs=epochs, stages=stages), epochs, lr)
-    changes = [0] + [e for e in range(1, epochs) if rates[e] != rates[e - 1]]
-    assert changes == list(published)
-    assert [rates[e] for e in changes] == pytest.approx(list(published.values()))
+from schedules.against_torch import per_epoch
 
 
 @settings(deadline=None)

@@ -2,29 +2,61 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from isoprune.errors import IsopruneError, pick
+from isoprune.schedules.clr import clr
 from isoprune.schedules.constant import constant
+from isoprune.schedules.cosine import Cosine, cosine
+from isoprune.schedules.cyclical import Triangles, cyclical
 from isoprune.schedules.halving import halving, halving_milestones
+from isoprune.schedules.linear import Linear, linear
+from isoprune.schedules.lr_rewinding import Replay, lr_rewinding
 from isoprune.schedules.one_cycle import OneCycle, one_cycle
+from isoprune.schedules.sgdr import WarmRestarts, sgdr
+from isoprune.schedules.slr import slr
 from isoprune.schedules.step_decay import StepDecay, step_decay
+from isoprune.schedules.warm_up import WarmUp, warm_up
 from isoprune.types import Schedule
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
-    f.__name__: f for f in (constant, step_decay, halving, one_cycle)
+    f.__name__: f
+    for f in (
+        constant,
+        step_decay,
+        halving,
+        linear,
+        cosine,
+        sgdr,
+        cyclical,
+        one_cycle,
+        warm_up,
+        lr_rewinding,
+        slr,
+        clr,
+    )
 }
 
 
-def build(name: str, *, epochs: int, **options: Any) -> Schedule:
+def build(name: str, *, epochs: int | float, **options: Any) -> Schedule:
     """Return the schedule called ``name``; ``epochs`` goes to those that count in epochs.
+
+    The option ``schedule`` of those that hold another is that one's name, a table with its ``name`` and
+    options, or a schedule.
 
     Raises:
         IsopruneError: Unknown name, unknown option, or one that is missing.
     """
     schedule = pick(SCHEDULES, name, "schedule")
+    inner = options.get("schedule")
+    if isinstance(inner, str | Mapping):
+        table = {"name": inner} if isinstance(inner, str) else inner
+        if not isinstance(table.get("name"), str):
+            raise IsopruneError(f"The schedule inside {name!r} has no name. Give schedule = {{'name': ...}}.")
+        options["schedule"] = functools.partial(build, **table)
     signature = inspect.signature(schedule)
     if "epochs" in signature.parameters:
         options = {"epochs": epochs, **options}
@@ -38,12 +70,26 @@ def build(name: str, *, epochs: int, **options: Any) -> Schedule:
 
 __all__ = [
     "SCHEDULES",
+    "Cosine",
+    "Linear",
     "OneCycle",
+    "Replay",
     "StepDecay",
+    "Triangles",
+    "WarmRestarts",
+    "WarmUp",
     "build",
+    "clr",
     "constant",
+    "cosine",
+    "cyclical",
     "halving",
     "halving_milestones",
+    "linear",
+    "lr_rewinding",
     "one_cycle",
+    "sgdr",
+    "slr",
     "step_decay",
+    "warm_up",
 ]

@@ -9,7 +9,7 @@ from isoprune.schedules.step_decay import step_decay
 from isoprune.types import IsopruneError, Schedule
 
 
-def halving(*, epochs: int, stages: int, gamma: float = 0.1, longest: int = 30) -> Schedule:
+def halving(*, epochs: int | float, stages: int, gamma: float = 0.1, longest: int = 30) -> Schedule:
     """Return step decay by the halving rule, with ``stages`` learning rates, each ``gamma`` times the last.
 
     To end on the learning rate of another run, as the source asks of a fair comparison, choose
@@ -22,7 +22,7 @@ def halving(*, epochs: int, stages: int, gamma: float = 0.1, longest: int = 30) 
     )
 
 
-def halving_milestones(*, epochs: int, stages: int, longest: int = 30) -> list[int]:
+def halving_milestones(*, epochs: int | float, stages: int, longest: int = 30) -> list[int]:
     """Return the epochs at which the learning rate falls.
 
     Each stage but the last takes half of the epochs that are left, rounded up, and never more than
@@ -31,6 +31,11 @@ def halving_milestones(*, epochs: int, stages: int, longest: int = 30) -> list[i
     Raises:
         IsopruneError: If there are too few epochs for so many stages, or the last would exceed ``longest``.
     """
+    if epochs != int(epochs):
+        raise IsopruneError(
+            f"halving counts whole epochs, and here it gets {epochs:g}. Give the warm-up before it in epochs."
+        )
+    epochs = int(epochs)
     if stages < 1 or longest < 1:
         raise IsopruneError(f"stages = {stages} and longest = {longest}; both must be at least 1.")
     milestones: list[int] = []

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
+from isoprune.schedules.curves import half_cosine
 from isoprune.types import IsopruneError, Schedule
 
 
@@ -18,8 +18,8 @@ class OneCycle:
 
     def __call__(self, progress: float) -> float:
         if progress < self.rise:
-            return _between(self.start, 1.0, progress / self.rise)
-        return _between(1.0, self.end, (progress - self.rise) / (1 - self.rise))
+            return half_cosine(self.start, 1.0, progress / self.rise)
+        return half_cosine(1.0, self.end, (progress - self.rise) / (1 - self.rise))
 
 
 def one_cycle(*, rise: float = 0.25, start: float = 0.04, end: float = 1e-4) -> Schedule:
@@ -37,7 +37,3 @@ def one_cycle(*, rise: float = 0.25, start: float = 0.04, end: float = 1e-4) -> 
         if not 0 < factor <= 1:
             raise IsopruneError(f"{name} = {factor}; it is a factor on the peak rate, above 0 and at most 1.")
     return OneCycle(rise, start, end)
-
-
-def _between(a: float, b: float, part: float) -> float:
-    return b + (a - b) * (1 + math.cos(math.pi * part)) / 2

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from isoprune.schedules.curves import check_epochs
 from isoprune.types import IsopruneError, Schedule
 
 
@@ -22,7 +24,7 @@ class StepDecay:
 
 
 def step_decay(
-    *, epochs: int, milestones: Sequence[int | float] = (1 / 3, 2 / 3), gamma: float = 0.1
+    *, epochs: int | float, milestones: Sequence[int | float] = (1 / 3, 2 / 3), gamma: float = 0.1
 ) -> Schedule:
     """Return the factor 1, then ``gamma``, ``gamma`` squared, ... from each milestone on.
 
@@ -34,9 +36,8 @@ def step_decay(
     Raises:
         IsopruneError: If milestones do not ascend or lie outside the run, or another number is not positive.
     """
-    if epochs < 1:
-        raise IsopruneError(f"epochs = {epochs}, and a schedule needs at least 1. Raise it.")
-    if gamma <= 0:
+    check_epochs(epochs)
+    if not 0 < gamma < math.inf:
         raise IsopruneError(
             f"gamma = {gamma}, and a learning rate must stay positive. The usual value is 0.1."
         )
@@ -44,7 +45,7 @@ def step_decay(
     boundaries = tuple(m / epochs if isinstance(m, int) else m for m in milestones)
     if any(not 0 < b < 1 for b in boundaries) or any(a >= b for a, b in pairwise(boundaries)):
         raise IsopruneError(
-            f"milestones = {list(milestones)} do not ascend within a run of {epochs} epochs. "
-            f"Give epochs from 1 to {epochs - 1}, or parts of the run between 0.0 and 1.0."
+            f"milestones = {list(milestones)} do not ascend within a run of {epochs:g} epochs. "
+            f"Give epochs from 1 to {math.ceil(epochs) - 1}, or parts of the run between 0.0 and 1.0."
         )
     return StepDecay(boundaries, gamma)
