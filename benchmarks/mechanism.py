@@ -45,7 +45,7 @@ def main() -> None:
             config = record["config"]
             key = f"{config['data']} {config['seed']}"
             if key not in data:
-                data[key] = bind("data", choice(config["data"], "data"))(None, seed=config["seed"])
+                data[key] = bind("data", choice(config["data"], "data"))(seed=config["seed"])
             splits = data[key]
             batch = [(splits.train.inputs[: args.samples], splits.train.targets[: args.samples])]
             places = {"repaired": found[cell.network, cell.ratio, cell.repair], "dense": dense[cell.network]}

@@ -40,6 +40,8 @@ NEIGHBOURS = {
     ("training", "schedules"): "`retrain` takes a schedule's name, as the library's front door",
     ("pruning", "criteria"): "`prune` takes a criterion's name, as the library's front door",
     ("repairs", "isometry"): "`rescale` restores what `layer_gains` and the Jacobian measure",
+    ("models", "export"): "a network may start from the user's file of weights, which export reads",
+    ("repairs", "pruning"): "`reconstruct` wants of a layer what `shrink` made of it, its factors too",
     ("export", "pruning"): "a checkpoint holds a plan, and a network is rebuilt from it by `shrink`",
 }
 

@@ -1,13 +1,24 @@
 from __future__ import annotations
 
 import inspect
+from itertools import pairwise
 
 import pytest
 import torch
 from torch import Generator, nn
 from torch.nn.functional import relu
 
-from isoprune.models import MODELS, build, lenet_5, mlp_7, resnet_small
+from isoprune.models import (
+    MODELS,
+    build,
+    lenet_5,
+    mlp_7,
+    resnet34,
+    resnet50,
+    resnet56,
+    resnet_small,
+    vgg19,
+)
 from isoprune.types import IsopruneError
 
 EVERY = [
@@ -17,6 +28,9 @@ EVERY = [
     ("lenet_5", {"activation": "relu"}),
     ("resnet_small", {"blocks": 1, "stem": 4}),
     ("resnet_small", {}),
+    ("resnet56", {"blocks": 2}),
+    ("vgg19", {}),
+    ("resnet34", {}),
 ]
 
 
@@ -125,6 +139,86 @@ def test_resnet_blocks_whose_branch_is_silent_are_their_shortcuts():
     torch.testing.assert_close(model(x), model.fc(features.mean(dim=(2, 3))))
 
 
+@pytest.mark.parametrize(("blocks", "layers"), [(3, 20), (5, 32), (9, 56), (18, 110)])
+def test_cifar_resnets_have_the_published_layers_and_parameters(blocks, layers):
+    """3 x 3 convolutions only: a shortcut of option A has no weight."""
+    model = resnet56((3, 32, 32), 10, blocks=blocks)
+    weights = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert len(weights) == layers
+    widths = [3, 16, *[16] * 2 * blocks, *[32] * 2 * blocks, *[64] * 2 * blocks]
+    convolutions = sum(9 * a * b for a, b in pairwise(widths))
+    norms = 2 * sum(widths[1:])
+    assert sum(p.numel() for p in model.parameters()) == convolutions + norms + 64 * 10 + 10
+
+
+def test_resnet56_has_the_size_of_the_paper():
+    # He et al., table 6: 0.85 million.
+    assert round(sum(p.numel() for p in resnet56((3, 32, 32), 10).parameters()) / 1e6, 2) == 0.85
+
+
+def test_vgg19_has_sixteen_convolutions_and_twenty_million_parameters():
+    model = vgg19((3, 32, 32), 100)
+    widths = [3, 64, 64, 128, 128, *[256] * 4, *[512] * 8]
+    convolutions = sum(9 * a * b for a, b in pairwise(widths))
+    total = convolutions + 2 * sum(widths[1:]) + 512 * 100 + 100
+    assert sum(p.numel() for p in model.parameters()) == total
+    assert round(total / 1e6, 2) == 20.08
+    assert sum(isinstance(m, nn.MaxPool2d) for m in model.modules()) == 4
+
+
+def test_resnet50_is_torchvisions():
+    model = resnet50((3, 32, 32), 1000)
+    assert sum(p.numel() for p in model.parameters()) == 25_557_032
+    assert type(model).__module__ == "torchvision.models.resnet"
+
+
+def test_option_a_blocks_whose_branch_is_silent_pad_every_second_pixel():
+    model = resnet56((3, 9, 8), 10, stem=4, blocks=2, generator=seeded()).double().eval()
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if "bn2" in name:
+                p.zero_()
+    x = inputs(2, (4, 9, 8)).abs()
+    want = torch.zeros(2, 8, 5, 4, dtype=torch.float64)
+    for channel in range(4):
+        for row in range(5):
+            for column in range(4):
+                want[:, channel + 2, row, column] = x[:, channel, 2 * row, 2 * column]
+    torch.testing.assert_close(model.stages[1](x), want)
+    assert not list(model.stages[1][0].shortcut.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "fan"),
+    [("resnet56", "in"), ("vgg19", "in"), ("resnet34", "out")],
+)
+def test_kaiming_keeps_the_second_moment(name, fan):
+    r"""Weights have mean 0 and variance 2 / fan, within five deviations of the sample's; biases are zero."""
+    model = build(name, (3, 32, 32), 10, generator=seeded())
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            w = module.weight.detach().double()
+            per = w[0].numel() if fan == "in" else len(w) * w[0, 0].numel()
+            z = w * (per / 2) ** 0.5
+            assert abs(z.mean()) < 5 / z.numel() ** 0.5
+            assert abs(z.square().mean() - 1) < 5 * (2 / z.numel()) ** 0.5
+        elif isinstance(module, nn.BatchNorm2d):
+            assert (module.weight == 1).all()
+            assert not module.bias.any()
+    if fan == "in":
+        assert not next(m for m in model.modules() if isinstance(m, nn.Linear)).bias.any()
+
+
+def test_grey_images_reach_torchvisions_networks():
+    model = resnet34((1, 40, 40), 3, generator=seeded()).double().eval()
+    x = inputs(2, (1, 40, 40))
+    colour = resnet34((3, 40, 40), 3, generator=seeded(1)).double().eval()
+    colour.load_state_dict({n: t for n, t in model.state_dict().items() if n != "conv1.weight"}, strict=False)
+    with torch.no_grad():
+        colour.conv1.weight.copy_(model.conv1.weight.expand(-1, 3, -1, -1) / 3)
+    torch.testing.assert_close(colour(x.expand(-1, 3, -1, -1)), model(x))
+
+
 def test_narrowed_networks_run_as_they_are():
     """What shrink does: the same class with smaller tensors; no size may be written into forward."""
     model = lenet_5((1, 32, 40), 10).double().eval()
@@ -148,6 +242,11 @@ def test_narrowed_networks_run_as_they_are():
         (lambda: lenet_5((1024,), 10), r"takes images, .* got \(1024,\)\. For other inputs take mlp_7"),
         (lambda: resnet_small((3, 0, 8), 10), "takes images"),
         (lambda: resnet_small((3, 8, 8), 10, blocks=0), "blocks = 0, and a network needs at least 1"),
+        (lambda: resnet56((3, 8, 8), 10, stem=0), "stem = 0"),
+        (lambda: resnet56((9,), 10), "resnet56 takes images"),
+        (lambda: vgg19((3, 15, 32), 10), r"vgg19 needs images of at least 16 x 16 .* size = 16"),
+        (lambda: resnet50((3, 32), 10), "resnet50 takes images"),
+        (lambda: resnet34((3, 32, 32), 1), "classes = 1"),
         (lambda: mlp_7((4,), 1), "classes = 1, and a classifier needs at least 2"),
         (lambda: mlp_7((4,), 0), "classes = 0"),
         (lambda: mlp_7((4, 0), 2), "inputs = 0"),

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from isoprune.cli.diagnose_open import Subject
 from isoprune.data import DATA_SETS
-from isoprune.data.images import image_folder
+from isoprune.data.images import images_below
 from isoprune.errors import IsopruneError
 from isoprune.experiment.choice import bind, complete
 from isoprune.experiment.config import Choice, choice
@@ -56,7 +56,7 @@ def open_data(text: str | None, subject: Subject, *, samples: int | None, seed: 
             )
         return _whole(subject.inputs, "the inputs that its function returns")
     if text is not None and text not in DATA_SETS and Path(text).is_dir():
-        images = image_folder(Path(text), _image_shape(subject, text), samples=count, seed=seed)
+        images = images_below(Path(text), _image_shape(subject, text), samples=count, seed=seed)
         size = "x".join(map(str, images.shape[1:]))
         return _whole(images, f"images of {text}, cut to {size} and normalised")
     if text is None and subject.facts is None:
@@ -132,7 +132,7 @@ def _data_set(text: str | None, subject: Subject, samples: int, seed: int) -> Da
     if chosen.options.get("limit", 0) is None:
         # A thousand training images are enough to try a repair: the others need not be brought to size.
         chosen = Choice(chosen.name, {**chosen.options, "limit": LEAST_TRAIN})
-    splits = bind("data", chosen)(None, seed=seed)
+    splits = bind("data", chosen)(seed=seed)
     if facts is not None and list(splits.in_shape) != facts["in_shape"]:
         raise IsopruneError(
             f"--data {chosen.name} has inputs of shape {splits.in_shape}, the network takes "

@@ -22,7 +22,7 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
 
 
-def image_folder(
+def images_below(
     folder: Path, shape: tuple[int, int, int], *, samples: int, seed: int
 ) -> Float32[Tensor, "samples channels height width"]:
     """Return ``samples`` images drawn from below ``folder``, fewer samples being the first of more.

@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from isoprune.errors import IsopruneError
-from isoprune.experiment.config import choice
+from isoprune.experiment.choice import table
+from isoprune.experiment.config import Choice, choice
 from isoprune.experiment.seeds import build_model
 from isoprune.experiment.store import read_facts, read_tensors
 from isoprune.export.manifest import sizes_of
@@ -39,7 +40,7 @@ def rebuild(facts: Mapping[str, Any], tensors: Mapping[str, Tensor], *, where: s
     It is built as the dense one from its config, given the small tensors and the sizes that go with them:
     no code is unpickled, and nothing has to be traced.
     """
-    model = choice(facts["config"]["model"], "model")
+    model = _without_weights(choice(facts["config"]["model"], "model"))
     in_shape, classes = tuple(facts["in_shape"]), facts["classes"]
     network = build_model(model, in_shape, classes, seed=facts["config"]["seed"]).eval()
     if facts["sizes"] and network.state_dict().keys() == tensors.keys():
@@ -49,6 +50,13 @@ def rebuild(facts: Mapping[str, Any], tensors: Mapping[str, Tensor], *, where: s
     _check_tensors(network.state_dict(), tensors, where=where, model=model.name)
     network.load_state_dict(tensors)
     return network
+
+
+def _without_weights(model: Choice) -> Choice:
+    """Return the model as it is drawn: its tensors come from the store, not from where it once started."""
+    if model.name not in table("model") or "weights" not in model.options:
+        return model
+    return Choice(model.name, {**model.options, "weights": "none"})
 
 
 def changed_sizes(dense: nn.Module, small: nn.Module) -> dict[str, dict[str, Any]]:

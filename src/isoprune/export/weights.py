@@ -25,6 +25,15 @@ def load_weights_(model: nn.Module, path: str | Path) -> None:
     Raises:
         IsopruneError: If the file is missing, damaged, holds pickled objects, or is of another network.
     """
+    put_weights_(model, read_weights(path), str(path))
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """Return the tensors of a file by name, without the prefixes of data-parallel and compiled networks.
+
+    Raises:
+        IsopruneError: If the file is missing, damaged, or holds pickled objects.
+    """
     path = Path(path)
     if not path.is_file():
         raise IsopruneError(f"No {path}. Give a .safetensors file, or one that torch.save wrote.")
@@ -34,12 +43,23 @@ def load_weights_(model: nn.Module, path: str | Path) -> None:
     for wrapper in _WRAPPERS:
         if all(name.startswith(wrapper) for name in state):
             state = {name.removeprefix(wrapper): t for name, t in state.items()}
+    return state
+
+
+def put_weights_(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Put tensors into ``model``; all names and shapes must be the model's. ``source`` is told in errors.
+
+    Raises:
+        IsopruneError: If they are those of another network.
+    """
     want = model.state_dict()
+    # Files older than BatchNorm's counter of batches lack it; nothing that it counts is read in eval mode.
+    state = {**{n: t for n, t in want.items() if n.endswith("num_batches_tracked")}, **state}
     for name in [*want, *state]:
         here, there = (tuple(t[name].shape) if name in t else "none" for t in (want, state))
         if here != there:
             raise IsopruneError(
-                f"{path} holds the weights of another network: {name} has shape {there}, but {here} in "
+                f"{source} holds the weights of another network: {name} has shape {there}, but {here} in "
                 f"{type(model).__name__}. Give the source that they were trained as."
             )
     model.load_state_dict(state)

@@ -8,11 +8,15 @@ from typing import Any
 from torch import Generator, nn
 
 from isoprune.errors import pick
+from isoprune.models.imagenet import resnet34, resnet50
 from isoprune.models.lenet import LeNet5, lenet_5
 from isoprune.models.mlp import MLP, mlp_7
-from isoprune.models.resnet import ResNet, resnet_small
+from isoprune.models.resnet import ResNet, resnet56, resnet_small
+from isoprune.models.vgg import VGG, vgg19
 
-MODELS: dict[str, Callable[..., nn.Module]] = {f.__name__: f for f in (mlp_7, lenet_5, resnet_small)}
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    f.__name__: f for f in (mlp_7, lenet_5, resnet_small, resnet56, vgg19, resnet34, resnet50)
+}
 
 
 def build(
@@ -26,4 +30,18 @@ def build(
     return pick(MODELS, name, "model")(in_shape, classes, generator=generator, **options)
 
 
-__all__ = ["MLP", "MODELS", "LeNet5", "ResNet", "build", "lenet_5", "mlp_7", "resnet_small"]
+__all__ = [
+    "MLP",
+    "MODELS",
+    "VGG",
+    "LeNet5",
+    "ResNet",
+    "build",
+    "lenet_5",
+    "mlp_7",
+    "resnet34",
+    "resnet50",
+    "resnet56",
+    "resnet_small",
+    "vgg19",
+]
