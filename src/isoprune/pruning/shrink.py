@@ -35,6 +35,18 @@ def shrink(model: nn.Module, graph: Graph, plan: Plan, *, drifts: Sequence[Drift
     return _rebuilt(model, graph, kept, new)
 
 
+def scales(model: nn.Module, graph: Graph, plan: Plan) -> dict[str, Tensor]:
+    """Return, for each parameter that `shrink` does not copy as it is, what it multiplies its elements by."""
+    kept = graph.kept_ids(plan.removed)
+    drifts = rehearse(outline(model, graph, plan), graph, kept).drifts
+    changed = {name for drift in drifts for name in drift.scaled}
+    ones = {
+        name: torch.ones(box_size(*graph.tensors[name], kept), dtype=torch.float64) for name in sorted(changed)
+    }
+    _keep_scales(graph, kept, ones, drifts)
+    return ones
+
+
 def _copy(name: str, tensor: Tensor, graph: Graph, kept: Tensor) -> Tensor:
     """Return what stays of a tensor, in memory of its own."""
     left = (

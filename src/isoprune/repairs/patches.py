@@ -58,7 +58,7 @@ def windows(
 
 
 def _spread(layer: Transposed, x: Tensor, made: Sequence[int] | None) -> Tensor:
-    """Return ``x`` with zeros in between, as many as the stride asks for, and around it (or cut off there)."""
+    """Return ``x`` with zeros in between, as the stride asks for, and around it (or cut off there)."""
     sizes = [(n - 1) * stride + 1 for n, stride in zip(x.shape[2:], layer.stride, strict=True)]
     spread = x.new_zeros(*x.shape[:2], *sizes)
     spread[(..., *(slice(None, None, stride) for stride in layer.stride))] = x

@@ -11,14 +11,17 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from isoprune.graph.trace import clone_sharing
 from isoprune.linalg.ridge import STRENGTHS, Fit, Moments, ridge
 from isoprune.modes import in_eval_mode
+from isoprune.repairs.attention import Part, projections, taken_apart
 from isoprune.repairs.copies import copied
-from isoprune.repairs.goals import Goals, goals, kept_rows
+from isoprune.repairs.goals import Goals, goals
+from isoprune.repairs.kept import Kept, kept_outputs
 from isoprune.repairs.needs import input_chunks, need_batches, need_dense, need_plan
 from isoprune.repairs.norms import Affine, follow_
 from isoprune.repairs.probe import Probe, Site, Stop, made_at, read_at, sites, watch
-from isoprune.repairs.weights import CONVOLUTIONS, Weight, weights
+from isoprune.repairs.weights import LAYERS, Weight, weights
 from isoprune.types import Batches, Plan
 
 _FOLDS = 4
@@ -77,18 +80,28 @@ def reconstruct(
     """
     dense, plan = need_dense(dense, "reconstruct"), need_plan(plan, "reconstruct")
     chunks = list(input_chunks(need_batches(batches, "reconstruct"), samples))
-    repaired = copied(pruned)
-    found = {
-        w.name: w for w in weights(repaired, masked=True) if isinstance(w.module, (nn.Linear, *CONVOLUTIONS))
-    }
-    originals = {name: dense.get_submodule(name) for name in found}
-    with in_eval_mode(repaired, dense):
-        small = {name: w.parameter for name, w in found.items()}
-        rows = kept_rows(dense, small, plan, chunks[0][:1])
-        wanted = goals(dense, originals, rows, chunks, most=places, generator=generator, memory=memory)
-        for site in sites(dense, chunks[0][:1], originals):
+    # Attentions are taken apart for a while: not in the user's network.
+    repaired, dense = copied(pruned), clone_sharing(dense)
+    held = weights(repaired, masked=True)
+    kept, factors = kept_outputs(dense, held, plan, chunks[0][:1])
+    with in_eval_mode(repaired, dense), taken_apart(repaired) as parts, taken_apart(dense) as whole:
+        found = {w.name: w for w in held if isinstance(w.module, LAYERS)}
+        found |= {w.name: w for w in projections(held, parts)}
+        kept |= {name: kept[part.weight].part(part) for name, part in parts.items() if name in found}
+        _tell_whole(held, parts)
+        originals = {
+            name: whole[name].projection if name in parts else dense.get_submodule(name) for name in found
+        }
+        order = sites(dense, chunks[0][:1], originals)
+        for site in order:
+            factor = factors.get(f"{site.norm}.weight")
+            if factor is not None:
+                kept[site.name] = replace(kept[site.name], norm=factor)
+        wanted = goals(dense, originals, kept, chunks, most=places, generator=generator, memory=memory)
+        for site in order:
             began = time.perf_counter()
-            layer = _Layer(site, found[site.name], repaired, wanted, chunks, _affine(dense, site, rows))
+            affine = _affine(dense, site, kept[site.name])
+            layer = _Layer(site, found[site.name], repaired, wanted, chunks, affine)
             fits = layer.fits(give)
             layer.write_(fits)
             told = max((f.left for f in fits if f.left is not None), default=float("nan"))
@@ -96,9 +109,18 @@ def reconstruct(
     return repaired
 
 
-def _affine(dense: nn.Module, site: Site, rows: Mapping[str, Tensor]) -> Affine | None:
+def _tell_whole(held: Sequence[Weight], parts: Mapping[str, Part]) -> None:
+    fitted = {part.weight for part in parts.values()}
+    for weight in held:
+        if isinstance(weight.module, nn.MultiheadAttention) and weight.name not in fitted:
+            kind = type(weight.module).__name__
+            _log.info("%s: stays as it is, since %s has a forward of its own", weight.name, kind)
+
+
+def _affine(dense: nn.Module, site: Site, kept: Kept) -> Affine | None:
     norm = None if site.norm is None else dense.get_submodule(site.norm)
-    return Affine.of(norm, rows[site.name]) if isinstance(norm, _BatchNorm) else None
+    affine = Affine.of(norm, kept.rows) if isinstance(norm, _BatchNorm) else None
+    return None if affine is None else Affine(affine.scale * kept.norm, affine.shift * kept.norm)
 
 
 @dataclass(frozen=True)
@@ -179,9 +201,9 @@ class _Layer:
             added: dict[int, Tensor] = {}
 
             def output(
-                _: str, run: int, x: Tensor, _y: Tensor, i: int = i, read: dict[int, Tensor] = read
+                _: str, run: int, x: Tensor, y: Tensor, i: int = i, read: dict[int, Tensor] = read
             ) -> None:
-                read[run] = read_at(x, layer, self.goals.where[name, run, i])
+                read[run] = read_at(x, layer, self.goals.where[name, run, i], y)
                 if run == last and not self.site.sum:
                     raise Stop
 
