@@ -24,7 +24,7 @@ from isoprune.training import fit
 from isoprune.types import Splits
 
 TRAIN, VALIDATION, BATCH, TURNS = 54_000, 6_000, 100, 7
-LIMIT = 1.3
+LIMIT = 1.1
 
 
 def bare_epoch(model: nn.Module, split: Split) -> None:

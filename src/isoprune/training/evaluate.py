@@ -11,21 +11,37 @@ from isoprune.types import IsopruneError, Samples
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, split: Samples, *, batch: int = 1000) -> dict[str, float]:
+def evaluate(model: nn.Module, split: Samples, *, batch: int = 1000, share: bool = False) -> dict[str, float]:
     """Return {"accuracy": fraction of 1, "loss": mean cross-entropy in nats} in eval mode.
 
-    The mode of every submodule is afterwards what it was. ``batch`` bounds the memory only.
+    The mode of every submodule is afterwards what it was. ``batch`` bounds the memory only. With ``share``,
+    each of the processes that `accelerate launch` started takes its part of the split and gets the result of
+    the whole: all of them must call it, with the same network.
     """
     if not len(split):
         raise IsopruneError("The split holds no sample, so it has no accuracy. Look at how the data was cut.")
     device = device_of(model)
-    right, loss = (torch.zeros((), dtype=torch.float64, device=device) for _ in range(2))
+    parts = torch.arange(len(split)).split(batch)
+    rank, count = _place() if share else (0, 1)
+    # Apple's GPUs have no float64: there the sums are kept on the CPU.
+    sums = torch.zeros(2, dtype=torch.float64, device="cpu" if device.type == "mps" else device)
     with in_eval_mode(model):
-        for inputs, targets in split.batches(torch.arange(len(split)).split(batch)):
+        for inputs, targets in split.batches(parts[rank::count]):
             logits, there = model(inputs.to(device)), targets.to(device)
-            right += (logits.argmax(1) == there).sum()
-            loss += cross_entropy(logits.double(), there, reduction="sum")
-    return {"accuracy": right.item() / len(split), "loss": loss.item() / len(split)}
+            sums[0] += (logits.argmax(1) == there).sum()
+            sums[1] += cross_entropy(logits.to(sums.device).double(), there.to(sums.device), reduction="sum")
+    if count > 1:
+        torch.distributed.all_reduce(sums)
+    right, loss = sums.tolist()
+    return {"accuracy": right / len(split), "loss": loss / len(split)}
+
+
+def _place() -> tuple[int, int]:
+    """Return this process's rank and how many there are."""
+    group = torch.distributed
+    if not (group.is_available() and group.is_initialized()):
+        return 0, 1
+    return group.get_rank(), group.get_world_size()
 
 
 def device_of(model: nn.Module) -> torch.device:

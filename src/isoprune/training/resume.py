@@ -3,20 +3,66 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from isoprune.samples import inputs_at
 from isoprune.training import checkpoint
+from isoprune.training.processes import Processes
 from isoprune.types import IsopruneError, Splits
 
 logger = logging.getLogger("isoprune")
 
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class State:
+    """All that a step changes."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    generator: Generator
+    averaged: AveragedModel | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is: rows of whole epochs, and what is known of the epoch that ``step`` is in."""
+
+    history: list[Row] = field(default_factory=list)
+    step: int = 0
+    seconds: float = 0.0
+    sums: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class Pace:
+    """When the next checkpoint within an epoch is due: by steps if they are given, else by the clock.
+
+    By the clock, writing takes less than a fiftieth of the time, however slow the disk is.
+    """
+
+    steps: int | None
+    seconds: float
+    last: float = field(default_factory=time.monotonic)
+    cost: float = 0.0
+
+    def due(self, step: int) -> bool:
+        if self.steps is not None:
+            return step % self.steps == 0
+        return time.monotonic() - self.last >= max(self.seconds, 50 * self.cost)
+
+    def written(self, began: float) -> None:
+        self.last = time.monotonic()
+        self.cost = self.last - began
 
 
 def fingerprint(
@@ -40,34 +86,81 @@ def fingerprint(
     }
 
 
+@dataclass
+class Checkpoints:
+    """The checkpoint of one training: all processes ask, the main one reads and writes.
+
+    ``kept`` says, for an error's message, what the file holds.
+    """
+
+    base: Path
+    state: State
+    run: Mapping[str, Any]
+    here: Processes
+    pace: Pace
+    kept: str = ""
+
+    @property
+    def path(self) -> Path:
+        return self.base.with_name(f"{self.base.name}.safetensors")
+
+    def restored(self) -> Progress:
+        """Bring the state to that of the file, and return how far it was; without a file, not at all."""
+        found = self.here.from_main(lambda: find(self.path, run=self.run))
+        if found is None:
+            return Progress()
+        progress = restore_(self.state, *found)
+        self._tell(progress)
+        return progress
+
+    def due(self, step: int) -> bool:
+        if self.pace.steps is None and self.here.count > 1:
+            # The clocks of several processes differ, so that of the main one counts, and not at every step.
+            return step % 50 == 0 and self.here.from_main(lambda: self.pace.due(step))
+        return self.pace.due(step)
+
+    def write(self, progress: Progress, *, drawn: Tensor | None = None) -> None:
+        """Write everything; ``drawn`` is the generator's state before the order of an unfinished epoch."""
+        began = time.monotonic()
+        if self.here.main:
+            save(self.path, self.state, progress, run=self.run, drawn=drawn)
+        self.pace.written(began)
+        self._tell(progress)
+
+    def _tell(self, progress: Progress) -> None:
+        epoch = len(progress.history)
+        place = f"step {progress.step} of epoch {epoch}" if progress.step else f"epoch {epoch - 1}"
+        self.kept = f" The state after {place} is kept in {self.path}."
+
+
 def save(
-    path: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    generator: Generator,
-    *,
-    run: Mapping[str, Any],
-    history: list[Row],
+    path: Path, state: State, progress: Progress, *, run: Mapping[str, Any], drawn: Tensor | None
 ) -> None:
-    """Write weights, buffers, momentum, generator state and history."""
-    tensors = {f"model/{name}": t for name, t in model.state_dict().items()}
-    for name, parameter in model.named_parameters():
-        momentum = optimizer.state[parameter].get("momentum_buffer") if parameter in optimizer.state else None
-        if momentum is not None:
+    """Write weights, buffers, momentum, averages, generator state and progress."""
+    tensors = {f"model/{name}": t for name, t in state.model.state_dict().items()}
+    tensors |= {f"buffer/{name}": t for name, t in _unlisted_buffers(state.model)}
+    for name, parameter in state.model.named_parameters():
+        found = state.optimizer.state.get(parameter, {})
+        if (momentum := found.get("momentum_buffer")) is not None:
             tensors[f"momentum/{name}"] = momentum
-    tensors["generator"] = generator.get_state()
-    checkpoint.write(path, tensors, {"run": dict(run), "history": history})
+    if state.averaged is not None:
+        tensors |= {f"average/{name}": t for name, t in state.averaged.state_dict().items()}
+    tensors |= {f"sums/{name}": t for name, t in progress.sums.items()}
+    tensors["generator"] = state.generator.get_state() if drawn is None else drawn
+    facts = {"run": dict(run), "history": progress.history}
+    if progress.step:
+        facts |= {"step": progress.step, "seconds": progress.seconds}
+    checkpoint.write(path, tensors, facts)
 
 
-def restore_(
-    path: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    generator: Generator,
-    *,
-    run: Mapping[str, Any],
-) -> list[Row]:
-    """Bring everything to the state in ``path`` and return its history; empty if there is none to go on from.
+def _unlisted_buffers(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield the buffers that a state dict leaves out (``persistent=False``): steps may change them too."""
+    listed = model.state_dict().keys()
+    yield from ((name, t) for name, t in model.named_buffers() if name not in listed)
+
+
+def find(path: Path, *, run: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Return what the checkpoint at ``path`` holds; None if there is none to go on from.
 
     A damaged file counts as none: training from the start ends on the same bits.
 
@@ -80,11 +173,10 @@ def restore_(
         logger.warning(
             "Checkpoint is damaged and not used; training starts again from the beginning: %s", error
         )
-        return []
+        return None
     if found is None:
-        return []
-    tensors, facts = found
-    there = facts["run"]
+        return None
+    there = found[1]["run"]
     for key in dict.fromkeys([*run, *there]):
         if run.get(key) != there.get(key):
             network = "network" if key.startswith("shape of ") else "training"
@@ -92,9 +184,26 @@ def restore_(
                 f"{path} is the checkpoint of another {network}: {key} is {there.get(key)} there and "
                 f"{run.get(key)} here. Delete it, or give another path."
             )
-    model.load_state_dict({k.removeprefix("model/"): t for k, t in tensors.items() if k.startswith("model/")})
-    for name, parameter in model.named_parameters():
-        if (momentum := tensors.get(f"momentum/{name}")) is not None:
-            optimizer.state[parameter]["momentum_buffer"] = momentum.to(parameter.device, copy=True)
-    generator.set_state(tensors["generator"])
-    return facts["history"]
+    return found
+
+
+def restore_(state: State, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Progress:
+    """Bring everything to the state that a checkpoint holds, and return how far it was."""
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+
+    state.model.load_state_dict(part("model/"))
+    with torch.no_grad():
+        for name, buffer in part("buffer/").items():
+            state.model.get_buffer(name).copy_(buffer)
+        momenta = part("momentum/")
+        for name, parameter in state.model.named_parameters():
+            if (momentum := momenta.get(name)) is not None:
+                # Laid out as the parameter is, which the fused update may want.
+                kept = torch.empty_like(parameter, requires_grad=False).copy_(momentum)
+                state.optimizer.state[parameter]["momentum_buffer"] = kept
+    if state.averaged is not None and (averages := part("average/")):
+        state.averaged.load_state_dict(averages)
+    state.generator.set_state(tensors["generator"])
+    return Progress(facts["history"], facts.get("step", 0), facts.get("seconds", 0.0), part("sums/"))

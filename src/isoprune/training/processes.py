@@ -1,0 +1,102 @@
+"""The processes that train together, as accelerate knows them: one, or several by `accelerate launch`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from isoprune.types import IsopruneError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among its like: ``rank`` of ``count``, and where it computes."""
+
+    accelerator: Any
+    device: torch.device
+    rank: int
+    count: int
+
+    @property
+    def main(self) -> bool:
+        return self.rank == 0
+
+    def pieces(self, batch: Tensor, most: int) -> tuple[list[Tensor], list[float]]:
+        """Return this process's slice of a batch in at most ``most`` pieces, and what each one's mean counts.
+
+        Every process has as many. If there are fewer samples than pieces, one is borrowed and counts
+        nothing. The mean over processes of the weighted means is the mean of the batch.
+        """
+        if self.count == most == 1:
+            return [batch], [1.0]
+        mine = batch.tensor_split(self.count)[self.rank] if self.count > 1 else batch
+        parts = mine.tensor_split(min(most, -(-len(batch) // self.count)))
+        weights = [len(part) * self.count / len(batch) for part in parts]
+        return [part if len(part) else batch[:1] for part in parts], weights
+
+    def total(self, tensor: Tensor) -> Tensor:
+        """Return the sum over all processes."""
+        return self.accelerator.reduce(tensor, reduction="sum") if self.count > 1 else tensor
+
+    def from_main(self, make: Callable[[], Any]) -> Any:
+        """Return on all processes what ``make`` returns on the main one; its IsopruneError too."""
+        if self.count == 1:
+            return make()
+        from accelerate.utils import broadcast_object_list
+
+        told: list[Any] = [None, None]
+        if self.main:
+            try:
+                told[0] = make()
+            except IsopruneError as error:
+                told[1] = error
+        value, error = broadcast_object_list(told)
+        if error is not None:
+            raise error
+        return value
+
+    def share_(self, tensors: Iterable[Tensor]) -> None:
+        """Give all processes the main one's values."""
+        if self.count > 1:
+            from accelerate.utils import broadcast
+
+            for tensor in tensors:
+                tensor.copy_(broadcast(tensor.detach().clone()))
+
+    def prepared(self, model: nn.Module) -> nn.Module:
+        """Return ``model`` so that its backward pass averages gradients over the processes."""
+        return self.accelerator.prepare_model(model) if self.count > 1 else model
+
+    def apart(self, model: nn.Module) -> contextlib.AbstractContextManager[Any]:
+        """Return a context in which gradients are added up in this process only."""
+        return self.accelerator.no_sync(model)
+
+
+def join(model: nn.Module, **options: Any) -> Processes:
+    """Return this process among those that `accelerate launch` started, or alone.
+
+    A network on the CPU is trained where accelerate says: on the GPU if there is one, on the CPU if not or if
+    ``ACCELERATE_USE_CPU`` is set. A single process leaves a network elsewhere where it is.
+
+    Raises:
+        IsopruneError: If accelerate was told a precision: that is a choice of each training.
+    """
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(**options)
+    if accelerator.mixed_precision != "no":
+        raise IsopruneError(
+            f"accelerate was started with mixed precision {accelerator.mixed_precision!r}, and precision is "
+            'a choice of each training here. Start it with --mixed_precision no, and give precision = "bf16".'
+        )
+    here = next((p.device for p in model.parameters()), torch.device("cpu"))
+    doubles = any(p.dtype == torch.float64 for p in model.parameters())
+    device = accelerator.device
+    if accelerator.num_processes == 1 and (here.type != "cpu" or (device.type == "mps" and doubles)):
+        device = here  # Apple's GPUs have no float64.
+    return Processes(accelerator, device, accelerator.process_index, accelerator.num_processes)

@@ -1,0 +1,230 @@
+"""The steps of an epoch: forward, backward, update, and the sums of the epoch's row."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim.swa_utils import AveragedModel
+
+from isoprune.training.checkpoint import digest
+from isoprune.training.distill import Distill, distillation_loss
+from isoprune.training.loop import Loop
+from isoprune.training.processes import Processes
+from isoprune.types import Samples
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """What takes steps: ``forward`` is ``model``, wrapped and compiled; ``teacher`` likewise, and frozen."""
+
+    model: nn.Module
+    forward: nn.Module
+    optimizer: torch.optim.Optimizer
+    processes: Processes
+    loop: Loop
+    distill: Distill | None = None
+    teacher: nn.Module | None = None
+    averaged: AveragedModel | None = None
+
+    def precision(self) -> AbstractContextManager[object]:
+        # Not accelerate's, whose precision is one for the whole process: dense and retrain may differ.
+        if self.loop.precision == "full":
+            return nullcontext()
+        return torch.autocast(self.processes.device.type, dtype=torch.bfloat16)
+
+    def choices(self) -> dict[str, Any]:
+        """Return what makes this training another than a plain one."""
+        told = self.loop.changed()
+        if self.distill is not None and self.teacher is not None:
+            told |= {f"distill.{key}": value for key, value in asdict(self.distill).items()}
+            told["digest of the network to learn from"] = digest(self.teacher.state_dict())
+        return told
+
+    def moved(self, inputs: Tensor) -> Tensor:
+        inputs = inputs.to(self.processes.device, non_blocking=True)
+        if self.loop.channels_last and inputs.dim() == 4:
+            return inputs.contiguous(memory_format=torch.channels_last)
+        return inputs
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass: a learning rate for each step, the samples' order, and the step from which to average."""
+
+    number: int
+    rates: list[float]
+    order: Tensor
+    batch: int
+    root: int  # all seeds of its steps come from it
+    average_from: int
+    drawn: Tensor  # the generator's state before ``order`` was drawn
+    began: float  # by time.perf_counter, less what it took before a checkpoint
+
+
+@dataclass
+class Sums:
+    """Each step's losses and the samples that were right, of this process; kept where they were computed."""
+
+    before: dict[str, Tensor] = field(
+        default_factory=dict
+    )  # of steps taken before a checkpoint, all processes'
+    losses: list[Tensor] = field(default_factory=list)
+    distilled: list[Tensor] = field(default_factory=list)
+    right: list[Tensor] = field(default_factory=list)
+
+    def collected(self, processes: Processes) -> dict[str, Tensor]:
+        """Return the loss of every step so far (float64) and how many were right, over all processes."""
+        found = dict(self.before)
+        for name, steps in (("losses", self.losses), ("distilled", self.distilled), ("right", self.right)):
+            if steps:
+                own = processes.total(torch.stack(steps)).cpu()
+                own = own.sum().view(1) if name == "right" else own.double()
+                found[name] = torch.cat([found[name], own]) if name in found else own
+        return found
+
+
+def step_seed(root: int, epoch: int, step: int, piece: int = 0) -> int:
+    """Return the seed in [0, 2^63) of a step: it depends on where the step is, not on what came before it.
+
+    So a training can go on from any step, and the generator that orders the samples is not drawn from.
+    """
+    told = f"{root}:{epoch}:{step}:{piece}".encode()
+    return int.from_bytes(hashlib.sha256(told).digest()[:8]) >> 1
+
+
+def take_steps(
+    trainer: Trainer,
+    train: Samples,
+    epoch: Epoch,
+    sums: Sums,
+    *,
+    start: int = 0,
+    after: Callable[[int], None] | None = None,
+) -> None:
+    """Take the steps of an epoch from step ``start`` on.
+
+    ``after`` is told how many are done after each but the last, which the end of the epoch follows.
+    """
+    here, optimizer = trainer.processes, trainer.optimizer
+    batches = epoch.order.split(epoch.batch)
+    plan = [here.pieces(batch, trainer.loop.accumulate) for batch in batches[start:]]
+    seeds = [
+        step_seed(epoch.root, epoch.number, step, here.rank * len(pieces) + i)
+        for step, (pieces, _) in enumerate(plan, start)
+        for i in range(len(pieces))
+    ]
+    supply = train.batches([piece for pieces, _ in plan for piece in pieces], seeds=seeds)
+    parameters = [p for p in trainer.model.parameters() if p.requires_grad]
+    trainer.model.train()
+    at = 0
+    with _torch_generators(here.device) as seed_:
+        for step, (_, weights) in enumerate(plan, start):
+            for group in optimizer.param_groups:
+                group["lr"] = epoch.rates[step]
+            # Not the seed itself: what a sample is cropped by must not decide what Dropout drops.
+            seed_(seeds[at] ^ 1)
+            at += len(weights)
+            optimizer.zero_grad()
+            _backward(trainer, supply, weights, sums)
+            if trainer.loop.clip is not None:
+                nn.utils.clip_grad_norm_(parameters, trainer.loop.clip)
+            optimizer.step()
+            if trainer.averaged is not None and step >= epoch.average_from:
+                trainer.averaged.update_parameters(trainer.model)
+            if after is not None and step + 1 < len(batches):
+                after(step + 1)
+
+
+def _backward(
+    trainer: Trainer, supply: Iterator[tuple[Tensor, Tensor]], weights: list[float], sums: Sums
+) -> None:
+    """Add up the gradient of one batch, piece by piece."""
+    for number, weight in enumerate(weights, start=1):
+        inputs, targets = next(supply)
+        targets = targets.to(trainer.processes.device, non_blocking=True)
+        # Gradients travel between processes once a step.
+        early = number < len(weights)
+        with trainer.processes.apart(trainer.forward) if early else nullcontext():
+            entropy, distilled, logits = _losses(trainer, trainer.moved(inputs), targets)
+            loss = entropy
+            if trainer.distill is not None and distilled is not None:
+                loss = (1 - trainer.distill.weight) * entropy + trainer.distill.weight * distilled
+            (loss if weight == 1 else weight * loss).backward()
+        # Kept as tensors and read once an epoch: to read them here is to wait for the accelerator.
+        share = weight / trainer.processes.count
+        _add(sums.losses, entropy, share, new=number == 1)
+        if distilled is not None:
+            _add(sums.distilled, distilled, share, new=number == 1)
+        if weight:
+            sums.right.append((logits.detach().argmax(1) == targets).sum())
+
+
+def _losses(trainer: Trainer, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Return the cross-entropy, the distillation loss if there is a teacher, and the logits."""
+    with trainer.precision():
+        logits = trainer.forward(inputs)
+    if logits.dtype == torch.bfloat16:
+        logits = logits.float()
+    entropy = cross_entropy(logits, targets, label_smoothing=trainer.loop.label_smoothing)
+    if trainer.teacher is None or trainer.distill is None:
+        return entropy, None, logits
+    with torch.no_grad(), trainer.precision():
+        wanted = trainer.teacher(inputs)
+    distilled = distillation_loss(logits, wanted.to(logits.dtype), temperature=trainer.distill.temperature)
+    return entropy, distilled, logits
+
+
+def _add(steps: list[Tensor], loss: Tensor, share: float, *, new: bool) -> None:
+    loss = loss.detach() if share == 1 else share * loss.detach()
+    if new:
+        steps.append(loss)
+    else:
+        steps[-1] = steps[-1] + loss
+
+
+def average_(trainer: Trainer, train: Samples, epoch: Epoch) -> None:
+    """Put the averaged weights into the model, and estimate BatchNorm's statistics for them.
+
+    Those of the way belong to other weights; the new ones are means over one pass of the training data.
+    """
+    averaged, model = trainer.averaged, trainer.model
+    if averaged is None:
+        return
+    with torch.no_grad():
+        for own, mean in zip(model.parameters(), averaged.module.parameters(), strict=True):
+            own.copy_(mean)
+    parts = torch.arange(len(train)).split(epoch.batch)
+    with _torch_generators(trainer.processes.device) as seed_:
+        seed_(step_seed(epoch.root, epoch.number, len(epoch.rates)))
+        inputs = (trainer.moved(inputs) for inputs, _ in train.batches(parts))
+        torch.optim.swa_utils.update_bn(inputs, model)
+
+
+@contextmanager
+def _torch_generators(device: torch.device) -> Iterator[Callable[[int], object]]:
+    """Lend torch's global generators, from which layers such as Dropout draw; afterwards they are as before.
+
+    Yields the function that seeds them.
+    """
+    if device.type == "cpu":
+        with torch.random.fork_rng(devices=[]):
+            yield torch.default_generator.manual_seed
+        return
+    module = torch.get_device_module(device)
+    numbered = hasattr(module, "device")  # Apple's GPU is not: there is one, and its state is not forked.
+
+    def seed_(seed: int) -> None:
+        torch.default_generator.manual_seed(seed)
+        with module.device(device) if numbered else nullcontext():
+            module.manual_seed(seed)
+
+    devices = [device.index or 0] if numbered else []
+    with torch.random.fork_rng(devices=devices, device_type=device.type if numbered else "cuda"):
+        yield seed_
