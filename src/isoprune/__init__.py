@@ -18,6 +18,7 @@ _HOME = {
     "repair": "isoprune.verbs",
     "jacobian_singular_values": "isoprune.isometry",
     "diagnose": "isoprune.diagnosis",
+    "advise": "isoprune.training",
     "retrain": "isoprune.training",
     "save": "isoprune.export",
     "load": "isoprune.export",

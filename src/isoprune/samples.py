@@ -40,6 +40,34 @@ class Split:
         return Split(self.inputs.to(device), self.targets.to(device), self.augment)
 
 
+@dataclass(frozen=True)
+class Part:
+    """Some of the samples ``of`` a split, in the order of ``indices`` [k]."""
+
+    of: Samples
+    indices: Tensor
+
+    @property
+    def targets(self) -> Tensor:
+        return self.of.targets[self.indices]
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        return self.of.in_shape
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def batches(
+        self, parts: Sequence[Tensor], *, seeds: Sequence[int] | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        return self.of.batches([self.indices[part.to(self.indices.device)] for part in parts], seeds=seeds)
+
+    def to(self, device: torch.device) -> Part:
+        of = self.of.to(device)
+        return Part(of, self.indices.to(of.targets.device))
+
+
 def inputs_at(samples: Samples, indices: Tensor) -> Tensor:
     """Return the inputs of ``indices`` [k], as they are measured: [k, ...]."""
     return next(iter(samples.batches([indices])))[0]

@@ -1,0 +1,381 @@
+"""The advised learning rate: its rule, a network whose stable rates are known, and what it may read."""
+
+from __future__ import annotations
+
+import copy
+import math
+import sys
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import isoprune
+from isoprune.samples import Part, Split
+from isoprune.schedules import constant, one_cycle
+from isoprune.training import advice as module
+from isoprune.training import evaluate, fit
+from isoprune.training.advice import SHARE, TOLERANCE, Advice, Probe, advise, best_rate, check_rates
+from isoprune.types import IsopruneError, Splits
+
+from .small import seeded, small_net, small_splits
+
+RATES = (0.01, 0.1, 1.0)
+RECIPE = {"epochs": 20, "schedule": one_cycle(), "batch": 10, "rates": RATES}
+
+
+def probes(*accuracies: float | None) -> list[Probe]:
+    return [Probe(10.0**i, 8, a, None if a is None else 1.0) for i, a in enumerate(accuracies)]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "best"),
+    [
+        ((0.2, 0.5, 0.9, 0.4), 100.0),
+        ((0.5, 0.5, 0.5), 100.0),  # a tie: the largest
+        ((0.5, 0.5 + TOLERANCE / 2, 0.5), 100.0),
+        ((0.75 + 2 * TOLERANCE, 0.75, 0.75), 1.0),
+        ((0.75, 0.75 + 2 * TOLERANCE, 0.75), 10.0),
+        ((0.5, 0.9, None, None), 10.0),
+        ((None, 0.9, None, 0.9), 1000.0),  # one that diverged between two that did not
+        ((0.3,), 1.0),
+    ],
+)
+def test_largest_rate_that_is_as_good_as_the_best(accuracies, best):
+    assert best_rate(probes(*accuracies)) == best
+
+
+def test_tolerance_counts_what_is_exactly_at_its_edge():
+    best = 0.75
+    edge = best - TOLERANCE
+    assert best_rate(probes(best, edge)) == 10.0
+    assert best_rate(probes(best, math.nextafter(edge, 0.0))) == 1.0
+
+
+def test_rule_does_not_depend_on_the_order_of_the_probes():
+    made = probes(0.2, 0.9, 0.9 - TOLERANCE / 2, 0.1)
+    assert {best_rate([made[i] for i in torch.randperm(4, generator=seeded(k))]) for k in range(9)} == {100.0}
+
+
+def test_probes_that_all_diverged_have_no_best_rate():
+    with pytest.raises(IsopruneError, match=r"every rate from 1 to 100\. Look at .* give smaller rates"):
+        best_rate(probes(None, None, None))
+
+
+@pytest.mark.parametrize(
+    "rates", [(), (0.1, 0.1), (0.1, 0.01), (0.0, 0.1), (-1.0,), (math.inf,), (math.nan,)]
+)
+def test_rates_that_do_not_ascend_are_refused(rates):
+    with pytest.raises(IsopruneError, match=r"give one or more, above 0, each larger than the last"):
+        check_rates(rates)
+    with pytest.raises(IsopruneError, match="give one or more"):
+        advise(small_net(), small_splits(), epochs=1, rates=rates)
+
+
+def decaying() -> tuple[nn.Module, Splits]:
+    """Return a network whose training is a known recursion, and its data.
+
+    One weight matrix W on one-hot inputs, with weight decay d and no momentum: W <- (1 - r d) W - r g(W) at
+    rate r. g, of three classes as frequent as each other, is bounded and its derivative in [0, 1/6]: stable
+    for r < 2 / (d + 1/6), unstable for r > 2 / d. W begins at 1e4 times a matrix that is wrong on two of the
+    classes, and so is its negative: only a rate that has forgotten it is right.
+    """
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3, 3, bias=False)).double()
+    with torch.no_grad():
+        net[1].weight.copy_(1e4 * torch.tensor([[1.0], [-1.0], [0.0]]).expand(3, 3))
+    targets = torch.arange(300) % 3
+    split = Split(torch.eye(3, dtype=torch.float64)[targets], targets)
+    return net, Splits(split, split, split, classes=3)
+
+
+@pytest.mark.parametrize("decay", [1.0, 10.0, 100.0])
+def test_largest_stable_rate_of_a_quadratic_is_advised(decay):
+    net, splits = decaying()
+    rates = [x / decay for x in (1e-3, 0.5, 1.0, 1.6, 2.1, 3.0)]
+    found = advise(
+        net,
+        splits,
+        epochs=700,
+        schedule=constant(),
+        rates=rates,
+        batch=300,
+        momentum=0.0,
+        weight_decay=decay,
+    )
+    assert found.probes[0].accuracy < 0.5  # too slow to forget, not unstable
+    assert [p.accuracy for p in found.probes[1:3]] == [1.0, 1.0]
+    assert found.probes[3].accuracy == 1.0
+    assert all(p.accuracy is None or p.accuracy < 0.5 for p in found.probes[4:])
+    assert found.lr == rates[3]
+    assert found.learns
+
+
+def test_rates_that_overflow_are_probes_that_diverged():
+    net, splits = decaying()
+    recipe = {"epochs": 100, "schedule": constant(), "batch": 300, "momentum": 0.0, "weight_decay": 1.0}
+    found = advise(net.float(), as_float(splits), rates=(0.5, 1e30), **recipe)
+    assert (found.probes[1].accuracy, found.probes[1].loss) == (None, None)
+    assert found.lr == 0.5
+    with pytest.raises(IsopruneError, match=r"diverges at every rate from 1e\+30 to 1e\+31"):
+        advise(net.float(), as_float(splits), rates=(1e30, 1e31), **recipe)
+
+
+def as_float(splits: Splits) -> Splits:
+    split = Split(splits.train.inputs.float(), splits.train.targets)
+    return Splits(split, split, split, classes=splits.classes)
+
+
+class Unread:
+    """Samples whose inputs cannot be read, and whose labels no network could have been trained with."""
+
+    in_shape = (1, 2, 3)
+
+    def __len__(self) -> int:
+        return 9
+
+    @property
+    def targets(self) -> Tensor:
+        return torch.full((9,), 99)
+
+    def batches(self, *_: object, **__: object) -> Iterator[tuple[Tensor, Tensor]]:
+        raise AssertionError("inputs were read")
+
+    def to(self, *_: object) -> Unread:
+        return self
+
+
+class Watched(Split):
+    """Samples that note which were read to be trained on (with seeds), and which to be measured."""
+
+    def __init__(self, split: Split) -> None:
+        super().__init__(split.inputs, split.targets)
+        object.__setattr__(self, "trained", set())
+        object.__setattr__(self, "judged", set())
+
+    def batches(self, parts, *, seeds=None):
+        into = self.judged if seeds is None else self.trained
+        into.update(i for part in parts for i in part.tolist())
+        return super().batches(parts, seeds=seeds)
+
+    def to(self, *_):
+        return self
+
+
+def test_probes_train_on_nine_tenths_and_are_judged_on_the_tenth_and_read_nothing_else(monkeypatch):
+    plain = small_splits(train=200)
+    watched = Watched(plain.train)
+    # Checks before a training look at one input of any split: here they would blur who read what.
+    monkeypatch.setattr(module, "check_training", lambda *_, **__: None)
+    monkeypatch.setattr(sys.modules["isoprune.training.fit"], "check_training", lambda *_, **__: None)
+    found = advise(small_net(), Splits(watched, Unread(), Unread(), classes=3), **RECIPE)
+    assert found.held == 20
+    assert len(watched.judged) == 20
+    assert watched.trained == set(range(200)) - watched.judged
+    want = advise(small_net(), plain, **RECIPE)
+    assert found == want
+
+
+def test_checks_read_neither_validation_nor_test_data():
+    train = small_splits(train=50).train
+    advise(small_net(), Splits(train, Unread(), Unread(), classes=3), **RECIPE)
+
+
+def test_held_out_samples_are_a_tenth_and_at_most_so_many(monkeypatch):
+    monkeypatch.setattr(module, "MOST_HELD", 4)
+    assert advise(small_net(), small_splits(train=200), **RECIPE).held == 4
+    monkeypatch.undo()
+    assert advise(small_net(), small_splits(train=24), **RECIPE).held == 2
+
+
+def test_cut_leaves_no_batch_of_one_sample_which_batchnorm_cannot_be_trained_on():
+    assert advise(small_net(), small_splits(train=23), **RECIPE).held == 3  # 21 = 2 x 10 + 1
+    assert advise(small_net(), small_splits(train=4), **{**RECIPE, "batch": 2}).held == 2
+
+
+def test_every_probe_is_a_fit_from_the_network_as_it_came():
+    """Slow reference: each probe written out with `fit` on the cut that `seed` draws."""
+    splits, net = small_splits(train=60), small_net()
+    found = advise(net, splits, **RECIPE, seed=7)
+    order = torch.randperm(60, generator=seeded(7))
+    judge, rest = Part(splits.train, order[:6]), Part(splits.train, order[6:])
+    steps = round(SHARE * 20 * 6)
+    for probe in found.probes:
+        _, history = fit(
+            net,
+            Splits(rest, judge, judge, 3),
+            epochs=99,
+            steps=steps,
+            lr=probe.lr,
+            schedule=one_cycle(),
+            batch=10,
+            generator=seeded(7),
+        )
+        assert probe == Probe(
+            probe.lr, steps, history[-1]["validation_accuracy"], history[-1]["validation_loss"]
+        )
+    assert found.start == evaluate(net, judge)["accuracy"]
+    assert found.chance == judge.targets.bincount().max() / 6
+
+
+@pytest.mark.parametrize("end", [0, 1, 2, 3])
+def test_interrupted_advice_is_that_of_one_that_was_not(end):
+    class Stop(Exception):
+        pass
+
+    kept: list[Probe] = []
+
+    def keep(probe: Probe) -> None:
+        if len(kept) == end:
+            raise Stop
+        kept.append(probe)
+
+    splits = small_splits(train=60)
+    want = advise(small_net(), splits, **RECIPE)
+    if end < len(RATES):
+        with pytest.raises(Stop):
+            advise(small_net(), splits, **RECIPE, on_probe=keep)
+    else:
+        advise(small_net(), splits, **RECIPE, on_probe=keep)
+    assert kept == list(want.probes[:end])
+    new: list[Probe] = []
+    assert advise(small_net(), splits, **RECIPE, done=kept, on_probe=new.append) == want
+    assert kept + new == list(want.probes)
+
+
+def test_probes_of_another_length_are_not_taken_over():
+    splits = small_splits(train=60)
+    other = [Probe(lr, 1, 1.0, 0.0) for lr in RATES]
+    assert advise(small_net(), splits, **RECIPE, done=other) == advise(small_net(), splits, **RECIPE)
+
+
+def test_same_seed_same_advice_and_another_seed_holds_out_others():
+    splits = small_splits(train=60)
+    one, same, other = (advise(small_net(), splits, **RECIPE, seed=seed) for seed in (3, 3, 4))
+    assert one == same
+    assert one.probes != other.probes
+
+
+def test_network_its_gradients_and_the_global_generator_stay_as_they_were():
+    splits, net, twin = small_splits(train=60), small_net().train(), small_net()
+    drawn = torch.get_rng_state()
+    distill = {"weight": 0.5, "temperature": 2.0}
+    advise(net, splits, **RECIPE, dense=twin, distill=distill)
+    assert torch.equal(torch.get_rng_state(), drawn)
+    for a, b in ((net, small_net()), (twin, small_net())):
+        for key, tensor in b.state_dict().items():
+            assert torch.equal(a.state_dict()[key], tensor)
+        assert all(p.grad is None for p in a.parameters())
+    assert all(m.training for m in net.modules())
+
+
+def test_dense_network_is_learned_from():
+    splits, net = small_splits(train=60), small_net()
+    dense = copy.deepcopy(net)
+    with torch.no_grad():
+        dense[-1].bias.copy_(torch.tensor([0.0, 0.0, 50.0], dtype=torch.float64))
+    recipe = {**RECIPE, "rates": (0.1,)}
+    plain = advise(net, splits, **recipe)
+    taught = advise(net, splits, **recipe, dense=dense, distill={"weight": 1.0, "temperature": 1.0})
+    # The teacher says class 2 of everything, and only labels know better.
+    assert taught.probes[0].loss > plain.probes[0].loss
+
+
+@pytest.mark.parametrize(
+    ("epochs", "steps", "total", "length"),
+    [(20, None, 120, 18), (20, 100, 100, 15), (20, 1000, 120, 18), (2, None, 12, 8), (1, 3, 3, 3)],
+)
+def test_cost_is_the_steps_of_the_probes_over_those_of_full_trainings(epochs, steps, total, length):
+    found = advise(small_net(), small_splits(train=60), **{**RECIPE, "epochs": epochs, "steps": steps})
+    assert found.steps == total
+    assert {p.steps for p in found.probes} == {length}
+    assert found.cost == pytest.approx(sum(p.steps for p in found.probes) / (len(RATES) * total))
+
+
+def test_learning_is_more_than_two_standard_errors_above_the_most_frequent_class():
+    chance, held = 0.25, 300
+    edge = chance + 2 * math.sqrt(chance * (1 - chance) / held)  # 0.3
+
+    def learns(accuracy: float) -> bool:
+        probe = Probe(0.1, 8, accuracy, 1.0)
+        return Advice(0.1, (probe,), 50, held, start=0.2, chance=chance, cost=0.15).learns
+
+    assert edge == pytest.approx(0.3)
+    assert not learns(0.3 - 1e-9)
+    assert learns(0.3 + 1e-9)
+
+
+def test_network_that_cannot_learn_is_said_not_to():
+    splits, net = small_splits(train=200), small_net()
+    for p in net.parameters():
+        p.requires_grad_(False)
+    dead = nn.Sequential(net, Cut())
+    found = advise(dead, splits, **RECIPE)
+    assert not found.learns
+    assert found.as_dict()["learns"] is False
+    assert found.lr == max(RATES)
+
+
+class Cut(nn.Module):
+    """Lets nothing through, forwards or back, but its bias, which stays at zero: gradients are cut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.zeros((), dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 0 * x + 0 * self.scale
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"epochs": 0},
+            r"epochs = 0, steps = None: a training without a step needs no rate\. Give 1 or more",
+        ),
+        ({"steps": 0}, r"steps = 0: a training without a step"),
+        ({"epochs": -1}, r"epochs = -1.*epochs and steps may be 0 or more"),
+        ({"batch": 0}, r"batch = 0.*batch 1 or more"),
+        ({"schedule": "cosin"}, r"Unknown schedule 'cosin'\. Did you mean 'cosine'"),
+        ({"distill": {"weight": 0.5, "temperature": 1.0}}, r"distill and no network to learn from"),
+        ({"distill": {"weight": 2.0, "temperature": 1.0}}, r"distill\.weight is 2\.0"),
+    ],
+)
+def test_settings_that_cannot_be_trained_with_are_refused(changes, message):
+    with pytest.raises(IsopruneError, match=message):
+        advise(small_net(), small_splits(), **{**RECIPE, **changes})
+
+
+def test_public_advice_takes_a_schedule_by_name():
+    splits = small_splits(train=60)
+    assert isoprune.advise is advise
+    named = advise(small_net(), splits, **{**RECIPE, "schedule": "one_cycle"})
+    assert named == advise(small_net(), splits, **RECIPE)
+
+
+def test_part_is_the_samples_at_its_indices():
+    split = small_splits(train=20).train
+    indices = torch.tensor([7, 3, 19, 0, 3])
+    part = Part(split, indices)
+    assert (len(part), part.in_shape) == (5, (1, 2, 3))
+    assert torch.equal(part.targets, split.targets[indices])
+    parts = [torch.tensor([4, 0]), torch.tensor([2])]
+    got = list(part.to(torch.device("cpu")).batches(parts))
+    for (inputs, targets), places in zip(got, parts, strict=True):
+        assert torch.equal(inputs, split.inputs[indices[places]])
+        assert torch.equal(targets, split.targets[indices[places]])
+
+
+def test_part_of_a_part_and_augmentation_by_seed():
+    plain = small_splits(train=20).train
+    split = Split(
+        plain.inputs, plain.targets, lambda x, g: x + torch.randn(x.shape, generator=g, dtype=x.dtype)
+    )
+    inner = Part(Part(split, torch.arange(10, 20)), torch.tensor([9, 1]))
+    where = [torch.tensor([0, 1])]
+    drawn, again, measured = (next(iter(inner.batches(where, seeds=s)))[0] for s in ([5], [5], None))
+    assert torch.equal(measured, plain.inputs[[19, 11]])
+    assert torch.equal(drawn, again)
+    want = next(iter(split.batches([torch.tensor([19, 11])], seeds=[5])))[0]
+    assert torch.equal(drawn, want)
