@@ -183,6 +183,22 @@ def test_cifar_is_read_channel_by_channel(tiny_cifar):
     torch.testing.assert_close(splits.test.inputs, want)
 
 
+def test_cifar_is_cropped_and_mirrored_only_when_asked_and_only_in_training(tiny_cifar):
+    name, root, _, _ = tiny_cifar
+    plain = load(name, seed=0, root=root, validation=5)
+    changed = load(name, seed=0, root=root, validation=5, augment=True)
+    assert [p.augment is None for p in parts(plain)] == [True] * 3
+    assert [p.augment is None for p in parts(changed)] == [False, True, True]
+    assert torch.equal(plain.train.inputs, changed.train.inputs)
+    whole = [torch.arange(len(plain.train))]
+    ((before, _),), ((after, _),) = (s.train.batches(whole, seeds=[1]) for s in (plain, changed))
+    assert torch.equal(before, plain.train.inputs)
+    # Black, before it is normalised, has come in from the sides.
+    mean, std = {"cifar10": (0.485, 0.229), "cifar100": (0.5071, 0.2675)}[name]
+    assert torch.isclose(after[:, 0, 0, 0], torch.tensor(-mean / std)).any()
+    assert not torch.equal(after, before)
+
+
 def test_a_changed_cifar_file_is_named(tiny_cifar):
     name, root, data_set, _ = tiny_cifar
     path = root / data_set.base_folder / data_set.train_list[0][0]
@@ -197,4 +213,8 @@ def test_an_unknown_name_gets_the_nearest():
         IsopruneError, match=r"Unknown data set 'fashion-mnist'\. Did you mean 'fashion_mnist'\?"
     ):
         load("fashion-mnist", seed=0)
-    assert [*DATA_SETS] == ["digits", "fashion_mnist", "mnist", "cifar10", "cifar100"]
+    with pytest.raises(
+        IsopruneError, match=r"Unknown option 'sise' of data set 'digits'\. Did you mean 'size'"
+    ):
+        load("digits", seed=0, sise=8)
+    assert [*DATA_SETS] == ["digits", "fashion_mnist", "mnist", "cifar10", "cifar100", "image_folder"]

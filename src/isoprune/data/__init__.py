@@ -1,19 +1,22 @@
-"""Data sets in memory: always train, validation (cut from train by seed) and test."""
+"""Data sets: always train, validation (cut from train by seed) and test."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from isoprune.data.cifar import cifar10, cifar100
 from isoprune.data.digits import digits
 from isoprune.data.fashion_mnist import fashion_mnist
+from isoprune.data.image_folder import image_folder
 from isoprune.data.mnist import mnist
-from isoprune.errors import pick
+from isoprune.errors import IsopruneError, did_you_mean, pick
 from isoprune.types import Splits
 
 DATA_SETS: dict[str, Callable[..., Splits]] = {
-    f.__name__: f for f in (digits, fashion_mnist, mnist, cifar10, cifar100)
+    f.__name__: f for f in (digits, fashion_mnist, mnist, cifar10, cifar100, image_folder)
 }
 
 
@@ -21,26 +24,32 @@ def load(
     name: str,
     *,
     seed: int,
-    validation: float | int = 0.1,
     root: Path | None = None,
-    limit: int | None = None,
-    size: int = 32,
+    **options: Any,
 ) -> Splits:
     """Return the data set called ``name``, resized, normalised and split.
 
     Args:
         name: A key of ``DATA_SETS``.
         seed: Which images of the published training part become validation.
-        validation: How many of them: a fraction of that part, or a count if it is an integer.
         root: Where the files are or go; None is ``$ISOPRUNE_DATA``, else the user's cache.
-        limit: Train on so many images only; validation and test stay as they are.
-        size: Images are brought to ``size`` x ``size`` pixels.
+        options: Those of the data set's function. All have ``validation`` (how many of the training images:
+            a fraction of them, or a count if it is an integer; 0.1), ``limit`` (train on so many images only;
+            validation and test stay as they are) and ``size`` (images are brought to ``size`` x ``size``
+            pixels; 32).
 
     Raises:
-        IsopruneError: Unknown name, files that are missing or damaged, or a cut that leaves a split
+        IsopruneError: Unknown name or option, files that are missing or damaged, or a cut that leaves a split
             empty or fewer than two classes to train on.
     """
-    return pick(DATA_SETS, name, "data set")(root, seed=seed, validation=validation, limit=limit, size=size)
+    read = pick(DATA_SETS, name, "data set")
+    known = [*inspect.signature(read).parameters]
+    for option in options:
+        if option not in known:
+            raise IsopruneError(
+                f"Unknown option {option!r} of data set {name!r}.{did_you_mean(option, known)}"
+            )
+    return read(root, seed=seed, **options)
 
 
-__all__ = ["DATA_SETS", "cifar10", "cifar100", "digits", "fashion_mnist", "load", "mnist"]
+__all__ = ["DATA_SETS", "cifar10", "cifar100", "digits", "fashion_mnist", "image_folder", "load", "mnist"]

@@ -8,9 +8,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from isoprune.data.augment import crop_flip_for
 from isoprune.data.files import damaged, data_root, fetch
 from isoprune.data.splits import make_splits
 from isoprune.types import Splits
+
+# Of the authors' code; for CIFAR-10 they are ImageNet's.
+MEAN_10, STD_10 = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MEAN_100, STD_100 = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
 
 
 def cifar10(
@@ -20,20 +25,24 @@ def cifar10(
     validation: float | int = 0.1,
     limit: int | None = None,
     size: int = 32,
+    augment: bool = False,
 ) -> Splits:
-    """Return CIFAR-10; options as in ``load``. Read from ``root/cifar-10-batches-py``, else downloaded."""
+    """Return CIFAR-10; options as in ``load``. Read from ``root/cifar-10-batches-py``, else downloaded.
+
+    With ``augment`` a training batch is cropped (4 black pixels around) and mirrored at random.
+    """
     train, test = _read("cifar10", "CIFAR10", root or data_root())
     return make_splits(
         "cifar10",
         train,
         test,
-        # ImageNet's, as in the authors' code.
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
+        mean=MEAN_10,
+        std=STD_10,
         seed=seed,
         validation=validation,
         limit=limit,
         size=size,
+        augment=crop_flip_for(MEAN_10, STD_10) if augment else None,
     )
 
 
@@ -44,20 +53,24 @@ def cifar100(
     validation: float | int = 0.1,
     limit: int | None = None,
     size: int = 32,
+    augment: bool = False,
 ) -> Splits:
-    """Return CIFAR-100; options as in ``load``. Read from ``root/cifar-100-python``, else downloaded."""
+    """Return CIFAR-100; options as in ``load``. Read from ``root/cifar-100-python``, else downloaded.
+
+    With ``augment`` a training batch is cropped (4 black pixels around) and mirrored at random.
+    """
     train, test = _read("cifar100", "CIFAR100", root or data_root())
     return make_splits(
         "cifar100",
         train,
         test,
-        # The constants of the authors' code.
-        mean=(0.5071, 0.4867, 0.4408),
-        std=(0.2675, 0.2565, 0.2761),
+        mean=MEAN_100,
+        std=STD_100,
         seed=seed,
         validation=validation,
         limit=limit,
         size=size,
+        augment=crop_flip_for(MEAN_100, STD_100) if augment else None,
     )
 
 

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import interpolate
 
 from isoprune.samples import Split
-from isoprune.types import IsopruneError, Splits
+from isoprune.types import Augment, IsopruneError, Splits
 
 
 def make_splits(
@@ -25,8 +25,11 @@ def make_splits(
     validation: float | int,
     limit: int | None,
     size: int,
+    augment: Augment | None = None,
 ) -> Splits:
     """Return train, validation and test; ``train`` and ``test`` are (images as bytes, labels).
+
+    ``augment`` changes the batches of the training split while it is trained on.
 
     Raises:
         IsopruneError: If fewer than two classes are left to train on, or a split would be empty.
@@ -34,22 +37,26 @@ def make_splits(
     images, labels = train
     chosen, held = cut(len(labels), seed=seed, validation=validation, limit=limit)
     classes = int(max(labels.max(), test[1].max())) + 1
-    present = len(labels[chosen].unique())
-    if present < 2:
-        raise IsopruneError(
-            f"All {len(chosen)} training images of {name} are of one class, and telling classes apart takes "
-            "two. Raise limit, lower validation, or look at the labels."
-        )
+    require_two_classes(name, labels[chosen])
 
-    def split(images: Tensor, labels: Tensor) -> Split:
-        return Split(prepare(images, mean=mean, std=std, white=white, size=size), labels.long())
+    def split(images: Tensor, labels: Tensor, augment: Augment | None = None) -> Split:
+        return Split(prepare(images, mean=mean, std=std, white=white, size=size), labels.long(), augment)
 
     return Splits(
-        train=split(images[chosen], labels[chosen]),
+        train=split(images[chosen], labels[chosen], augment),
         validation=split(images[held], labels[held]),
         test=split(*test),
         classes=classes,
     )
+
+
+def require_two_classes(name: str, labels: Tensor) -> None:
+    """Raise unless there is something to tell apart among the labels that are trained on."""
+    if len(labels.unique()) < 2:
+        raise IsopruneError(
+            f"All {len(labels)} training images of {name} are of one class, and telling classes apart takes "
+            "two. Raise limit, lower validation, or look at the labels."
+        )
 
 
 def cut(

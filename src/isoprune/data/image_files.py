@@ -1,0 +1,131 @@
+"""Samples on the disk: image files that are read when they are wanted, by threads."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import UInt8
+from torch import Generator, Tensor
+
+from isoprune.data.images import middle, normalised, open_image, pixels_of, transforms
+from isoprune.types import IsopruneError
+
+# Of the image's area, and width over height: Szegedy et al., 2015, as torchvision's training has them.
+AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)
+TRIES = 10
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Images below ``root``: read, cut to ``size`` x ``size`` and normalised.
+
+    Threads, not processes: Pillow lets go of the interpreter's lock while it decodes and resizes, which is
+    nearly all there is to do; none can be left behind by a run that is killed, and none must be started anew
+    for every pass. ``workers`` is how many; what comes out does not depend on it.
+    """
+
+    root: Path
+    files: tuple[str, ...]
+    targets: Tensor
+    size: int
+    channels: int = 3
+    augment: bool = False
+    workers: int = 1
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        return self.channels, self.size, self.size
+
+    def batches(
+        self, parts: Sequence[Tensor], *, seeds: Sequence[int] | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield inputs and targets of each part; the next part is read while the caller works on one."""
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="images") as pool:
+            ahead: deque[tuple[Tensor, list[Future[Tensor]]]] = deque()
+            try:
+                for number, part in enumerate(parts):
+                    seed = None if seeds is None else seeds[number]
+                    reads = enumerate(part.tolist())
+                    ahead.append((part, [pool.submit(self._read, i, seed, place) for place, i in reads]))
+                    # One part is being read while another is worked on, and more if parts are small.
+                    if sum(len(reads) for _, reads in ahead) > len(part) + 2 * self.workers:
+                        yield self._collected(*ahead.popleft())
+                while ahead:
+                    yield self._collected(*ahead.popleft())
+            finally:
+                # The caller stopped, or an image cannot be read: what nobody wants is not read.
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def to(self, device: torch.device) -> ImageFiles:  # noqa: ARG002  batches are moved, one by one
+        return self
+
+    def _collected(self, part: Tensor, reads: list[Future[Tensor]]) -> tuple[Tensor, Tensor]:
+        empty = torch.empty(0, *self.in_shape, dtype=torch.uint8)
+        pixels = torch.stack([read.result() for read in reads]) if reads else empty
+        return normalised(pixels), self.targets[part.cpu()]
+
+    def _read(self, i: int, seed: int | None, place: int) -> UInt8[Tensor, "channels size size"]:
+        image = open_image(self.root / self.files[i], self.channels)
+        if seed is None or not self.augment:
+            return pixels_of(middle(image, self.size, self.size))
+        generator = Generator().manual_seed(seed_of(seed, place))
+        box = random_box(image.height, image.width, generator)
+        image = transforms().resized_crop(image, *box, [self.size, self.size])
+        mirrored = bool(torch.rand(1, generator=generator) < 0.5)
+        return pixels_of(transforms().horizontal_flip(image) if mirrored else image)
+
+
+def seed_of(seed: int, place: int) -> int:
+    """Return the seed of the sample that is ``place``-th in a part: nothing else decides what is drawn."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}:{place}".encode(), digest_size=8).digest()) >> 1
+
+
+def random_box(height: int, width: int, generator: Generator) -> tuple[int, int, int, int]:
+    """Return top, left, height and width of a random part of an image.
+
+    Its area is uniform in ``AREA`` of the image's, the logarithm of its aspect uniform in that of ``ASPECT``.
+    If after ten tries none fits, it is the largest part in the middle whose aspect is allowed. Draws and
+    order are those of torchvision's ``RandomResizedCrop``, which draws from torch's global generator.
+    """
+
+    def uniform(low: float, high: float) -> float:
+        return torch.empty(1).uniform_(low, high, generator=generator).item()
+
+    log_aspect = torch.log(torch.tensor(ASPECT)).tolist()
+    for _ in range(TRIES):
+        area = height * width * uniform(*AREA)
+        aspect = torch.exp(torch.empty(1).uniform_(*log_aspect, generator=generator)).item()
+        wide, tall = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < wide <= width and 0 < tall <= height:
+            top = int(torch.randint(0, height - tall + 1, (1,), generator=generator))
+            left = int(torch.randint(0, width - wide + 1, (1,), generator=generator))
+            return top, left, tall, wide
+    wide, tall = width, height
+    if width / height < ASPECT[0]:
+        tall = round(width / ASPECT[0])
+    elif width / height > ASPECT[1]:
+        wide = round(height * ASPECT[1])
+    return (height - tall) // 2, (width - wide) // 2, tall, wide
+
+
+def readers(workers: int | None) -> int:
+    """Return how many threads read images: ``workers``, else ``$ISOPRUNE_WORKERS``, else one a core."""
+    text = os.environ.get("ISOPRUNE_WORKERS", "") if workers is None else str(workers)
+    if not text:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise IsopruneError(
+            f"{text!r} threads cannot read images. Give workers (or ISOPRUNE_WORKERS) a number of at least 1."
+        )
+    return int(text)

@@ -1,0 +1,198 @@
+"""From folders to three disjoint splits."""
+
+from __future__ import annotations
+
+import re
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import torch
+
+from isoprune.data import load
+from isoprune.experiment.choice import complete
+from isoprune.experiment.config import Choice
+from isoprune.samples import inputs_at
+from isoprune.types import IsopruneError
+
+from .painted import folder, paint
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory) -> Path:
+    """ImageNet's layout: 12 + 9 + 6 training images, 3 + 0 + 4 to test on."""
+    root = tmp_path_factory.mktemp("published")
+    folder(root / "train", {"bee": 12, "ant": 9, "cow": 6})
+    folder(root / "val", {"cow": 4, "bee": 3})
+    return root
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory) -> Path:
+    return folder(tmp_path_factory.mktemp("plain"), {"b": 14, "a": 11, "c": 5}, suffix=".JPEG")
+
+
+def opened(root: Path, seed: int = 0, **options):
+    return load("image_folder", root=root, seed=seed, **{"size": 8, "validation": 4} | options)
+
+
+def paths(part) -> list[str]:
+    return [str((part.root / file).resolve()) for file in part.files]
+
+
+def all_images(root: Path) -> list[str]:
+    return sorted(str(file.resolve()) for file in root.rglob("*") if file.is_file())
+
+
+def test_the_published_test_part_is_test_and_validation_is_cut_from_train(published):
+    splits = opened(published)
+    assert [len(p) for p in (splits.train, splits.validation, splits.test)] == [23, 4, 7]
+    assert sorted(paths(splits.train) + paths(splits.validation)) == all_images(published / "train")
+    assert paths(splits.test) == all_images(published / "val")
+    assert splits.classes == 3
+    assert splits.in_shape == (3, 8, 8)
+
+
+def test_classes_are_numbered_by_the_names_of_the_training_folders(published):
+    splits = opened(published)
+    names = ["ant", "bee", "cow"]
+    for part in (splits.train, splits.validation, splits.test):
+        assert [Path(file).parts[0] for file in part.files] == [names[i] for i in part.targets.tolist()]
+
+
+def test_a_folder_without_parts_is_cut_into_three_and_test_stays_whatever_the_seed(plain):
+    a, b, again = (opened(plain, seed, test=5) for seed in (0, 1, 0))
+    for splits in (a, b):
+        parts = [paths(p) for p in (splits.train, splits.validation, splits.test)]
+        assert [len(p) for p in parts] == [21, 4, 5]
+        assert sorted(chain(*parts)) == all_images(plain)
+    assert a.test.files == b.test.files
+    assert a.validation.files != b.validation.files
+    assert (a.train.files, a.validation.files) == (again.train.files, again.validation.files)
+
+
+def test_train_alone_is_cut_into_three(tmp_path):
+    splits = opened(folder(tmp_path / "train", {"a": 10, "b": 10}).parent)
+    parts = [paths(p) for p in (splits.train, splits.validation, splits.test)]
+    assert [len(p) for p in parts] == [14, 4, 2]
+    assert sorted(chain(*parts)) == all_images(tmp_path)
+
+
+def test_a_labelled_test_part_comes_before_val_and_an_unlabelled_one_does_not(tmp_path):
+    folder(tmp_path / "train", {"a": 9, "b": 9})
+    folder(tmp_path / "val", {"a": 2, "b": 2})
+    paint(tmp_path / "test" / "0.png", 0)  # ImageNet's own test part has no labels
+    assert paths(opened(tmp_path).test) == all_images(tmp_path / "val")
+    folder(tmp_path / "test", {"a": 1, "b": 1})
+    assert [Path(p).parent.parent.name for p in paths(opened(tmp_path).test)] == ["test", "test"]
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    splits = opened(folder(tmp_path, {"train": 9, "car": 9}))
+    assert splits.classes == 2
+    assert len(splits.test) == 2
+
+
+def test_a_limit_takes_training_images_only(plain):
+    whole, fewer = opened(plain), opened(plain, limit=6)
+    assert fewer.train.files == whole.train.files[:6]
+    assert fewer.validation.files == whole.validation.files
+    assert fewer.test.files == whole.test.files
+
+
+def test_only_training_batches_are_changed(published):
+    splits = opened(published)
+    parts = [torch.arange(3)]
+    for part, same in ((splits.train, False), (splits.validation, True), (splits.test, True)):
+        ((seen, _),) = part.batches(parts, seeds=[1])
+        assert torch.equal(seen, inputs_at(part, parts[0])) == same
+    unchanged = opened(published, augment=False).train
+    ((seen, _),) = unchanged.batches(parts, seeds=[1])
+    assert torch.equal(seen, inputs_at(unchanged, parts[0]))
+
+
+def test_grey_is_one_channel_in_minus_one_to_one(published):
+    splits = opened(published, channels=1)
+    assert splits.in_shape == (1, 8, 8)
+    seen = inputs_at(splits.test, torch.arange(7))
+    assert seen.abs().max() <= 1
+    assert seen.std() > 0.1
+
+
+def test_hidden_files_other_files_and_deeper_folders(tmp_path):
+    folder(tmp_path, {"a/deep": 8, "b": 8})
+    (tmp_path / "a" / ".hidden.png").write_bytes(b"")
+    (tmp_path / "a" / "notes.txt").write_text("no image")
+    (tmp_path / ".cache").mkdir()
+    paint(tmp_path / "b" / ".thumbnails" / "0.png", 0)
+    splits = opened(tmp_path)
+    assert sum(len(p) for p in (splits.train, splits.validation, splits.test)) == 16
+
+
+def build(root: Path, *, train=None, val=None) -> Path:
+    for name, counts in (("train", train), ("val", val)):
+        if counts is not None:
+            folder(root / name, counts)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "why"),
+    [
+        (lambda r: r / "nowhere", {}, r"No folder .*nowhere\. Give root the folder that holds"),
+        (lambda r: r, {}, r"has no folder, and a class is one: put the images of each class into .*/CLASS"),
+        (lambda r: folder(r, {"a": 3}), {}, "has one class only, a, and telling .* another class"),
+        (lambda r: build(r, train={"a": 3}, val={"a": 2}), {}, "train has one class only, a"),
+        (
+            lambda r: build(r, val={"a": 3, "b": 2}),
+            {},
+            "has a test part and no train .*Put the training images",
+        ),
+        (
+            lambda r: build(r, train={"a": 3, "b": 3}, val={"a": 1, "d": 1, "e": 1}),
+            {},
+            "val has the class d and 1 more, and .*train does not: nothing could learn it",
+        ),
+        (
+            lambda r: build(r, train={"a": 3, "b": 3}, val={"a": 1, "d": 1}),
+            {},
+            "val has the class d, and .*train does not",
+        ),
+        (lambda r: folder(r, {"a": 9, "b": 9}), {"test": 18}, r"test = 18 cuts 18 of 18 images\. Give"),
+        (lambda r: folder(r, {"a": 9, "b": 9}), {"test": 0.0}, r"test = 0.0 cuts 0 of 18 images"),
+        (lambda r: folder(r, {"a": 9, "b": 9}), {"validation": 0}, r"validation = 0 cuts 0 of 16 training"),
+        (lambda r: folder(r, {"a": 9, "b": 9}), {"limit": 1}, "All 1 training images of .* are of one class"),
+        (lambda r: folder(r, {"a": 9, "b": 9}), {"size": 0}, "size = 0, channels = 3: size may be 1 or more"),
+        (lambda r: folder(r, {"a": 9, "b": 9}), {"channels": 2}, "channels = 2: .* 1 .grey."),
+        (lambda r: folder(r, {"a": 9, "b": 9}), {"workers": 0}, "'0' threads cannot read images"),
+    ],
+)
+def test_folders_that_cannot_work_are_refused_in_one_line(tmp_path, make, options, why):
+    with pytest.raises(IsopruneError, match=why) as error:
+        opened(make(tmp_path), **options)
+    assert "\n" not in str(error.value)
+
+
+def test_a_class_without_images_is_refused(tmp_path):
+    folder(tmp_path, {"a": 3, "b": 3})
+    (tmp_path / "c").mkdir()
+    with pytest.raises(IsopruneError, match=r"c holds no image \(\.jpg, .*Remove the folder, or fill it"):
+        opened(tmp_path)
+
+
+def test_without_a_root_it_is_asked_for_before_anything_runs():
+    with pytest.raises(IsopruneError, match=r"image_folder needs a root: data = \{name"):
+        load("image_folder", seed=0)
+    with pytest.raises(
+        IsopruneError, match=r"data set 'image_folder' needs the option 'root'\. Write data ="
+    ):
+        complete("data", Choice("image_folder"), "data")
+
+
+def test_the_root_is_part_of_an_experiment_only_when_it_is_given(tmp_path):
+    done = complete("data", Choice("image_folder", {"root": str(tmp_path)}), "data")
+    assert done.options["root"] == str(tmp_path)
+    assert "workers" not in done.options  # how many read changes no bit
+    assert "root" not in complete("data", Choice("cifar10"), "data").options
+    with pytest.raises(IsopruneError, match=re.escape("data.root must be a path or left out, not 3 (int)")):
+        complete("data", Choice("cifar10", {"root": 3}), "data")
