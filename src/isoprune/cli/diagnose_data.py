@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,12 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.utils import _pytree as pytree
 
+from isoprune.cli.data_choice import chosen_data, image_shape, is_folder, load_splits
 from isoprune.cli.diagnose_open import Subject
 from isoprune.data import DATA_SETS
 from isoprune.data.images import images_below
 from isoprune.errors import IsopruneError
-from isoprune.experiment.choice import bind, complete
-from isoprune.experiment.config import Choice, choice
+from isoprune.experiment.config import Choice
 from isoprune.experiment.seeds import SeededBatches, jsv_inputs
 from isoprune.isometry.effort import SAMPLES
 from isoprune.isometry.function import sample_function
@@ -55,8 +54,8 @@ def open_data(text: str | None, subject: Subject, *, samples: int | None, seed: 
                 f"{subject.label} has none. Give a data set, a folder of images, or --data {RANDOM}."
             )
         return _whole(subject.inputs, "the inputs that its function returns")
-    if text is not None and text not in DATA_SETS and Path(text).is_dir():
-        images = images_below(Path(text), _image_shape(subject, text), samples=count, seed=seed)
+    if text is not None and is_folder(text):
+        images = images_below(Path(text), image_shape(subject, text), samples=count, seed=seed)
         size = "x".join(map(str, images.shape[1:]))
         return _whole(images, f"images of {text}, cut to {size} and normalised")
     if text is None and subject.facts is None:
@@ -107,52 +106,17 @@ def _random(subject: Subject, samples: int, seed: int) -> Any:
     return pytree.tree_map_only(Tensor, draw, like)
 
 
-def _image_shape(subject: Subject, text: str) -> tuple[int, int, int]:
-    example = subject.inputs
-    shape = tuple(subject.facts["in_shape"]) if subject.facts else ()
-    tensors = [t for t in pytree.tree_leaves(example) if isinstance(t, Tensor)]
-    if len(tensors) == 1:
-        shape = tuple(tensors[0].shape[1:])
-    if len(shape) != 3:
-        raise IsopruneError(
-            f"--data {text} holds images, and {subject.label} does not take one image a sample. Give --shape "
-            "1,3,224,224 if it does, or other data."
-        )
-    return shape
-
-
 def _data_set(text: str | None, subject: Subject, samples: int, seed: int) -> Data:
-    facts = subject.facts
-    if facts is not None:
-        seed = facts["config"]["seed"]
-    if text is None and facts is not None:
-        chosen = choice(facts["config"]["data"], "data")
-    else:
-        chosen = complete("data", _parsed(text or ""), "--data")
+    chosen = chosen_data(text, subject)
     if chosen.options.get("limit", 0) is None:
         # A thousand training images are enough to try a repair: the others need not be brought to size.
         chosen = Choice(chosen.name, {**chosen.options, "limit": LEAST_TRAIN})
-    splits = bind("data", chosen)(seed=seed)
-    if facts is not None and list(splits.in_shape) != facts["in_shape"]:
-        raise IsopruneError(
-            f"--data {chosen.name} has inputs of shape {splits.in_shape}, the network takes "
-            f"{tuple(facts['in_shape'])}. Leave out --data to measure on the data that it was trained on."
-        )
+    splits = load_splits(chosen, subject, seed=seed)
+    if subject.facts is not None:
+        seed = subject.facts["config"]["seed"]
     inputs = jsv_inputs(splits.validation, samples, seed=seed)
     return Data(
         [(inputs, splits.validation.targets[: len(inputs)])],
         SeededBatches(splits.train, 100, seed, most=LEAST_TRAIN // 100),
         f"validation images of {chosen.name}",
     )
-
-
-def _parsed(text: str) -> Choice:
-    if not text.startswith("{"):
-        return Choice(text)
-    try:
-        return choice(tomllib.loads(f"data = {text}")["data"], "--data")
-    except tomllib.TOMLDecodeError:
-        raise IsopruneError(
-            f"--data {text} is not a TOML table. Quote it for the shell: "
-            "--data '{name = \"digits\", size = 8}'."
-        ) from None

@@ -1,0 +1,87 @@
+"""The data set that --data names: by name or TOML table, a folder of images, or the network's own."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from isoprune.cli.diagnose_open import Subject
+from isoprune.data import DATA_SETS
+from isoprune.errors import IsopruneError
+from isoprune.experiment.choice import bind, complete
+from isoprune.experiment.config import Choice, choice
+from isoprune.types import Splits
+
+
+def chosen_data(text: str | None, subject: Subject) -> Choice:
+    """Return the data set that ``text`` names, complete; None: the one a network of the store was trained on.
+
+    Raises:
+        IsopruneError: If there is none of that name, or an option is not its own.
+    """
+    if text is None and subject.facts is not None:
+        return choice(subject.facts["config"]["data"], "data")
+    return complete("data", read_choice(text or "", "--data", '{name = "digits", size = 8}'), "--data")
+
+
+def chosen_folder(text: str, subject: Subject) -> Choice:
+    """Return the labelled images of a folder, at the size that the network takes."""
+    channels, height, width = image_shape(subject, text)
+    if height != width:
+        raise IsopruneError(
+            f"{subject.label} takes images of {height} x {width} pixels, and image_folder gives squares. Give "
+            "a function of your own: --data my_package.module:function."
+        )
+    given = Choice("image_folder", {"root": text, "size": height, "channels": channels})
+    return complete("data", given, "--data")
+
+
+def is_folder(text: str | None) -> bool:
+    return text is not None and text not in DATA_SETS and Path(text).is_dir()
+
+
+def load_splits(chosen: Choice, subject: Subject, *, seed: int) -> Splits:
+    """Return the splits; those of a network of the store are cut by its own seed.
+
+    Raises:
+        IsopruneError: If they cannot be read, or the network takes inputs of another shape.
+    """
+    facts = subject.facts
+    splits = bind("data", chosen)(seed=seed if facts is None else facts["config"]["seed"])
+    if facts is not None and list(splits.in_shape) != facts["in_shape"]:
+        raise IsopruneError(
+            f"--data {chosen.name} has inputs of shape {splits.in_shape}, the network takes "
+            f"{tuple(facts['in_shape'])}. Leave out --data to use the data that it was trained on."
+        )
+    return splits
+
+
+def read_choice(text: str, flag: str, example: str) -> Choice:
+    """Return a choice as the command line spells it: a name, or a TOML table such as ``example``."""
+    if not text.startswith("{"):
+        return Choice(text)
+    try:
+        return choice(tomllib.loads(f"value = {text}")["value"], flag)
+    except tomllib.TOMLDecodeError:
+        raise IsopruneError(
+            f"{flag} {text} is not a TOML table. Quote it for the shell: {flag} '{example}'."
+        ) from None
+
+
+def image_shape(subject: Subject, text: str) -> tuple[int, int, int]:
+    """Return channels, height and width of the images that the network takes."""
+    example: Any = subject.inputs
+    shape = tuple(subject.facts["in_shape"]) if subject.facts else ()
+    tensors = [t for t in pytree.tree_leaves(example) if isinstance(t, Tensor)]
+    if len(tensors) == 1:
+        shape = tuple(tensors[0].shape[1:])
+    if len(shape) != 3:
+        raise IsopruneError(
+            f"--data {text} holds images, and {subject.label} does not take one image a sample. Give --shape "
+            "1,3,224,224 if it does, or other data."
+        )
+    return shape
