@@ -1,0 +1,120 @@
+"""Weight rewinding: the dense network as it was after an epoch, kept while it trains, or trained again.
+
+Sources: Frankle, Dziugaite, Roy & Carbin, Linear mode connectivity and the lottery ticket hypothesis, ICML
+2020; Renda, Frankle & Carbin, Comparing rewinding and fine-tuning, ICLR 2020.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from isoprune.errors import IsopruneError
+from isoprune.graph import trace
+from isoprune.pruning import prune_by
+from isoprune.training import checkpoint
+from isoprune.types import Plan
+
+Row = Mapping[str, Any]
+Keep = Callable[[int, nn.Module], object]
+# A training that calls the first with every epoch's network, and then the second with the epoch's row.
+Train = Callable[[Keep, Callable[[Row], object]], object]
+
+# What must come out the same when an epoch is trained again; seconds and what is measured besides need not.
+SAME = ("loss", "validation_loss")
+
+
+class _Reached(Exception):
+    """The epoch that was wanted is over."""
+
+
+def kept_path(folder: Path, epoch: int) -> Path:
+    """Return where the dense network of ``folder`` is kept as it was after ``epoch``."""
+    return folder / f"epoch-{epoch}.safetensors"
+
+
+def keeper(folder: Path, epochs: Sequence[int]) -> Keep:
+    """Return what keeps the network after each of ``epochs`` in ``folder``, whole or not at all."""
+
+    def keep(epoch: int, model: nn.Module) -> None:
+        if epoch in epochs:
+            checkpoint.write(kept_path(folder, epoch), model.state_dict(), {"epoch": epoch})
+
+    return keep
+
+
+def state_at(folder: Path, epoch: int, history: Sequence[Row], train: Train) -> dict[str, Tensor]:
+    """Return the finished dense network's tensors after ``epoch``: kept, or trained once more.
+
+    Raises:
+        IsopruneError: If the training ended before that epoch, or is not the same again.
+    """
+    if epoch > history[-1]["epoch"]:
+        raise IsopruneError(
+            f"rewind is {epoch}, but the dense training ended after epoch {history[-1]['epoch']}, as "
+            "dense.steps says. Lower rewind, or raise dense.steps."
+        )
+    kept = read_kept(folder, epoch)
+    return train_again(folder, epoch, history, train) if kept is None else kept
+
+
+def read_kept(folder: Path, epoch: int) -> dict[str, Tensor] | None:
+    """Return the state after ``epoch``; None if it was not kept, or is damaged: it can be trained again."""
+    try:
+        found = checkpoint.read(kept_path(folder, epoch))
+    except checkpoint.Damaged:
+        return None
+    return None if found is None else found[0]
+
+
+def train_again(folder: Path, epoch: int, history: Sequence[Row], train: Train) -> dict[str, Tensor]:
+    """Return the state after ``epoch`` of a dense network that has been trained without keeping it.
+
+    It is trained a second time, up to there, and kept.
+
+    Raises:
+        IsopruneError: If the losses are not, bit by bit, those of the first time (``history``).
+    """
+    state: dict[str, Tensor] = {}
+
+    def keep(number: int, model: nn.Module) -> None:
+        if number == epoch:
+            state.update({name: t.detach().clone() for name, t in model.state_dict().items()})
+
+    def compare(row: Row) -> None:
+        number = row["epoch"]
+        first = history[number]
+        for name in SAME:
+            if row.get(name) != first.get(name):
+                raise IsopruneError(
+                    f"The dense network in {folder} did not keep its state after epoch {epoch}, and when it "
+                    f"is trained again its {name} after epoch {number} is {row.get(name)}, not "
+                    f"{first.get(name)}: other versions or another machine. Delete {folder} and start again: "
+                    "it then keeps that state."
+                )
+        if number == epoch:
+            raise _Reached
+
+    with suppress(_Reached):
+        train(keep, compare)
+    checkpoint.write(kept_path(folder, epoch), state, {"epoch": epoch})
+    return state
+
+
+def rewound(
+    dense: nn.Module, state: Mapping[str, Tensor], plan: Plan, example: Tensor
+) -> tuple[nn.Module, nn.Module]:
+    """Return the dense network with an earlier epoch's tensors, and the same without the plan's channels.
+
+    Weights, biases and BatchNorm's statistics are those of that epoch, bit by bit, where ``plan`` keeps
+    them.
+    """
+    earlier = copy.deepcopy(dense).eval()
+    earlier.load_state_dict(dict(state))
+    result = prune_by(earlier, example, trace(earlier, example), lambda _graph, _links: plan)
+    return earlier, result.model

@@ -1,0 +1,312 @@
+"""Weight rewinding: the dense run's tensors at that epoch, bit by bit, however they came to be kept."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from experiment.tiny import CONFIG, HERE, bits, one_thread, tiny
+from isoprune.experiment import rewind, seeds
+from isoprune.experiment.choice import resolve
+from isoprune.experiment.config import experiment
+from isoprune.experiment.digests import run_digest, stage_digest
+from isoprune.experiment.grid import expand
+from isoprune.experiment.networks import load_network, plan_of
+from isoprune.experiment.pipeline import _splits, run
+from isoprune.experiment.store import Store, read_facts
+from isoprune.experiment.study import plan_work
+from isoprune.graph import trace
+from isoprune.samples import inputs_at
+from isoprune.types import IsopruneError
+
+DENSE = {"epochs": 4, "lr": 0.05, "batch": 50, "jsv_samples": 0}
+REPLAY = {"epochs": 2, "lr": 0.05, "batch": 50, "jsv_samples": 0, "schedule": "lr_rewinding"}
+NETWORKS = {
+    "mlp": CONFIG["model"],
+    "residual with BatchNorm": {"name": "resnet_small", "stem": 4, "blocks": 1},
+}
+seen: list[dict[str, torch.Tensor]] = []
+
+
+def watching(pruned: nn.Module, *, dense: nn.Module, plan: Any, batches: Any, generator: Any) -> nn.Module:
+    """A repair that looks at what it is given and doubles every parameter."""
+    seen[:] = [{k: v.clone() for k, v in m.state_dict().items()} for m in (pruned, dense)]
+    doubled = copy.deepcopy(pruned)
+    with torch.no_grad():
+        for parameter in doubled.parameters():
+            parameter *= 2
+    return doubled
+
+
+def rewinding(epoch: int | None = 2, **changes: Any) -> Any:
+    settings = {"dense": DENSE, "retrain": REPLAY, "repair": "none", **changes}
+    return tiny(**settings, **({} if epoch is None else {"rewind": epoch}))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str, Any]]:
+    with one_thread():
+        store = Store(tmp_path_factory.mktemp("store"))
+        return store, run(rewinding(), store)
+
+
+def folder(store: Store, record: dict[str, Any], stage: str) -> Path:
+    return store.folder(stage, record["networks"][stage])
+
+
+def tensors(store: Store, record: dict[str, Any], stage: str) -> dict[str, torch.Tensor]:
+    return load_file(folder(store, record, stage) / "network.safetensors")
+
+
+def kept(store: Store, record: dict[str, Any], epoch: int = 2) -> dict[str, torch.Tensor]:
+    return load_file(rewind.kept_path(folder(store, record, "dense"), epoch))
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def cut(dense: nn.Module, removed: dict[str, list[int]], example: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return the elements of every tensor whose channels all stay, in order: the slow way to shrink."""
+    state = dense.state_dict()
+    stays = {name: torch.ones_like(t, dtype=torch.bool) for name, t in state.items()}
+    for group in trace(dense, example).groups:
+        gone = torch.tensor(removed.get(group.name, []), dtype=torch.long)
+        for member in group.members:
+            stays[member.tensor] &= ~torch.isin(member.channels, gone)
+    return {name: t[stays[name]] for name, t in state.items()}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("epoch", [0, 1, 3, 4])
+def test_kept_weights_are_those_of_the_dense_run_at_that_epoch(network: str, epoch: int, tmp_path: Path):
+    """Weights, biases, BatchNorm's statistics and counters. At a constant rate, k epochs of 4 are k of k."""
+    store, data = Store(tmp_path), {"data": {"name": "digits", "limit": 150, "size": 8}}
+    record = run(rewinding(epoch, model=NETWORKS[network], retrain={"epochs": 0}, **data), store)
+    facts = read_facts(folder(store, record, "repaired"))
+    short = rewinding(None, model=NETWORKS[network], dense=DENSE | {"epochs": epoch}, retrain={"epochs": 0})
+    dense, _ = load_network(folder(store, run(short, store), "dense"))
+    example = inputs_at(_splits(short).validation, torch.arange(2))
+    want = cut(dense, facts["removed"], example)
+    got = tensors(store, record, "repaired")
+    assert want.keys() == got.keys()
+    for name, tensor in got.items():
+        assert torch.equal(tensor.flatten(), want[name].flatten()), name
+    if network != "mlp":
+        assert any("running_var" in name for name in got)
+    # The plan is that of the network trained to its end.
+    plainly = run(rewinding(None, model=NETWORKS[network], retrain={"epochs": 0}), store)
+    assert plan_of(facts) == plan_of(read_facts(folder(store, plainly, "pruned")))
+    assert same(got, tensors(store, plainly, "repaired")) == (epoch == 4)
+
+
+def test_epoch_0_is_the_network_as_it_was_drawn(tmp_path: Path):
+    store = Store(tmp_path)
+    record = run(rewinding(0, retrain={"epochs": 0}), store)
+    made = resolve(rewinding(None)).model
+    drawn = seeds.build_model(made, (1, 8, 8), 10, seed=0)
+    assert same(kept(store, record, 0), dict(drawn.state_dict()))
+
+
+def test_retraining_replays_the_dense_rates_from_that_epoch(tmp_path: Path):
+    schedule = {"name": "step_decay", "milestones": [1, 3], "gamma": 0.5}
+    record = run(rewinding(2, dense=DENSE | {"schedule": schedule}), Store(tmp_path))
+    dense, retrained = ([row.get("lr") for row in record["history"][s]] for s in ("dense", "retrained"))
+    assert retrained[1:] == dense[3:]
+    assert len(set(dense[1:])) == 3
+    told = record["config"]["retrain"]["schedule"]
+    assert told == {"name": "lr_rewinding", "dense_epochs": 4, "gamma": 0.1, "milestones": None} | {
+        "schedule": record["config"]["dense"]["schedule"]
+    }
+    # A record's config is the experiment again.
+    assert resolve(experiment(record["config"])).as_dict() == record["config"]
+
+
+def test_a_repair_works_on_the_rewound_network_beside_the_dense_one_of_that_epoch(
+    whole: tuple[Store, dict[str, Any]], tmp_path: Path
+):
+    repair = f"{__name__}:watching"
+    store = Store(tmp_path)
+    record = run(rewinding(2, repair=repair, retrain={"epochs": 0}), store)
+    rewound, reference = seen
+    assert same(rewound, tensors(*whole, "repaired"))
+    assert same(reference, kept(store, record))
+    assert same({k: v / 2 for k, v in tensors(store, record, "repaired").items()}, rewound)
+
+
+def test_only_what_is_rewound_to_is_kept(whole: tuple[Store, dict[str, Any]], tmp_path: Path):
+    store, record = whole
+    found = sorted(p.name for p in folder(store, record, "dense").glob("epoch-*"))
+    assert found == ["epoch-2.safetensors"]
+    run(rewinding(None, retrain={"epochs": 0}), Store(tmp_path))
+    assert list(tmp_path.rglob("epoch-*")) == []
+
+
+def test_digests_of_what_does_not_rewind_are_those_from_before():
+    plainly, rewound = (resolve(rewinding(e, retrain={"epochs": 0})).as_dict() for e in (None, 2))
+    assert "rewind" not in plainly
+    assert {key: value for key, value in rewound.items() if key != "rewind"} == plainly
+    other = rewound | {"rewind": 1}
+    for stage in ("dense", "pruned"):
+        assert stage_digest(rewound, stage) == stage_digest(plainly, stage) == stage_digest(other, stage)
+    for stage in ("repaired", "retrained"):
+        assert len({stage_digest(config, stage) for config in (plainly, rewound, other)}) == 3
+    assert len({run_digest(config) for config in (plainly, rewound, other)}) == 3
+
+
+def test_a_dense_network_that_kept_nothing_is_trained_again_to_the_same_bits(
+    whole: tuple[Store, dict[str, Any]], tmp_path: Path
+):
+    store = Store(tmp_path)
+    first = run(rewinding(None, retrain={"epochs": 0}), store)
+    again = run(rewinding(), store)
+    assert again["networks"]["dense"] == first["networks"]["dense"]
+    assert bits(again) == bits(whole[1])
+    for stage in ("repaired", "retrained"):
+        assert same(tensors(store, again, stage), tensors(*whole, stage))
+    assert same(kept(store, again), kept(*whole))
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a checkpoint"])
+def test_a_damaged_state_is_made_again(damage: bytes, whole: tuple[Store, dict[str, Any]], tmp_path: Path):
+    store = Store(tmp_path)
+    record = run(rewinding(retrain={"epochs": 0}), store)
+    path = rewind.kept_path(folder(store, record, "dense"), 2)
+    path.write_bytes(damage or path.read_bytes()[:-1])
+    run(rewinding(repair="orthp", retrain={"epochs": 0}), store)
+    assert same(kept(store, record), kept(*whole))
+
+
+def test_a_dense_network_from_elsewhere_cannot_be_trained_again(tmp_path: Path):
+    """Its losses tell: another version, another machine."""
+    store = Store(tmp_path)
+    record = run(rewinding(None, retrain={"epochs": 0}), store)
+    path = folder(store, record, "dense") / "network.json"
+    facts = json.loads(path.read_text())
+    facts["history"][1]["loss"] += 1e-9
+    path.write_text(json.dumps(facts))
+    why = r"did not keep its state after epoch 2, and when it is trained again its loss after epoch 1 is"
+    with pytest.raises(IsopruneError, match=why):
+        run(rewinding(), store)
+    assert list(tmp_path.rglob("epoch-*")) == []
+
+
+@pytest.mark.parametrize("when", ["before the checkpoint", "after the checkpoint", "two epochs later"])
+def test_interrupted_where_it_is_kept_it_ends_on_the_same_bits(
+    when: str, whole: tuple[Store, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store = Store(tmp_path)
+    keeper = rewind.keeper
+
+    def dying(*args: Any) -> Any:
+        keep = keeper(*args)
+
+        def last(epoch: int, model: nn.Module) -> None:
+            keep(epoch, model)
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+        return last
+
+    def stop(event: Any) -> None:
+        if event["epoch"] == (2 if when == "after the checkpoint" else 4):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        if when == "before the checkpoint":
+            patched.setattr(rewind, "keeper", dying)
+        with pytest.raises(KeyboardInterrupt):
+            run(rewinding(), store, on_event=stop)
+    again = run(rewinding(), store)
+    assert bits(again) == bits(whole[1])
+    for stage in ("dense", "repaired", "retrained"):
+        assert same(tensors(store, again, stage), tensors(*whole, stage))
+    assert same(kept(store, again), kept(*whole))
+
+
+def test_a_study_trains_each_dense_network_once_and_keeps_what_all_its_runs_rewind_to(tmp_path: Path):
+    table = CONFIG | {"dense": DENSE, "retrain": {"epochs": 0}, "study": {"rewind": [0, 3], "seed": [0, 1]}}
+    work = plan_work(expand(table, name="rewinds"), Store(tmp_path))
+    dense = [task for task in work.tasks if task.work["do"] == "dense"]
+    assert [task.work["keep"] for task in dense] == [[0, 3], [0, 3]]
+    assert len(work.runs) == 4
+
+
+REFUSED = {
+    "later than the end": (
+        rewinding,
+        (5,),
+        {},
+        r"rewind is 5, but the dense network is trained for 4 epochs",
+    ),
+    "negative": (rewinding, (-1,), {}, r"rewind is -1, but must be at least 0"),
+    "not whole": (rewinding, (1.5,), {}, r"rewind must be a whole number, not 1\.5"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_an_epoch_that_there_is_not_is_refused(case: str):
+    make, args, changes, why = REFUSED[case]
+    with pytest.raises(IsopruneError, match=why):
+        make(*args, **changes)
+
+
+def test_replaying_more_or_less_than_was_left_is_refused():
+    with pytest.raises(
+        IsopruneError, match=r"Rewound to epoch 1 of 4, there are 3 epochs to replay.*= 3, or"
+    ):
+        resolve(rewinding(1))
+    resolve(rewinding(1, retrain=REPLAY | {"schedule": "cosine"}))  # a choice of one's own
+    resolve(rewinding(None, retrain=REPLAY | {"epochs": 3}))  # only the rates are rewound
+    with pytest.raises(
+        IsopruneError, match=r"epochs = 5, and the dense training that lr_rewinding replays had 4"
+    ):
+        resolve(rewinding(None, retrain=REPLAY | {"epochs": 5}))
+
+
+@pytest.mark.parametrize(
+    ("dense", "why"), [({"epochs": 0}, "which has no epochs"), (DENSE | {"steps": 5}, "which is cut off by")]
+)
+def test_a_dense_training_that_cannot_be_replayed_is_refused(dense: dict, why: str):
+    with pytest.raises(
+        IsopruneError, match=rf"{why}.*Say what to replay: \{{name = \"lr_rewinding\", dense_ep"
+    ):
+        resolve(rewinding(None, dense=dense))
+    told = {"name": "lr_rewinding", "dense_epochs": 90, "milestones": [30, 60]}
+    resolve(rewinding(None, dense=dense, retrain=REPLAY | {"schedule": told}))
+
+
+def test_an_epoch_that_steps_cut_off_is_refused(tmp_path: Path):
+    cut_off = DENSE | {"steps": 4}
+    with pytest.raises(
+        IsopruneError, match=r"rewind is 3, but the dense training ended after epoch 2, as dense"
+    ):
+        run(rewinding(3, dense=cut_off, retrain={"epochs": 0}), Store(tmp_path))
+
+
+def test_a_replay_inside_a_warm_up_is_told_too():
+    around = {"name": "warm_up", "rise": 1, "schedule": "lr_rewinding"}
+    done = resolve(rewinding(None, retrain=REPLAY | {"schedule": around})).retrain.schedule
+    assert done.options["schedule"]["dense_epochs"] == 4
+    assert done.options["schedule"]["schedule"] == {"name": "constant"}
+
+
+def test_nothing_of_a_rewound_network_depends_on_who_draws(tmp_path: Path):
+    draws = {"name": f"{HERE}:noisy", "draws": 5}
+    store = Store(tmp_path)
+    a, b = (run(rewinding(repair=repair), store) for repair in ("none", draws))
+    assert bits(a["stages"]) == bits(b["stages"])
