@@ -92,11 +92,12 @@ def test_a_pinned_file_is_that_content_and_no_other(file):
     assert same(made(weights=pinned), made(seed=7))
     save_file(made(seed=8).state_dict(), file)
     assert pin(str(file)) != pinned
-    for use in (pin, lambda weights: made(weights=weights)):
-        with pytest.raises(
-            IsopruneError, match=r"w\.safetensors has changed: its SHA-256 .* leave out @sha256"
-        ):
-            use(pinned)
+    with pytest.raises(IsopruneError, match=r"w\.safetensors has changed: its SHA-256 .* leave out @sha256"):
+        made(weights=pinned)
+    file.unlink()
+    with pytest.raises(IsopruneError, match="there is no such file"):
+        made(weights=pinned)
+    assert pin(pinned) == pinned
     assert [pin("none"), pin("imagenet")] == ["none", "imagenet"]
 
 

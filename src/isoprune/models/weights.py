@@ -68,12 +68,13 @@ def started(
 def pin(weights: str) -> str:
     """Return ``weights`` with the digest of the file's content behind its path, "none" and "imagenet" as is.
 
-    An experiment is then named by what it starts from, not by where that lies.
+    An experiment is then named by what it starts from, and goes on to be it when the file is gone: that what
+    was pinned is still there is checked when it is read.
 
     Raises:
-        IsopruneError: If there is no such file, or it is not the one that was pinned.
+        IsopruneError: If there is no such file.
     """
-    if weights in (NONE, IMAGENET):
+    if weights in (NONE, IMAGENET) or _MARK in weights:
         return weights
     path = pinned_path(weights)
     return f"{path}{_MARK}{_digest(path)}"
