@@ -78,7 +78,7 @@ def test_under_a_mask_each_row_is_the_least_squares_of_what_it_may_read(unpulled
     dense = drawn(Bare)
     pruned = masked(dense)
     new = repaired(pruned, dense, x, Plan({}))
-    designs = by_hand(dense, x, new)
+    designs = by_hand(dense, new, x)
     weights = [*new.attn.in_proj_weight.chunk(3), new.attn.out_proj.weight]
     biases = [*new.attn.in_proj_bias.chunk(3), new.attn.out_proj.bias]
     allowed = [*pruned.attn.in_proj_weight_mask.chunk(3), pruned.attn.out_proj.weight_mask]
