@@ -6,15 +6,17 @@ import dataclasses
 import functools
 import importlib
 import inspect
-import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from isoprune.errors import IsopruneError, did_you_mean
 from isoprune.experiment import config
 from isoprune.experiment.config import Choice, Experiment, Training
+from isoprune.experiment.replay import replayed
+from isoprune.experiment.typed import hints_of, is_plain, typed
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Kind:
     """A folder of methods: its table, and the arguments that the pipeline supplies itself.
 
     ``extra`` are options that the pipeline understands on every method of the kind, ``nested`` the option
-    of a method that is a list of choices of the same kind.
+    of a method that is a choice of its kind, or a list of them. ``local`` are options that say where things
+    lie on this machine: their defaults are no part of an experiment.
     """
 
     word: str
@@ -31,10 +34,13 @@ class Kind:
     supplied: frozenset[str]
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     nested: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    local: frozenset[str] = frozenset()
 
 
 KINDS = {
-    "data": Kind("data set", "isoprune.data", "DATA_SETS", frozenset({"root", "seed"})),
+    "data": Kind(
+        "data set", "isoprune.data", "DATA_SETS", frozenset({"seed", "workers"}), local=frozenset({"root"})
+    ),
     "model": Kind("model", "isoprune.models", "MODELS", frozenset({"in_shape", "classes", "generator"})),
     "criterion": Kind(
         "criterion",
@@ -51,7 +57,13 @@ KINDS = {
         {"batches": int},
         {"chain": "steps"},
     ),
-    "schedule": Kind("schedule", "isoprune.schedules", "SCHEDULES", frozenset({"epochs"})),
+    "schedule": Kind(
+        "schedule",
+        "isoprune.schedules",
+        "SCHEDULES",
+        frozenset({"epochs"}),
+        nested={"warm_up": "schedule", "lr_rewinding": "schedule"},
+    ),
 }
 
 
@@ -109,17 +121,15 @@ def complete(kind: str, choice: Choice, key: str) -> Choice:
     }
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     named = {n: p for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    hints = _hints(function)
+    hints = hints_of(function)
     options: dict[str, Any] = {}
     for name, value in choice.options.items():
         if name in spec.extra:
-            options[name] = _typed(value, spec.extra[name], f"{key}.{name}")
+            options[name] = typed(value, spec.extra[name], f"{key}.{name}")
         elif name in named and spec.nested.get(choice.name) == name:
-            parts = enumerate(_typed(value, list, f"{key}.{name}"))
-            steps = [complete(kind, config.choice(v, f"{key}[{i}]"), f"{key}[{i}]") for i, v in parts]
-            options[name] = [step.as_dict() for step in steps]
+            options[name] = _nested(kind, value, hints.get(name, Any), key, name)
         elif name in named:
-            options[name] = _typed(value, hints.get(name, Any), f"{key}.{name}")
+            options[name] = typed(value, hints.get(name, Any), f"{key}.{name}")
         elif anything and name not in spec.supplied:
             options[name] = value
         else:
@@ -134,84 +144,20 @@ def complete(kind: str, choice: Choice, key: str) -> Choice:
                 f"{key}: {spec.word} {choice.name!r} needs the option {name!r}. "
                 f'Write {key} = {{name = "{choice.name}", {name} = ...}}.'
             )
-        if _is_plain(parameter.default):
-            # Through _typed, so that 1 and 1.0 for a float are one value and one digest.
-            options[name] = _typed(parameter.default, hints.get(name, Any), f"{key}.{name}")
+        if name not in spec.local and is_plain(parameter.default):
+            # Through typed, so that 1 and 1.0 for a float are one value and one digest.
+            options[name] = typed(parameter.default, hints.get(name, Any), f"{key}.{name}")
     return Choice(choice.name, {name: options[name] for name in sorted(options)})
 
 
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(inspect.unwrap(function))
-    except Exception:  # An outsider's annotation that cannot be evaluated is no reason to refuse the method.
-        return {}
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return all(_is_plain(v) for v in value)
-    return value is None or isinstance(value, str | bool | int | float)
-
-
-def _typed(value: Any, hint: Any, key: str) -> Any:
-    """Return ``value`` as JSON of the annotated type, or raise."""
-    ok, converted = _fits(value, hint)
-    if not ok:
-        raise IsopruneError(f"{key} must be {_spell(hint)}, not {value!r} ({type(value).__name__}).")
-    return converted
-
-
-def _fits(value: Any, hint: Any) -> tuple[bool, Any]:
-    """Return whether a TOML value is of the annotated type, and the value in that type's form."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        # An exact match first: for int | float, 1 stays 1.
-        tried = sorted(
-            (_fits(value, a) for a in arguments), key=lambda t: not (t[0] and type(t[1]) is type(value))
-        )
-        return next((t for t in tried if t[0]), (False, value))
-    if origin is typing.Literal:
-        return value in arguments, value
-    if hint is type(None):
-        return value is None, value
-    if hint is float:
-        ok = isinstance(value, int | float) and not isinstance(value, bool)
-        return ok, float(value) if ok else value
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool), value
-    if hint in (str, bool):
-        return isinstance(value, hint), value
-    if (origin or hint) in (list, tuple, Sequence, Iterable):
-        if not isinstance(value, list | tuple):
-            return False, value
-        item = next((a for a in arguments if a is not Ellipsis), Any)
-        fitted = [_fits(v, item) for v in value]
-        return all(ok for ok, _ in fitted), [v for _, v in fitted]
-    if (origin or hint) in (dict, Mapping):
-        return isinstance(value, Mapping), value
-    return True, value  # An annotation that this check does not know: the function itself judges.
-
-
-def _spell(hint: Any) -> str:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(_spell(a) for a in arguments)
-    if origin is typing.Literal:
-        return " or ".join(repr(a) for a in arguments)
-    if origin is not None:
-        return (
-            f"a list of {_spell(arguments[0])}"
-            if origin in (list, tuple, Sequence) and arguments
-            else "a list"
-        )
-    words = {
-        float: "a number",
-        int: "a whole number",
-        str: "a string",
-        bool: "true or false",
-        type(None): "left out",
-    }
-    return words.get(hint, str(hint))
+def _nested(kind: str, value: Any, hint: Any, key: str, name: str) -> Any:
+    """Return the choices within a choice, complete: a list where the function asks for a sequence."""
+    if typing.get_origin(hint) is Sequence:
+        parts = enumerate(typed(value, list, f"{key}.{name}"))
+        return [complete(kind, config.choice(v, f"{key}[{i}]"), f"{key}[{i}]").as_dict() for i, v in parts]
+    if value is None:  # As a record's config says that it was left out.
+        return None
+    return complete(kind, config.choice(value, f"{key}.{name}"), f"{key}.{name}").as_dict()
 
 
 def bind(kind: str, choice: Choice) -> Callable[..., Any]:
@@ -222,12 +168,18 @@ def bind(kind: str, choice: Choice) -> Callable[..., Any]:
         if name in KINDS[kind].extra:
             continue
         if KINDS[kind].nested.get(choice.name) == name:
-            options[name] = [bind(kind, config.choice(v, name)) for v in value]
+            inner = value if isinstance(value, list) else [value]
+            bound = [v and bind(kind, config.choice(v, name)) for v in inner]
+            options[name] = bound if isinstance(value, list) else bound[0]
             continue
-        hints = _hints(function) if hints is None else hints
-        # JSON has lists only; a function that says tuple gets a tuple.
-        wants_tuple = isinstance(value, list) and "tuple" in str(hints.get(name, ""))
-        options[name] = tuple(value) if wants_tuple else value
+        hints = hints_of(function) if hints is None else hints
+        # JSON has lists and strings only; a function that says tuple or Path gets one.
+        wanted = str(hints.get(name, ""))
+        if isinstance(value, list) and "tuple" in wanted:
+            value = tuple(value)
+        elif isinstance(value, str) and "Path" in wanted:
+            value = Path(value).expanduser()
+        options[name] = value
     return functools.partial(function, **options)
 
 
@@ -238,12 +190,24 @@ def schedule(training: Training) -> Callable[[float], float]:
     return make(epochs=training.epochs) if takes_epochs else make()
 
 
+def _pinned(model: Choice) -> Choice:
+    """Return a model that names the content of the file of weights it starts from, not its path alone."""
+    from isoprune.models.weights import pin
+
+    weights = model.options.get("weights")
+    if model.name not in table("model") or weights is None:
+        return model
+    return Choice(model.name, {**model.options, "weights": pin(weights)})
+
+
 def resolve(experiment: Experiment) -> Experiment:
     """Return the experiment with every choice found, checked and complete; imports torch.
 
     Raises:
         IsopruneError: For an unknown method or option, a wrong type, or options that do not fit together.
     """
+
+    from isoprune.training.tracking import check_trackers
 
     def trained(training: Training, key: str) -> Training:
         if not training.epochs:
@@ -252,15 +216,18 @@ def resolve(experiment: Experiment) -> Experiment:
             training, schedule=complete("schedule", training.schedule, f"{key}.schedule")
         )
         schedule(done)  # The factory judges its options now, not after an hour of training.
+        check_trackers(training.trackers)
         return done
 
-    prune = experiment.prune
+    prune, retrain = experiment.prune, experiment.retrain
+    if retrain.epochs:
+        retrain = dataclasses.replace(retrain, schedule=replayed(experiment))
     return dataclasses.replace(
         experiment,
         data=complete("data", experiment.data, "data"),
-        model=complete("model", experiment.model, "model"),
+        model=_pinned(complete("model", experiment.model, "model")),
         dense=trained(experiment.dense, "dense"),
         prune=dataclasses.replace(prune, criterion=complete("criterion", prune.criterion, "prune.criterion")),
         repair=complete("repair", experiment.repair, "repair"),
-        retrain=trained(experiment.retrain, "retrain"),
+        retrain=trained(retrain, "retrain"),
     )

@@ -9,67 +9,13 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from isoprune.errors import IsopruneError, did_you_mean
-
-Reader = Callable[[Any, str], Any]  # (value, dotted key) -> checked value
-
-
-def _got(value: Any) -> str:
-    return f"{value!r} ({type(value).__name__})"
-
-
-def whole(least: int) -> Reader:
-    """Return a reader of whole numbers >= ``least``; true and 3.0 are not whole numbers here."""
-
-    def read(value: Any, key: str) -> int:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise IsopruneError(
-                f"{key} must be a whole number, not {_got(value)}. Write for example {key} = {least}."
-            )
-        if value < least:
-            raise IsopruneError(f"{key} is {value}, but must be at least {least}.")
-        return value
-
-    return read
-
-
-def number(low: float, high: float = math.inf, *, above: bool = False) -> Reader:
-    """Return a reader of finite numbers in [low, high), or in (low, high) if ``above``."""
-    interval = f"{'(' if above else '['}{low:g}, {high:g})"
-
-    def read(value: Any, key: str) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise IsopruneError(f"{key} must be a number, not {_got(value)}. Write for example {key} = 0.1.")
-        inside = (low < value if above else low <= value) and value < high
-        if not inside or not math.isfinite(value):
-            hint = " It is the fraction that is removed: 0.8 keeps a fifth." if key.endswith("ratio") else ""
-            raise IsopruneError(f"{key} is {value:g}, outside {interval}.{hint}")
-        return float(value)
-
-    return read
-
-
-def optional(read: Reader) -> Reader:
-    """Return a reader that also takes the null of a record's config: the key was not given."""
-    return lambda value, key: None if value is None else read(value, key)
-
-
-def one_of(*words: str) -> Reader:
-    """Return a reader of one of a few words."""
-
-    def read(value: Any, key: str) -> str:
-        if value not in words:
-            known = ", ".join(words)
-            guess = did_you_mean(value, words) if isinstance(value, str) else f" Known: {known}."
-            raise IsopruneError(f"{key} is {_got(value)}.{guess}")
-        return value
-
-    return read
+from isoprune.experiment.readers import Reader, by, flag, got, number, one_of, optional, whole, words
 
 
 @dataclass(frozen=True)
@@ -88,7 +34,7 @@ def choice(value: Any, key: str) -> Choice:
     table = {"name": value} if isinstance(value, str) else value
     if not isinstance(table, Mapping):
         raise IsopruneError(
-            f'{key} must be a name or a table with a name, not {_got(value)}. Write {key} = {{name = "..."}}.'
+            f'{key} must be a name or a table with a name, not {got(value)}. Write {key} = {{name = "..."}}.'
         )
     if not isinstance(table.get("name"), str):
         raise IsopruneError(
@@ -117,14 +63,27 @@ def _plain(value: Any, key: str) -> None:
             _plain(v, key)
     elif not isinstance(value, str | bool | int | float) and value is not None:
         raise IsopruneError(
-            f"{key} is {_got(value)}; an option is a string, a number, true/false, a list or a table."
+            f"{key} is {got(value)}; an option is a string, a number, true/false, a list or a table."
         )
     elif isinstance(value, float) and not math.isfinite(value):
         raise IsopruneError(f"{key} is {value}; give a finite number.")
 
 
-def _by(read: Reader | type) -> dict[str, Any]:
-    return {"read": read}
+def _new(read: Reader) -> dict[str, Any]:
+    """Return the metadata of a key that older configs do not have: at its default it is not written."""
+    return {**by(read), "told_if_changed": True}
+
+
+@dataclass(frozen=True)
+class Distilling:
+    """How much of the loss comes from the dense network's outputs, and at which temperature."""
+
+    weight: float = field(metadata=by(number(0.0, 1.0, closed=True)))
+    temperature: float = field(metadata=by(number(0.0, above=True)))
+
+
+def _distilling(value: Any, key: str) -> Distilling:
+    return _read(Distilling, value, key)
 
 
 @dataclass(frozen=True)
@@ -133,16 +92,31 @@ class Training:
 
     ``steps`` ends it after so many of them, to which the schedule then runs; none: after ``epochs``.
     ``jsv_samples`` is the number of fixed samples of the mean JSV after each epoch; 0: not measured.
+    ``precision`` to ``average`` are those of `training.Loop`; ``distill`` is for retraining: to learn from
+    the dense network. The last three change no result and no digest.
     """
 
-    epochs: int = field(metadata=_by(whole(0)))
-    lr: float | None = field(default=None, metadata=_by(optional(number(0.0, above=True))))
-    schedule: Choice = field(default=Choice("constant"), metadata=_by(choice))
-    steps: int | None = field(default=None, metadata=_by(optional(whole(1))))
-    batch: int = field(default=100, metadata=_by(whole(1)))
-    momentum: float = field(default=0.9, metadata=_by(number(0.0, 1.0)))
-    weight_decay: float = field(default=1e-4, metadata=_by(number(0.0)))
-    jsv_samples: int = field(default=64, metadata=_by(whole(0)))
+    epochs: int = field(metadata=by(whole(0)))
+    lr: float | None = field(default=None, metadata=by(optional(number(0.0, above=True))))
+    schedule: Choice = field(default=Choice("constant"), metadata=by(choice))
+    steps: int | None = field(default=None, metadata=by(optional(whole(1))))
+    batch: int = field(default=100, metadata=by(whole(1)))
+    momentum: float = field(default=0.9, metadata=by(number(0.0, 1.0)))
+    weight_decay: float = field(default=1e-4, metadata=by(number(0.0)))
+    jsv_samples: int = field(default=64, metadata=by(whole(0)))
+    precision: str = field(default="full", metadata=_new(one_of("full", "bf16")))
+    accumulate: int = field(default=1, metadata=_new(whole(1)))
+    channels_last: bool = field(default=False, metadata=_new(flag))
+    compile: bool = field(default=False, metadata=_new(flag))
+    clip: float | None = field(default=None, metadata=_new(optional(number(0.0, above=True))))
+    sync_batchnorm: bool = field(default=False, metadata=_new(flag))
+    nesterov: bool = field(default=False, metadata=_new(flag))
+    label_smoothing: float = field(default=0.0, metadata=_new(number(0.0, 1.0)))
+    average: float = field(default=0.0, metadata=_new(number(0.0, 1.0)))
+    distill: Distilling | None = field(default=None, metadata=_new(optional(_distilling)))
+    trackers: tuple[str, ...] = field(default=(), metadata=_new(words))
+    checkpoint_steps: int | None = field(default=None, metadata=_new(optional(whole(1))))
+    checkpoint_seconds: float = field(default=60.0, metadata=_new(number(0.0)))
 
 
 @dataclass(frozen=True)
@@ -153,33 +127,38 @@ class Pruning:
     kept channels are rounded up to a multiple of ``round_to``.
     """
 
-    ratio: float = field(metadata=_by(number(0.0, 1.0)))
-    criterion: Choice = field(default=Choice("l1_norm"), metadata=_by(choice))
-    scope: str = field(default="all", metadata=_by(one_of("all", "internal")))
-    allocation: str = field(default="uniform", metadata=_by(one_of("uniform", "global")))
-    round_to: int = field(default=1, metadata=_by(whole(1)))
+    ratio: float = field(metadata=by(number(0.0, 1.0)))
+    criterion: Choice = field(default=Choice("l1_norm"), metadata=by(choice))
+    scope: str = field(default="all", metadata=by(one_of("all", "internal")))
+    allocation: str = field(default="uniform", metadata=by(one_of("uniform", "global")))
+    round_to: int = field(default=1, metadata=by(whole(1)))
 
 
 @dataclass(frozen=True)
 class Measuring:
     """How finely each stage is measured: samples of the JSV, bins of their histogram."""
 
-    samples: int = field(default=64, metadata=_by(whole(1)))
-    bins: int = field(default=40, metadata=_by(whole(1)))
+    samples: int = field(default=64, metadata=by(whole(1)))
+    bins: int = field(default=40, metadata=by(whole(1)))
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One way from data to a retrained network; equal experiments give equal bits."""
+    """One way from data to a retrained network; equal experiments give equal bits.
 
-    data: Choice = field(metadata=_by(choice))
-    model: Choice = field(metadata=_by(choice))
-    dense: Training = field(metadata=_by(Training))
-    prune: Pruning = field(metadata=_by(Pruning))
-    retrain: Training = field(metadata=_by(Training))
-    repair: Choice = field(default=Choice("none"), metadata=_by(chain))
-    seed: int = field(default=0, metadata=_by(whole(0)))
-    measure: Measuring = field(default=Measuring(), metadata=_by(Measuring))
+    ``rewind`` gives the pruned network the weights that the dense one had after that epoch; a repair comes
+    after it.
+    """
+
+    data: Choice = field(metadata=by(choice))
+    model: Choice = field(metadata=by(choice))
+    dense: Training = field(metadata=by(Training))
+    prune: Pruning = field(metadata=by(Pruning))
+    retrain: Training = field(metadata=by(Training))
+    repair: Choice = field(default=Choice("none"), metadata=by(chain))
+    seed: int = field(default=0, metadata=by(whole(0)))
+    measure: Measuring = field(default=Measuring(), metadata=by(Measuring))
+    rewind: int | None = field(default=None, metadata=_new(optional(whole(0))))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record's ``config``: plain JSON, read back by `experiment`."""
@@ -195,8 +174,11 @@ def _as_dict(value: Any) -> Any:
     if isinstance(value, Training) and value.epochs == 0:
         return {"epochs": 0}  # What no step will read must not change the digest.
     if is_dataclass(value):
-        return {f.name: _as_dict(getattr(value, f.name)) for f in fields(value)}
-    return value
+        told = {f.name: getattr(value, f.name) for f in fields(value)}
+        new = {f.name: f.default for f in fields(value) if f.metadata.get("told_if_changed")}
+        quiet = {name for name, default in new.items() if told[name] == default}
+        return {name: _as_dict(v) for name, v in told.items() if name not in quiet}
+    return list(value) if isinstance(value, tuple) else value
 
 
 def known_keys(cls: type = Experiment, prefix: str = "") -> list[str]:
@@ -211,7 +193,7 @@ def known_keys(cls: type = Experiment, prefix: str = "") -> list[str]:
 def _read(cls: type, table: Any, where: str) -> Any:
     if not isinstance(table, Mapping):
         raise IsopruneError(
-            f"{where} must be a table of keys, not {_got(table)}. Write [{where}] and its keys below."
+            f"{where} must be a table of keys, not {got(table)}. Write [{where}] and its keys below."
         )
     prefix = f"{where}." if where else ""
     names = {f.name: f for f in fields(cls)}
@@ -243,6 +225,19 @@ def experiment(table: Mapping[str, Any]) -> Experiment:
             raise IsopruneError(
                 f"Missing key '{name}.lr': {training.epochs} epochs need a learning rate. Add {name}.lr."
             )
+    if made.rewind is not None and made.rewind > made.dense.epochs:
+        raise IsopruneError(
+            f"rewind is {made.rewind}, but the dense network is trained for {made.dense.epochs} epochs. "
+            f"Give an epoch from 0 to {made.dense.epochs}."
+        )
+        if training.nesterov and not training.momentum:
+            raise IsopruneError(
+                f"{name}.nesterov needs {name}.momentum, which is 0. Raise it, or leave it out."
+            )
+    if made.dense.distill is not None:
+        raise IsopruneError(
+            "dense.distill: there is no network yet to learn from. Write it under [retrain], or leave it out."
+        )
     return made
 
 

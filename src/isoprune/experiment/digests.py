@@ -13,9 +13,14 @@ FORMAT = 1  # Raise it when the same config starts to give other bits: old resul
 STAGES: dict[str, tuple[str, ...]] = {
     "dense": ("seed", "data", "model", "dense"),
     "pruned": ("seed", "data", "model", "dense", "prune"),
-    "repaired": ("seed", "data", "model", "dense", "prune", "repair"),
-    "retrained": ("seed", "data", "model", "dense", "prune", "repair", "retrain"),
+    "repaired": ("seed", "data", "model", "dense", "prune", "rewind", "repair"),
+    "retrained": ("seed", "data", "model", "dense", "prune", "rewind", "repair", "retrain"),
 }
+# Not in a config that does not ask for them, so that its digests are those from before there was the key.
+IF_ASKED = frozenset({"rewind"})
+
+# Keys of a training that change how it is watched and kept, not what comes out.
+WATCHING = frozenset({"trackers", "checkpoint_steps", "checkpoint_seconds"})
 
 
 def canonical(value: Any) -> str:
@@ -30,7 +35,14 @@ def digest(value: Any) -> str:
 
 def stage_config(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
     """Return the part of a resolved config that ``stage`` depends on."""
-    return {key: config[key] for key in STAGES[stage]}
+    keys = [key for key in STAGES[stage] if key in config or key not in IF_ASKED]
+    return {key: _counted(config[key]) for key in keys}
+
+
+def _counted(value: Any) -> Any:
+    if not isinstance(value, Mapping) or not WATCHING & value.keys():
+        return value
+    return {key: inner for key, inner in value.items() if key not in WATCHING}
 
 
 def stage_digest(config: Mapping[str, Any], stage: str) -> str:
@@ -38,7 +50,7 @@ def stage_digest(config: Mapping[str, Any], stage: str) -> str:
 
 
 def run_digest(config: Mapping[str, Any]) -> str:
-    return digest(dict(config))
+    return digest({key: _counted(value) for key, value in config.items()})
 
 
 def derived_seed(seed: int, stage: str) -> int:

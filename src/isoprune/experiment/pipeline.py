@@ -11,51 +11,27 @@ import functools
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from isoprune.experiment import networks, seeds
+from isoprune.experiment import networks, rewind, seeds
 from isoprune.experiment.choice import bind, resolve, schedule
 from isoprune.experiment.config import Choice, Experiment, Training, choice
-from isoprune.experiment.digests import canonical, digest, run_digest, stage_config, stage_digest
+from isoprune.experiment.digests import canonical, digest, run_digest, stage_digest
 from isoprune.experiment.files import clear_temporary, read_json, write_json
 from isoprune.experiment.measure import measure_stage
 from isoprune.experiment.record import make_record
-from isoprune.experiment.store import Store, forget_checkpoint, read_facts, read_tensors, save_network
+from isoprune.experiment.stages import Bench, OnEvent, Stage, find_or_make
+from isoprune.experiment.store import Store, read_facts
 from isoprune.graph import Constraint, Graph, trace
 from isoprune.isometry import jacobian_singular_values
 from isoprune.pruning import make_plan, prune_by
 from isoprune.samples import inputs_at
-from isoprune.training import fit
-from isoprune.types import IsopruneError, Plan, Splits
-
-Event = Mapping[str, Any]
-OnEvent = Callable[[Event], None]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A finished network and what is known of it."""
-
-    name: str
-    model: nn.Module
-    facts: Mapping[str, Any]
-    folder: Path
-
-
-@dataclass(frozen=True)
-class _Bench:
-    """What every stage of one run shares."""
-
-    experiment: Experiment
-    config: Mapping[str, Any]
-    splits: Splits
-    store: Store
-    on_event: OnEvent
+from isoprune.training import Distill, Loop, Tracking, device_of, fit, samples_seen
+from isoprune.types import Plan, Splits
 
 
 def run(
@@ -77,17 +53,17 @@ def run(
     key = run_digest(config)
     if (record := store.read_record(key)) is not None:
         return record
-    bench = _Bench(experiment, config, _splits(experiment), store, on_event)
+    bench = Bench(experiment, config, _splits(experiment), store, on_event)
     with store.making(store.folder("runs", key)):
         if (record := store.read_record(key)) is not None:
             return record
         clear_temporary(store.folder("runs", key))
-        dense = _dense(bench)
+        dense = _dense(bench, _rewinds(experiment))
         pruned = _pruned(bench, dense)
         repaired = _repaired(bench, dense, pruned)
         stages = [dense, pruned, repaired]
         if experiment.retrain.epochs:
-            stages.append(_retrained(bench, repaired))
+            stages.append(_retrained(bench, dense, repaired))
         started = time.perf_counter()
         measured = {stage.name: _measured(bench, stage) for stage in stages}
         facts = {stage.name: stage.facts for stage in stages}
@@ -99,28 +75,45 @@ def run(
 
 
 def train_dense(
-    experiment: Experiment, store: Store, *, name: str = "run", on_event: OnEvent = lambda _: None
+    experiment: Experiment,
+    store: Store,
+    *,
+    name: str = "run",
+    on_event: OnEvent = lambda _: None,
+    keep: Sequence[int] = (),
 ) -> None:
-    """Put the experiment's dense network into the store: all runs on it then find it there."""
+    """Put the experiment's dense network into the store: all runs on it then find it there.
+
+    ``keep`` are epochs that other runs rewind to, besides its own.
+    """
     del name
     experiment = resolve(experiment)
     config = experiment.as_dict()
     if read_facts(store.folder("dense", stage_digest(config, "dense"))) is None:
-        _dense(_Bench(experiment, config, _splits(experiment), store, on_event))
+        bench = Bench(experiment, config, _splits(experiment), store, on_event)
+        _dense(bench, [*keep, *_rewinds(experiment)])
 
 
-def _dense(bench: _Bench) -> Stage:
+def _rewinds(experiment: Experiment) -> list[int]:
+    return [] if experiment.rewind is None else [experiment.rewind]
+
+
+def _dense(bench: Bench, keep: Sequence[int]) -> Stage:
     def make(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
-        model = seeds.build_model(
-            bench.experiment.model, bench.splits.in_shape, bench.splits.classes, seed=bench.experiment.seed
-        )
-        trained, history = _train(bench, model, bench.experiment.dense, "dense", folder)
-        return trained, {"history": history, "removed": {}, "sizes": {}}
+        keeping = rewind.keeper(folder, keep) if keep else None
+        trained, found = _train(bench, _drawn(bench), bench.experiment.dense, "dense", folder, keep=keeping)
+        return trained, {**found, "removed": {}, "sizes": {}}
 
-    return _stage(bench, "dense", make)
+    return find_or_make(bench, "dense", make)
 
 
-def _pruned(bench: _Bench, dense: Stage) -> Stage:
+def _drawn(bench: Bench) -> nn.Module:
+    return seeds.build_model(
+        bench.experiment.model, bench.splits.in_shape, bench.splits.classes, seed=bench.experiment.seed
+    )
+
+
+def _pruned(bench: Bench, dense: Stage) -> Stage:
     def make(_: Path) -> tuple[nn.Module, dict[str, Any]]:
         prune = bench.experiment.prune
         example = inputs_at(bench.splits.validation, torch.arange(2))
@@ -151,80 +144,80 @@ def _pruned(bench: _Bench, dense: Stage) -> Stage:
             "verification": {"max_abs_error": result.verification.max_abs_error},
         }
 
-    return _stage(bench, "pruned", make)
+    return find_or_make(bench, "pruned", make)
 
 
-def _repaired(bench: _Bench, dense: Stage, pruned: Stage) -> Stage:
+def _repaired(bench: Bench, dense: Stage, pruned: Stage) -> Stage:
     def make(_: Path) -> tuple[nn.Module, dict[str, Any]]:
-        repair = bench.experiment.repair
+        repair, plan = bench.experiment.repair, networks.plan_of(pruned.facts)
+        reference, small = dense.model, pruned.model
+        if bench.experiment.rewind is not None:
+            example = inputs_at(bench.splits.validation, torch.arange(2))
+            state = _state_at(bench, dense, bench.experiment.rewind)
+            # What a repair restores is then what the dense network was at that epoch.
+            reference, small = rewind.rewound(dense.model, state, plan, example)
         repaired = bind("repair", repair)(
-            pruned.model,
-            dense=dense.model,
-            plan=networks.plan_of(pruned.facts),
+            small,
+            dense=reference,
+            plan=plan,
             batches=_batches(bench, repair),
             generator=seeds.generator(bench.experiment.seed, "repair"),
         )
         return repaired, {key: pruned.facts[key] for key in ("removed", "sizes")}
 
-    return _stage(bench, "repaired", make)
+    return find_or_make(bench, "repaired", make)
 
 
-def _retrained(bench: _Bench, repaired: Stage) -> Stage:
+def _state_at(bench: Bench, dense: Stage, epoch: int) -> Mapping[str, Tensor]:
+    """Return the dense network's tensors after an epoch; if they were not kept, it is trained once more."""
+
+    def train(keep: rewind.Keep, on_epoch: Callable[[rewind.Row], object]) -> None:
+        more = {"keep": keep, "on_epoch": on_epoch, "measure": None, "checkpoint": None, "tracked": None}
+        _train(bench, _drawn(bench), bench.experiment.dense, "dense", dense.folder, **more)
+
+    if epoch == bench.experiment.dense.epochs:
+        return dense.model.state_dict()
+    with bench.store.making(dense.folder):
+        return rewind.state_at(dense.folder, epoch, dense.facts["history"], train)
+
+
+def _retrained(bench: Bench, dense: Stage, repaired: Stage) -> Stage:
     def make(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
-        trained, history = _train(bench, repaired.model, bench.experiment.retrain, "retrained", folder)
-        return trained, {"history": history, **{key: repaired.facts[key] for key in ("removed", "sizes")}}
+        retrain = bench.experiment.retrain
+        trained, found = _train(bench, repaired.model, retrain, "retrained", folder, dense=dense.model)
+        return trained, {**found, **{key: repaired.facts[key] for key in ("removed", "sizes")}}
 
-    return _stage(bench, "retrained", make)
-
-
-def _stage(bench: _Bench, name: str, make: Callable[[Path], tuple[nn.Module, dict[str, Any]]]) -> Stage:
-    """Return a stage from the store, or make it there while no other process does."""
-    key = stage_digest(bench.config, name)
-    folder = bench.store.folder(name, key)
-    if (stage := _find(name, folder)) is not None:
-        return stage
-    with bench.store.making(folder):
-        if (stage := _find(name, folder)) is not None:
-            return stage
-        clear_temporary(folder)
-        started = time.perf_counter()
-        try:
-            model, found = make(folder)
-        except IsopruneError as error:
-            # Where it went wrong, in the error's own type: Diverged stays Diverged.
-            error.args = (f"{name} {key}, seed {bench.experiment.seed}: {error}", *error.args[1:])
-            raise
-        facts = {
-            "stage": name,
-            "digest": key,
-            "config": stage_config(bench.config, name),
-            "in_shape": list(bench.splits.in_shape),
-            "classes": bench.splits.classes,
-            # A training that was interrupted took longer than its last part.
-            "seconds": sum(row["seconds"] for row in found.get("history", ()))
-            or time.perf_counter() - started,
-            **found,
-        }
-        save_network(folder, model.state_dict(), facts)
-        forget_checkpoint(folder)
-        return Stage(name, model.eval(), facts, folder)
-
-
-def _find(name: str, folder: Path) -> Stage | None:
-    facts = read_facts(folder)
-    if facts is None:
-        return None
-    model = networks.rebuild(facts, read_tensors(folder, facts), where=str(folder))
-    return Stage(name, model, facts, folder)
+    return find_or_make(bench, "retrained", make)
 
 
 def _train(
-    bench: _Bench, model: nn.Module, training: Training, stage: str, folder: Path
-) -> tuple[nn.Module, list[dict[str, Any]]]:
+    bench: Bench,
+    model: nn.Module,
+    training: Training,
+    stage: str,
+    folder: Path,
+    *,
+    dense: nn.Module | None = None,
+    **more: Any,
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the trained network, and its history and how many samples its steps took.
+
+    ``more`` are arguments of `fit`, in place of those from here.
+    """
     if not training.epochs or training.lr is None:
-        return model, []
+        return model, {"history": []}
     inputs = seeds.jsv_inputs(bench.splits.validation, training.jsv_samples, seed=bench.experiment.seed)
-    return fit(
+    distill = training.distill
+    tracked = Tracking(training.trackers, bench.store.root / "trackers", f"{stage}-{folder.name}")
+    settings: dict[str, Any] = {
+        "measure": functools.partial(_mean_jsv, inputs=inputs) if training.jsv_samples else None,
+        "on_epoch": lambda row: bench.on_event(
+            {"stage": stage, "epoch": row["epoch"], "epochs": training.epochs}
+        ),
+        "tracked": tracked if training.trackers else None,
+        "checkpoint": folder / "checkpoint" / "state",
+    }
+    trained, history = fit(
         model,
         bench.splits,
         epochs=training.epochs,
@@ -234,20 +227,27 @@ def _train(
         momentum=training.momentum,
         weight_decay=training.weight_decay,
         steps=training.steps,
+        loop=Loop(**{f.name: getattr(training, f.name) for f in dataclasses.fields(Loop)}),
+        teacher=None if distill is None else dense,
+        distill=None if distill is None else Distill(distill.weight, distill.temperature),
         generator=seeds.generator(bench.experiment.seed, stage),
-        measure=functools.partial(_mean_jsv, inputs=inputs) if training.jsv_samples else None,
-        on_epoch=lambda row: bench.on_event(
-            {"stage": stage, "epoch": row["epoch"], "epochs": training.epochs}
-        ),
-        checkpoint=folder / "checkpoint" / "state",
+        save_steps=training.checkpoint_steps,
+        save_seconds=training.checkpoint_seconds,
+        **(settings | more),
     )
+    train = len(bench.splits.train)
+    samples = samples_seen(train, batch=training.batch, epochs=training.epochs, steps=training.steps)
+    estimated = train if training.average else 0
+    return trained, {"history": history, "samples": {"trained": samples, "estimated": estimated}}
 
 
 def _mean_jsv(model: nn.Module, *, inputs: Tensor) -> dict[str, float]:
-    return {"jsv_mean": float(jacobian_singular_values(model, inputs).double().mean())}
+    # The network is where it trains.
+    sigma = jacobian_singular_values(model, inputs.to(device_of(model)))
+    return {"jsv_mean": float(sigma.double().mean())}
 
 
-def _measured(bench: _Bench, stage: Stage) -> dict[str, Any]:
+def _measured(bench: Bench, stage: Stage) -> dict[str, Any]:
     """Return the stage's numbers; they lie beside its network, so runs that share it measure it once."""
     measuring = bench.experiment.measure
     path = stage.folder / f"measured-{digest(dataclasses.asdict(measuring))}.json"
@@ -260,7 +260,7 @@ def _measured(bench: _Bench, stage: Stage) -> dict[str, Any]:
         return read_json(path, remedy="")
 
 
-def _batches(bench: _Bench, method: Choice) -> seeds.SeededBatches:
+def _batches(bench: Bench, method: Choice) -> seeds.SeededBatches:
     return seeds.batches(
         method, bench.splits.train, batch=bench.experiment.dense.batch, seed=bench.experiment.seed
     )
@@ -272,4 +272,4 @@ def _splits(experiment: Experiment) -> Splits:
 
 @functools.lru_cache(maxsize=2)  # A worker's next run is most often on the same data.
 def _load(data: str, seed: int) -> Splits:
-    return bind("data", choice(json.loads(data), "data"))(None, seed=seed)
+    return bind("data", choice(json.loads(data), "data"))(seed=seed)

@@ -11,7 +11,7 @@ import torch
 
 from isoprune.experiment.choice import schedule
 from isoprune.experiment.config import Training, experiment
-from isoprune.training import trainability_accuracy
+from isoprune.training import multiply_adds, trainability_accuracy
 
 VERSION = 1
 
@@ -55,6 +55,9 @@ def make_record(
             "measure": measure_seconds,
         },
     }
+    costs = {stage: _cost(facts, config, stage) for stage in ("dense", "retrained")}
+    if any(costs.values()):
+        record["training"] = {stage: cost for stage, cost in costs.items() if cost}
     if "retrained" in facts:
         retrain = experiment(config).retrain
         history = facts["retrained"]["history"]
@@ -83,6 +86,25 @@ def environment() -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "threads": torch.get_num_threads(),
     }
+
+
+def _cost(
+    facts: Mapping[str, Mapping[str, Any]], config: Mapping[str, Any], stage: str
+) -> dict[str, Any] | None:
+    """Return samples and multiply-adds of a training, and its distillation; None if nothing is known."""
+    samples = facts.get(stage, {}).get("samples")
+    if samples is None:  # not trained, or by a version that did not write it down
+        return None
+    flops = facts["pruned"]["realised"]["flops_per_sample"]
+    distill = config["retrain"].get("distill") if stage == "retrained" else None
+    cost = multiply_adds(
+        samples["trained"],
+        flops=flops["dense" if stage == "dense" else "pruned"],
+        teacher=flops["dense"] if distill else 0,
+        estimated=samples["estimated"],
+    )
+    told = {"distillation": dict(distill)} if distill else {}
+    return {"samples": samples["trained"], "multiply_adds": cost, **told}
 
 
 def _size(realised: Mapping[str, Any], stage: str) -> dict[str, int]:

@@ -82,11 +82,14 @@ class Sums:
     def collected(self, processes: Processes) -> dict[str, Tensor]:
         """Return the loss of every step so far (float64) and how many were right, over all processes."""
         found = dict(self.before)
-        for name, steps in (("losses", self.losses), ("distilled", self.distilled), ("right", self.right)):
+        for name, steps in (("losses", self.losses), ("distilled", self.distilled)):
             if steps:
-                own = processes.total(torch.stack(steps)).cpu()
-                own = own.sum().view(1) if name == "right" else own.double()
+                own = processes.total(torch.stack(steps)).cpu().double()
                 found[name] = torch.cat([found[name], own]) if name in found else own
+        if self.right:
+            # Summed first: a process has one for each piece, and perhaps more pieces than another.
+            own = processes.total(torch.stack(self.right).sum()).cpu()
+            found["right"] = found["right"] + own if "right" in found else own
         return found
 
 
@@ -162,8 +165,8 @@ def _backward(
         _add(sums.losses, entropy, share, new=number == 1)
         if distilled is not None:
             _add(sums.distilled, distilled, share, new=number == 1)
-        if weight:
-            sums.right.append((logits.detach().argmax(1) == targets).sum())
+        right = (logits.detach().argmax(1) == targets).sum()
+        sums.right.append(right if weight else 0 * right)
 
 
 def _losses(trainer: Trainer, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
