@@ -33,8 +33,8 @@ def chosen_folder(text: str, subject: Subject) -> Choice:
     channels, height, width = image_shape(subject, text)
     if height != width:
         raise IsopruneError(
-            f"{subject.label} takes images of {height} x {width} pixels, and image_folder gives squares. Give "
-            "a function of your own: --data my_package.module:function."
+            f"{subject.label} takes images of {height} x {width} pixels, and image_folder gives squares. "
+            "Give a function of your own: --data my_package.module:function."
         )
     given = Choice("image_folder", {"root": text, "size": height, "channels": channels})
     return complete("data", given, "--data")

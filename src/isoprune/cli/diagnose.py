@@ -88,14 +88,14 @@ def _diagnosed(args: argparse.Namespace) -> tuple[Any, Any, Any]:
     from dataclasses import replace
 
     from isoprune.cli.diagnose_data import open_data, require_fit
-    from isoprune.cli.diagnose_open import open_dense, open_subject
+    from isoprune.cli.diagnose_open import is_source, open_dense, open_subject
     from isoprune.cli.prune import read_shape
     from isoprune.diagnosis import try_repairs
     from isoprune.isometry import diagnose, with_repairs
     from isoprune.isometry.effort import BUDGET
 
     common = {"shape": read_shape(args.shape), "seed": args.seed}
-    build = args.build or (args.dense if _is_source(args.dense) else None)
+    build = args.build or (args.dense if is_source(args.dense) else None)
     subject = open_subject(args.network, stage=args.stage, build=build, weights=args.weights, **common)
     if args.dense is not None:
         before = open_dense(args.dense, build=build, weights=args.dense_weights, **common)
@@ -124,10 +124,6 @@ def _diagnosed(args: argparse.Namespace) -> tuple[Any, Any, Any]:
         seed=args.seed,
     )
     return subject, data, with_repairs(diagnosis, tried, data.measured, seed=args.seed, **where)
-
-
-def _is_source(text: str | None) -> bool:
-    return text is not None and ":" in text and not Path(text).exists()
 
 
 def _number_or_key(text: str | None) -> str | int | None:

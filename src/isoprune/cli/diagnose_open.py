@@ -89,10 +89,19 @@ def open_dense(
     text: str, *, build: str | None, shape: Sequence[int] | None, weights: Path | None, seed: int
 ) -> Subject:
     """Return the dense network that ``text`` names: of a record, the one that the run began with."""
-    path = Path(text)
-    record = path.suffix == ".json" or (path / "record.json").exists()
-    stage = "dense" if record else None
+    stage = "dense" if is_record(text) else None
     return open_subject(text, stage=stage, build=build, shape=shape, weights=weights, seed=seed)
+
+
+def is_record(text: str) -> bool:
+    """Return whether ``text`` names a record, which holds networks of several stages."""
+    path = Path(text)
+    return path.suffix == ".json" or (path / "record.json").exists()
+
+
+def is_source(text: str | None) -> bool:
+    """Return whether ``text`` names a function or a library's network, and no file."""
+    return text is not None and ":" in text and not Path(text).exists()
 
 
 def _only_for_sources(text: str, stage: str | None, weights: Path | None, kind: str) -> None:

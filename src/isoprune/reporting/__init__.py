@@ -1,13 +1,15 @@
 """Records -> tables, sentences, figures and one web page; what is not in a record cannot be reported."""
 
+from isoprune.reporting.advice_page import advice_page
 from isoprune.reporting.diagnosis_page import diagnosis_page
-from isoprune.reporting.export import export_figures
+from isoprune.reporting.export import export_figures, write_figure
 from isoprune.reporting.page import report
 from isoprune.reporting.records import load_records
 from isoprune.reporting.sentences import explain
 from isoprune.reporting.tables import markdown_table, terminal_table
 
 __all__ = [
+    "advice_page",
     "diagnosis_page",
     "explain",
     "export_figures",
@@ -15,4 +17,5 @@ __all__ = [
     "markdown_table",
     "report",
     "terminal_table",
+    "write_figure",
 ]

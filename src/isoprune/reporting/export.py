@@ -29,25 +29,32 @@ def export_figures(
     Raises:
         IsopruneError: If a format is unknown, a file cannot be written, or the records are not records.
     """
-    unknown = [form for form in formats if form not in _WRITERS]
+    unknown = [form for form in formats if form not in WRITERS]
     if unknown:
-        raise IsopruneError(f"Unknown format {unknown[0]!r}. Known: {', '.join(_WRITERS)}.")
+        raise IsopruneError(f"Unknown format {unknown[0]!r}. Known: {', '.join(WRITERS)}.")
     charts = _charts(make_cells([dict(record) for record in records]))
     paths = []
     for name, title, chart in charts:
-        spec = figures.specification(chart, width=_WIDTH, title=title)
-        spec["config"] = {**theme.config(), "background": "white", "padding": 12}
-        for form in formats:
-            path = out_dir / f"{name}.{form}"
-            try:
-                out_dir.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(_WRITERS[form](spec))
-            except OSError as error:
-                raise IsopruneError(
-                    f"The figure cannot be written to {path}: {error.strerror}. Give another place for it."
-                ) from error
-            paths.append(path)
+        paths += [write_figure(chart, out_dir / f"{name}.{form}", title=title) for form in formats]
     return paths
+
+
+def write_figure(figure: figures.Figure, file: Path, *, title: str) -> Path:
+    """Write one figure on white, in the format that ``file`` ends with: .pdf, .svg or .png.
+
+    Raises:
+        IsopruneError: If it cannot be written.
+    """
+    spec = figures.specification(figure, width=_WIDTH, title=title)
+    spec["config"] = {**theme.config(), "background": "white", "padding": 12}
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(WRITERS[file.suffix.removeprefix(".")](spec))
+    except OSError as error:
+        raise IsopruneError(
+            f"The figure cannot be written to {file}: {error.strerror}. Give another place for it."
+        ) from error
+    return file
 
 
 def _charts(cells: Sequence[Cell]) -> list[tuple[str, str, figures.Figure]]:
@@ -99,4 +106,4 @@ def _pdf(spec: dict[str, Any]) -> bytes:
     return vl_convert.vegalite_to_pdf(spec, vl_version=_version())
 
 
-_WRITERS = {"pdf": _pdf, "svg": _svg, "png": _png}
+WRITERS = {"pdf": _pdf, "svg": _svg, "png": _png}

@@ -1,0 +1,90 @@
+"""Advice on a learning rate -> one HTML file: the rate, why, and the numbers and charts behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from isoprune.reporting import advice_figures as figures
+from isoprune.reporting import advice_words as words
+from isoprune.reporting import html, text, theme
+from isoprune.reporting.tables import Table
+
+_DAMAGE = {
+    "jsv_mean": "mean Jacobian singular value",
+    "dense_jsv_mean": "of the dense network",
+    "jsv_ratio": "times dense",
+}
+
+
+def advice_page(record: Mapping[str, Any], file: Path) -> Path:
+    """Write the page on advice, as ``isoprune advise --out`` gives it, and return its path.
+
+    The file holds everything it shows, scripts included, asks nothing of the network, and is written whole or
+    not at all.
+
+    Raises:
+        IsopruneError: If ``record`` is no advice, or ``file`` cannot be written.
+    """
+    words.require_advice(record)
+    charts = [
+        html.chart(
+            "accuracies",
+            figures.accuracies(record),
+            "What every rate ends at",
+            "bar: holds the accuracy 19 times of 20; green band: as good as the best",
+        ),
+        html.chart(
+            "schedule",
+            figures.schedule(record),
+            "The training that is advised",
+            f"{text.count(record['steps'])} steps, peak {text.plain(record['lr'])}",
+        ),
+    ]
+    made = [chart for chart in charts if chart]
+    page = html.render(
+        "advice.html.j2",
+        {chart["id"]: chart.pop("spec") for chart in made},
+        title=f"lr = {text.plain(record['lr'])}: {record['network']}",
+        network=record["network"],
+        headline=words.headline(record),
+        slot=theme.PALETTE.index(theme.GREEN if record["learns"] else theme.RED),
+        learns=record["learns"],
+        lines=record["copy"],
+        reasons=words.reasons(record),
+        doubts=words.doubts(record),
+        provisos=record["provisos"],
+        charts=made,
+        table=_table(record),
+        damage=_damage(record["damage"]),
+        settings=Table(("setting", "value"), tuple(record["settings"].items()), words=2),
+        version=record["settings"].get("isoprune", ""),
+    )
+    return html.write(page, file)
+
+
+def _table(record: Mapping[str, Any]) -> Table:
+    rows = []
+    for probe in record["probes"]:
+        mark = "advised" if probe["lr"] == record["lr"] else ""
+        if probe["accuracy"] is None:
+            rows.append((text.plain(probe["lr"]), "diverged", *[text.MISSING] * 3, str(probe["steps"])))
+            continue
+        error = words.standard_error(probe["accuracy"], record["held"])
+        numbers = (f"{100 * probe['accuracy']:.1f}", f"{100 * error:.1f}", text.number(probe["loss"]))
+        rows.append((text.plain(probe["lr"]), mark, *numbers, str(probe["steps"])))
+    return Table(("rate", "", "accuracy %", "standard error %", "loss", "steps"), tuple(rows), words=2)
+
+
+def _damage(damage: Mapping[str, Any]) -> Table | None:
+    if damage["verdict"] is None:
+        return None
+    numbers = damage["numbers"]
+    rows = [("verdict", damage["verdict"])]
+    for key, label in _DAMAGE.items():
+        if key in numbers:
+            error = numbers.get(f"{key}_error")
+            rows.append((label, text.number(numbers[key]) + (f" ± {text.number(error)}" if error else "")))
+    rows.append(("measured", f"{damage['method']}, on {damage['samples']} training inputs"))
+    return Table(("damage", "value"), tuple(rows), words=2)
