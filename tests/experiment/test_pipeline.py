@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from experiment.tiny import CONFIG, HERE, bits, one_thread, tiny
-from isoprune.experiment import pipeline, seeds
+from isoprune.experiment import pipeline, seeds, stages
 from isoprune.experiment.choice import resolve
 from isoprune.experiment.config import Measuring
 from isoprune.experiment.digests import STAGES, stage_digest
@@ -145,9 +145,9 @@ def test_finished_stages_are_not_made_again(
     store = Store(tmp_path / "copy")
     shutil.copytree(whole[0].root, store.root)
     made: list[str] = []
-    save = pipeline.save_network
+    save = stages.save_network
     monkeypatch.setattr(
-        pipeline, "save_network", lambda f, t, facts: (made.append(facts["stage"]), save(f, t, facts))
+        stages, "save_network", lambda f, t, facts: (made.append(facts["stage"]), save(f, t, facts))
     )
     run(tiny(), store)
     assert made == []

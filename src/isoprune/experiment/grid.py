@@ -62,7 +62,7 @@ def put(table: Table, key: str, value: Any) -> None:
     for parent in parents:
         path = f"{path}.{parent}".lstrip(".")
         child = table.setdefault(parent, {})
-        if isinstance(child, str) and path in CHOICES:
+        if isinstance(child, str) and (path in CHOICES or path.endswith(".schedule")):
             child = table[parent] = {"name": child}
         if not isinstance(child, dict):
             raise IsopruneError(f"Cannot set {key!r}: {path} is {child!r}, not a table. Give {path} whole.")

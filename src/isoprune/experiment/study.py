@@ -65,9 +65,12 @@ def plan_work(study: Study, store: Store) -> Work:
         work = {"config": config, "store": str(store.root), "name": study.name}
         data = digest([config["data"], config["seed"]])
         if base not in dense and read_facts(folder) is None:
-            dense[base] = Task(base, {"do": "dense", **work}, data=data)
+            dense[base] = Task(base, {"do": "dense", "keep": [], **work}, data=data)
             labels[base] = f"dense {label(experiment, study.axes, only=('data', 'model', 'dense', 'seed'))}"
             epochs[base] = experiment.dense.epochs + REST
+        if base in dense and experiment.rewind is not None:
+            # While it trains it keeps what its runs rewind to; later, it would be trained again up to there.
+            dense[base].work["keep"].append(experiment.rewind)
         runs.append(Task(key, {"do": "run", **work}, after=base if base in dense else None, data=data))
         labels[key] = label(experiment, study.axes)
         epochs[key] = experiment.retrain.epochs + REST

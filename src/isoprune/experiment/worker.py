@@ -44,8 +44,10 @@ def _attempt(work: Mapping[str, Any], on_event: Callable[[Mapping[str, Any]], No
     from isoprune.types import IsopruneError
 
     do = {"run": run, "dense": train_dense}[work["do"]]
+    more = {"keep": work["keep"]} if work["do"] == "dense" else {}
+    store = Store(Path(work["store"]))
     try:
-        do(experiment(work["config"]), Store(Path(work["store"])), name=work["name"], on_event=on_event)
+        do(experiment(work["config"]), store, name=work["name"], on_event=on_event, **more)
     except IsopruneError as error:
         return {"error": str(error), "mendable": True}
     except Exception as error:

@@ -12,9 +12,6 @@ from isoprune.reporting.tables import Table
 _TRAINING = (
     "epochs",
     "lr",
-    "schedule.name",
-    "schedule.milestones",
-    "schedule.gamma",
     "batch",
     "weight_decay",
 )
@@ -70,11 +67,7 @@ def _values(flat: Sequence[Mapping[str, Any]], key: str) -> str:
 
 def _training(flat: Sequence[Mapping[str, Any]], section: str) -> str:
     told = {key: _values(flat, f"{section}.{key}") for key in _TRAINING}
-    schedule = told["schedule.name"]
-    if schedule and told["schedule.milestones"]:
-        schedule += f" at {told['schedule.milestones'].replace('[', '').replace(']', '')}"
-    if schedule and told["schedule.gamma"]:
-        schedule += f" (× {told['schedule.gamma']})"
+    schedule = text.listed(unique(filter(None, (_schedule(one, f"{section}.schedule") for one in flat))))
     phrases = [
         f"{told['epochs']} epochs" if told["epochs"] else "",
         f"LR {told['lr']}" if told["lr"] else "",
@@ -83,6 +76,17 @@ def _training(flat: Sequence[Mapping[str, Any]], section: str) -> str:
         f"weight decay {told['weight_decay']}" if told["weight_decay"] else "",
     ]
     return ", ".join(filter(None, phrases))
+
+
+def _schedule(flat: Mapping[str, Any], section: str) -> str:
+    """Return one schedule in words, with its milestones, and the one it holds if it does."""
+    told = str(flat.get(f"{section}.name") or "")
+    if milestones := flat.get(f"{section}.milestones"):
+        told += f" at {text.setting(milestones)[1:-1]}"
+    if told and flat.get(f"{section}.gamma") is not None and not flat.get(f"{section}.schedule.name"):
+        told += f" (× {text.setting(flat[f'{section}.gamma'])})"
+    inner = _schedule(flat, f"{section}.schedule") if f"{section}.schedule.name" in flat else ""
+    return f"{told} of {inner}" if inner else told
 
 
 def configuration(cells: Sequence[Cell]) -> Table:

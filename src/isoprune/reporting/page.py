@@ -8,6 +8,7 @@ from typing import Any
 
 from isoprune.reporting import asked, figures, frontier, html, series, tables, text, theme
 from isoprune.reporting.records import check_records
+from isoprune.reporting.schedule_figures import used, used_series
 from isoprune.reporting.sentences import findings
 from isoprune.reporting.statistics import summarize
 from isoprune.reporting.study import Cell, apart, by_seed, make_cells, unique
@@ -46,9 +47,14 @@ def _render(records: list[dict[str, Any]], *, title: str | None) -> str:
         for number, network in enumerate(unique(c.network for c in apart(cells)[1]), start=1)
     ]
     overview = _overview(cells)
-    charts = {
-        chart["id"]: chart.pop("spec") for section in [overview, *sections] for chart in section["charts"]
-    }
+    rates = html.chart(
+        "rates",
+        used(cells),
+        "Learning rates of retraining",
+        "of every epoch its last; equal ones are one line",
+    )
+    drawn = [chart for section in [overview, *sections] for chart in section["charts"]]
+    charts = {chart["id"]: chart.pop("spec") for chart in [*([rates] if rates else []), *drawn]}
     return html.render(
         "page.html.j2",
         charts,
@@ -59,6 +65,8 @@ def _render(records: list[dict[str, Any]], *, title: str | None) -> str:
         retrained=any(cell.lr is not None for cell in cells),
         question=asked.question(cells),
         setup=asked.setup(cells),
+        rates=rates,
+        rates_legend=_legend(used_series(cells)),
         findings=[*findings(cells), *frontier.findings(cells)],
         overview=overview,
         sections=sections,
