@@ -108,9 +108,7 @@ def schedule(record: Mapping[str, Any]) -> Figure:
     x = alt.X("step:Q", title="step", scale=scale, axis=alt.Axis(format="~s", tickCount=6))
     y = alt.Y("rate:Q", title="learning rate", axis=alt.Axis(format="~g", tickCount=6))
     tips = [alt.Tooltip("step:Q", format=",.0f"), alt.Tooltip("text:N", title="rate")]
-    line = (
-        table("rows").mark_line(strokeWidth=2.5, color=theme.GREEN, interpolate="step-after").encode(x=x, y=y)
-    )
+    line = table("rows").mark_line(strokeWidth=2.5, color=theme.GREEN).encode(x=x, y=y)
     reach = table("rows").mark_point(size=120, opacity=0).encode(x=x, y=y, tooltip=tips)
     chart = alt.LayerChart(layer=[line, reach]).properties(height=220)
     return Figure(chart, {"rows": rows})

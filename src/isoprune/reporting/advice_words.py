@@ -25,9 +25,19 @@ def headline(record: Record) -> str:
     return f"lr = {text.plain(record['lr'])}, schedule = {record['schedule']}"
 
 
+def verdict(record: Record) -> str:
+    """Return in one sentence what is advised."""
+    if record["learns"]:
+        schedule = record["schedule"]
+        return f"With schedule = {schedule}: the largest of the probed rates that is as good as the best."
+    if record["damage"]["verdict"] == "healthy":
+        return "No rate learns anything within its probe: look at data and labels, or give more epochs."
+    return "No rate learns anything within its probe: repair the network first."
+
+
 def reasons(record: Record) -> list[str]:
     """Return why: what the damage is, what the probes show, what smaller rates need, and the cost."""
-    said = [_damage(record), _learning(record), _choice(record), _larger(record), _smaller(record)]
+    said = [_learning(record), _damage(record), _choice(record), _larger(record), _smaller(record)]
     return [sentence for sentence in (*said, _cost(record)) if sentence]
 
 
@@ -65,7 +75,8 @@ def _damage(record: Record) -> str:
     damage = record["damage"]
     if damage["verdict"] is None:
         return f"The damage is not known, because this network cannot be measured: {damage['reason']}"
-    return f"The damage on training inputs: {damage['headline'][0].lower()}{damage['headline'][1:]}"
+    inputs = f"{damage['samples']} training input{'s' if damage['samples'] > 1 else ''}"
+    return f"{damage['headline'].removesuffix('.')} (measured on {inputs})."
 
 
 def _learning(record: Record) -> str:
