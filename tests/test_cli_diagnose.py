@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 import isoprune
+from data.painted import folder
 from diagnosing import DIGITS, SHAPE, numbers, refused, save_small, told
 from isoprune.cli import main
 from isoprune.diagnosis import every_repair
@@ -45,6 +46,15 @@ def test_a_data_set_says_the_shape(capsys):
     words = ("diagnosed_nets:Net", "--repairs", "none", "--samples", "5")
     with_shape = numbers(capsys, *words, *SHAPE, *DIGITS)
     assert numbers(capsys, *words, *DIGITS)["numbers"] == with_shape["numbers"]
+
+
+def test_a_folder_of_classes_is_a_data_set_of_any_number_of_images(capsys, tmp_path):
+    folder(tmp_path / "pictures", {"a": 9, "b": 8})
+    data = f'{{name = "image_folder", root = "{tmp_path}/pictures", size = 8, channels = 1}}'
+    got = numbers(capsys, "diagnosed_nets:Net", *SHAPE, "--data", data, "--repairs", "none", "--samples", "2")
+    assert "Measured on validation images of image_folder." in got["provisos"]
+    splits = isoprune.data.load("image_folder", seed=0, root=tmp_path / "pictures", size=8, channels=1)
+    assert len(splits.validation) == 2
 
 
 def test_saved_network_against_its_dense_one_with_every_repair_tried(capsys, small):

@@ -22,6 +22,7 @@ from isoprune.isometry.function import sample_function
 from isoprune.types import Batches
 
 LEAST_TRAIN = 1000  # enough to hold two classes, which every data set insists on
+IN_MEMORY = DATA_SETS.keys() - {"image_folder"}  # that one may be smaller, and reads what is asked for only
 RANDOM, EXAMPLE = "random", "example"
 
 
@@ -108,7 +109,7 @@ def _random(subject: Subject, samples: int, seed: int) -> Any:
 
 def _data_set(text: str | None, subject: Subject, samples: int, seed: int) -> Data:
     chosen = chosen_data(text, subject)
-    if chosen.options.get("limit", 0) is None:
+    if chosen.options.get("limit", 0) is None and chosen.name in IN_MEMORY:
         # A thousand training images are enough to try a repair: the others need not be brought to size.
         chosen = Choice(chosen.name, {**chosen.options, "limit": LEAST_TRAIN})
     splits = load_splits(chosen, subject, seed=seed)
