@@ -32,7 +32,7 @@ def _lines(page, chart="#network-1-accuracy"):
 def test_every_chart_is_drawn_in_silence(opened, study):
     page = opened(study["lr"])
     draw_all(page)
-    assert page.locator("svg.marks").count() == 8
+    assert page.locator("svg.marks").count() == 9  # four of each network, and the learning rates
     assert _lines(page).count() == 6
 
 
@@ -180,4 +180,4 @@ def test_hostile_names_do_nothing_in_a_browser(opened, tmp_path):
 def test_a_single_run_is_drawn(opened, tmp_path):
     page = opened(report([record()], tmp_path / "page.html"))
     draw_all(page)
-    assert page.locator("svg.marks").count() == 4
+    assert page.locator("svg.marks").count() == 5

@@ -72,8 +72,8 @@ def _rows(curve: Curve) -> list[dict[str, Any]]:
 def used_series(cells: Sequence[Cell]) -> dict[Series, Rates]:
     """Return the legend of `used`: the learning rates that the runs' retraining went by, each once.
 
-    Empty if there are more than can be told apart. Runs with a budget of steps are left out: each budget would
-    be one more.
+    Empty if there are more than can be told apart. Runs with a budget of steps are left out: each budget
+    would be one more.
     """
     found: dict[Rates, str] = {}
     for cell in apart(cells)[0]:

@@ -11,6 +11,7 @@ from isoprune.reporting import text
 from isoprune.reporting.records import Record, check_records
 
 _NETWORK = ("data", "model", "dense")
+_WATCHING = ("trackers", "checkpoint_steps", "checkpoint_seconds")  # these change no result
 _CHOICES = ("data", "model", "prune.criterion", "repair")
 
 
@@ -32,8 +33,9 @@ class Cell:
 
     @property
     def untouched(self) -> bool:
-        """Whether the pruned network was retrained as it is, with no repair."""
-        return settings(self.records[0]).get("repair.name", "none") == "none"
+        """Whether the pruned network was retrained as it is, with no repair and not rewound."""
+        flat = settings(self.records[0])
+        return flat.get("repair.name", "none") == "none" and flat.get("rewind") is None
 
     @property
     def scratch(self) -> bool:
@@ -65,8 +67,10 @@ def make_cells(records: Sequence[Record]) -> tuple[Cell, ...]:
         # budget of steps is compared with its like alone.
         for covers in _EXTRAS.values():
             part = [i for i in own if _EXTRAS[_kind(finished[i], flat[i])] is covers]
-            for i, extra in zip(part, _labels([flat[i] for i in part], covers, lambda _: ""), strict=True):
-                extras[i] = extra
+            here = [flat[i] for i in part]
+            taught = _labels(here, _is_distillation, _distillation_name)
+            for i, *words in zip(part, taught, _labels(here, covers, lambda _: ""), strict=True):
+                extras[i] = ", ".join(filter(None, words))
     found: dict[tuple[str, str, float, str, float | None, str, int | None], dict[int, Record]] = {}
     for i, record in enumerate(finished):
         lr, steps = _lr(record, flat[i]), _steps(record, flat[i])
@@ -84,7 +88,8 @@ def settings(record: Record) -> dict[str, Any]:
     def walk(value: object, path: str) -> None:
         if isinstance(value, Mapping):
             for key, inner in value.items():
-                walk(inner, f"{path}.{key}" if path else str(key))
+                if key not in _WATCHING:
+                    walk(inner, f"{path}.{key}" if path else str(key))
         elif path in _CHOICES or path.endswith(".schedule"):
             flat[f"{path}.name"] = value
         else:
@@ -168,9 +173,20 @@ def _is_network(key: str) -> bool:
     return key.split(".")[0] in _NETWORK
 
 
+def _is_distillation(key: str) -> bool:
+    return key.startswith("retrain.distill.")
+
+
+def _distillation_name(flat: Mapping[str, Any]) -> str:
+    """Return what tells a run with a teacher from one that learned from labels alone."""
+    return "with distillation" if flat.get("retrain.distill.weight") is not None else ""
+
+
 def _is_extra(key: str) -> bool:
-    covered = key in ("seed", "prune.ratio", "retrain.lr") or key.startswith(("prune.criterion.", "repair."))
-    return not covered and not _is_network(key)
+    covered = key in ("seed", "prune.ratio", "retrain.lr", "rewind") or key.startswith(
+        ("prune.criterion.", "repair.")
+    )
+    return not covered and not _is_network(key) and not _is_distillation(key)
 
 
 def _is_extra_of_measurement(key: str) -> bool:
@@ -186,7 +202,7 @@ _EXTRAS = {"epochs": _is_extra, "measurement": _is_extra_of_measurement, "budget
 
 
 def _is_repair(key: str) -> bool:
-    return key.startswith("repair.")
+    return key.startswith("repair.") or key == "rewind"
 
 
 def _network_name(flat: Mapping[str, Any]) -> str:
@@ -199,10 +215,13 @@ def _criterion_name(flat: Mapping[str, Any]) -> str:
 
 
 def _repair_name(flat: Mapping[str, Any]) -> str:
-    steps = flat.get("repair.steps")
-    if isinstance(steps, tuple):
-        return " + ".join(text.name(str(step["name"])) for step in steps)
-    return text.name(str(flat.get("repair.name", "none")))
+    steps, name = flat.get("repair.steps"), str(flat.get("repair.name", "none"))
+    names = [str(step["name"]) for step in steps] if isinstance(steps, tuple) else [name]
+    if flat.get("rewind") is None:
+        return " + ".join(map(text.name, names))
+    # Rewound first: a repair works on the weights of that epoch.
+    rewound = f"rewound to epoch {flat['rewind']}"
+    return " + ".join([rewound, *(text.name(name) for name in names if name != "none")])
 
 
 def _labels(
