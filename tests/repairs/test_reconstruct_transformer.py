@@ -21,14 +21,12 @@ class Scaled(nn.Module):
 
     def __init__(self, normed):
         super().__init__()
-        self.q, self.k, self.v = (nn.Linear(4, WIDTH) for _ in range(3))
-        self.norm = nn.BatchNorm1d(WIDTH) if normed else None
+        self.k, self.v = nn.Linear(4, WIDTH), nn.Linear(4, WIDTH)
+        self.q, self.norm = nn.Conv1d(4, WIDTH, 1), nn.BatchNorm1d(WIDTH) if normed else nn.Identity()
         self.out = nn.Linear(WIDTH, 2)
 
     def forward(self, x):
-        q, k, v = self.q(x), self.k(x), self.v(x)
-        if self.norm is not None:
-            q = self.norm(q.mT).mT
+        q, k, v = self.norm(self.q(x.mT)).mT, self.k(x), self.v(x)
         q, k, v = (t.unflatten(-1, (HEADS, -1)).transpose(1, 2) for t in (q, k, v))
         return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
@@ -40,7 +38,7 @@ def test_factors_that_pruning_put_on_queries_stay(normed):
     dense = drawn(lambda: Scaled(normed))
     plan = by_order(dense, x).plan
     for name, channels in plan.removed.items():
-        layer = dense.k if name == "q" else dense.v
+        layer = dense.v if name == "v" else dense.k
         layer.weight.data[list(channels)], layer.bias.data[list(channels)] = 0, 0
     result = by_order(dense, x)
     assert result.model.k.out_features == WIDTH // 2

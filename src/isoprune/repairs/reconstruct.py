@@ -59,7 +59,10 @@ def reconstruct(
       under BatchNorm the effective learning rate goes with :math:`1 / \|W\|^2`.
     - Where the output (or the BatchNorm's) goes into a sum, y is what the sum lacks: the dense network's sum
       less the other operand as it is now. So errors of the blocks before do not add up (He et al., 2017).
-    - Transposed convolutions and `nn.MultiheadAttention` keep their weights.
+    - An attention's projections are layers like others. Queries are wanted with the factor that makes up for
+      narrower heads. One whose forward is not torch's own keeps its weights, and the log says so.
+    - A transposed convolution reads zeros between its inputs, as many as its stride asks for, by its flipped
+      filters: at each place a few of their taps.
 
     ``isoprune.repairs.reconstruct`` logs each layer's held-out error and time at level INFO.
 
