@@ -6,11 +6,12 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from isoprune.experiment.config import Experiment, experiment, known_keys, read_toml
+from isoprune.experiment.config import Experiment, Pruning, Training, experiment, known_keys, read_toml
 from isoprune.experiment.grid import expand, override, parse_override, read_experiment, read_study
 from isoprune.types import IsopruneError
 
@@ -131,7 +132,12 @@ def test_known_keys_are_the_keys_that_can_be_read():
     flat = set()
     for key, value in experiment(table()).as_dict().items():
         flat |= {f"{key}.{k}" for k in value} if isinstance(value, dict) and "name" not in value else {key}
-    assert flat == set(known_keys())
+    # Keys that came later are written only where they are not at their defaults: old digests stay.
+    sections = {"": Experiment, "dense.": Training, "prune.": Pruning, "retrain.": Training}
+    found = ((prefix + f.name, f.metadata) for prefix, cls in sections.items() for f in fields(cls))
+    quiet = {key for key, told in found if told.get("told_if_changed")}
+    assert not flat & quiet
+    assert flat | quiet == set(known_keys())
 
 
 def test_grid_is_the_cartesian_product():

@@ -125,3 +125,38 @@ def test_unfinished_records_are_left_out_and_none_finished_is_an_error():
         make_cells([running])
     with pytest.raises(IsopruneError, match="None of 0 records is finished"):
         make_cells([])
+
+
+def distilled(weight: float = 0.9, **changes) -> dict:
+    one = record(**changes)
+    one["config"]["retrain"]["distill"] = {"weight": weight, "temperature": 4.0}
+    return one
+
+
+def test_distillation_is_named_even_where_all_runs_have_it():
+    cells = make_cells([distilled(), distilled(repair="orthp")])
+    assert {cell.extra for cell in cells} == {"with distillation"}
+
+
+def test_distillation_is_named_beside_what_else_differs():
+    cells = make_cells([record(), distilled(0.5, epochs=60), distilled(0.9, epochs=60)])
+    assert {cell.extra for cell in cells} == {
+        "epochs 30",
+        "with distillation (weight 0.5), epochs 60",
+        "with distillation (weight 0.9), epochs 60",
+    }
+
+
+def test_a_measurement_was_not_distilled():
+    one = distilled(epochs=0)
+    del one["config"]["retrain"]["distill"]  # what no step reads is not in the config
+    assert [cell.extra for cell in make_cells([one])] == [""]
+
+
+def test_how_a_run_was_watched_is_no_variant():
+    watched = record(seed=1)
+    watched["config"]["retrain"] |= {"trackers": ["tensorboard"], "checkpoint_steps": 9}
+    watched["config"]["dense"] |= {"checkpoint_seconds": 5.0}
+    cells = make_cells([record(), watched])
+    assert [(cell.extra, len(cell.records)) for cell in cells] == [("", 2)]
+    assert set(varied([record(), watched])) == {"seed"}

@@ -144,3 +144,11 @@ def test_learning_rates(value, want):
 def test_small_differences_have_no_negative_zero():
     assert text.points(-0.0004) == "0.0"
     assert text.points(-0.034) == "−3.4"
+
+
+def test_runs_with_distillation_say_so():
+    plain, taught = record(), record()
+    taught["config"]["retrain"]["distill"] = {"weight": 0.9, "temperature": 4.0}
+    table = results(make_cells([plain, taught]))
+    column = table.columns.index("variant")
+    assert sorted(row[column] for row in table.rows) == ["with distillation", "–"]

@@ -73,7 +73,7 @@ def killed_at_random(folder: Path, kills: int, seed: int) -> list[str]:
             time.sleep(0.002)
         time.sleep(moments.uniform(0, 0.15))
         process.send_signal(signal.SIGKILL)
-        if process.wait(60) == 0:
+        if process.wait(600) == 0:
             break
         facts = (checkpoint.read(file) or ({}, {}))[1]
         places.append(f"{len(facts['history'])}.{facts.get('step', 0)}")
@@ -82,15 +82,11 @@ def killed_at_random(folder: Path, kills: int, seed: int) -> list[str]:
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.matrix)])
 def test_killed_from_outside_at_random_moments_the_bits_are_the_same(tmp_path, kills):
-    for folder in ("unbroken", "broken"):
-        (tmp_path / folder).mkdir()
-    assert start(tmp_path / "unbroken").wait(120) == 0
-    places = killed_at_random(tmp_path / "broken", kills, seed=kills)
+    places = killed_at_random(tmp_path, kills, seed=kills)
     assert len(set(places)) >= min(kills, 10) * 2 // 3, places
-    assert start(tmp_path / "broken").wait(120) == 0
-    assert (tmp_path / "broken" / "done").read_text() == (tmp_path / "unbroken" / "done").read_text()
-    # Nor does it matter that this process trained it, with another state of torch's own generator.
-    assert (tmp_path / "broken" / "done").read_text() == killable.train(tmp_path / "here")
+    assert start(tmp_path).wait(600) == 0
+    # Nor does it matter that this process, with another state of torch's own generator, trained it unbroken.
+    assert (tmp_path / "done").read_text() == killable.train(tmp_path / "unbroken")
 
 
 def test_rows_count_the_seconds_from_before_the_interruption(tmp_path, monkeypatch):
