@@ -218,3 +218,66 @@ def test_a_list_of_repairs_is_a_chain_of_complete_choices():
         resolve(experiment(CONFIG | {"repair": ["none", {"name": "polar", "gains": 2}]}))
     with pytest.raises(IsopruneError, match=r"repair\[0\] must be a name or a table"):
         experiment(CONFIG | {"repair": [3]})
+
+
+def retrained(schedule: Any, **changes: Any) -> Choice:
+    """The resolved schedule of an experiment that retrains for 30 epochs by ``schedule``."""
+    retrain = {"epochs": 30, "lr": 0.01, "schedule": schedule}
+    return resolve(experiment(config(retrain=retrain, **changes))).retrain.schedule
+
+
+def test_a_schedule_inside_a_schedule_is_complete_too_and_counts_the_epochs_that_are_left():
+    around = {"name": "warm_up", "rise": 6, "schedule": {"name": "step_decay", "milestones": [12]}}
+    done = retrained(around)
+    assert done.options["schedule"] == {"name": "step_decay", "gamma": 0.1, "milestones": [12]}
+    assert retrained(done.as_dict()) == done  # as a record's config says it
+    factors = [schedule(Training(30, 0.1, done))(epoch / 30) for epoch in (6, 17, 18, 29)]
+    assert factors == [1, 1, 0.1, 0.1]
+    named = retrained(around | {"schedule": "cosine"})
+    assert named.options["schedule"] == {"name": "cosine", "floor": 0.0}
+    twice = retrained({"name": "warm_up", "rise": 2, "schedule": around})
+    assert twice.options["schedule"] == done.as_dict()
+
+
+def test_a_nested_schedule_that_is_left_out_stays_so():
+    by_milestones = {"name": "lr_rewinding", "dense_epochs": 90, "milestones": [30, 60]}
+    done = retrained(by_milestones)
+    assert done.options["schedule"] is None
+    assert retrained(done.as_dict()) == done
+    assert schedule(Training(30, 0.1, done))(0.0) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    ("inner", "message"),
+    [
+        ("cosin", r"Unknown schedule 'cosin'\. Did you mean 'cosine'"),
+        (
+            {"name": "cosine", "flor": 1},
+            r"Unknown option 'flor' of schedule 'cosine' \(retrain\.schedule\.schedule",
+        ),
+        ({"name": "cosine", "floor": 2}, r"floor = 2\.0; it is a factor on the first learning rate"),
+        ({"name": "halving"}, r"retrain\.schedule\.schedule: schedule 'halving' needs the option 'stages'"),
+        (3, r"retrain\.schedule\.schedule must be a name or a table with a name, not 3"),
+        (["cosine"], r"retrain\.schedule\.schedule must be a name or a table"),
+        (
+            {"name": "step_decay", "milestones": [28]},
+            r"milestones = \[28\] do not ascend within a run of 24 epochs\. Give epochs from 1 to 23",
+        ),
+    ],
+)
+def test_a_bad_schedule_inside_a_schedule_is_refused_before_anything_is_trained(inner: Any, message: str):
+    with pytest.raises(IsopruneError, match=message):
+        retrained({"name": "warm_up", "rise": 6, "schedule": inner})
+
+
+def test_a_grid_reaches_into_a_nested_schedule():
+    from isoprune.experiment.grid import expand
+
+    around = {"name": "warm_up", "rise": 1, "schedule": "step_decay"}
+    table = config(retrain={"epochs": 4, "lr": 0.01, "schedule": around})
+    table["study"] = {"retrain.schedule.schedule.gamma": [0.1, 0.5]}
+    made = [
+        resolve(one).retrain.schedule.options["schedule"]["gamma"]
+        for one in expand(table, name="g").experiments
+    ]
+    assert made == [0.1, 0.5]
