@@ -55,7 +55,9 @@ def sheet(curves: Sequence[Curve], *, columns: int = 3, width: int = 250) -> dic
         one = figures.specification(panel(curve), width=width)
         del one["autosize"]
         data = {"values": one.pop("datasets")["rows"]}
-        layers = [{key: part for key, part in layer.items() if key != "data"} for layer in one["layer"]]
+        # Without the tooltips' layer: a picture has none, and it would be a mark for every point.
+        drawn = one["layer"][:-1]
+        layers = [{key: part for key, part in layer.items() if key != "data"} for layer in drawn]
         title = {"text": curve.name, "subtitle": curve.told or " ", "fontSize": 13, "offset": 10}
         panels.append({**one, "data": data, "layer": layers, "title": title})
     title = {"text": "Factor on the learning rate over the epochs of retraining, logarithmic"}
