@@ -6,6 +6,7 @@ import pytest
 import torch
 from repair_networks import every_layer, inputs, masked, mlp, run, seeded
 from torch import nn
+from torch.nn.utils import prune
 
 from isoprune.isometry import jacobian_singular_values
 from isoprune.linalg import isometry_loss
@@ -49,6 +50,17 @@ def test_masked_convolutions_in_groups():
         assert (weight.matrices[weight.arranged(weight.mask) == 0] == 0).all()
         for W in weight.matrices:
             assert isometry_loss(W) < 1e-6
+
+
+def test_masked_projections_of_an_attention():
+    net = seeded(lambda: nn.MultiheadAttention(12, 2))
+    prune.l1_unstructured(net, "in_proj_weight", 0.5)
+    new = run(approximate_isometry, net, gain=1)
+    (weight,) = [w for w in weights(new, masked=True) if w.mask is not None]
+    assert len(weight.matrices) == 3
+    for W in weight.matrices:
+        assert isometry_loss(W) < 1e-6
+    torch.testing.assert_close(new.in_proj_weight, new.in_proj_weight_orig * net.in_proj_weight_mask)
 
 
 @pytest.mark.parametrize("steps", [1, 200])

@@ -131,6 +131,10 @@ def test_masked_and_parametrised_weights_are_refused():
     prune.l1_unstructured(masked[0], "weight", 0.5)
     with pytest.raises(IsopruneError, match=r"0: the weight is masked.*prune.remove"):
         repair(masked, gain=1)
+    attention = nn.Sequential(nn.MultiheadAttention(4, 2))
+    prune.l1_unstructured(attention[0], "in_proj_weight", 0.5)
+    with pytest.raises(IsopruneError, match=r"0.in_proj_weight: the weight is masked.*prune.remove"):
+        repair(attention, gain=1)
     normed = nn.Sequential(parametrizations.weight_norm(nn.Linear(3, 3)))
     with pytest.raises(IsopruneError, match=r"remove_parametrizations"):
         repair(normed, gain=1)

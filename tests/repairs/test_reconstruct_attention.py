@@ -94,6 +94,21 @@ def test_under_a_mask_each_row_is_the_least_squares_of_what_it_may_read(unpulled
         torch.testing.assert_close(new(x), designs[3][0] @ weights[3].mT + biases[3])
 
 
+def test_channels_of_a_masked_network_can_go():
+    """The plan is then over the tensors that the masks are put on."""
+    x, unseen = inputs(150, 6, 8).split([100, 50])
+    dense = drawn(Attends)
+    masks.l1_unstructured(dense.attn, "in_proj_weight", 0.2)
+    masks.l1_unstructured(dense.head, "weight", 0.2)
+    result = by_order(dense, x)
+    new = repaired(result.model, dense, x, result.plan)
+    with torch.no_grad():
+        want = dense(unseen)
+        assert (new(unseen) - want).norm() < 0.9 * (result.model(unseen) - want).norm()
+    assert torch.equal(new.attn.in_proj_weight_mask, result.model.attn.in_proj_weight_mask)
+    assert not new.attn.in_proj_weight[new.attn.in_proj_weight_mask == 0].any()
+
+
 def test_a_masked_attention_comes_nearer_on_inputs_it_never_saw():
     x, unseen = inputs(300, 5, WIDTH).split([200, 100])
     dense = drawn(Bare)

@@ -41,7 +41,8 @@ def scales(model: nn.Module, graph: Graph, plan: Plan) -> dict[str, Tensor]:
     drifts = rehearse(outline(model, graph, plan), graph, kept).drifts
     changed = {name for drift in drifts for name in drift.scaled}
     ones = {
-        name: torch.ones(box_size(*graph.tensors[name], kept), dtype=torch.float64) for name in sorted(changed)
+        name: torch.ones(box_size(*graph.tensors[name], kept), dtype=torch.float64)
+        for name in sorted(changed)
     }
     _keep_scales(graph, kept, ones, drifts)
     return ones
