@@ -129,7 +129,9 @@ def _digest(
     settings = {"isoprune": isoprune.__version__, "probing": [HELD, MOST_HELD, SHARE, LEAST_STEPS]}
     settings |= {"network": subject.label, "data": chosen.as_dict(), "recipe": recipe}
     generator = Generator().manual_seed(args.seed)
-    of = [fingerprint(subject.model, splits, generator, settings), repr(subject.model)]
+    # Of validation data not even the labels: probes do not depend on them.
+    seen = Splits(splits.train, splits.train, splits.train, splits.classes)
+    of = [fingerprint(subject.model, seen, generator, settings), repr(subject.model)]
     if training.distill is not None and subject.dense is not None:
-        of += [fingerprint(subject.dense, splits, generator, {}), repr(subject.dense)]
+        of += [fingerprint(subject.dense, seen, generator, {}), repr(subject.dense)]
     return digest(of)
