@@ -54,7 +54,14 @@ def sheet(curves: Sequence[Curve], *, columns: int = 3, width: int = 250) -> dic
     for curve in curves:
         one = figures.specification(panel(curve), width=width)
         del one["autosize"]
-        data = {"values": one.pop("datasets")["rows"]}
+        rows = one.pop("datasets")["rows"]
+        # Within a level stretch no point is needed: a picture of steps is ten times smaller.
+        last = len(rows) - 1
+        bends = [
+            row for i, row in enumerate(rows)
+            if i in (0, last) or not rows[i - 1]["factor"] == row["factor"] == rows[i + 1]["factor"]
+        ]  # fmt: skip
+        data = {"values": [{key: row[key] for key in ("x", "factor")} for row in bends]}
         # Without the tooltips' layer: a picture has none, and it would be a mark for every point.
         drawn = one["layer"][:-1]
         layers = [{key: part for key, part in layer.items() if key != "data"} for layer in drawn]
