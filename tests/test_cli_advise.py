@@ -1,4 +1,4 @@
-"""`isoprune advise`: what it opens, what it keeps, what it prints and writes, and what it refuses."""
+"""`isoprune advise`: what it opens, what it keeps, what it prints and writes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from PIL import Image
 from torch import nn
 
 import isoprune
+from advising import NET, kept, numbers, told
 from diagnosing import DIGITS, SHAPE, save_small
 from experiment.tiny import one_thread, tiny
 from isoprune.cli import advise_probes, main
@@ -23,8 +24,6 @@ from isoprune.experiment.pipeline import run
 from isoprune.experiment.store import Store
 from isoprune.export import open_source
 from isoprune.training import Probe
-
-NET = ("diagnosed_nets:Net", *DIGITS, "--samples", "4", "--epochs", "1", "--rates", "0.01,0.1")
 
 
 @pytest.fixture(autouse=True)
@@ -58,28 +57,14 @@ def coupled():
     return nn.Sequential(nn.Flatten(), Centred(), nn.Linear(64, 10))
 
 
-def told(capsys, *words):
-    assert main(["advise", *map(str, words)]) == 0
-    return capsys.readouterr()
+def deaf():
+    """Return a network that neither its input nor a gradient passes: it cannot learn."""
 
+    class Cut(nn.Module):
+        def forward(self, x):
+            return 0.0 * x
 
-def numbers(capsys, *words):
-    told(capsys, *words, "--out", "numbers.json")
-    return json.loads(Path("numbers.json").read_text())
-
-
-def refused(capsys, *words):
-    assert main(["advise", *map(str, words)]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    lines = captured.err.splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith("isoprune: ")
-    return lines[0]
-
-
-def kept():
-    return sorted((Path("cache") / "advice").glob("*"))
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10), Cut())
 
 
 def test_own_network_gets_the_advice_of_the_library(capsys):
@@ -250,75 +235,16 @@ def test_network_that_cannot_be_measured_can_be_trained(capsys):
     assert any(reason.startswith("The damage is not known") for reason in got["reasons"])
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("diagnosed_nets:Net", *DIGITS), r"required: --epochs\. See: isoprune advise --help"),
-        ((*NET, "--epochs", "0"), r"--epochs is 0, but must be at least 1"),
-        ((*NET, "--epochs", "x"), r"argument --epochs: invalid int value"),
-        ((*NET, "--steps", "0"), r"--steps is 0, but must be at least 1"),
-        ((*NET, "--batch", "0"), r"--batch is 0, but must be at least 1"),
-        ((*NET, "--momentum", "1"), r"--momentum is 1, outside \[0, 1\)"),
-        ((*NET, "--weight-decay", "nan"), r"--weight-decay is nan, outside"),
-        ((*NET, "--rates", "fast"), r"--rates fast is no list of rates above 0.*Write for example"),
-        ((*NET, "--rates", "0.1,0.01"), r"each larger than the last"),
-        ((*NET, "--rates", "0.1,0.1"), r"each larger than the last"),
-        ((*NET, "--rates", "nan"), r"--rates nan is no list"),
-        ((*NET, "--rates", "0.1,inf"), r"--rates is inf, outside"),
-        ((*NET, "--rates="), r"--rates is no list"),
-        ((*NET, "--schedule", "cosin"), r"Unknown schedule 'cosin'\. Did you mean 'cosine'"),
-        ((*NET, "--schedule", "{name = cosine}"), r"--schedule \{name = cosine\} is not a TOML table"),
-        ((*NET, "--schedule", "{name = 'one_cycle', rise = 2.0}"), r"rise = 2\.0"),
-        ((*NET, "--schedule", "{name = 'one_cycle', ris = 0.2}"), r"Unknown option 'ris'.*\(--schedule\)"),
-        ((*NET, "--distill", "0.9"), r"--distill 0\.9 is no weight in \[0, 1\] and temperature above 0"),
-        ((*NET, "--distill", "2,4"), r"--distill 2,4 is no weight"),
-        ((*NET, "--distill", "0.9,4"), r"there is none\. Give it: --dense DENSE"),
-        ((*NET, "--samples", "0"), r"--samples 0: at least one input"),
-        ((*NET, "--out", "a.pdf"), r"--out a\.pdf is none of \.html, \.json, \.svg, \.png"),
-        ((*NET, "--stage", "prund"), r"Unknown stage 'prund'\. Did you mean 'pruned'"),
-        ((*NET, "--stage", "pruned"), r"is a source and has no stages"),
-        ((*NET, "--data", "random"), r"--data random has no labels to train on\. Give a data set"),
-        ((*NET, "--data", "digit"), r"Unknown data set 'digit'\. Did you mean 'digits'"),
-        ((*NET, "--data", "{size = 8}"), r"--data has no name"),
-        ((*NET, *SHAPE, "--data", "."), r"has no folder, and a class is one|no image"),
-        ((*NET, "--weights", "w.pt"), r"w\.pt"),
-        (("diagnosed_nets:Net", *SHAPE, "--epochs", "1"), r"Say what to train Net .* on: --data with"),
-        (("diagnosed_nets:Nett", *NET[1:]), r"has no function 'Nett'"),
-        (("nowhere", *NET[1:]), r"No nowhere\. Give a record\.json"),
-        (("diagnosed_nets:Wide", *NET[1:]), r"Wide .* does not take training images of digits"),
-        (("diagnosed_nets:detached", *NET[1:]), r"do not depend on the input"),
-        ((*NET, "--dense", "diagnosed_nets:Wide"), r"The dense network does not take training images"),
-    ],
-)  # fmt: skip
-def test_bad_commands_are_one_line(capsys, words, message):
-    assert re.search(message, refused(capsys, *words))
-
-
-def test_network_without_an_output_for_every_class(capsys):
-    words = ("diagnosed_nets:coupled", *DIGITS, "--epochs", "1")
-    assert "The network has 4 outputs and the data has a class 9" in refused(capsys, *words)
-
-
-def test_rates_that_all_diverge_are_refused_with_the_remedy(capsys):
-    assert main(["advise", *NET[:-1], "1e20,1e25"]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    last = captured.err.splitlines()[-1]
+def test_network_that_cannot_learn_is_to_be_repaired_first(capsys):
+    words = (f"{__name__}:deaf", *DIGITS, "--epochs", "1", "--rates", "0.01,0.1")
+    out = told(capsys, *words).out
+    assert "No rate learns anything within its probe: repair the network first." in out.splitlines()
     assert re.search(
-        r"^isoprune: Training diverges at every rate from 1e\+20 to 1e\+25\. .* smaller rates", last
+        r"^No rate learns anything within the probe: .* Repair the network first: isoprune", out, re.M
     )
-
-
-def test_kept_probes_that_are_damaged_or_cannot_be_written(capsys, tmp_path):
-    told(capsys, *NET)
-    (file,) = kept()
-    for text in ("{", "[]", "{}", '{"probes": [{"rate": 1}]}', '{"probes": 3}'):
-        file.write_text(text)
-        line = refused(capsys, *NET)
-        assert re.search(r"is damaged: .*Delete it and start again: its probes are then run anew", line)
-    (tmp_path / "cache" / "advice").rename(tmp_path / "other")
-    (tmp_path / "cache" / "advice").write_text("")
-    assert re.search(r"Probes cannot be kept in .* Set ISOPRUNE_DATA to a directory", refused(capsys, *NET))
+    got = numbers(capsys, *words)
+    assert got["learns"] is False
+    assert got["damage"]["verdict"] == "collapsed"
 
 
 def test_kept_probes_come_back_as_they_were(tmp_path):
@@ -330,10 +256,3 @@ def test_kept_probes_come_back_as_they_were(tmp_path):
         store.add(probe)
     assert store.read() == {probe.lr: probe for probe in probes}
     assert list(tmp_path.rglob("*.tmp")) == []
-
-
-def test_out_that_cannot_be_written(capsys, tmp_path):
-    (tmp_path / "file").write_text("")
-    for name in ("file/x.json", "file/x.html", "file/x.svg"):
-        assert main(["advise", *NET, "--out", name]) == 2
-        assert re.search(r"annot (be )?writ.* Give another place", capsys.readouterr().err)

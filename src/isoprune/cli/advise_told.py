@@ -54,6 +54,8 @@ def tell(console: Console, record: dict[str, Any]) -> None:
 
     say(record["network"])
     say(f"Advised: {words.headline(record)}")
+    if not record["learns"]:
+        say(words.verdict(record))
     for name, line in record["copy"].items():
         say(f"  {name:<13} {line}")
     console.print(_table(record))

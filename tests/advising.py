@@ -1,0 +1,35 @@
+"""What tests of `isoprune advise` share: its command in this process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from diagnosing import DIGITS
+from isoprune.cli import main
+
+NET = ("diagnosed_nets:Net", *DIGITS, "--samples", "4", "--epochs", "1", "--rates", "0.01,0.1")
+
+
+def told(capsys, *words):
+    assert main(["advise", *map(str, words)]) == 0
+    return capsys.readouterr()
+
+
+def numbers(capsys, *words):
+    told(capsys, *words, "--out", "numbers.json")
+    return json.loads(Path("numbers.json").read_text())
+
+
+def refused(capsys, *words):
+    assert main(["advise", *map(str, words)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("isoprune: ")
+    return lines[0]
+
+
+def kept():
+    return sorted((Path("cache") / "advice").glob("*"))
