@@ -118,6 +118,13 @@ def test_a_training_costs_three_forward_passes_and_a_teacher_one():
     assert multiply_adds(100, flops=7, teacher=50, estimated=10) == 100 * 21 + 100 * 50 + 10 * 7
 
 
+def test_an_experiment_that_a_launcher_started_twice_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(IsopruneError, match="A launcher started 2 processes, and an experiment runs in one"):
+        run(tiny(), Store(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.filterwarnings("default::DeprecationWarning")  # tensorboard's own
 def test_a_run_with_everything_says_in_its_record_what_it_cost(tmp_path):
     keys = {k: v for k, v in CHANGED.items() if k != "compile"} | WATCHING

@@ -9,6 +9,7 @@ from isoprune.training.diverged import Diverged
 from isoprune.training.evaluate import device_of, evaluate
 from isoprune.training.fit import fit
 from isoprune.training.loop import Loop
+from isoprune.training.processes import check_alone
 from isoprune.training.retrain import retrain
 from isoprune.training.tracking import Tracking
 from isoprune.training.trainability import trainability_accuracy
@@ -22,6 +23,7 @@ __all__ = [
     "Probe",
     "Tracking",
     "advise",
+    "check_alone",
     "device_of",
     "evaluate",
     "fit",

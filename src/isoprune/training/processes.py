@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -75,6 +76,16 @@ class Processes:
     def apart(self, model: nn.Module) -> contextlib.AbstractContextManager[Any]:
         """Return a context in which gradients are added up in this process only."""
         return self.accelerator.no_sync(model)
+
+
+def check_alone() -> None:
+    """Raise IsopruneError if a launcher started several processes where each would do all of the work."""
+    count = os.environ.get("WORLD_SIZE", "1")
+    if count.isdigit() and int(count) > 1:
+        raise IsopruneError(
+            f"A launcher started {count} processes, and an experiment runs in one: all would wait for the "
+            "first one's place in the store. Start it without the launcher, or retrain in a script."
+        )
 
 
 def join(model: nn.Module, **options: Any) -> Processes:

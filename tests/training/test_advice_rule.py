@@ -1,0 +1,155 @@
+"""Which probe is chosen: of made-up ones, and of networks whose stable rates are known or that are dead."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from isoprune.samples import Split
+from isoprune.schedules import constant, one_cycle
+from isoprune.training.advice import TOLERANCE, Advice, Probe, advise, best_rate, check_rates
+from isoprune.types import IsopruneError, Splits
+
+from .small import seeded, small_net, small_splits
+
+RATES = (0.01, 0.1, 1.0)
+RECIPE = {"epochs": 20, "schedule": one_cycle(), "batch": 10, "rates": RATES}
+
+
+def probes(*accuracies: float | None) -> list[Probe]:
+    return [Probe(10.0**i, 8, a, None if a is None else 1.0) for i, a in enumerate(accuracies)]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "best"),
+    [
+        ((0.2, 0.5, 0.9, 0.4), 100.0),
+        ((0.5, 0.5, 0.5), 100.0),  # a tie: the largest
+        ((0.5, 0.5 + TOLERANCE / 2, 0.5), 100.0),
+        ((0.75 + 2 * TOLERANCE, 0.75, 0.75), 1.0),
+        ((0.75, 0.75 + 2 * TOLERANCE, 0.75), 10.0),
+        ((0.5, 0.9, None, None), 10.0),
+        ((None, 0.9, None, 0.9), 1000.0),  # one that diverged between two that did not
+        ((0.3,), 1.0),
+    ],
+)
+def test_largest_rate_that_is_as_good_as_the_best(accuracies, best):
+    assert best_rate(probes(*accuracies)) == best
+
+
+def test_tolerance_counts_what_is_exactly_at_its_edge():
+    best = 0.75
+    edge = best - TOLERANCE
+    assert best_rate(probes(best, edge)) == 10.0
+    assert best_rate(probes(best, math.nextafter(edge, 0.0))) == 1.0
+
+
+def test_rule_does_not_depend_on_the_order_of_the_probes():
+    made = probes(0.2, 0.9, 0.9 - TOLERANCE / 2, 0.1)
+    assert {best_rate([made[i] for i in torch.randperm(4, generator=seeded(k))]) for k in range(9)} == {100.0}
+
+
+def test_probes_that_all_diverged_have_no_best_rate():
+    with pytest.raises(IsopruneError, match=r"every rate from 1 to 100\. Look at .* give smaller rates"):
+        best_rate(probes(None, None, None))
+
+
+@pytest.mark.parametrize(
+    "rates", [(), (0.1, 0.1), (0.1, 0.01), (0.0, 0.1), (-1.0,), (math.inf,), (math.nan,)]
+)
+def test_rates_that_do_not_ascend_are_refused(rates):
+    with pytest.raises(IsopruneError, match=r"give one or more, above 0, each larger than the last"):
+        check_rates(rates)
+    with pytest.raises(IsopruneError, match="give one or more"):
+        advise(small_net(), small_splits(), epochs=1, rates=rates)
+
+
+def decaying() -> tuple[nn.Module, Splits]:
+    """Return a network whose training is a known recursion, and its data.
+
+    One weight matrix W on one-hot inputs, with weight decay d and no momentum: W <- (1 - r d) W - r g(W) at
+    rate r. g, of three classes as frequent as each other, is bounded and its derivative in [0, 1/6]: stable
+    for r < 2 / (d + 1/6), unstable for r > 2 / d. W begins at 1e4 times a matrix that is wrong on two of the
+    classes, and so is its negative: only a rate that has forgotten it is right.
+    """
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3, 3, bias=False)).double()
+    with torch.no_grad():
+        net[1].weight.copy_(1e4 * torch.tensor([[1.0], [-1.0], [0.0]]).expand(3, 3))
+    targets = torch.arange(300) % 3
+    split = Split(torch.eye(3, dtype=torch.float64)[targets], targets)
+    return net, Splits(split, split, split, classes=3)
+
+
+@pytest.mark.parametrize("decay", [1.0, 10.0, 100.0])
+def test_largest_stable_rate_of_a_quadratic_is_advised(decay):
+    net, splits = decaying()
+    rates = [x / decay for x in (1e-3, 0.5, 1.0, 1.6, 2.1, 3.0)]
+    found = advise(
+        net,
+        splits,
+        epochs=700,
+        schedule=constant(),
+        rates=rates,
+        batch=300,
+        momentum=0.0,
+        weight_decay=decay,
+    )
+    assert found.probes[0].accuracy < 0.5  # too slow to forget, not unstable
+    assert [p.accuracy for p in found.probes[1:3]] == [1.0, 1.0]
+    assert found.probes[3].accuracy == 1.0
+    assert all(p.accuracy is None or p.accuracy < 0.5 for p in found.probes[4:])
+    assert found.lr == rates[3]
+    assert found.learns
+
+
+def test_rates_that_overflow_are_probes_that_diverged():
+    net, splits = decaying()
+    recipe = {"epochs": 100, "schedule": constant(), "batch": 300, "momentum": 0.0, "weight_decay": 1.0}
+    found = advise(net.float(), as_float(splits), rates=(0.5, 1e30), **recipe)
+    assert (found.probes[1].accuracy, found.probes[1].loss) == (None, None)
+    assert found.lr == 0.5
+    with pytest.raises(IsopruneError, match=r"diverges at every rate from 1e\+30 to 1e\+31"):
+        advise(net.float(), as_float(splits), rates=(1e30, 1e31), **recipe)
+
+
+def as_float(splits: Splits) -> Splits:
+    split = Split(splits.train.inputs.float(), splits.train.targets)
+    return Splits(split, split, split, classes=splits.classes)
+
+
+def test_learning_is_more_than_two_standard_errors_above_the_most_frequent_class():
+    chance, held = 0.25, 300
+    edge = chance + 2 * math.sqrt(chance * (1 - chance) / held)  # 0.3
+
+    def learns(accuracy: float) -> bool:
+        probe = Probe(0.1, 8, accuracy, 1.0)
+        return Advice(0.1, (probe,), 50, held, start=0.2, chance=chance, cost=0.15).learns
+
+    assert edge == pytest.approx(0.3)
+    assert not learns(0.3 - 1e-9)
+    assert learns(0.3 + 1e-9)
+
+
+def test_network_that_cannot_learn_is_said_not_to():
+    splits, net = small_splits(train=200), small_net()
+    for p in net.parameters():
+        p.requires_grad_(False)
+    dead = nn.Sequential(net, Cut())
+    found = advise(dead, splits, **RECIPE)
+    assert not found.learns
+    assert found.as_dict()["learns"] is False
+    assert found.lr == max(RATES)
+
+
+class Cut(nn.Module):
+    """Lets nothing through, forwards or back, but its bias, which stays at zero: gradients are cut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.zeros((), dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 0 * x + 0 * self.scale
