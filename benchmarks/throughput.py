@@ -2,8 +2,8 @@
 
 Data of Fashion-MNIST's shape (28 x 28 bytes, padded to 32 x 32 and normalised), one thread, one process, the
 three in turns so that a noisy machine is noisy for all; medians over turns. By hand: tensors in memory,
-indexed batch by batch, nothing else. The usual: a Dataset of PIL images with torchvision's transforms behind a
-DataLoader without workers. Ours also validates, keeps the history and seeds every step.
+indexed batch by batch, nothing else. The usual: a Dataset of PIL images with torchvision's transforms behind
+a DataLoader without workers. Ours also validates, keeps the history and seeds every step.
 
 Limits: ours takes at most 1.1 times the time of the one by hand, and at most a third of the usual one's. The
 second can be met only where reading the data is what takes the time: "usual / by hand" is what a loop with
