@@ -225,15 +225,15 @@ def experiment(table: Mapping[str, Any]) -> Experiment:
             raise IsopruneError(
                 f"Missing key '{name}.lr': {training.epochs} epochs need a learning rate. Add {name}.lr."
             )
+        if training.nesterov and not training.momentum:
+            raise IsopruneError(
+                f"{name}.nesterov needs {name}.momentum, which is 0. Raise it, or leave it out."
+            )
     if made.rewind is not None and made.rewind > made.dense.epochs:
         raise IsopruneError(
             f"rewind is {made.rewind}, but the dense network is trained for {made.dense.epochs} epochs. "
             f"Give an epoch from 0 to {made.dense.epochs}."
         )
-        if training.nesterov and not training.momentum:
-            raise IsopruneError(
-                f"{name}.nesterov needs {name}.momentum, which is 0. Raise it, or leave it out."
-            )
     if made.dense.distill is not None:
         raise IsopruneError(
             "dense.distill: there is no network yet to learn from. Write it under [retrain], or leave it out."

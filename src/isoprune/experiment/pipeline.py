@@ -30,7 +30,7 @@ from isoprune.graph import Constraint, Graph, trace
 from isoprune.isometry import jacobian_singular_values
 from isoprune.pruning import make_plan, prune_by
 from isoprune.samples import inputs_at
-from isoprune.training import Distill, Loop, Tracking, device_of, fit, samples_seen
+from isoprune.training import Distill, Loop, Tracking, check_alone, device_of, fit, samples_seen
 from isoprune.types import Plan, Splits
 
 
@@ -48,6 +48,7 @@ def run(
     Raises:
         IsopruneError: Bad options, damaged or unwritable store, or a training that diverged.
     """
+    check_alone()
     experiment = resolve(experiment)
     config = experiment.as_dict()
     key = run_digest(config)
@@ -87,6 +88,7 @@ def train_dense(
     ``keep`` are epochs that other runs rewind to, besides its own.
     """
     del name
+    check_alone()
     experiment = resolve(experiment)
     config = experiment.as_dict()
     if read_facts(store.folder("dense", stage_digest(config, "dense"))) is None:
