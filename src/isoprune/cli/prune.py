@@ -1,7 +1,11 @@
-"""Make a network smaller, prove that the small one is right, and save it.
+"""Make a network smaller, prove that the small one is right, and save it; with --data, retrain it too.
+
+With --data, all of it is done by the default recipe: prune, find the learning rate, retrain with the dense
+network as teacher, export to ONNX, time, and draw the page. Stopped, the same command goes on from there.
 
 SOURCE is torchvision:NAME, timm:NAME, transformers:MODEL_TYPE, or my_package.module:function for your
-own (called without arguments; it returns the network, or a pair of network and example inputs).
+own (called without arguments; it returns the network, or a pair of network and example inputs). With
+--data, also a network of isoprune methods model.
 The saved directory holds safetensors and JSON only, and loads into the class that the network has now.
 """
 
@@ -14,10 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from isoprune.cli.prune_told import latency_table, megabytes, tell
-from isoprune.cli.work import error_console, output_console
+from isoprune.cli.work import add_set, error_console, output_console
+from isoprune.errors import IsopruneError
 
 SUMMARY = "make a network smaller, prove it, and save it"
 EXAMPLE = """\
+  isoprune prune my_package.nets:trained --data photos/ --flops 0.5      prune, retrain, export
+  isoprune prune resnet_small --data fashion_mnist --dense-epochs 10 --ratio 0.5
   isoprune prune torchvision:resnet50 --ratio 0.5                        half of the filters go
   isoprune prune torchvision:resnet50 --flops 0.5 --round-to 8 --onnx    half of the work stays
   isoprune prune timm:vit_tiny_patch16_224 --ratio 0.3 --weights trained.safetensors --out small
@@ -70,6 +77,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--round-to", type=int, default=1, metavar="N", help="keep multiples of N channels; 8 runs fast"
     )
+    given = parser.add_argument_group("retraining")
+    given.add_argument(
+        "--data", metavar="DATA", help="a data set by name or table, or a folder of images: retrain on it"
+    )
+    given.add_argument("--epochs", type=int, default=10, metavar="N", help="of retraining (default: 10)")
+    given.add_argument(
+        "--dense-epochs", type=int, default=0, metavar="N", help="train the dense network first, so long"
+    )
+    add_set(given)
     given = parser.add_argument_group("what goes in")
     given.add_argument(
         "--weights", type=Path, metavar="FILE", help=".safetensors, or a torch file of tensors only"
@@ -99,6 +115,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     how = _how_much(args)  # before torch is loaded
     shape = read_shape(args.shape)
+    if args.data is not None:
+        return _by_recipe(args, how, shape)
+    if args.settings or args.dense_epochs:
+        raise IsopruneError("--set and --dense-epochs are for retraining. Give --data too.")
     console = output_console()
     with _progress() as stage:
         stage("loading torch")
@@ -146,10 +166,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _by_recipe(args: argparse.Namespace, how: dict[str, Any], shape: list[int] | None) -> int:
+    try:
+        with _progress() as stage:
+            stage("loading torch")
+            from isoprune.cli.prune_recipe import carry_out
+
+            return carry_out(args, how, shape, stage)
+    except KeyboardInterrupt:
+        error_console().print("\nWhat is finished is kept: the same command goes on from there.")
+        raise
+
+
 def _how_much(args: argparse.Namespace) -> dict[str, Any]:
     """Return the one keyword of `prune` that says how much goes."""
-    from isoprune.errors import IsopruneError
-
     given = {name: getattr(args, name) for name in TARGETS if getattr(args, name) is not None}
     if len(given) > 1 or (args.only and given.keys() - {"ratio"}):
         got = [f"--{name}" for name in given] + ["--only"] * bool(args.only)
@@ -175,8 +205,6 @@ def _how_much(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def read_shape(text: str | None) -> list[int] | None:
-    from isoprune.errors import IsopruneError
-
     if text is None:
         return None
     sizes = text.replace("x", ",").split(",")

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from isoprune.cli.work import add_set, add_store, carry_out, command, output_console
+from isoprune.cli.work import add_set, add_store, carry_out, command, output_console, stage_table
 
 SUMMARY = "run one experiment from a TOML file"
 EXAMPLE = """\
@@ -31,18 +30,6 @@ def run(args: argparse.Namespace) -> int:
     code, records = carry_out(study, args.store, jobs=1, again=again, listing=False)
     for record in records:
         console = output_console()
-        console.print(_stages(record))
+        console.print(stage_table(record))
         console.print(f"Record: {args.store / 'runs' / record['digest'] / 'record.json'}")
     return code
-
-
-def _stages(record: dict[str, Any]) -> Any:
-    from rich.table import Table
-
-    table = Table("stage", box=None)
-    for heading in ("test accuracy", "mean JSV", "parameters", "FLOPs"):
-        table.add_column(heading, justify="right")
-    for name, stage in record["stages"].items():
-        numbers = (f"{stage['test_accuracy']:.2%}", f"{stage['jsv']['mean']:.3g}")
-        table.add_row(name, *numbers, f"{stage['parameters']:,}", f"{stage['flops']:,}")
-    return table

@@ -25,7 +25,7 @@ def add_store(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_set(parser: argparse.ArgumentParser) -> None:
+def add_set(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     parser.add_argument(
         "--set",
         action="append",
@@ -108,3 +108,16 @@ def command(verb: str, file: Path | str, settings: Sequence[str], store: Path, *
     if store != Path("runs"):
         words += ["--store", str(store)]
     return shlex.join([word for word in [*words, *more] if word])
+
+
+def stage_table(record: dict[str, Any]) -> Any:
+    """Return what each stage of a run measures, as a table of the terminal."""
+    from rich.table import Table
+
+    table = Table("stage", box=None)
+    for heading in ("test accuracy", "mean JSV", "parameters", "FLOPs"):
+        table.add_column(heading, justify="right")
+    for name, stage in record["stages"].items():
+        numbers = (f"{stage['test_accuracy']:.2%}", f"{stage['jsv']['mean']:.3g}")
+        table.add_row(name, *numbers, f"{stage['parameters']:,}", f"{stage['flops']:,}")
+    return table

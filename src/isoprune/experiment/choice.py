@@ -79,7 +79,11 @@ def find(kind: str, name: str) -> Callable[..., Any]:
         IsopruneError: If there is none, with the nearest name that there is.
     """
     if ":" in name:
-        return _outside(name)
+        if kind != "model":
+            return _outside(name)
+        from isoprune.experiment.opened import LIBRARIES, opened
+
+        return opened(name, None if name.partition(":")[0] in LIBRARIES else _outside(name))
     known = table(kind)
     if name not in known:
         raise IsopruneError(
@@ -190,12 +194,19 @@ def schedule(training: Training) -> Callable[[float], float]:
     return make(epochs=training.epochs) if takes_epochs else make()
 
 
+def takes_weights(model: Choice) -> bool:
+    """Whether a model's option ``weights`` means what it means for ours: what the network starts from."""
+    from isoprune.experiment.opened import is_opened
+
+    return model.name in table("model") or is_opened(find("model", model.name))
+
+
 def _pinned(model: Choice) -> Choice:
     """Return a model that names the content of the file of weights it starts from, not its path alone."""
     from isoprune.models.weights import pin
 
     weights = model.options.get("weights")
-    if model.name not in table("model") or weights is None:
+    if weights is None or not takes_weights(model):
         return model
     return Choice(model.name, {**model.options, "weights": pin(weights)})
 

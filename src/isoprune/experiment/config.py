@@ -86,9 +86,20 @@ def _distilling(value: Any, key: str) -> Distilling:
     return _read(Distilling, value, key)
 
 
+AUTO = "auto"
+
+
+def _rate(value: Any, key: str) -> float | str:
+    if isinstance(value, str) and value != AUTO:
+        raise IsopruneError(f'{key} is {value!r}. Give a number, or "{AUTO}": short trainings find it.')
+    return value if value == AUTO else number(0.0, above=True)(value, key)
+
+
 @dataclass(frozen=True)
 class Training:
     """How a network is trained: SGD with momentum, as the paper's code.
+
+    ``lr`` "auto" is the rate that `training.advise` finds for this network and budget.
 
     ``steps`` ends it after so many of them, to which the schedule then runs; none: after ``epochs``.
     ``jsv_samples`` is the number of fixed samples of the mean JSV after each epoch; 0: not measured.
@@ -97,7 +108,7 @@ class Training:
     """
 
     epochs: int = field(metadata=by(whole(0)))
-    lr: float | None = field(default=None, metadata=by(optional(number(0.0, above=True))))
+    lr: float | str | None = field(default=None, metadata=by(optional(_rate)))
     schedule: Choice = field(default=Choice("constant"), metadata=by(choice))
     steps: int | None = field(default=None, metadata=by(optional(whole(1))))
     batch: int = field(default=100, metadata=by(whole(1)))
@@ -121,17 +132,27 @@ class Training:
 
 @dataclass(frozen=True)
 class Pruning:
-    """What goes: by which scores, and which fraction of each group's channels.
+    """What goes: by which scores, and how much of it.
 
-    ``scope`` "internal" leaves residual sums whole; ``allocation`` "global" lets all channels compete;
-    kept channels are rounded up to a multiple of ``round_to``.
+    One of ``ratio``, the fraction of each group's channels that goes, and ``flops`` and ``parameters``, the
+    fraction that may stay. ``scope`` "internal" leaves residual sums whole; ``allocation`` "global" lets all
+    channels compete, and no group then loses more than ``cap``; ``floor`` channels stay at least; kept
+    channels are rounded up to a multiple of ``round_to``.
     """
 
-    ratio: float = field(metadata=by(number(0.0, 1.0)))
+    ratio: float | None = field(default=None, metadata=by(optional(number(0.0, 1.0))))
     criterion: Choice = field(default=Choice("l1_norm"), metadata=by(choice))
     scope: str = field(default="all", metadata=by(one_of("all", "internal")))
     allocation: str = field(default="uniform", metadata=by(one_of("uniform", "global")))
     round_to: int = field(default=1, metadata=by(whole(1)))
+    flops: float | None = field(
+        default=None, metadata=_new(optional(number(0.0, 1.0, above=True, closed=True)))
+    )
+    parameters: float | None = field(
+        default=None, metadata=_new(optional(number(0.0, 1.0, above=True, closed=True)))
+    )
+    floor: int = field(default=1, metadata=_new(whole(1)))
+    cap: float = field(default=0.9, metadata=_new(number(0.0, 1.0)))
 
 
 @dataclass(frozen=True)
@@ -220,6 +241,15 @@ def experiment(table: Mapping[str, Any]) -> Experiment:
         IsopruneError: For an unknown or missing key, a wrong type, a number out of range.
     """
     made = _read(Experiment, table, "")
+    targets = {"ratio": made.prune.ratio, "flops": made.prune.flops, "parameters": made.prune.parameters}
+    given = [f"prune.{name}" for name, value in targets.items() if value is not None]
+    if not given:
+        raise IsopruneError(
+            "Missing key 'prune.ratio'. Add it, or prune.flops or prune.parameters: nothing is assumed where "
+            "a result depends on it."
+        )
+    if len(given) > 1:
+        raise IsopruneError(f"{' and '.join(given)} do not go together. Give one of them.")
     for name, training in (("dense", made.dense), ("retrain", made.retrain)):
         if training.epochs and training.lr is None:
             raise IsopruneError(

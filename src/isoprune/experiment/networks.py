@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from isoprune.errors import IsopruneError
-from isoprune.experiment.choice import table
+from isoprune.experiment.choice import takes_weights
 from isoprune.experiment.config import Choice, choice
 from isoprune.experiment.seeds import build_model
 from isoprune.experiment.store import read_facts, read_tensors
@@ -54,7 +54,7 @@ def rebuild(facts: Mapping[str, Any], tensors: Mapping[str, Tensor], *, where: s
 
 def _without_weights(model: Choice) -> Choice:
     """Return the model as it is drawn: its tensors come from the store, not from where it once started."""
-    if model.name not in table("model") or "weights" not in model.options:
+    if "weights" not in model.options or not takes_weights(model):
         return model
     return Choice(model.name, {**model.options, "weights": "none"})
 

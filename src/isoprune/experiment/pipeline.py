@@ -18,20 +18,19 @@ import torch
 from torch import Tensor, nn
 
 from isoprune.experiment import networks, rewind, seeds
-from isoprune.experiment.choice import bind, resolve, schedule
-from isoprune.experiment.config import Choice, Experiment, Training, choice
-from isoprune.experiment.digests import canonical, digest, run_digest, stage_digest
+from isoprune.experiment.choice import bind, resolve
+from isoprune.experiment.config import Choice, Experiment, choice
+from isoprune.experiment.digests import canonical, derived_seed, digest, run_digest, stage_digest
 from isoprune.experiment.files import clear_temporary, read_json, write_json
 from isoprune.experiment.measure import measure_stage
 from isoprune.experiment.record import make_record
 from isoprune.experiment.stages import Bench, OnEvent, Stage, find_or_make
 from isoprune.experiment.store import Store, read_facts
-from isoprune.graph import Constraint, Graph, trace
-from isoprune.isometry import jacobian_singular_values
-from isoprune.pruning import make_plan, prune_by
+from isoprune.experiment.train import train_stage
+from isoprune.pruning import prune
 from isoprune.samples import inputs_at
-from isoprune.training import Distill, Loop, Tracking, check_alone, device_of, fit, samples_seen
-from isoprune.types import Plan, Splits
+from isoprune.training import check_alone
+from isoprune.types import Splits
 
 
 def run(
@@ -103,7 +102,9 @@ def _rewinds(experiment: Experiment) -> list[int]:
 def _dense(bench: Bench, keep: Sequence[int]) -> Stage:
     def make(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
         keeping = rewind.keeper(folder, keep) if keep else None
-        trained, found = _train(bench, _drawn(bench), bench.experiment.dense, "dense", folder, keep=keeping)
+        trained, found = train_stage(
+            bench, _drawn(bench), bench.experiment.dense, "dense", folder, keep=keeping
+        )
         return trained, {**found, "removed": {}, "sizes": {}}
 
     return find_or_make(bench, "dense", make)
@@ -117,33 +118,30 @@ def _drawn(bench: Bench) -> nn.Module:
 
 def _pruned(bench: Bench, dense: Stage) -> Stage:
     def make(_: Path) -> tuple[nn.Module, dict[str, Any]]:
-        prune = bench.experiment.prune
-        example = inputs_at(bench.splits.validation, torch.arange(2))
-        score = bind("criterion", prune.criterion)
-
-        def planner(graph: Graph, links: Sequence[Constraint]) -> Plan:
-            scores = score(
-                dense.model,
-                graph,
-                _batches(bench, prune.criterion),
-                generator=seeds.generator(bench.experiment.seed, "scores"),
-            )
-            return make_plan(
-                graph,
-                scores,
-                ratio=prune.ratio,
-                allocation=prune.allocation,
-                scope=prune.scope,
-                round_to=prune.round_to,
-                links=links,
-            )
-
-        result = prune_by(dense.model, example, trace(dense.model, example), planner)
+        pruning = bench.experiment.prune
+        result = prune(
+            dense.model,
+            inputs_at(bench.splits.validation, torch.arange(2)),
+            pruning.ratio,
+            flops=pruning.flops,
+            parameters=pruning.parameters,
+            criterion=bind("criterion", pruning.criterion),
+            batches=_batches(bench, pruning.criterion),
+            allocation=pruning.allocation,
+            scope=pruning.scope,
+            round_to=pruning.round_to,
+            floor=pruning.floor,
+            cap=pruning.cap,
+            seed=derived_seed(bench.experiment.seed, "scores"),
+        )
         return result.model, {
             "removed": {group: list(channels) for group, channels in result.plan.removed.items()},
             "sizes": networks.changed_sizes(dense.model, result.model),
             "realised": result.realised,
-            "verification": {"max_abs_error": result.verification.max_abs_error},
+            "verification": {
+                "max_abs_error": result.verification.max_abs_error,
+                "scale": result.verification.scale,
+            },
         }
 
     return find_or_make(bench, "pruned", make)
@@ -175,7 +173,7 @@ def _state_at(bench: Bench, dense: Stage, epoch: int) -> Mapping[str, Tensor]:
 
     def train(keep: rewind.Keep, on_epoch: Callable[[rewind.Row], object]) -> None:
         more = {"keep": keep, "on_epoch": on_epoch, "measure": None, "checkpoint": None, "tracked": None}
-        _train(bench, _drawn(bench), bench.experiment.dense, "dense", dense.folder, **more)
+        train_stage(bench, _drawn(bench), bench.experiment.dense, "dense", dense.folder, **more)
 
     if epoch == bench.experiment.dense.epochs:
         return dense.model.state_dict()
@@ -186,67 +184,10 @@ def _state_at(bench: Bench, dense: Stage, epoch: int) -> Mapping[str, Tensor]:
 def _retrained(bench: Bench, dense: Stage, repaired: Stage) -> Stage:
     def make(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
         retrain = bench.experiment.retrain
-        trained, found = _train(bench, repaired.model, retrain, "retrained", folder, dense=dense.model)
+        trained, found = train_stage(bench, repaired.model, retrain, "retrained", folder, dense=dense.model)
         return trained, {**found, **{key: repaired.facts[key] for key in ("removed", "sizes")}}
 
     return find_or_make(bench, "retrained", make)
-
-
-def _train(
-    bench: Bench,
-    model: nn.Module,
-    training: Training,
-    stage: str,
-    folder: Path,
-    *,
-    dense: nn.Module | None = None,
-    **more: Any,
-) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the trained network, and its history and how many samples its steps took.
-
-    ``more`` are arguments of `fit`, in place of those from here.
-    """
-    if not training.epochs or training.lr is None:
-        return model, {"history": []}
-    inputs = seeds.jsv_inputs(bench.splits.validation, training.jsv_samples, seed=bench.experiment.seed)
-    distill = training.distill
-    tracked = Tracking(training.trackers, bench.store.root / "trackers", f"{stage}-{folder.name}")
-    settings: dict[str, Any] = {
-        "measure": functools.partial(_mean_jsv, inputs=inputs) if training.jsv_samples else None,
-        "on_epoch": lambda row: bench.on_event(
-            {"stage": stage, "epoch": row["epoch"], "epochs": training.epochs}
-        ),
-        "tracked": tracked if training.trackers else None,
-        "checkpoint": folder / "checkpoint" / "state",
-    }
-    trained, history = fit(
-        model,
-        bench.splits,
-        epochs=training.epochs,
-        lr=training.lr,
-        schedule=schedule(training),
-        batch=training.batch,
-        momentum=training.momentum,
-        weight_decay=training.weight_decay,
-        steps=training.steps,
-        loop=Loop(**{f.name: getattr(training, f.name) for f in dataclasses.fields(Loop)}),
-        teacher=None if distill is None else dense,
-        distill=None if distill is None else Distill(distill.weight, distill.temperature),
-        generator=seeds.generator(bench.experiment.seed, stage),
-        save_steps=training.checkpoint_steps,
-        save_seconds=training.checkpoint_seconds,
-        **(settings | more),
-    )
-    train = len(bench.splits.train)
-    samples = samples_seen(train, batch=training.batch, epochs=training.epochs, steps=training.steps)
-    estimated = train if training.average else 0
-    return trained, {"history": history, "samples": {"trained": samples, "estimated": estimated}}
-
-
-def _mean_jsv(model: nn.Module, *, inputs: Tensor) -> dict[str, float]:
-    # The network is where it trains.
-    sigma = jacobian_singular_values(model, inputs.to(device_of(model)))
-    return {"jsv_mean": float(sigma.double().mean())}
 
 
 def _measured(bench: Bench, stage: Stage) -> dict[str, Any]:

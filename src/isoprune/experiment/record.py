@@ -58,6 +58,8 @@ def make_record(
     costs = {stage: _cost(facts, config, stage) for stage in ("dense", "retrained")}
     if any(costs.values()):
         record["training"] = {stage: cost for stage, cost in costs.items() if cost}
+    if (advice := facts.get("retrained", {}).get("advice")) is not None:
+        record["advice"] = advice
     if "retrained" in facts:
         retrain = experiment(config).retrain
         history = facts["retrained"]["history"]
@@ -113,5 +115,5 @@ def _size(realised: Mapping[str, Any], stage: str) -> dict[str, int]:
     return {"parameters": realised["parameters"][which], "flops": realised["flops_per_sample"][which]}
 
 
-def _ratios(asked: float, realised: Mapping[str, Any]) -> dict[str, Any]:
+def _ratios(asked: float | None, realised: Mapping[str, Any]) -> dict[str, Any]:
     return {"asked": asked, **{key: realised[key] for key in ("filters", "weights", "flops", "groups")}}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from isoprune.reporting import text
-from isoprune.reporting.study import Cell, seed_of, settings, unique, value, varied
+from isoprune.reporting.study import ADVISED, Cell, seed_of, settings, unique, value, varied
 from isoprune.reporting.tables import Table
 
 _TRAINING = (
@@ -62,7 +62,7 @@ def _seeds(seeds: Sequence[int]) -> str:
 def _values(flat: Sequence[Mapping[str, Any]], key: str) -> str:
     found = unique(one[key] for one in flat if one.get(key) is not None)
     show = text.learning_rate if key.endswith((".lr", ".weight_decay")) else text.setting
-    return text.listed([show(item) for item in found])
+    return text.listed(["as advised" if item == ADVISED else show(item) for item in found])
 
 
 def _training(flat: Sequence[Mapping[str, Any]], section: str) -> str:

@@ -73,6 +73,7 @@ def _render(records: list[dict[str, Any]], *, title: str | None) -> str:
         results=tables.results(cells),
         budgets=frontier.table(cells) if apart(cells)[1] else None,
         sizes=tables.sizes(cells),
+        latency=tables.latency(records),
         groups=tables.groups(cells),
         configuration=asked.configuration(cells),
         environment=asked.environment(cells),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from isoprune.reporting import text
@@ -12,6 +13,7 @@ from isoprune.reporting.records import Record, check_records
 
 _NETWORK = ("data", "model", "dense")
 _WATCHING = ("trackers", "checkpoint_steps", "checkpoint_seconds")  # these change no result
+ADVISED = "auto"
 _CHOICES = ("data", "model", "prune.criterion", "repair")
 
 
@@ -76,9 +78,19 @@ def make_cells(records: Sequence[Record]) -> tuple[Cell, ...]:
         lr, steps = _lr(record, flat[i]), _steps(record, flat[i])
         key = (networks[i], criteria[i], ratio_of(record), repairs[i], lr, extras[i], steps)
         found.setdefault(key, {})[seed_of(record)] = record
-    cells = [Cell(*key, tuple(seeds[s] for s in sorted(seeds))) for key, seeds in found.items()]
+    cells = [_cell(key, tuple(seeds[s] for s in sorted(seeds))) for key, seeds in found.items()]
     order = list(dict.fromkeys(networks))
     return tuple(sorted(cells, key=lambda cell: _reading_order(cell, order)))
+
+
+def _cell(
+    key: tuple[str, str, float, str, float | None, str, int | None], records: tuple[Record, ...]
+) -> Cell:
+    network, criterion, ratio, repair, lr, extra, steps = key
+    if lr == 0.0:
+        lr = median(value(record, "advice", "lr") for record in records)
+        extra = ", ".join(filter(None, ["advised rate", extra]))
+    return Cell(network, criterion, ratio, repair, lr, extra, steps, records)
 
 
 def settings(record: Record) -> dict[str, Any]:
@@ -154,7 +166,10 @@ def varied(records: Sequence[Record]) -> dict[str, list[Any]]:
 
 
 def _lr(record: Record, flat: Mapping[str, Any]) -> float | None:
+    """Return the learning rate that was asked for; 0 if it was advised, to each seed its own."""
     lr = flat.get("retrain.lr")
+    if lr == ADVISED and "retrained" in record["stages"]:
+        return 0.0
     return float(lr) if "retrained" in record["stages"] and isinstance(lr, int | float) else None
 
 

@@ -111,6 +111,21 @@ def groups(cells: Sequence[Cell]) -> Table:
     return Table(("network", "group", "asked", "filters", "removed", "removed %"), tuple(rows), words=2)
 
 
+def latency(records: Sequence[Mapping[str, Any]]) -> Table:
+    """Return what one forward takes, dense and pruned, by backend, of the records in which it was timed."""
+    rows = []
+    for timed in (row for record in records for row in record.get("latency") or ()):
+        gains = [text.number(timed[key]) for key in ("gain", "flops_gain")]
+        if timed["problem"]:
+            rows.append(
+                (timed["model"], timed["backend"], timed["problem"], text.MISSING, text.MISSING, gains[1])
+            )
+            continue
+        spread = f"{text.number(timed['lower_ms'])} to {text.number(timed['upper_ms'])}"
+        rows.append((timed["model"], timed["backend"], text.number(timed["median_ms"]), spread, *gains))
+    return Table(("network", "backend", "median ms", "quartiles", "gain", "FLOPs gain"), tuple(rows), words=2)
+
+
 def _share_of(mean: Mapping[str, float]) -> str:
     return _share(summarize([mean["ratio"]]))
 

@@ -1,0 +1,58 @@
+"""Networks of other libraries, and of the user's own functions, as the model of an experiment."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Generator, nn
+
+from isoprune.models.weights import NONE, pinned_path
+
+LIBRARIES = ("torchvision", "timm", "transformers")
+
+
+def opened(name: str, function: Callable[..., Any] | None = None) -> Callable[..., nn.Module]:
+    """Return what makes the network that ``name`` says, with the option ``weights``, the path of a file.
+
+    Args:
+        name: ``torchvision:NAME``, ``timm:NAME``, ``transformers:MODEL_TYPE``, or ``module:function``.
+        function: What ``module:function`` names. One that takes ``in_shape`` and ``classes`` stays as it is;
+            one that takes nothing returns the network, or a pair of it and its inputs.
+    """
+    if function is not None and _takes_shapes(function):
+        return function
+    return functools.partial(_open, name)
+
+
+def is_opened(function: Callable[..., Any]) -> bool:
+    """Return whether a network is opened here, and not made by somebody's function of shapes."""
+    return isinstance(function, functools.partial) and function.func is _open
+
+
+def _takes_shapes(function: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(function).bind((1, 8, 8), 10)
+    except TypeError:
+        return False
+    except ValueError:  # no signature to be had: the function itself judges
+        return True
+    return not isinstance(function, nn.Module)
+
+
+def _open(
+    name: str,
+    in_shape: Sequence[int],
+    classes: int,  # noqa: ARG001  the network brings its own; training refuses one with fewer than the data
+    *,
+    weights: str = NONE,
+    generator: Generator,
+) -> nn.Module:
+    from isoprune.export import open_source
+
+    file = None if weights == NONE else pinned_path(weights)
+    # A seed for libraries that draw from torch's own generator.
+    seed = generator.initial_seed()
+    return open_source(name, shape=(1, *in_shape), weights=file, seed=seed).model

@@ -1,0 +1,83 @@
+"""The training of a stage: from its part of the config to `fit`, at a given rate or at the advised one."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from isoprune.experiment import seeds
+from isoprune.experiment.advised import at_advised_rate
+from isoprune.experiment.choice import schedule
+from isoprune.experiment.config import Training
+from isoprune.experiment.stages import Bench
+from isoprune.isometry import jacobian_singular_values
+from isoprune.training import Distill, Loop, Tracking, device_of, fit, samples_seen
+
+
+def train_stage(
+    bench: Bench,
+    model: nn.Module,
+    training: Training,
+    stage: str,
+    folder: Path,
+    *,
+    dense: nn.Module | None = None,
+    **more: Any,
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the trained network, its history, how many samples its steps took, and the advice on its rate.
+
+    Args:
+        folder: Where its checkpoint lies, and the probes of an advice.
+        dense: The network to learn from, with distillation.
+        more: Arguments of `fit`, in place of those from here.
+    """
+    if not training.epochs or training.lr is None:
+        return model, {"history": []}
+    inputs = seeds.jsv_inputs(bench.splits.validation, training.jsv_samples, seed=bench.experiment.seed)
+    tracked = Tracking(training.trackers, bench.store.root / "trackers", f"{stage}-{folder.name}")
+    settings: dict[str, Any] = {
+        "measure": functools.partial(_mean_jsv, inputs=inputs) if training.jsv_samples else None,
+        "on_epoch": lambda row: bench.on_event(
+            {"stage": stage, "epoch": row["epoch"], "epochs": training.epochs}
+        ),
+        "tracked": tracked if training.trackers else None,
+        "checkpoint": folder / "checkpoint" / "state",
+    }
+    distill = training.distill
+    how: dict[str, Any] = {
+        "epochs": training.epochs,
+        "schedule": schedule(training),
+        "batch": training.batch,
+        "momentum": training.momentum,
+        "weight_decay": training.weight_decay,
+        "steps": training.steps,
+        "loop": Loop(**{f.name: getattr(training, f.name) for f in dataclasses.fields(Loop)}),
+        "teacher": None if distill is None else dense,
+        "distill": None if distill is None else Distill(distill.weight, distill.temperature),
+    }
+    settings |= {
+        "generator": seeds.generator(bench.experiment.seed, stage),
+        "save_steps": training.checkpoint_steps,
+        "save_seconds": training.checkpoint_seconds,
+        **more,
+    }
+    if isinstance(training.lr, str):
+        trained, history, advice = at_advised_rate(bench, model, how, settings, folder)
+    else:
+        trained, history = fit(model, bench.splits, lr=training.lr, **how, **settings)
+        advice = {}
+    train = len(bench.splits.train)
+    samples = samples_seen(train, batch=training.batch, epochs=training.epochs, steps=training.steps)
+    samples *= 1 + len(advice.get("advice", {}).get("given_up", ()))
+    estimated = train if training.average else 0
+    return trained, {"history": history, "samples": {"trained": samples, "estimated": estimated}, **advice}
+
+
+def _mean_jsv(model: nn.Module, *, inputs: Tensor) -> dict[str, float]:
+    # The network is where it trains.
+    sigma = jacobian_singular_values(model, inputs.to(device_of(model)))
+    return {"jsv_mean": float(sigma.double().mean())}
