@@ -46,7 +46,7 @@ NETWORKS = {
     "lenet_5": ({"name": "lenet_5", "activation": "relu"}, 32, 0.05),
     "resnet_small": ({"name": "resnet_small"}, 28, 0.1),
 }
-FLOPS, RATES = (0.2, 0.5), (0.01, 0.03, 0.1, 0.3)
+FLOPS, RATES = (0.2, 0.5), (0.03, 0.1, 0.3)
 EPOCHS, DENSE_EPOCHS, TRAIN = 6, 12, 10_000
 METHODS = ("recipe", "L1, grid", "TP group L2", "TP Taylor")
 

@@ -21,6 +21,7 @@ def advice(
         "version": 1,
         "network": "repaired mlp_7 (runs/repaired/0123)",
         "lr": lr,
+        "rates": [p["lr"] for p in probes],
         "probes": probes,
         "steps": 300,
         "held": held,

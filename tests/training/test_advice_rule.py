@@ -6,11 +6,13 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from isoprune.samples import Split
 from isoprune.schedules import constant, one_cycle
-from isoprune.training.advice import TOLERANCE, Advice, Probe, advise, best_rate, check_rates
+from isoprune.training.advice import TOLERANCE, Advice, Probe, advise, best_rate, check_rates, climb
 from isoprune.types import IsopruneError, Splits
 
 from .small import seeded, small_net, small_splits
@@ -38,6 +40,33 @@ def probes(*accuracies: float | None) -> list[Probe]:
 )
 def test_largest_rate_that_is_as_good_as_the_best(accuracies, best):
     assert best_rate(probes(*accuracies)) == best
+
+
+@given(st.lists(st.integers(2, 9), max_size=5), st.lists(st.integers(2, 9), max_size=5))
+def test_of_accuracies_with_one_peak_no_other_rate_has_to_be_tried(ups, downs):
+    """Slow oracle: the choice among all rates, which rise to the peak and fall from it by 2 to 9 points."""
+    changes = [0, *ups, *(-d for d in downs)]
+    curve = [0.5 + sum(changes[: i + 1]) / 100 for i in range(len(changes))]
+    rates = [10.0**i for i in range(len(curve))]
+    asked = dict(zip(rates, curve, strict=True))
+    tried = climb(rates, asked.__getitem__)
+    assert rates[len(rates) // 2] in tried
+    assert tried == sorted(tried)
+    every = [Probe(lr, 8, a, 1.0) for lr, a in asked.items()]
+    assert best_rate([p for p in every if p.lr in tried]) == best_rate(every)
+
+
+def test_rates_that_need_not_be_tried_are_not():
+    def tried(*accuracies: float) -> list[float]:
+        return climb([0.0, 1.0, 2.0, 3.0, 4.0], lambda lr: accuracies[int(lr)])
+
+    assert tried(0.5, 0.7, 0.9, 0.8, 0.9) == [1, 2, 3]  # the middle is the best: one to each side
+    assert tried(0.1, 0.1, 0.8, 0.9, 0.2) == [2, 3, 4]
+    assert tried(0.9, 0.8, 0.5, 0.4, 0.9) == [0, 1, 2, 3]
+    assert tried(0.1, 0.9, -1.0, 0.9, 0.9) == [0, 1, 2]  # diverged: nothing larger
+    assert tried(0.9, -1.0, -1.0, 0.9, 0.9) == [0, 1, 2]
+    assert tried(0.5, 0.5, 0.5, 0.5, 0.5) == [2, 3, 4]
+    assert climb([0.1], lambda _: 0.3) == [0.1]
 
 
 def test_tolerance_counts_what_is_exactly_at_its_edge():
@@ -97,10 +126,9 @@ def test_largest_stable_rate_of_a_quadratic_is_advised(decay):
         momentum=0.0,
         weight_decay=decay,
     )
-    assert found.probes[0].accuracy < 0.5  # too slow to forget, not unstable
-    assert [p.accuracy for p in found.probes[1:3]] == [1.0, 1.0]
-    assert found.probes[3].accuracy == 1.0
-    assert all(p.accuracy is None or p.accuracy < 0.5 for p in found.probes[4:])
+    assert [p.lr for p in found.probes] == rates[2:5]
+    assert [p.accuracy for p in found.probes[:2]] == [1.0, 1.0]
+    assert found.probes[2].accuracy is None or found.probes[2].accuracy < 0.5
     assert found.lr == rates[3]
     assert found.learns
 
@@ -126,7 +154,7 @@ def test_learning_is_more_than_two_standard_errors_above_the_most_frequent_class
 
     def learns(accuracy: float) -> bool:
         probe = Probe(0.1, 8, accuracy, 1.0)
-        return Advice(0.1, (probe,), 50, held, start=0.2, chance=chance, cost=0.15).learns
+        return Advice(0.1, (0.1,), (probe,), 50, held, start=0.2, chance=chance, cost=0.15).learns
 
     assert edge == pytest.approx(0.3)
     assert not learns(0.3 - 1e-9)

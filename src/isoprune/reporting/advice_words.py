@@ -147,10 +147,11 @@ def _smaller(record: Record) -> str:
 def _cost(record: Record) -> str:
     count, steps = len(record["probes"]), _length(record)
     start = _percent(record["start"])
-    full = count * record["steps"]
+    grid = len(record["rates"])
+    full = grid * record["steps"]
     return (
         f"The probes cost {text.count(count * steps)} steps, {_share(count * steps, full)} of the "
-        f"{text.count(full)} of a grid of {_counted(count)}. Before any step accuracy is {start}."
+        f"{text.count(full)} of a grid of {_counted(grid)}. Before any step accuracy is {start}."
     )
 
 
