@@ -83,7 +83,7 @@ def test_record_tells_the_story(whole: tuple[Store, dict[str, Any]]):
 def test_numbers_of_a_stage_are_those_of_the_stored_network(whole: tuple[Store, dict[str, Any]]):
     """Everything in the record can be measured again from the store."""
     store, record = whole
-    splits = pipeline._splits(tiny())
+    splits = pipeline.splits_of(tiny())
     inputs = seeds.jsv_inputs(splits.validation, 4, seed=0)
     for stage, folder in folders(store, record).items():
         network, facts = load_network(folder)

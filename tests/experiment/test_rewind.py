@@ -21,7 +21,7 @@ from isoprune.experiment.config import experiment
 from isoprune.experiment.digests import run_digest, stage_digest
 from isoprune.experiment.grid import expand
 from isoprune.experiment.networks import load_network, plan_of
-from isoprune.experiment.pipeline import _splits, run
+from isoprune.experiment.pipeline import run, splits_of
 from isoprune.experiment.store import Store, read_facts
 from isoprune.experiment.study import plan_work
 from isoprune.graph import trace
@@ -94,7 +94,7 @@ def test_kept_weights_are_those_of_the_dense_run_at_that_epoch(network: str, epo
     facts = read_facts(folder(store, record, "repaired"))
     short = rewinding(None, model=NETWORKS[network], dense=DENSE | {"epochs": epoch}, retrain={"epochs": 0})
     dense, _ = load_network(folder(store, run(short, store), "dense"))
-    example = inputs_at(_splits(short).validation, torch.arange(2))
+    example = inputs_at(splits_of(short).validation, torch.arange(2))
     want = cut(dense, facts["removed"], example)
     got = tensors(store, record, "repaired")
     assert want.keys() == got.keys()

@@ -22,6 +22,32 @@ def test_evaluate_matches_one_sample_at_a_time(batch):
     assert got == pytest.approx({"accuracy": right / 23, "loss": loss / 23}, rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("in_shape", "batch"),
+    [
+        ((1, 28, 28), 1000),  # 3.1 MB
+        ((16_000,), 1000),  # 64 MB to the byte
+        ((16_001,), 999),
+        ((3, 224, 224), 106),
+        ((20_000_000,), 1),  # one alone is more
+    ],
+)
+def test_by_default_at_once_go_64_megabytes_of_inputs_and_at_most_1000(in_shape, batch):
+    """The samples share their memory, so that they are large for the split alone."""
+    parts: list[int] = []
+
+    class Large(Split):
+        def batches(self, given, **_):
+            for part in given:
+                parts.append(len(part))
+                yield torch.zeros(len(part), 2), self.targets[part]
+
+    split = Large(torch.zeros(1).expand(1100, *in_shape), torch.zeros(1100, dtype=torch.long))
+    assert evaluate(torch.nn.Identity(), split)["accuracy"] == 1
+    assert max(parts) == batch
+    assert sum(parts) == 1100
+
+
 def test_evaluate_leaves_modes_buffers_and_gradients():
     net = small_net().train()
     net[2].eval()

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from isoprune.cli.prune_told import latency_table, megabytes, tell
+from isoprune.cli.prune_told import latency_table, listed, megabytes, tell
 from isoprune.cli.work import add_set, error_console, output_console
 from isoprune.errors import IsopruneError
 
@@ -128,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
         from isoprune.export.onnx import needed
 
         # All that can be known to fail is told before the work, not after it.
-        backends = [b.strip() for b in (args.latency_report or "").split(",") if b.strip()]
+        backends = listed(args.latency_report)
         check_backends([*backends, *filter(None, [args.latency_backend])], args.threads)
         if args.onnx:
             needed()
@@ -161,7 +161,7 @@ def run(args: argparse.Namespace) -> int:
                 threads=args.threads,
                 on_backend=lambda backend: stage(f"timing on {backend}"),
             )
-        console.print(latency_table(report))
+        console.print(latency_table(report.as_rows()))
         console.print(str(report), markup=False, soft_wrap=True)
     return 0
 

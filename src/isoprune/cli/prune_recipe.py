@@ -8,97 +8,151 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from isoprune.cli.prune_told import latency_table, megabytes
+from isoprune.cli.prune_delivered import NETWORK, RECORD, delivered
+from isoprune.cli.prune_told import latency_table, listed
 from isoprune.cli.work import output_console, stage_table
 from isoprune.errors import IsopruneError
 
-RECIPE, RECORD, PAGE, NETWORK, RUNS = "recipe.json", "record.json", "index.html", "network", "runs"
-_OURS = frozenset({RECIPE, RECORD, PAGE, NETWORK, RUNS})
+RECIPE, PAGE, RUNS = "recipe.json", "index.html", "runs"
+_OURS = (RECIPE, RECORD, PAGE, NETWORK, RUNS)
+# What of the command line the recipe is made from, besides the target and the settings.
+_ASKED = ("source", "data", "epochs", "dense_epochs", "seed")
+_PRUNING = ("criterion", "scope", "allocation", "round_to", "floor", "cap")
 Stage = Callable[[str], None]
 
 
 def carry_out(args: argparse.Namespace, how: Mapping[str, Any], shape: list[int] | None, stage: Stage) -> int:
     """Do all of it, or what is left of it, and say what came out."""
     from isoprune.experiment import pipeline
-    from isoprune.experiment.choice import resolve
-    from isoprune.experiment.config import experiment
-    from isoprune.experiment.grid import override
     from isoprune.experiment.store import Store
 
     stage("reading what is to be done")
-    out = args.out or Path(f"{_short(args.source)}-pruned")
-    _check_folder(out)
-    found = _read(out / RECIPE)
-    asked = {
-        "source": args.source,
-        "data": args.data,
-        "target": dict(how),
-        "shape": shape,
-        "set": args.settings,
-    }
-    table = found["table"] if found and found["asked"] == asked else _table(args, how, shape, stage)
-    table = override(table, args.settings)
-    chosen = resolve(experiment(table))
-    if found and found["config"] != chosen.as_dict():
-        raise IsopruneError(
-            f"{out} holds another recipe: {_first_difference(found['config'], chosen.as_dict())}. "
-            "Give another --out, or delete that folder."
-        )
-    _write(out / RECIPE, {"asked": asked, "table": table, "config": chosen.as_dict()})
+    name = _short(args.source)
+    out = args.out or Path(f"{name}-pruned")
+    _check(args, how, out)
+    chosen = _chosen(args, how, shape, out, stage)
     store = Store(out / RUNS)
-    record = pipeline.run(chosen, store, name=_short(args.source), on_event=lambda event: stage(_said(event)))
-    record, times, lines = _delivered(args, record, store, out, stage)
-    _write(out / RECORD, record)
+    record = pipeline.run(chosen, store, name=name, on_event=lambda event: stage(_said(event)))
+    record, lines = delivered(args, record, store, out, stage)
     stage("drawing the page")
     from isoprune.reporting import explain, report
 
-    page = report([record], out / PAGE, title=f"{_short(args.source)}, pruned")
+    page = report([record], out / PAGE, title=f"{name}, pruned")
     console = output_console()
     console.print(stage_table(record))
-    console.print(times)
+    console.print(latency_table(record["latency"]))
     for line in (_outcome(record), *explain([record])[:2], *lines, f"Page: {page}"):
         console.print(line, markup=False, soft_wrap=True)
     return 0
 
 
-def _table(
-    args: argparse.Namespace, how: Mapping[str, Any], shape: list[int] | None, stage: Stage
-) -> dict[str, Any]:
-    """Return the recipe's table; a target in time is brought to a ratio by measuring."""
-    from isoprune.experiment.recipe import recipe
+def _check(args: argparse.Namespace, how: Mapping[str, Any], out: Path) -> None:
+    """Raise for what is wrong whatever network and data are."""
+    from isoprune.export.backends import check_backends
+    from isoprune.export.folder import check_target
+    from isoprune.export.onnx import needed
 
-    options = {"scope": args.scope, "allocation": args.allocation, "round_to": args.round_to}
-    options |= {"floor": args.floor, "cap": args.cap}
-    target = dict(how)
-    if "latency" in target:
-        target = {"ratio": _ratio_in_time(args, target["latency"], shape, stage)}
-    if isinstance(target.get("ratio"), dict):
+    if isinstance(how.get("ratio"), dict):
         raise IsopruneError(
             "--only does not go with --data. Give one --ratio, --flops, --parameters or --latency; or prune "
             "by name alone."
         )
+    check_backends([*listed(args.latency_report), *filter(None, [args.latency_backend])], args.threads)
+    if args.onnx:
+        needed()
+    if out.is_file():
+        raise IsopruneError(f"{out} is a file. Give a directory: --out DIR.")
+    foreign = sorted(p.name for p in out.iterdir() if not _ours(p.name)) if out.is_dir() else []
+    if foreign:
+        raise IsopruneError(
+            f"{out} holds {foreign[0]}, which no recipe wrote. Give a new or an empty directory: --out DIR."
+        )
+    check_target(out / NETWORK)
+
+
+def _ours(name: str) -> bool:
+    # ".network.123.part" and the like are what a killed command was just writing.
+    return name in _OURS or any(name.startswith(f".{own}.") for own in _OURS)
+
+
+def _chosen(
+    args: argparse.Namespace, how: Mapping[str, Any], shape: list[int] | None, out: Path, stage: Stage
+) -> Any:
+    """Return the experiment, which the folder is from now on about; nothing else is written before that.
+
+    Raises:
+        IsopruneError: If it is about another one already, or network and data do not fit together.
+    """
+    from isoprune.experiment.choice import resolve
+    from isoprune.experiment.config import experiment
+    from isoprune.experiment.files import read_json, write_json
+    from isoprune.experiment.fits import fitting
+    from isoprune.experiment.grid import override
+    from isoprune.export.folder import in_words
+
+    asked = {key: getattr(args, key) for key in (*_ASKED, *_PRUNING)}
+    asked |= {"target": dict(how), "shape": shape, "set": args.settings}
+    asked["weights"] = None if args.weights is None else str(args.weights)
+    remedy = "Give another --out, or delete that folder."
+    try:
+        found = read_json(out / RECIPE, remedy=f"Delete {out} and start again.")
+    except FileNotFoundError:
+        found = None
+    same = found is not None and found["asked"] == asked
+    if found and not same and "latency" in (how | found["asked"]["target"]):
+        # Measured again it would be another ratio, so what was asked decides.
+        raise IsopruneError(f"{out} holds another recipe: {_difference(found['asked'], asked)}. {remedy}")
+    table = found["table"] if found and same else _table(args, how, shape)
+    chosen = resolve(experiment(override(table, args.settings)))
+    if found is None:
+        _check_trainings(args, chosen)
+        stage("reading the data")
+        model, splits = fitting(chosen)
+        if "latency" in how:
+            table["prune"]["ratio"] = _ratio_in_time(args, how["latency"], model, splits, stage)
+            chosen = resolve(experiment(override(table, args.settings)))
+    elif found["config"] != chosen.as_dict():
+        told = _difference(found["config"], chosen.as_dict())
+        raise IsopruneError(f"{out} holds another recipe: {told}. {remedy}")
+    else:
+        return chosen
+    with in_words(out):
+        write_json(out / RECIPE, {"asked": asked, "table": table, "config": chosen.as_dict()})
+    return chosen
+
+
+def _table(args: argparse.Namespace, how: Mapping[str, Any], shape: list[int] | None) -> dict[str, Any]:
+    """Return the recipe's table; a target in time has no ratio yet."""
+    from isoprune.experiment.recipe import recipe
+
+    target = {"ratio": 0.0} if "latency" in how else dict(how)
     weights = {} if args.weights is None else {"weights": str(args.weights)}
-    _require_trained(args)
     return recipe(
         model={"name": args.source, **weights},
         data=_data(args, shape),
-        prune={**target, "criterion": args.criterion, **options},
+        prune={**target, **{key: getattr(args, key) for key in _PRUNING}},
         epochs=args.epochs,
         dense_epochs=args.dense_epochs,
         seed=args.seed,
     )
 
 
-def _require_trained(args: argparse.Namespace) -> None:
+def _check_trainings(args: argparse.Namespace, chosen: Any) -> None:
     from isoprune.experiment.opened import LIBRARIES
     from isoprune.models import MODELS
 
+    if not chosen.retrain.epochs:
+        raise IsopruneError(
+            "retrain.epochs is 0, and with --data the network is retrained. Give --epochs 1 or more, or "
+            "leave out --data to prune alone."
+        )
     drawn = args.source in MODELS or args.source.partition(":")[0] in LIBRARIES
-    if drawn and args.weights is None and not args.dense_epochs:
+    if drawn and chosen.model.options.get("weights", "none") == "none" and not chosen.dense.epochs:
         raise IsopruneError(
             f"The weights of {args.source} are random, and pruning starts from a trained network. Give them: "
             "--weights FILE, or train it first: --dense-epochs 10."
@@ -131,18 +185,21 @@ def _takes(source: str) -> tuple[int, int, int]:
     return tuple(shape[1:])
 
 
-def _ratio_in_time(args: argparse.Namespace, share: float, shape: list[int] | None, stage: Stage) -> float:
-    from isoprune.export import open_source, prune_in_time
-    from isoprune.pruning import prune
+def _ratio_in_time(args: argparse.Namespace, share: float, model: Any, splits: Any, stage: Stage) -> float:
+    """Return the ratio at which one sample takes ``share`` of the dense network's time."""
+    import torch
 
-    source = open_source(args.source, shape=shape, weights=args.weights, seed=args.seed)
-    options = {"scope": args.scope, "allocation": args.allocation, "round_to": args.round_to}
+    from isoprune.export import prune_in_time
+    from isoprune.pruning import prune
+    from isoprune.samples import inputs_at
+
+    one = inputs_at(splits.validation, torch.arange(1))
+    # Time depends on how many channels stay, so the weights' own scores will do before any training.
+    options = {key: getattr(args, key) for key in _PRUNING if key != "criterion"}
     result = prune_in_time(
-        lambda ratio: prune(
-            source.model, source.example_inputs, ratio, floor=args.floor, cap=args.cap, **options
-        ),
-        source.model,
-        source.example_inputs,
+        lambda ratio: prune(model, one, ratio, **options),
+        model,
+        one,
         share,
         backend=args.latency_backend,
         threads=args.threads,
@@ -151,59 +208,9 @@ def _ratio_in_time(args: argparse.Namespace, share: float, shape: list[int] | No
     return result.plan.asked["ratio"]
 
 
-def _delivered(
-    args: argparse.Namespace, record: dict[str, Any], store: Any, out: Path, stage: Stage
-) -> tuple[dict[str, Any], Any, list[str]]:
-    """Save, export and time the small network; return the record with its times, their table, and lines."""
-    from dataclasses import replace
-
-    import torch
-
-    from isoprune.experiment.networks import load_network, plan_of
-    from isoprune.export import export_onnx, latency, save
-    from isoprune.export.folder import ONNX, WEIGHTS
-    from isoprune.export.onnx import installed
-    from isoprune.graph import trace
-    from isoprune.pruning import PruneResult, Verification
-
-    folders = {name: store.folder(name, digest) for name, digest in record["networks"].items()}
-    dense, _ = load_network(folders["dense"])
-    last = "retrained" if "retrained" in folders else "repaired"
-    small, facts = load_network(folders[last])
-    _, pruned = load_network(folders["pruned"])
-    example = torch.randn(2, *facts["in_shape"], generator=torch.Generator().manual_seed(args.seed))
-    stage("saving")
-    result = PruneResult(
-        small,
-        plan_of(pruned),
-        trace(dense, example),
-        pruned["realised"],
-        Verification(**pruned["verification"]),
-    )
-    save(replace(result, model=small), out / NETWORK, dense=dense, source=args.source)
-    size = (out / NETWORK / WEIGHTS).stat().st_size
-    lines = [f"Network: {out / NETWORK} ({megabytes(size)})"]
-    backends = ["eager"]
-    if installed():
-        stage("exporting to ONNX")
-        done = export_onnx(small, example, out / NETWORK / ONNX)
-        lines.append(f"ONNX: {done['path']}, differs from torch by {done['max_abs_error']:.2g} at most.")
-        backends.append("onnxruntime")
-    else:
-        lines.append("ONNX: not written, onnx is not installed: pip install 'isoprune[export]'.")
-    report = latency(
-        {"dense": dense, "pruned": small},
-        example[:1],
-        backends=backends,
-        threads=args.threads,
-        on_backend=lambda backend: stage(f"timing on {backend}"),
-    )
-    return {**record, "latency": report.as_rows()}, latency_table(report), lines
-
-
 def _outcome(record: Mapping[str, Any]) -> str:
     stages = record["stages"]
-    dense, last = stages["dense"], stages[list(stages)[-1]]
+    dense, last = stages["dense"], stages["retrained"]
     said = (
         f"Test accuracy {dense['test_accuracy']:.2%} -> {last['test_accuracy']:.2%} with "
         f"{last['flops'] / dense['flops']:.0%} of the FLOPs and "
@@ -218,46 +225,19 @@ def _outcome(record: Mapping[str, Any]) -> str:
 
 def _said(event: Mapping[str, Any]) -> str:
     if "probe" in event:
-        return f"looking for the learning rate: {event['probe']} of {event['probes']} rates tried"
+        return f"looking for the learning rate: {event['probe']} of at most {event['probes']} rates tried"
     return f"{event['stage']} network: epoch {event['epoch']} of {event['epochs']}"
 
 
 def _short(source: str) -> str:
-    import re
-
     name = source.partition(":")[2] or source
     return re.sub(r"[^\w.-]+", "_", name).strip("_.") or "network"
 
 
-def _check_folder(out: Path) -> None:
-    if out.is_file():
-        raise IsopruneError(f"{out} is a file. Give a directory: --out DIR.")
-    if out.is_dir() and (names := sorted(p.name for p in out.iterdir() if p.name not in _OURS)):
-        raise IsopruneError(
-            f"{out} holds {names[0]}, which no recipe wrote. Give a new or an empty directory: --out DIR."
-        )
-
-
-def _read(file: Path) -> dict[str, Any] | None:
-    from isoprune.experiment.files import read_json
-
-    try:
-        return read_json(file, remedy="Delete its folder and start again.")
-    except FileNotFoundError:
-        return None
-
-
-def _write(file: Path, content: Mapping[str, Any]) -> None:
-    from isoprune.experiment.files import explained, write_json
-
-    with explained(file.parent):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, dict(content))
-
-
-def _first_difference(a: Any, b: Any, key: str = "") -> str:
-    if isinstance(a, dict) and isinstance(b, dict):
-        for name in dict.fromkeys([*a, *b]):
-            if a.get(name) != b.get(name):
-                return _first_difference(a.get(name), b.get(name), f"{key}.{name}".lstrip("."))
-    return f"{key} is {json.dumps(a)} there and {json.dumps(b)} here"
+def _difference(there: Any, here: Any, key: str = "") -> str:
+    """Return the first key at which two tables differ, and both values."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for name in dict.fromkeys([*there, *here]):
+            if there.get(name) != here.get(name):
+                return _difference(there.get(name), here.get(name), f"{key}.{name}".lstrip("."))
+    return f"{key} is {json.dumps(there)} there and {json.dumps(here)} here"

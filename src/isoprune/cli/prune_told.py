@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +64,13 @@ def _latency_told(result: Any) -> str:
     )
 
 
-def latency_table(report: Any) -> Any:
+def latency_table(rows: Iterable[Mapping[str, Any]]) -> Any:
     from rich.table import Table
 
     table = Table("network", "backend", box=None)
     for heading in ("median ms", "quartiles", "gain", "FLOPs gain"):
         table.add_column(heading, justify="right")
-    for row in report.as_rows():
+    for row in rows:
         if row["problem"]:
             table.add_row(row["model"], row["backend"], "-", "", "", f"{row['flops_gain']:.2f}")
             continue
@@ -78,6 +79,11 @@ def latency_table(report: Any) -> Any:
             row["model"], row["backend"], *numbers, f"{row['gain']:.2f}", f"{row['flops_gain']:.2f}"
         )
     return table
+
+
+def listed(backends: str | None) -> list[str]:
+    """Return the backends that --latency-report names."""
+    return [b.strip() for b in (backends or "").split(",") if b.strip()]
 
 
 def megabytes(size: int) -> str:

@@ -33,13 +33,24 @@ def is_opened(function: Callable[..., Any]) -> bool:
 
 
 def _takes_shapes(function: Callable[..., Any]) -> bool:
-    try:
-        inspect.signature(function).bind((1, 8, 8), 10)
-    except TypeError:
+    if isinstance(function, nn.Module):
         return False
+    try:
+        signature = inspect.signature(function)
     except ValueError:  # no signature to be had: the function itself judges
         return True
-    return not isinstance(function, nn.Module)
+    if _fits(signature.bind):
+        # Its options have defaults, of which the first two need not be what is given here.
+        return "in_shape" in signature.parameters
+    return _fits(signature.bind_partial, (1, 8, 8), 10)
+
+
+def _fits(bind: Callable[..., Any], *given: Any) -> bool:
+    try:
+        bind(*given)
+    except TypeError:
+        return False
+    return True
 
 
 def _open(

@@ -53,7 +53,7 @@ def run(
     key = run_digest(config)
     if (record := store.read_record(key)) is not None:
         return record
-    bench = Bench(experiment, config, _splits(experiment), store, on_event)
+    bench = Bench(experiment, config, splits_of(experiment), store, on_event)
     with store.making(store.folder("runs", key)):
         if (record := store.read_record(key)) is not None:
             return record
@@ -91,7 +91,7 @@ def train_dense(
     experiment = resolve(experiment)
     config = experiment.as_dict()
     if read_facts(store.folder("dense", stage_digest(config, "dense"))) is None:
-        bench = Bench(experiment, config, _splits(experiment), store, on_event)
+        bench = Bench(experiment, config, splits_of(experiment), store, on_event)
         _dense(bench, [*keep, *_rewinds(experiment)])
 
 
@@ -173,7 +173,10 @@ def _state_at(bench: Bench, dense: Stage, epoch: int) -> Mapping[str, Tensor]:
 
     def train(keep: rewind.Keep, on_epoch: Callable[[rewind.Row], object]) -> None:
         more = {"keep": keep, "on_epoch": on_epoch, "measure": None, "checkpoint": None, "tracked": None}
-        train_stage(bench, _drawn(bench), bench.experiment.dense, "dense", dense.folder, **more)
+        training = bench.experiment.dense
+        if "advice" in dense.facts:  # Not once more at the rates that were given up.
+            training = dataclasses.replace(training, lr=dense.facts["advice"]["lr"])
+        train_stage(bench, _drawn(bench), training, "dense", dense.folder, **more)
 
     if epoch == bench.experiment.dense.epochs:
         return dense.model.state_dict()
@@ -209,7 +212,8 @@ def _batches(bench: Bench, method: Choice) -> seeds.SeededBatches:
     )
 
 
-def _splits(experiment: Experiment) -> Splits:
+def splits_of(experiment: Experiment) -> Splits:
+    """Return the data of a resolved experiment, cut by its seed."""
     return _load(canonical(experiment.data.as_dict()), experiment.seed)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +71,25 @@ def train_stage(
     else:
         trained, history = fit(model, bench.splits, lr=training.lr, **how, **settings)
         advice = {}
-    train = len(bench.splits.train)
-    samples = samples_seen(train, batch=training.batch, epochs=training.epochs, steps=training.steps)
-    samples *= 1 + len(advice.get("advice", {}).get("given_up", ()))
-    estimated = train if training.average else 0
-    return trained, {"history": history, "samples": {"trained": samples, "estimated": estimated}, **advice}
+    samples = _samples(training, len(bench.splits.train), advice.get("advice"))
+    return trained, {"history": history, "samples": samples, **advice}
+
+
+def _samples(training: Training, train: int, advice: Mapping[str, Any] | None) -> dict[str, int]:
+    """Return how many samples the steps took, and the estimates after averaging, all that was tried included.
+
+    A probe or a training that diverged counts as if it had gone on to its end.
+    """
+    trained = samples_seen(train, batch=training.batch, epochs=training.epochs, steps=training.steps)
+    estimated = train
+    if advice is not None:
+        times, probing = 1 + len(advice["given_up"]), train - advice["held"]
+        lengths = [probe["steps"] for probe in advice["probes"]]
+        trained = times * trained + sum(
+            samples_seen(probing, batch=training.batch, epochs=steps, steps=steps) for steps in lengths
+        )
+        estimated = times * train + len(lengths) * probing
+    return {"trained": trained, "estimated": estimated if training.average else 0}
 
 
 def _mean_jsv(model: nn.Module, *, inputs: Tensor) -> dict[str, float]:
