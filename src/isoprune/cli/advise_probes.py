@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from isoprune.cli.advise_task import Task
 from isoprune.data.files import data_root
@@ -121,35 +121,25 @@ def probed(task: Task, console: Console) -> Advice:
 
 @contextmanager
 def _shown(left: list[float], console: Console) -> Iterator[Callable[[Probe], None]]:
-    """Show which rate is probed, how many are left and the time; gone when it is done.
-
-    Where there is no terminal, a line a probe.
-    """
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("to go:"),
-        TimeRemainingColumn(),
-    )
-    waiting = list(left)
-
-    def told() -> str:
-        if not waiting:
-            return "judging"
-        return f"probing rate {waiting[0]:g} ({len(left) - len(waiting) + 1} of {len(left)})"
-
+    """Show how many probes are done, until the last one is. Without a terminal, a line a probe."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     hidden = not console.is_terminal or not left
+    # Which rates come next, and how many, depends on how the first ones end.
+    most = len(left)
     with Progress(
         *columns, console=console, transient=True, disable=hidden, refresh_per_second=4
     ) as progress:
-        task = progress.add_task(told(), total=len(left))
+        task = progress.add_task(f"probing the first of at most {most} rates", total=most)
+        done = 0
 
         def shown(probe: Probe) -> None:
-            waiting.pop(0)
-            progress.update(task, advance=1, description=told())
+            nonlocal done
+            done += 1
+            end = "diverged" if probe.accuracy is None else f"accuracy {probe.accuracy:.1%}"
+            progress.update(
+                task, advance=1, description=f"rate {probe.lr:g}: {end}; {done} of at most {most}"
+            )
             if not console.is_terminal:
-                end = "diverged" if probe.accuracy is None else f"accuracy {probe.accuracy:.1%}"
                 console.print(
                     f"rate {probe.lr:g}: {end} after {probe.steps} steps", markup=False, highlight=False
                 )
