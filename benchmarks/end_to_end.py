@@ -3,17 +3,18 @@
     python benchmarks/end_to_end.py --store end_to_end [--networks lenet_5,resnet_small] [--seeds 0,1,2]
     python benchmarks/end_to_end.py --store end_to_end --table
 
-Fashion-MNIST (10,000 training images), FLOPs cut to 0.5 and 0.2, the same dense network and the same six epochs of
-retraining for all of:
+Fashion-MNIST (10,000 training images), FLOPs cut to 0.5 and 0.2, the same dense network and the same six
+epochs of retraining for all of:
 
-- recipe       what `isoprune prune --data` does: L1, one cycle at the advised rate, batches of 64, distillation,
-               the mean of the last weights
+- recipe       what `isoprune prune --data` does: L1, one cycle at the advised rate, batches of 64,
+               distillation, the mean of the last weights
 - L1, grid     L1, one cycle, batches of 128, the rate of a grid that ends highest on validation data
-- TP group L2, TP Taylor   Torch-Pruning in small steps to the same FLOPs, retrained as its CIFAR benchmark does: SGD
-               at 1e-2, a tenth of it after 60 % and 80 % of the epochs, batches of 128, weight decay 5e-4
+- TP group L2, TP Taylor   Torch-Pruning in small steps to the same FLOPs, retrained as its CIFAR benchmark
+               does: SGD at 1e-2, a tenth of it after 60 % and 80 % of the epochs, batches of 128, weight
+               decay 5e-4
 
-Test data is read once, at the end of each run. Paired differences over seeds with 95 % t intervals. Whatever is in
---store is not run again.
+Test data is read once, at the end of each run. Paired differences over seeds with 95 % t intervals. Whatever
+is in --store is not run again.
 """
 
 from __future__ import annotations

@@ -42,9 +42,9 @@ def test_largest_rate_that_is_as_good_as_the_best(accuracies, best):
     assert best_rate(probes(*accuracies)) == best
 
 
-@given(st.lists(st.integers(2, 9), max_size=5), st.lists(st.integers(2, 9), max_size=5))
+@given(st.lists(st.integers(3, 9), max_size=5), st.lists(st.integers(3, 9), max_size=5))
 def test_of_accuracies_with_one_peak_no_other_rate_has_to_be_tried(ups, downs):
-    """Slow oracle: the choice among all rates, which rise to the peak and fall from it by 2 to 9 points."""
+    """Slow oracle: the choice among all rates, which rise to the peak and fall from it by 3 to 9 points."""
     changes = [0, *ups, *(-d for d in downs)]
     curve = [0.5 + sum(changes[: i + 1]) / 100 for i in range(len(changes))]
     rates = [10.0**i for i in range(len(curve))]
