@@ -1,10 +1,10 @@
 """Is the advised learning rate as good as the best of a grid?  python benchmarks/advice.py --out FILE.jsonl
 
-Networks x ratios x criteria on Fashion-MNIST (10,000 training images, 6 epochs, one cycle, three seeds that
-had no part in choosing the constants of the advice). Every pruned network is retrained at all five rates and
-asked `isoprune.training.advise`, which sees training data only. Judged on the test images: what the advised
-rate reaches against what the best rate of the grid reaches, means over seeds; the best rate is picked by those
-same test means, which favours the grid. A case that is in --out is not run again.
+Networks x ratios x criteria on Fashion-MNIST (10,000 training images, 6 epochs, one cycle), three seeds that
+had no part in choosing the constants of the advice. Every pruned network is retrained at all five rates and
+asked `isoprune.training.advise`, which sees training data only. Judged on the test images, means over seeds:
+what the advised rate reaches against what the best rate of the grid reaches; the best is picked by those same
+test means, which favours the grid. A case that is in --out is not run again.
 
     --table FILE    the table of a finished run, as docs/advice.md shows it
 """
