@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isoprune.experiment import files
@@ -126,6 +126,8 @@ def test_record_of_another_run_is_refused(tmp_path: Path):
         store.read_record("r2")
 
 
+# No deadline: each example waits for the disk, and on a busy machine that takes what it takes.
+@settings(deadline=None)
 @given(
     value=st.recursive(
         st.none()

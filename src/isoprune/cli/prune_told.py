@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -75,9 +76,9 @@ def latency_table(rows: Iterable[Mapping[str, Any]]) -> Any:
             table.add_row(row["model"], row["backend"], "-", "", "", f"{row['flops_gain']:.2f}")
             continue
         numbers = (f"{row['median_ms']:.2f}", f"{row['lower_ms']:.2f}-{row['upper_ms']:.2f}")
-        table.add_row(
-            row["model"], row["backend"], *numbers, f"{row['gain']:.2f}", f"{row['flops_gain']:.2f}"
-        )
+        # Against a dense network that does not run there is no gain: NaN, or null in a record.
+        gain = f"{row['gain']:.2f}" if (row["gain"] or math.nan) > 0 else "-"
+        table.add_row(row["model"], row["backend"], *numbers, gain, f"{row['flops_gain']:.2f}")
     return table
 
 

@@ -87,13 +87,14 @@ def plan_for_target(
             f"0.5 halves the {what}."
         )
     low, high = 0.0, 0.98
-    best = make(high)
+    # Bisection comes near its lower end and not to it, and all may stay.
+    best = make(low if target == 1 else high)
     if cost(best) > target:
         raise IsopruneError(
-            f"No plan brings {what} to {target:.2f} of the dense network: {cost(best):.2f} is left when "
+            f"No plan brings {what} to {target:g} of the dense network: {cost(best):.3g} is left when "
             "0.98 of all channels that can go are gone. Ask for more, or widen scope."
         )
-    for _ in range(9):
+    for _ in range(0 if target == 1 else 9):
         middle = (low + high) / 2
         plan = make(middle)
         if cost(plan) <= target:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, median_low
 from typing import Any
 
 from isoprune.reporting import text
@@ -73,10 +73,11 @@ def make_cells(records: Sequence[Record]) -> tuple[Cell, ...]:
             taught = _labels(here, _is_distillation, _distillation_name)
             for i, *words in zip(part, taught, _labels(here, covers, lambda _: ""), strict=True):
                 extras[i] = ", ".join(filter(None, words))
+    ratios = _ratios(finished, flat, networks)
     found: dict[tuple[str, str, float, str, float | None, str, int | None], dict[int, Record]] = {}
     for i, record in enumerate(finished):
         lr, steps = _lr(record, flat[i]), _steps(record, flat[i])
-        key = (networks[i], criteria[i], ratio_of(record), repairs[i], lr, extras[i], steps)
+        key = (networks[i], criteria[i], ratios[i], repairs[i], lr, extras[i], steps)
         found.setdefault(key, {})[seed_of(record)] = record
     cells = [_cell(key, tuple(seeds[s] for s in sorted(seeds))) for key, seeds in found.items()]
     order = list(dict.fromkeys(networks))
@@ -123,6 +124,21 @@ def ratio_of(record: Record) -> float:
         return float(asked)
     realised = value(record, "ratios", "filters")
     return realised if math.isnan(realised) else round(realised, 2)
+
+
+def _ratios(
+    records: Sequence[Record], flat: Sequence[Mapping[str, Any]], networks: Sequence[str]
+) -> list[float]:
+    """Return each record's ratio; where a target was asked for, the middle one of all with that target.
+
+    What meets a target of FLOPs or parameters may differ from seed to seed, and these are one setting.
+    """
+    asked = [
+        (network, *sorted((key, str(item)) for key, item in one.items() if key.startswith("prune.")))
+        for network, one in zip(networks, flat, strict=True)
+    ]
+    own = [ratio_of(record) for record in records]
+    return [median_low([r for r, other in zip(own, asked, strict=True) if other == mine]) for mine in asked]
 
 
 def value(record: Record, *path: str) -> float:

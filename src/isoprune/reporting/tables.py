@@ -115,7 +115,8 @@ def latency(records: Sequence[Mapping[str, Any]]) -> Table:
     """Return what one forward takes, dense and pruned, by backend, of the records in which it was timed."""
     rows = []
     for timed in (row for record in records for row in record.get("latency") or ()):
-        gains = [text.number(timed[key]) for key in ("gain", "flops_gain")]
+        # A record from the disk has null where there was no number: the dense network did not run.
+        gains = [text.MISSING if timed[k] is None else text.number(timed[k]) for k in ("gain", "flops_gain")]
         if timed["problem"]:
             rows.append(
                 (timed["model"], timed["backend"], timed["problem"], text.MISSING, text.MISSING, gains[1])

@@ -1,0 +1,269 @@
+"""lr = "auto": the advised rate is the one trained at, a rate that breaks down is given up, killed or not."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from experiment.tiny import CONFIG, HERE, bits, one_thread, tiny
+from isoprune.experiment import advised
+from isoprune.experiment.choice import resolve
+from isoprune.experiment.config import Experiment, experiment
+from isoprune.experiment.digests import run_digest, stage_digest
+from isoprune.experiment.pipeline import run, splits_of
+from isoprune.experiment.rewind import kept_path
+from isoprune.experiment.store import Store
+from isoprune.training import Diverged, advise
+from isoprune.types import IsopruneError
+
+AUTO = {"epochs": 4, "lr": "auto", "batch": 20, "jsv_samples": 0, "schedule": "one_cycle"}
+WILD = 1e20  # at which every training diverges
+
+
+class Killed(BaseException):
+    """As sudden as SIGKILL: nothing in the library may catch it."""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
+
+
+def auto(**changes: Any) -> Experiment:
+    return tiny(**{"retrain": AUTO, "repair": "none", **changes})
+
+
+def done(record: dict[str, Any], store: Store, stage: str = "retrained") -> dict[str, torch.Tensor]:
+    return load_file(store.folder(stage, record["networks"][stage]) / "network.safetensors")
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str, Any]]:
+    with one_thread():
+        store = Store(tmp_path_factory.mktemp("store"))
+        return store, run(auto(), store)
+
+
+@pytest.fixture
+def misled(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return what makes the advice wrong: the highest of the rates, which the best probes speak for."""
+
+    def mislead(*rates: float, accuracy: float = 0.0, where: Callable[[Any], bool] = lambda _: True) -> None:
+        def wrong(model: Any, *args: Any, **how: Any) -> Any:
+            right = advise(model, *args, **how)
+            if not where(model):
+                return right
+            probe = right.probes[0]
+            probes = tuple(dataclasses.replace(probe, lr=lr, accuracy=accuracy) for lr in rates)
+            return dataclasses.replace(right, lr=rates[-1], rates=rates, probes=probes)
+
+        monkeypatch.setattr(advised, "advise", wrong)
+
+    return mislead
+
+
+def test_the_advice_is_in_the_record_and_is_what_was_trained_at(whole: tuple[Store, dict[str, Any]]):
+    store, record = whole
+    advice, config = record["advice"], record["config"]
+    assert config["retrain"]["lr"] == "auto"
+    best = max(p["accuracy"] for p in advice["probes"] if p["accuracy"] is not None)
+    assert advice["lr"] == max(p["lr"] for p in advice["probes"] if (p["accuracy"] or 0) >= best - 0.01)
+    assert advice["given_up"] == []
+    # The training is that of the same config with the number in place of the word, to the last bit.
+    plainly = run(auto(retrain=AUTO | {"lr": advice["lr"]}), store)
+    assert same(done(plainly, store), done(record, store))
+    assert bits(plainly["history"]) == bits(record["history"])
+    assert "advice" not in plainly
+    assert resolve(experiment(record["config"])).as_dict() == record["config"]
+    json.dumps(record, allow_nan=False)
+
+
+def test_the_cost_holds_every_probe(whole: tuple[Store, dict[str, Any]]):
+    """Counted step by step: a probe's last batch of an epoch is what is left of the samples."""
+    _, record = whole
+    train, advice = len(splits_of(resolve(auto())).train), record["advice"]
+    probing, batch, want = train - advice["held"], AUTO["batch"], AUTO["epochs"] * train
+    for probe in advice["probes"]:
+        left = probing
+        for _ in range(probe["steps"]):
+            want += min(batch, left)
+            left = left - batch if left > batch else probing
+    cost = record["training"]["retrained"]
+    assert cost["samples"] == want
+    assert cost["multiply_adds"] == want * 3 * record["stages"]["pruned"]["flops"]
+
+
+@pytest.mark.parametrize("moment", [{"probe": 1}, {"probe": 2}, {"stage": "retrained", "epoch": 2}])
+def test_interrupted_the_bits_are_those_of_an_unbroken_run(
+    moment: dict[str, Any], whole: tuple[Store, dict[str, Any]], tmp_path: Path
+):
+    def kill(event: Any) -> None:
+        if moment.items() <= event.items():
+            raise Killed
+
+    store, probed = Store(tmp_path), []
+    with pytest.raises(Killed):
+        run(auto(), store, on_event=kill)
+    record = run(auto(), store, on_event=lambda e: probed.append(e.get("probe")))
+    assert bits(record) == bits(whole[1])
+    assert same(done(record, store), done(whole[1], whole[0]))
+    # No probe twice.
+    assert [n for n in probed if n] == list(
+        range(moment.get("probe", len(record["advice"]["probes"])) + 1, len(record["advice"]["probes"]) + 1)
+    )
+
+
+def test_a_rate_that_diverges_is_given_up_for_the_next_lower(misled: Callable[..., None], tmp_path: Path):
+    misled(0.01, 0.05, WILD, 10 * WILD)
+    store = Store(tmp_path)
+    record = run(auto(), store)
+    assert (record["advice"]["lr"], record["advice"]["given_up"]) == (0.05, [10 * WILD, WILD])
+    plainly = run(auto(retrain=AUTO | {"lr": 0.05}), store)
+    assert same(done(record, store), done(plainly, store))
+    assert bits(record["history"]["retrained"]) == bits(plainly["history"]["retrained"])
+    probes = sum(
+        _samples(len(splits_of(resolve(auto())).train) - record["advice"]["held"], p["steps"])
+        for p in record["advice"]["probes"]
+    )
+    trained = plainly["training"]["retrained"]["samples"]
+    assert record["training"]["retrained"]["samples"] == 3 * trained + probes
+
+
+def _samples(train: int, steps: int) -> int:
+    sizes = [min(AUTO["batch"], train - start) for start in range(0, train, AUTO["batch"])]
+    return sum(sizes[step % len(sizes)] for step in range(steps))
+
+
+def test_a_rate_that_ends_far_below_its_probe_is_given_up(misled: Callable[..., None], tmp_path: Path):
+    misled(0.02, 0.05, 0.06, accuracy=1.5)
+    store = Store(tmp_path)
+    record = run(auto(), store)
+    # The lowest has no next one.
+    assert (record["advice"]["lr"], record["advice"]["given_up"]) == (0.02, [0.06, 0.05])
+    assert same(done(record, store), done(run(auto(retrain=AUTO | {"lr": 0.02}), store), store))
+
+
+def test_a_rate_that_was_not_probed_is_taken_after_one_that_was(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    def wrong(*args: Any, **how: Any) -> Any:
+        right = advise(*args, **how)
+        probe = dataclasses.replace(right.probes[0], lr=WILD)
+        return dataclasses.replace(right, lr=WILD, rates=(0.01, 0.04, WILD), probes=(probe,))
+
+    monkeypatch.setattr(advised, "advise", wrong)
+    record = run(auto(), Store(tmp_path))
+    assert (record["advice"]["lr"], record["advice"]["given_up"]) == (0.04, [WILD])
+
+
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_interrupted_at_the_second_rate_the_bits_are_those_of_an_unbroken_run(
+    epoch: int, misled: Callable[..., None], tmp_path: Path
+):
+    misled(0.02, 0.05, WILD)
+    wanted = run(auto(), Store(tmp_path / "unbroken"))
+    reached: list[int] = []
+
+    def kill(event: Any) -> None:
+        if event.get("stage") == "retrained":
+            reached.append(event["epoch"])
+            if reached.count(epoch) == (2 if epoch == 0 else 1):  # epoch 0 of the first rate is no news
+                raise Killed
+
+    store = Store(tmp_path / "broken")
+    with pytest.raises(Killed):
+        run(auto(), store, on_event=kill)
+    record = run(auto(), store)
+    assert bits(record) == bits(wanted)
+    assert same(done(record, store), done(wanted, Store(tmp_path / "unbroken")))
+    assert not list(store.root.rglob("checkpoint"))
+
+
+def test_diverging_at_the_lowest_rate_too_is_told_with_the_rate(misled: Callable[..., None], tmp_path: Path):
+    misled(WILD, 10 * WILD)
+    told = r"^retrained \w+, seed 0: The loss is .* at learning rate [\d.]+e\+\d\d\. Lower lr\."
+    with pytest.raises(Diverged, match=told) as caught:
+        run(auto(), Store(tmp_path))
+    assert WILD / 25 < (caught.value.lr or 0) <= WILD  # between one_cycle's start and its peak
+
+
+def test_all_probes_diverging_is_told_before_any_training(tmp_path: Path):
+    wild = AUTO | {"schedule": f"{HERE}:explode"}
+    with pytest.raises(IsopruneError, match=r"^retrained \w+, seed 0: Training diverges at every rate from"):
+        run(auto(retrain=wild), Store(tmp_path))
+
+
+def test_the_dense_training_is_advised_on_for_itself(tmp_path: Path):
+    store = Store(tmp_path)
+    record = run(auto(dense=AUTO), store)
+    facts = json.loads((store.folder("dense", record["networks"]["dense"]) / "network.json").read_text())
+    plainly = run(auto(dense=AUTO | {"lr": facts["advice"]["lr"]}), store)
+    assert same(done(record, store, "dense"), done(plainly, store, "dense"))
+    assert record["training"]["dense"]["samples"] > plainly["training"]["dense"]["samples"]
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["kept while training", "trained once more"])
+def test_rewinding_goes_to_the_epoch_of_the_rate_that_was_not_given_up(
+    kept: bool, misled: Callable[..., None], tmp_path: Path
+):
+    misled(0.01, 0.05, WILD)
+    store = Store(tmp_path / "auto")
+    measured = {"dense": AUTO, "retrain": {"epochs": 0}}
+    if not kept:
+        run(auto(**measured), store)
+    record = run(auto(**measured, rewind=2), store)
+    plain = Store(tmp_path / "plain")
+    numbers = {"dense": AUTO | {"lr": 0.05}, "retrain": {"epochs": 0}}
+    wanted = run(auto(**numbers, rewind=2), plain)
+    assert same(done(record, store, "repaired"), done(wanted, plain, "repaired"))
+    ours, theirs = (
+        load_file(kept_path(s.folder("dense", r["networks"]["dense"]), 2))
+        for s, r in ((store, record), (plain, wanted))
+    )
+    assert same(ours, theirs)
+
+
+def test_probes_of_a_distillation_learn_from_the_teacher_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked: list[dict[str, Any]] = []
+
+    def watching(*args: Any, **how: Any) -> Any:
+        asked.append(how)
+        return advise(*args, **how)
+
+    monkeypatch.setattr(advised, "advise", watching)
+    store, taught = Store(tmp_path), AUTO | {"distill": {"weight": 0.7, "temperature": 3.0}}
+    record = run(auto(retrain=taught), store)
+    [how] = asked
+    assert (how["distill"].weight, how["distill"].temperature) == (0.7, 3.0)
+    teacher = how["dense"].state_dict()
+    assert same(dict(teacher), done(record, store, "dense"))
+    plainly = run(auto(retrain=taught | {"lr": record["advice"]["lr"]}), store)
+    assert same(done(record, store), done(plainly, store))
+    assert "distillation_loss" in record["history"]["retrained"][-1]
+    cost, flops = record["training"]["retrained"], record["stages"]
+    per_sample = 3 * flops["pruned"]["flops"] + flops["dense"]["flops"]
+    assert cost["multiply_adds"] == cost["samples"] * per_sample
+
+
+def test_the_word_is_another_experiment_than_any_number():
+    word, number = (resolve(auto(retrain=AUTO | {"lr": lr})).as_dict() for lr in ("auto", 0.05))
+    assert run_digest(word) != run_digest(number)
+    assert stage_digest(word, "repaired") == stage_digest(number, "repaired")
+
+
+@pytest.mark.parametrize("part", ["dense", "retrain"])
+def test_no_other_word_is_a_rate(part: str):
+    with pytest.raises(IsopruneError, match=rf"^{part}\.lr is 'best'\. Give a number, or \"auto\""):
+        experiment(CONFIG | {part: {"epochs": 1, "lr": "best"}})
