@@ -1,0 +1,122 @@
+"""Grades of records: sizes that came out, bases that are not the same bits, and the budgets of scratch."""
+
+from __future__ import annotations
+
+import pytest
+
+from comparison.made import TRAIN, changed, record
+from isoprune.comparison import Setup, setup_of
+from isoprune.types import IsopruneError
+
+SCRATCH = {"repair": "scratch"}
+
+
+@pytest.mark.parametrize(("flops", "setup"), [(1000, Setup.S4_2), (1009, Setup.S4_2), (1020, None)])
+def test_the_sizes_that_came_out_are_the_compression(flops, setup):
+    got = setup_of(record(), record(flops=(4000, flops), prune__allocation="global"))
+    assert got.setup is setup
+    if setup is None:
+        assert (got.key, got.values) == ("stages.pruned.flops", (1000, flops))
+
+
+def test_the_same_speed_up_will_do_without_the_same_compression():
+    a, b = record(), record(prune__scope="internal")
+    b["stages"]["pruned"]["parameters"] = 2000
+    assert setup_of(a, b).setup is Setup.S4_2
+
+
+def test_equal_recipes_that_made_two_networks_have_no_base_in_common():
+    """As on two machines: the record tells."""
+    a, b = record(), record(repair="orthp")
+    b["stages"]["dense"]["validation_accuracy"] += 1e-4
+    got = setup_of(a, b)
+    assert (got.setup, got.key) == (Setup.S1, "stages.dense.validation_accuracy")
+
+
+def test_an_advised_rate_is_the_rate_that_was_trained_at():
+    a, b = record(retrain__lr="auto"), record(retrain__lr="auto", repair="orthp")
+    assert setup_of(a, b).setup is Setup.S4_2
+    a["advice"], b["advice"] = {"lr": 0.03}, {"lr": 0.01}
+    got = setup_of(a, b)
+    assert (got.setup, got.key, got.values) == (Setup.S3_1, "retrain.lr", (0.03, 0.01))
+
+
+def scratch(epochs: int, **more: object) -> dict:
+    return record(**SCRATCH, retrain__epochs=epochs, **more)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "setup", "key", "values"),
+    [
+        (10, Setup.S1, "epochs of all training", (30, 10)),
+        # 20 + 10 epochs, and 20 * 4000 / 1000 + 10.
+        (30, Setup.SX_A, "multiply-adds of all training", (3 * TRAIN * 90_000, 3 * TRAIN * 30_000)),
+        (90, Setup.SX_B, "", (None, None)),
+    ],
+)
+def test_scratch_against_pruned_is_a_matter_of_the_budget(epochs, setup, key, values):
+    got = setup_of(record(), scratch(epochs))
+    assert (got.setup, got.key, got.values) == (setup, key, values)
+    assert got.meets(Setup.S3_2) == (setup >= Setup.SX_A)
+    assert got.meets(Setup.S1)
+
+
+def test_within_one_step_a_budget_is_the_same_and_beyond_it_is_not():
+    steps = 90 * 10  # of 100 samples, the last of each epoch of 50
+    assert setup_of(record(), scratch(91, retrain__steps=steps + 1)).setup is Setup.SX_B
+    assert setup_of(record(), scratch(91, retrain__steps=steps + 2)).setup is Setup.S1
+
+
+def test_scratch_must_not_step_unlike_both_trainings_of_the_other():
+    got = setup_of(record(), scratch(90, retrain__weight_decay=0.01))
+    assert (got.setup, got.key, got.values) == (Setup.S1, "retrain.weight_decay", (1e-4, 0.01))
+    # One of the two is enough, and rates and schedules must fit the budget.
+    assert (
+        setup_of(record(dense__weight_decay=0.01), scratch(90, retrain__weight_decay=0.01)).setup
+        is Setup.SX_B
+    )
+    assert setup_of(record(), scratch(90, retrain__lr=0.3, retrain__schedule="cosine")).setup is Setup.SX_B
+
+
+def test_a_teacher_belongs_to_the_budget_of_scratch():
+    """Who learns from the dense network has not given it up."""
+    taught = {"retrain__distill": {"weight": 0.5, "temperature": 2.0}}
+    assert setup_of(record(), scratch(30, **taught)).setup is Setup.S1
+    assert setup_of(record(), scratch(10, **taught)).setup is Setup.SX_A
+
+
+def test_of_configs_multiply_adds_are_not_known_and_epochs_may_not_be():
+    got = setup_of(changed(), changed(**SCRATCH, retrain__epochs=30))
+    assert (got.setup, got.key) == (Setup.SX_A, "multiply-adds of all training")
+    assert got.values == ("not known", "not known")
+    cut = setup_of(changed(), changed(**SCRATCH, retrain__epochs=30, retrain__steps=5))
+    assert (cut.setup, cut.values) == (Setup.S1, (30, "not known"))
+
+
+@pytest.mark.parametrize("model", [{"model__weights": "mine.pth"}, {"model__name": "torchvision:resnet18"}])
+def test_how_long_a_network_was_trained_elsewhere_nobody_knows(model):
+    elsewhere = {"dense": {"epochs": 0}, **model}
+    got = setup_of(record(**elsewhere), scratch(10, **elsewhere))
+    assert (got.setup, got.key, got.values) == (Setup.S1, "epochs of all training", ("not known", 10))
+    assert setup_of(record(dense={"epochs": 0}), scratch(10, dense={"epochs": 0})).setup is Setup.SX_B
+
+
+def test_pairs_of_the_ladder_share_budgets_too():
+    same = setup_of(record(), record(repair="orthp"))
+    assert (same.setup, same.shared) == (Setup.S4_2, frozenset(Setup))
+    # P20F10 against P10F20: other bases, the same epochs.
+    moved = setup_of(record(), record(dense__epochs=10, retrain__epochs=20))
+    assert (moved.setup, moved.shared) == (Setup.S1, {Setup.S1, Setup.SX_A})
+    assert moved.meets(Setup.SX_A)
+    assert not moved.meets(Setup.SX_B)
+    assert not moved.meets(Setup.S2)
+
+
+@pytest.mark.parametrize(
+    "nothing", [{}, {"config": None}, {"config": {"data": "digits"}}, {"data": "digits"}]
+)
+def test_what_is_neither_a_record_nor_a_config_is_refused(nothing):
+    with pytest.raises(
+        IsopruneError, match=r"must be records, or configs with data, model, prune and retrain\. Give"
+    ):
+        setup_of(changed(), nothing)
