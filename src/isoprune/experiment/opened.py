@@ -21,8 +21,15 @@ def opened(name: str, function: Callable[..., Any] | None = None) -> Callable[..
         name: ``torchvision:NAME``, ``timm:NAME``, ``transformers:MODEL_TYPE``, or ``module:function``.
         function: What ``module:function`` names. One that takes ``in_shape`` and ``classes`` stays as it is;
             one that takes nothing returns the network, or a pair of it and its inputs.
+
+    Raises:
+        IsopruneError: If the library has no such network.
     """
-    if function is not None and _takes_shapes(function):
+    if function is None:
+        from isoprune.export import check_source
+
+        check_source(name)
+    elif _takes_shapes(function):
         return function
     return functools.partial(_open, name)
 

@@ -3,13 +3,14 @@
 from isoprune.export.checkpoint import load, save
 from isoprune.export.latency import LatencyReport, Timing, latency
 from isoprune.export.onnx import export_onnx
-from isoprune.export.sources import Source, open_source
+from isoprune.export.sources import Source, check_source, open_source
 from isoprune.export.target import prune_in_time, prune_to_latency, share_of_time
 
 __all__ = [
     "LatencyReport",
     "Source",
     "Timing",
+    "check_source",
     "export_onnx",
     "latency",
     "load",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import inspect
 import re
@@ -92,6 +93,20 @@ def open_source(
     known = with_inputs or shape is not None or made.inputs is not None
     inputs = _inputs(text, made, shape) if known else None
     return Source(text, made.model.eval(), inputs, made.code, not own and not weights)
+
+
+@functools.cache
+def check_source(text: str) -> None:
+    """Raise now, before the network is wanted, if torchvision or timm is meant and has none of that name.
+
+    Raises:
+        IsopruneError: With the nearest names; also if the package is not installed.
+    """
+    kind, _, name = text.partition(":")
+    if kind == "torchvision":
+        _check_name(name, _torchvision_names(), kind)
+    elif kind == "timm":
+        _check_name(name.partition(".")[0], _installed("timm").list_models(), kind)
 
 
 def wake_(model: nn.Module, generator: Generator) -> None:
