@@ -1,17 +1,32 @@
 """Fair comparison: which setup two runs share, the controls from scratch, differences paired by seed."""
 
+from isoprune.comparison.compare import Comparison, Difference, compare
+from isoprune.comparison.cross import Cross
 from isoprune.comparison.grade import Grade, setup_of
+from isoprune.comparison.methods import FAMILIES
 from isoprune.comparison.scratch import scratch_b, scratch_e, train_samples
+from isoprune.comparison.settings import VALUES
 from isoprune.comparison.setups import Setup, read_setup
 from isoprune.comparison.unfair import UnfairComparison
+from isoprune.comparison.words import COLUMNS, as_dict, rows, sentences
 
 __all__ = [
+    "COLUMNS",
+    "FAMILIES",
+    "VALUES",
+    "Comparison",
+    "Cross",
+    "Difference",
     "Grade",
     "Setup",
     "UnfairComparison",
+    "as_dict",
+    "compare",
     "read_setup",
+    "rows",
     "scratch_b",
     "scratch_e",
+    "sentences",
     "setup_of",
     "train_samples",
 ]

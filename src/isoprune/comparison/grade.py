@@ -63,7 +63,7 @@ def grade(a: Run, b: Run, *, compared: Sequence[str] = ()) -> Grade:
     apart = min(_differences(a, b, compared), key=lambda d: (d[0], place(d[1])), default=None)
     if apart is not None and apart[0] is Setup.S1:
         return Grade(None, frozenset(), *apart[1:])
-    budgets, bar = _budgets(a, b, compared)
+    budgets, bar = budgets_of(a, b, compared)
     if a.scratch != b.scratch:
         # No step of the ladder above S1 is for them; what they can share is the budget.
         shared = budgets | {Setup.S1}
@@ -78,6 +78,8 @@ _NOTHING = ("", (None, None))
 
 def _differences(a: Run, b: Run, compared: Sequence[str]) -> Iterator[tuple[Setup, str, tuple[Any, Any]]]:
     sizes = _sizes(a, b)
+    if any(under("prune.ratio", prefix) for prefix in compared):
+        sizes = None  # Sizes are what is compared.
     if sizes is not None and not any(_close(*pair) for pair in sizes.values()):
         yield Setup.S1, "stages.pruned.flops", sizes["flops"]
     if a.scratch != b.scratch:
@@ -126,7 +128,7 @@ def _dense(a: Run, b: Run) -> tuple[Number, Number] | None:
     return None if x is None or y is None or x == y else (x, y)
 
 
-def _budgets(
+def budgets_of(
     a: Run, b: Run, compared: Sequence[str]
 ) -> tuple[frozenset[Setup], tuple[str, tuple[Any, Any]] | None]:
     """Return which of SX-A and SX-B two runs of S1 share, and what keeps them from SX-B."""

@@ -1,0 +1,147 @@
+"""Two methods -> the settings at which they can be compared, or why there is none."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from isoprune.comparison.grade import Grade, budgets_of, grade
+from isoprune.comparison.methods import FAMILIES, told
+from isoprune.comparison.settings import Setting, described, differing
+from isoprune.comparison.setups import METHODS, Setup, under
+from isoprune.comparison.unfair import UnfairComparison
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two settings of two methods, the baseline first, what their runs of one seed share, and these seeds."""
+
+    base: Setting
+    other: Setting
+    grade: Grade
+    seeds: tuple[int, ...]
+
+
+def fair_pairs(
+    settings: Sequence[Setting], *, require: Setup, compared: Sequence[str]
+) -> tuple[list[Pair], list[str]]:
+    """Return every fair pair of settings of two methods, and what was left out, in words.
+
+    Settings with all else equal make a pair. One that has no such partner makes a pair with each of the other
+    method's that has none either, if the two share ``require``.
+
+    Raises:
+        UnfairComparison: If there is no fair pair of two methods; the pair that is nearest to one says why.
+    """
+    by_method: dict[str, list[Setting]] = {}
+    for setting in settings:
+        by_method.setdefault(setting.method, []).append(setting)
+    pairs: list[Pair] = []
+    left_out: list[str] = []
+    for (_, base), (_, other) in itertools.combinations(by_method.items(), 2):
+        found, refused = _of_two(base, other, require, compared)
+        if not found and refused:
+            raise UnfairComparison(_nearest(refused, require, compared))
+        if not found:
+            left_out.append(_no_seed(base[0], other[0]))
+        pairs += found
+    if not pairs:
+        raise UnfairComparison(f"{left_out[0]} Run both with the same seeds.")
+    used = {id(setting) for pair in pairs for setting in (pair.base, pair.other)}
+    keys = differing(settings)
+    left_out += [
+        f"{described(setting, keys)}: no other method has been run at that setting."
+        for setting in settings
+        if id(setting) not in used
+    ]
+    return pairs, left_out
+
+
+def _of_two(
+    base: Sequence[Setting], other: Sequence[Setting], require: Setup, compared: Sequence[str]
+) -> tuple[list[Pair], list[Pair]]:
+    """Return the fair pairs of two methods, and the pairs that are not."""
+    found, refused = [], []
+    alike = {frozenset(setting.rest.items()): setting for setting in other}
+    for setting in base:
+        twin = alike.get(frozenset(setting.rest.items()))
+        if twin is not None and (pair := _pair(setting, twin, require, compared)) is not None:
+            (found if pair.grade.meets(require) else refused).append(pair)
+    paired = {id(setting) for pair in found for setting in (pair.base, pair.other)}
+    for x, y in itertools.product(base, other):
+        if id(x) in paired or id(y) in paired or x.rest == y.rest:
+            continue
+        if (pair := _pair(x, y, require, compared)) is None:
+            continue
+        fair = pair.grade.meets(require) and not _second_method(x, y)
+        (found if fair else refused).append(pair)
+    return found, refused
+
+
+def _pair(base: Setting, other: Setting, require: Setup, compared: Sequence[str]) -> Pair | None:
+    """Return the pair with what its least alike seed shares; None if they have no seed in common."""
+    seeds = sorted(base.runs.keys() & other.runs.keys())
+    if not seeds:
+        return None
+    grades = [grade(base.runs[seed], other.runs[seed], compared=compared) for seed in seeds]
+    least = min(grades, key=lambda g: (g.meets(require), g.setup or 0))
+    return Pair(base, other, least, tuple(seeds))
+
+
+def _second_method(x: Setting, y: Setting) -> tuple[str, str, str] | None:
+    """Return a key of a method that is not what is compared and is not the same, with both values."""
+    for key in sorted(x.rest.keys() | y.rest.keys()):
+        if any(under(key, method) for method in METHODS) and x.rest.get(key) != y.rest.get(key):
+            return key, told(x.rest.get(key)), told(y.rest.get(key))
+    return None
+
+
+def _nearest(refused: Sequence[Pair], require: Setup, compared: Sequence[str]) -> str:
+    """Return why two methods cannot be compared, by the pair that shares most."""
+    pair = max(refused, key=lambda p: (p.grade.meets(require), p.grade.setup or 0))
+    names = f"{pair.base.method} and {pair.other.method}"
+    if pair.grade.meets(require):
+        key, a, b = _second_method(pair.base, pair.other) or ("", "", "")
+        word = next(word for word, keys in FAMILIES.items() if any(under(key, prefix) for prefix in keys))
+        return (
+            f"{names} never meet with all else equal: {key} is {a} and {b}, so a difference could be due to "
+            f"it. Run both with one {key}, or compare by {word} too."
+        )
+    key, values = pair.grade.key, pair.grade.values
+    if require >= Setup.SX_A and pair.base.scratch == pair.other.scratch:
+        seed = pair.seeds[0]
+        key, values = budgets_of(pair.base.runs[seed], pair.other.runs[seed], compared)[1] or (key, values)
+    share = f"setup {pair.grade.setup}" if pair.grade.setup is not None else "no setup"
+    a, b = (told(value) for value in values)
+    return f"{names} share {share}, not {require}: {key} is {a} and {b}. {_remedy(pair, key)}"
+
+
+def _remedy(pair: Pair, key: str) -> str:
+    base, other = pair.base.method, pair.other.method
+    setup = pair.grade.setup
+    settle = "" if setup is None else f", or pass require=Setup.{setup.name}"
+    if setup is None:
+        if key.startswith(("prune", "stages")):
+            return "Prune both to one size, by one prune.ratio or prune.flops."
+        return "Compare on one data set and network."
+    if pair.base.scratch != pair.other.scratch:
+        scratch = base if pair.base.scratch else other
+        if key.startswith("retrain"):
+            return f"Train {scratch} as one of the other's trainings is done{settle}."
+        how = "scratch_e or scratch_b of isoprune.comparison"
+        return f"Give {scratch} the budget of all the other's training ({how}), leave it out{settle}."
+    if key.endswith("of all training"):
+        return f"Train both for as long{settle}."
+    if setup is Setup.S1:
+        return f"Start both from one dense network{settle}."
+    verb = "Retrain" if setup < Setup.S3_2 else "Prune"
+    return f"{verb} {other} with {base}'s recipe{settle}."
+
+
+def _no_seed(base: Setting, other: Setting) -> str:
+    seeds = [", ".join(map(str, sorted(setting.runs))) for setting in (base, other)]
+    return (
+        f"{base.method} and {other.method} have no seed in common: {seeds[0]} and {seeds[1]}, so no pair can "
+        "be made."
+    )
