@@ -52,6 +52,7 @@ def findings(cells: Sequence[Cell]) -> list[Finding]:
     else:
         told = [(_removal(views), [_jsv(view) for view in views])]
     told += [
+        ("Retrained", [_only(view) for view in views]),
         ("Retrained without repair", [_lr_effect(view) for view in views]),
         ("After repair", [_after_repair(view) for view in views]),
         ("Trained from scratch", [_control(view) for view in views]),
@@ -94,6 +95,19 @@ def _view(cells: Sequence[Cell], network: str) -> _View:
     here = [cell for cell in here if (cell.criterion, cell.extra) == (first.criterion, first.extra)]
     names = unique(cell.repair for cell in here)
     return _View(network, ratio, {name: [cell for cell in here if cell.repair == name] for name in names})
+
+
+def _only(view: _View) -> str:
+    """Return where the one retraining that there is of a network ended; more are compared with each other."""
+    retrained = [cell for cells in view.repairs.values() for cell in cells if cell.lr is not None]
+    if len(retrained) != 1:
+        return ""
+    (cell,) = retrained
+    ends = [_mean([cell], "stages", stage, "test_accuracy") for stage in ("pruned", "retrained", "dense")]
+    before, after, dense = (f"{100 * end:.2f} %" for end in ends)
+    at = f"at LR {text.learning_rate(cell.lr or 0.0)}" + (f" ({cell.extra})" if cell.extra else "")
+    told = f"{view.network} goes from {before} to {after} {at}; the dense network has {dense}"
+    return "" if any(math.isnan(end) for end in ends) else told
 
 
 def _removal(views: Sequence[_View]) -> str:
