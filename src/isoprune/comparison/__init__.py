@@ -1,7 +1,8 @@
 """Fair comparison: which setup two runs share, the controls from scratch, differences paired by seed."""
 
-from isoprune.comparison.compare import Comparison, Difference, compare
+from isoprune.comparison.compare import Comparison, compare
 from isoprune.comparison.cross import Cross
+from isoprune.comparison.difference import Difference
 from isoprune.comparison.grade import Grade, setup_of
 from isoprune.comparison.methods import FAMILIES
 from isoprune.comparison.scratch import scratch_b, scratch_e, train_samples

@@ -9,46 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from isoprune.comparison.cross import Cross, crosses_of
+from isoprune.comparison.difference import Difference
 from isoprune.comparison.grade import grade
 from isoprune.comparison.methods import told
 from isoprune.comparison.pairs import Pair, fair_pairs
-from isoprune.comparison.runs import Number
 from isoprune.comparison.settings import differing, make_settings
 from isoprune.comparison.setups import Setup
-from isoprune.statistics import Summary, holm, p_value, paired_difference
-
-
-@dataclass(frozen=True)
-class Difference:
-    """What ``other`` has more than ``base``, paired by seed.
-
-    Attributes:
-        where: The keys outside the method that not all runs share -> the value, or both if they differ.
-        setup: What both share, but for the keys that are compared.
-        strict: What they share with these keys counted; lower where a rate or a schedule is compared.
-        seeds: Of the pairs.
-        unpaired: Method -> its seeds without a partner.
-        values: Seed -> the values of base and other.
-        difference: Of other minus base over seeds.
-        p: Of the paired t-test; NaN without a test.
-        corrected: By Holm, with all tests of the comparison.
-    """
-
-    base: str
-    other: str
-    where: Mapping[str, str]
-    setup: Setup
-    strict: Setup | None
-    seeds: tuple[int, ...]
-    unpaired: Mapping[str, tuple[int, ...]]
-    values: Mapping[int, tuple[Number, Number]]
-    difference: Summary
-    p: float
-    corrected: float = math.nan
-
-    def shown(self, alpha: float = 0.05) -> bool:
-        """Whether the difference is more than these seeds' noise, after correction."""
-        return self.corrected < alpha
+from isoprune.statistics import holm, p_value, paired_difference
 
 
 @dataclass(frozen=True)

@@ -4,24 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
+from isoprune.comparison.difference import Difference
 from isoprune.comparison.setups import under
-from isoprune.statistics import Summary
-
-
-class Compared(Protocol):
-    """A difference at one retraining; `compare` makes them."""
-
-    @property
-    def base(self) -> str: ...
-    @property
-    def other(self) -> str: ...
-    @property
-    def where(self) -> Mapping[str, str]: ...
-    @property
-    def difference(self) -> Summary: ...
-    def shown(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -42,7 +27,7 @@ class Cross:
     order: str
 
 
-def crosses_of(differences: Sequence[Compared]) -> tuple[Cross, ...]:
+def crosses_of(differences: Sequence[Difference]) -> tuple[Cross, ...]:
     """Return a cross-check for each two methods that were compared under two retrainings or more."""
     found: dict[tuple[str, str, tuple[tuple[str, str], ...]], dict[str, tuple[int, bool]]] = {}
     for difference in differences:

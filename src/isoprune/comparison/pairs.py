@@ -129,8 +129,8 @@ def _remedy(pair: Pair, key: str) -> str:
         scratch = base if pair.base.scratch else other
         if key.startswith("retrain"):
             return f"Train {scratch} as one of the other's trainings is done{settle}."
-        how = "scratch_e or scratch_b of isoprune.comparison"
-        return f"Give {scratch} the budget of all the other's training ({how}), leave it out{settle}."
+        how = f"(scratch_e or scratch_b of isoprune.comparison), leave {scratch} out (without)"
+        return f"Give {scratch} the budget of all the other's training {how}{settle}."
     if key.endswith("of all training"):
         return f"Train both for as long{settle}."
     if setup is Setup.S1:

@@ -48,7 +48,7 @@ def make_settings(
     having = [(run, v) for run, v in found if v is not None]
     if not having:
         raise IsopruneError(
-            f"None of {len(runs)} runs has a {value}.{did_you_mean(value, VALUES)} Or give where a record "
+            f"None of {len(runs)} runs has {value}.{did_you_mean(value, VALUES)} Or give where a record "
             "has a number, as stages.repaired.test_accuracy."
         )
     if len(having) < len(runs):

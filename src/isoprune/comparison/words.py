@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from isoprune.comparison.compare import Comparison, Difference
+from isoprune.comparison.compare import Comparison
 from isoprune.comparison.cross import Cross
+from isoprune.comparison.difference import Difference
 from isoprune.comparison.runs import Number
 
 COLUMNS = ("compared", "at", "setup", "n", "difference", "95 % interval", "p", "p (Holm)")
@@ -26,11 +27,17 @@ def heading(comparison: Comparison) -> str:
     """Return what is compared, where, and what every pair shares."""
     about = ", ".join(f"{key} = {value}" for key, value in comparison.common.items())
     on = f" ({about})" if about else ""
+    apart = any(_apart(comparison, d) for d in comparison.differences)
     return (
-        f"{_quantity(comparison.value).capitalize()} compared by {' and '.join(comparison.by)}{on}. Every "
+        f"{_quantity(comparison.value).capitalize()} compared by {_and(comparison)}{on}. Every "
         f"pair shares setup {comparison.require} or more: {comparison.require.demands}"
-        f"{' and all below it' if 1 < comparison.require < 7 else ''}."
+        f"{' and all below it' if 1 < comparison.require < 7 else ''}"
+        f"{f'; but for {_and(comparison)}, which is compared' if apart else ''}."
     )
+
+
+def _and(comparison: Comparison) -> str:
+    return " and ".join(comparison.by)
 
 
 def rows(comparison: Comparison) -> list[tuple[str, ...]]:
@@ -91,7 +98,7 @@ def _apart(comparison: Comparison, d: Difference) -> str:
     """Return that the setup holds but for what is compared, where that is part of a setup."""
     if d.strict is None or d.strict >= d.setup:
         return ""
-    return f" but for {' and '.join(comparison.by)}, which is compared ({d.strict} with it)"
+    return f" but for {_and(comparison)}, which is compared ({d.strict} with it)"
 
 
 def _unpaired(d: Difference) -> str:
