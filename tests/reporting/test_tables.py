@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 
 from isoprune.reporting import markdown_table, terminal_table, text
-from isoprune.reporting.statistics import summarize
 from isoprune.reporting.study import make_cells
 from isoprune.reporting.tables import groups, results, sizes
+from isoprune.statistics import summarize
 from reporting.records import jsv_vs_ratio, lr_effect, record
 
 

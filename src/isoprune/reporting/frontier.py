@@ -10,9 +10,9 @@ from typing import Any
 from isoprune.reporting import text, theme
 from isoprune.reporting.sentences import Finding
 from isoprune.reporting.series import Row, Series
-from isoprune.reporting.statistics import Summary, summarize
 from isoprune.reporting.study import Cell, apart, by_seed, make_cells, settings, unique
 from isoprune.reporting.tables import Table, markdown
+from isoprune.statistics import Summary, summarize
 
 BEST, WORST = "best rate", "worst rate"
 _BASELINES = ("none", "batchnorm")  # no repair; where there is none, its BatchNorm statistics taken anew

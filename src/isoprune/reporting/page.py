@@ -10,8 +10,8 @@ from isoprune.reporting import asked, figures, frontier, html, series, tables, t
 from isoprune.reporting.records import check_records
 from isoprune.reporting.schedule_figures import used, used_series
 from isoprune.reporting.sentences import findings
-from isoprune.reporting.statistics import summarize
 from isoprune.reporting.study import Cell, apart, by_seed, make_cells, unique
+from isoprune.statistics import summarize
 
 
 def report(records: Sequence[Mapping[str, Any]], out: Path, *, title: str | None = None) -> Path:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from isoprune.reporting import text
-from isoprune.reporting.statistics import Summary, paired_difference, summarize
 from isoprune.reporting.study import Cell, apart, by_seed, make_cells, unique
+from isoprune.statistics import Summary, paired_difference, summarize
 
 # One seed gives no interval; then only a gap of half a point is called one.
 ONE_SEED = 0.005

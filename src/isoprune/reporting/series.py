@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from isoprune.reporting import text, theme
-from isoprune.reporting.statistics import Summary, pool_histograms, summarize
+from isoprune.reporting.statistics import pool_histograms
 from isoprune.reporting.study import Cell, by_seed, unique, value
+from isoprune.statistics import Summary, summarize
 
 Row = dict[str, Any]
 # Zero has no logarithm: a JSV this small is drawn here, with its true value in the tooltip.

@@ -1,14 +1,10 @@
-"""Histograms of several runs taken together, beside the statistics over seeds that comparisons use too."""
+"""Histograms of several runs, taken together."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-
-from isoprune.statistics import Summary, paired_difference, summarize
-
-__all__ = ["Summary", "paired_difference", "pool_histograms", "summarize"]
 
 
 def pool_histograms(

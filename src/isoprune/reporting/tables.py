@@ -12,8 +12,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from isoprune.reporting import text
-from isoprune.reporting.statistics import Summary, summarize
 from isoprune.reporting.study import Cell, apart, by_seed, make_cells, unique, value
+from isoprune.statistics import Summary, summarize
 
 
 @dataclass(frozen=True)

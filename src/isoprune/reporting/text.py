@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from isoprune.reporting.statistics import Summary
+from isoprune.statistics import Summary
 
 MISSING = "–"
 _NAMES = {"l1_norm": "L1", "l2_norm": "L2", "orthp": "OrthP", "none": "no repair", "scratch": "scratch"}
