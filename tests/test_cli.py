@@ -364,6 +364,7 @@ def test_methods_draws_every_schedule(capsys: Any, tmp_path: Path):
 def test_bad_pictures_of_schedules_are_refused(words: list[str], message: str, capsys: Any):
     assert re.search(message, refused(capsys, "methods", *words))
 
+
 def test_reader_that_has_seen_enough_is_no_error():
     """`isoprune methods | head -1`."""
     code = "import sys; from isoprune.cli import main; sys.exit(main())"
