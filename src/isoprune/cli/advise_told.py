@@ -17,7 +17,7 @@ from rich.text import Text
 
 import isoprune
 from isoprune.cli.advise_task import Task
-from isoprune.errors import IsopruneError
+from isoprune.cli.work import write_out
 from isoprune.experiment.config import Choice
 from isoprune.isometry import Diagnosis
 from isoprune.reporting import advice_words as words
@@ -79,13 +79,7 @@ def write(file: Path, record: dict[str, Any]) -> None:
 
         write_figure(advice_figures.accuracies(record), file, title=words.headline(record))
         return
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(record, indent=1, allow_nan=False), encoding="utf-8")
-    except OSError as error:
-        raise IsopruneError(
-            f"Cannot write {file}: {error.strerror}. Give another place: --out FILE."
-        ) from error
+    write_out(file, json.dumps(record, indent=1, allow_nan=False))
 
 
 def _table(record: dict[str, Any]) -> Table:

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isoprune.cli.work import output_console
+from isoprune.cli.work import output_console, write_out
 
 if TYPE_CHECKING:
     from isoprune.comparison import Comparison
@@ -115,7 +115,6 @@ def _terminal_table(comparison: Comparison) -> Any:
 
 def _write(out: Path, comparison: Comparison) -> None:
     from isoprune.comparison import COLUMNS, as_dict, rows, sentences
-    from isoprune.errors import IsopruneError
     from isoprune.reporting.tables import Table, markdown
 
     if out.suffix == ".json":
@@ -124,8 +123,4 @@ def _write(out: Path, comparison: Comparison) -> None:
         heading, *said = sentences(comparison)
         table = markdown(Table(COLUMNS, tuple(rows(comparison)), words=2))
         text = "\n".join([heading, "", table, *(f"- {sentence}" for sentence in said), ""])
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise IsopruneError(f"{out} cannot be written: {error.strerror}. Give another --out.") from None
+    write_out(out, text, remedy="Give another --out.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,22 @@ def chosen_data(text: str | None, subject: Subject) -> Choice:
 
 def chosen_folder(text: str, subject: Subject) -> Choice:
     """Return the labelled images of a folder, at the size that the network takes."""
-    channels, height, width = image_shape(subject, text)
+    return complete("data", images_of(text, image_shape(subject, text), subject.label), "--data")
+
+
+def images_of(folder: str, takes: Sequence[int], network: str) -> Choice:
+    """Return the labelled images of a folder as (channels, height, width) that a network takes.
+
+    Raises:
+        IsopruneError: If these are no squares.
+    """
+    channels, height, width = takes
     if height != width:
         raise IsopruneError(
-            f"{subject.label} takes images of {height} x {width} pixels, and image_folder gives squares. "
-            "Give a function of your own: --data my_package.module:function."
+            f"{network} takes images of {height} x {width} pixels, and image_folder gives squares. Give "
+            "--shape, or a data set of your own: --data my_package.module:function."
         )
-    given = Choice("image_folder", {"root": text, "size": height, "channels": channels})
-    return complete("data", given, "--data")
+    return Choice("image_folder", {"root": folder, "size": height, "channels": channels})
 
 
 def is_folder(text: str | None) -> bool:

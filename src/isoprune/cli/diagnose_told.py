@@ -16,7 +16,7 @@ from rich.text import Text
 import isoprune
 from isoprune.cli.diagnose_data import Data
 from isoprune.cli.diagnose_open import Subject
-from isoprune.errors import IsopruneError
+from isoprune.cli.work import write_out
 from isoprune.experiment.measure import histogram
 from isoprune.isometry import Diagnosis, thresholds
 
@@ -68,13 +68,7 @@ def write(file: Path, subject: Subject, data: Data, diagnosis: Diagnosis, args: 
 
         diagnosis_page(record, file)
         return
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(record, indent=1, allow_nan=False), encoding="utf-8")
-    except OSError as error:
-        raise IsopruneError(
-            f"Cannot write {file}: {error.strerror}. Give another place: --out FILE."
-        ) from error
+    write_out(file, json.dumps(record, indent=1, allow_nan=False))
 
 
 def as_record(subject: Subject, data: Data, diagnosis: Diagnosis, args: argparse.Namespace) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from typing import Any
 from isoprune.cli.prune_told import latency_table, listed, megabytes, tell
 from isoprune.cli.work import add_set, error_console, output_console
 from isoprune.errors import IsopruneError
+from isoprune.experiment.recipe import EPOCHS
 
 SUMMARY = "make a network smaller, prove it, and save it"
 EXAMPLE = """\
@@ -81,7 +82,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     given.add_argument(
         "--data", metavar="DATA", help="a data set by name or table, or a folder of images: retrain on it"
     )
-    given.add_argument("--epochs", type=int, default=10, metavar="N", help="of retraining (default: 10)")
+    given.add_argument(
+        "--epochs", type=int, default=EPOCHS, metavar="N", help="of retraining (default: %(default)s)"
+    )
     given.add_argument(
         "--dense-epochs", type=int, default=0, metavar="N", help="train the dense network first, so long"
     )

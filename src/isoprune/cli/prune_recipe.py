@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,9 +29,10 @@ def carry_out(args: argparse.Namespace, how: Mapping[str, Any], shape: list[int]
     """Do all of it, or what is left of it, and say what came out."""
     from isoprune.experiment import pipeline
     from isoprune.experiment.store import Store
+    from isoprune.export.sources import short_name
 
     stage("reading what is to be done")
-    name = _short(args.source)
+    name = short_name(args.source)
     out = args.out or Path(f"{name}-pruned")
     _check(args, how, out)
     chosen = _chosen(args, how, shape, out, stage)
@@ -160,17 +160,12 @@ def _check_trainings(args: argparse.Namespace, chosen: Any) -> None:
 
 
 def _data(args: argparse.Namespace, shape: list[int] | None) -> dict[str, Any]:
-    from isoprune.cli.data_choice import is_folder, read_choice
+    from isoprune.cli.data_choice import images_of, is_folder, read_choice
 
     if not is_folder(args.data):
         return read_choice(args.data, "--data", '{name = "fashion_mnist", limit = 10000}').as_dict()
-    channels, height, width = shape[1:] if shape and len(shape) == 4 else _takes(args.source)
-    if height != width:
-        raise IsopruneError(
-            f"{args.source} takes images of {height} x {width} pixels, and image_folder gives squares. Give "
-            "--shape, or a data set of your own: --data my_package.module:function."
-        )
-    return {"name": "image_folder", "root": args.data, "size": height, "channels": channels}
+    takes = shape[1:] if shape and len(shape) == 4 else _takes(args.source)
+    return images_of(args.data, takes, args.source).as_dict()
 
 
 def _takes(source: str) -> tuple[int, int, int]:
@@ -227,11 +222,6 @@ def _said(event: Mapping[str, Any]) -> str:
     if "probe" in event:
         return f"looking for the learning rate: {event['probe']} of at most {event['probes']} rates tried"
     return f"{event['stage']} network: epoch {event['epoch']} of {event['epochs']}"
-
-
-def _short(source: str) -> str:
-    name = source.partition(":")[2] or source
-    return re.sub(r"[^\w.-]+", "_", name).strip("_.") or "network"
 
 
 def _difference(there: Any, here: Any, key: str = "") -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from isoprune.errors import IsopruneError
 from isoprune.experiment.grid import Study
 
 FAILED = 1  # some run failed for a reason that is not the user's to mend
@@ -121,3 +122,17 @@ def stage_table(record: dict[str, Any]) -> Any:
         numbers = (f"{stage['test_accuracy']:.2%}", f"{stage['jsv']['mean']:.3g}")
         table.add_row(name, *numbers, f"{stage['parameters']:,}", f"{stage['flops']:,}")
     return table
+
+
+def write_out(file: Path, content: str, *, remedy: str = "Give another place: --out FILE.") -> None:
+    """Write what ``--out`` asks for, whole or not at all.
+
+    Raises:
+        IsopruneError: If it cannot be written, with the ``remedy``.
+    """
+    from isoprune.experiment.files import write_atomic
+
+    try:
+        write_atomic(file, content.encode())
+    except OSError as error:
+        raise IsopruneError(f"{file} cannot be written: {error.strerror}. {remedy}") from error

@@ -36,7 +36,7 @@ def at_advised_rate(
     state = settings["generator"].get_state()
     advice = _advice(bench, model, how, folder)
     # A rate that was not probed, or whose probe diverged, has nothing to stay below.
-    reached = dict.fromkeys(advice.get("rates", ()), 0.0)
+    reached = dict.fromkeys(advice["rates"], 0.0)
     reached |= {p["lr"]: p["accuracy"] or 0.0 for p in advice["probes"]}
     *larger, lowest = sorted((lr for lr in reached if lr <= advice["lr"]), reverse=True)
     given_up: list[float] = []

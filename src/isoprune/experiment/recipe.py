@@ -17,7 +17,6 @@ def recipe(
     prune: Mapping[str, Any],
     epochs: int = EPOCHS,
     dense_epochs: int = 0,
-    lr: float | str = "auto",
     seed: int = 0,
 ) -> dict[str, Any]:
     """Return the table of the experiment, as a TOML file would hold it.
@@ -32,7 +31,6 @@ def recipe(
         prune: One of ratio, flops and parameters, and what else differs from the defaults.
         epochs: Of retraining.
         dense_epochs: Of training before; 0: the network is trained already.
-        lr: "auto": asked of `training.advise` when the repaired network is there.
     """
     dense: dict[str, Any] = {"epochs": 0}
     if dense_epochs:
@@ -44,7 +42,7 @@ def recipe(
         "dense": dense,
         "prune": {"criterion": "l1_norm", **prune},
         "repair": "auto" if epochs < LONG else "none",
-        "retrain": {"epochs": epochs, "lr": lr, **SGD, **RETRAIN},
+        "retrain": {"epochs": epochs, "lr": "auto", **SGD, **RETRAIN},
     }
 
 

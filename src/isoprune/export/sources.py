@@ -39,8 +39,7 @@ class Source:
     @property
     def name(self) -> str:
         """A short name, for a directory."""
-        name = self.text.partition(":")[2].partition(",")[0]
-        return re.sub(r"[^\w.-]+", "_", name).strip("_.") or "network"
+        return short_name(self.text)
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,12 @@ def open_source(
 
 
 @functools.cache
+def short_name(text: str) -> str:
+    """Return what a source, or a network by its name alone, is called in the name of a directory."""
+    name = (text.partition(":")[2] or text).partition(",")[0]
+    return re.sub(r"[^\w.-]+", "_", name).strip("_.") or "network"
+
+
 def check_source(text: str) -> None:
     """Raise now, before the network is wanted, if torchvision or timm is meant and has none of that name.
 

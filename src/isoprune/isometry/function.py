@@ -187,9 +187,9 @@ def _require_the_same(
     x: Tensor, outputs: Callable[[Tensor, Tensor], Tensor], alone: Tensor, tolerance: float
 ) -> None:
     """Raise unless y is finite, and the same twice and alone."""
-    rows = torch.arange(min(_PROBED, len(x)), device=x.device)
+    rows = torch.arange(min(_PROBED, len(x)), device=x.device).repeat(2)
     with torch.no_grad():  # without a graph, which would take more memory than what is to come
-        both = outputs(x[rows].repeat(2, *[1] * (x.ndim - 1)), rows.repeat(2))
+        both = outputs(x[rows], rows)
         require_finite(both, "The outputs hold")
         y, again = both.chunk(2)
         scale = tolerance * float(y.abs().max())
@@ -197,7 +197,7 @@ def _require_the_same(
         if same and _furthest(y[:1], alone) <= scale:
             return
         # Noise may be the same for all of a batch: two batches tell it from samples that are coupled.
-        if same and _furthest(both, outputs(x[rows].repeat(2, *[1] * (x.ndim - 1)), rows.repeat(2))) <= scale:
+        if same and _furthest(both, outputs(x[rows], rows)) <= scale:
             raise IsopruneError(
                 _COUPLED.format(why="the first one alone gives another output than in a batch")
             )

@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from isoprune.training.distill import Distill
+from isoprune.training.evaluate import device_of
 from isoprune.training.loop import Loop
 from isoprune.training.processes import Processes
 from isoprune.training.steps import Trainer
@@ -65,7 +66,7 @@ def handed_back(model: nn.Module, original: nn.Module, loop: Loop) -> nn.Module:
     unsynced_(model, original)
     if loop.channels_last:
         model = model.to(memory_format=torch.contiguous_format)
-    return model.to(next((p.device for p in original.parameters()), torch.device("cpu"))).eval()
+    return model.to(device_of(original)).eval()
 
 
 def unsynced_(model: nn.Module, original: nn.Module) -> None:

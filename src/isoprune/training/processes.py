@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from isoprune.training.evaluate import device_of
 from isoprune.types import IsopruneError
 
 
@@ -105,7 +106,7 @@ def join(model: nn.Module, **options: Any) -> Processes:
             f"accelerate was started with mixed precision {accelerator.mixed_precision!r}, and precision is "
             'a choice of each training here. Start it with --mixed_precision no, and give precision = "bf16".'
         )
-    here = next((p.device for p in model.parameters()), torch.device("cpu"))
+    here = device_of(model)
     doubles = any(p.dtype == torch.float64 for p in model.parameters())
     device = accelerator.device
     if accelerator.num_processes == 1 and (here.type != "cpu" or (device.type == "mps" and doubles)):
