@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
+from experiment.tiny import bits
 from isoprune.cli import main
 
 DIGITS = '{name = "digits", limit = 150, size = 8}'
 # A perceptron of width 8, trained for an epoch; small steps, so that there are some.
 MLP = ("mlp_7", "--data", DIGITS, "--set", "model.width=8", "--set", "model.depth=3", "--dense-epochs", "2")
+COMMAND = (*MLP, "--ratio", "0.5", "--epochs", "3")
 OWN = """
 import torch
 from torch import nn
@@ -39,6 +45,16 @@ def wide():
 def text():
     return nn.Linear(64, 10), torch.zeros(1, 64)
 """
+
+
+@contextmanager
+def own_networks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Stand in ``folder``, where the user's own networks can be imported."""
+    monkeypatch.chdir(folder)
+    (folder / "own_recipe_nets.py").write_text(OWN)
+    monkeypatch.syspath_prepend(folder)
+    yield
+    sys.modules.pop("own_recipe_nets", None)
 
 
 def command(*words: object, out: str = "o") -> list[str]:
@@ -73,3 +89,8 @@ def tensors(out: str = "o") -> dict[str, torch.Tensor]:
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def untimed(one: dict[str, Any]) -> dict[str, Any]:
+    """Return of a record what does not depend on the machine's speed or on who ran it."""
+    return bits({key: value for key, value in one.items() if key not in ("latency", "environment")})

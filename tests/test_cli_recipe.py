@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,47 +16,22 @@ from safetensors.torch import save_file
 
 import isoprune
 from data.painted import folder
-from experiment.tiny import bits
+from experiment.tiny import one_thread
 from isoprune.cli import main
 from isoprune.experiment import pipeline, stages
-from recipes import DIGITS, MLP, OWN, command, record, same, tensors, told
-
-START = [sys.executable, "-c", "import sys; from isoprune.cli import main; sys.exit(main())"]
-COMMAND = (*MLP, "--ratio", "0.5", "--epochs", "3")
+from recipes import COMMAND, DIGITS, MLP, own_networks, record, same, tensors, told
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "own_recipe_nets.py").write_text(OWN)
-    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
     # As in a process of its own that OMP_NUM_THREADS=1 is told to.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-    sys.modules.pop("own_recipe_nets", None)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of one recipe that nothing interrupted."""
-    out = tmp_path_factory.mktemp("whole") / "o"
-    subprocess.run([*START, *command(*COMMAND, out=str(out))], check=True, env=alone())
-    return out
-
-
-def alone() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    with one_thread(), own_networks(tmp_path, monkeypatch):
+        yield
 
 
 def dense(width: int = 8) -> torch.nn.Module:
     return isoprune.models.mlp_7(width=width, depth=3, in_shape=(1, 8, 8), classes=10)
-
-
-def untimed(one: dict[str, Any]) -> dict[str, Any]:
-    return bits({key: value for key, value in one.items() if key not in ("latency", "environment")})
 
 
 def test_one_folder_holds_the_network_its_record_and_its_page(capsys, tmp_path):
@@ -151,48 +122,6 @@ def test_what_was_deleted_is_delivered_again(capsys):
     assert same(tensors(), network)
     assert Path("o/index.html").exists()
     assert Path("o/network/model.onnx").exists()
-
-
-def _store_is_at(out: Path, stage: str) -> bool:
-    if stage == "probes":
-        return bool(list(out.glob("runs/retrained/*/probes.json")))
-    return bool(list(out.glob("runs/retrained/*/checkpoint/*.safetensors")))
-
-
-@pytest.mark.parametrize(
-    ("number", "moment"),
-    [(signal.SIGKILL, "probes"), (signal.SIGKILL, "retraining"), (signal.SIGINT, "retraining")],
-)
-def test_killed_and_started_again_it_ends_with_the_same_network(number, moment, whole, tmp_path, capsys):
-    out = tmp_path / "o"
-    process = subprocess.Popen(
-        [*START, *command(*COMMAND, out=str(out))],
-        env=alone(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not _store_is_at(out, moment):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.001)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130)
-    if number == signal.SIGINT:
-        said = " ".join(err.split())
-        assert said == "What is finished is kept: the same command goes on from there. isoprune: stopped."
-    assert not (out / "record.json").exists()
-    told(capsys, *COMMAND)
-    assert same(tensors("o"), tensors(str(whole)))
-    assert untimed(record("o")) == untimed(record(str(whole)))
-    assert not list(out.rglob("*.tmp"))
-
-
-def test_what_a_killed_writer_left_is_in_nobodys_way(capsys):
-    told(capsys, *COMMAND)
-    Path("o/.network.123.part").mkdir()
-    Path("o/.record.json.123.tmp").touch()
-    told(capsys, *COMMAND)
 
 
 @pytest.mark.parametrize("target", ["flops", "parameters"])

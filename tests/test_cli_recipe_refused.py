@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 from data.painted import folder
 from isoprune.cli import main
-from recipes import DIGITS, OWN, record, refused, told
+from recipes import DIGITS, own_networks, record, refused, told
 
 NET = ("own_recipe_nets:net", "--data", DIGITS)
 DONE = (*NET, "--ratio", "0.5", "--epochs", "1")
@@ -18,11 +17,8 @@ DONE = (*NET, "--ratio", "0.5", "--epochs", "1")
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "own_recipe_nets.py").write_text(OWN)
-    monkeypatch.syspath_prepend(tmp_path)
-    yield
-    sys.modules.pop("own_recipe_nets", None)
+    with own_networks(tmp_path, monkeypatch):
+        yield
 
 
 HOSTILE = {
@@ -171,12 +167,8 @@ def test_other_settings_in_the_same_folder_are_refused_by_the_first_difference(
 def settled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a finished recipe."""
     place = tmp_path_factory.mktemp("settled")
-    (place / "own_recipe_nets.py").write_text(OWN)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        patch.syspath_prepend(place)
+    with pytest.MonkeyPatch.context() as patch, own_networks(place, patch):
         assert main(["prune", *DONE, "--out", "o"]) == 0
-    sys.modules.pop("own_recipe_nets", None)
     return place / "o"
 
 

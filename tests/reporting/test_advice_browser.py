@@ -6,9 +6,7 @@ import pytest
 
 from isoprune.reporting import advice_page
 from reporting.advices import advice
-from reporting.browsing import draw_all
-
-PHONE = {"viewport": {"width": 375, "height": 740}, "has_touch": True, "is_mobile": True}
+from reporting.browsing import PHONE, assert_dark_mode_changes, assert_no_sideways_scroll, draw_all
 
 
 @pytest.fixture(scope="module")
@@ -46,26 +44,8 @@ def test_probes_tell_their_numbers_on_hover_and_the_advised_one_is_named(opened,
 
 @pytest.mark.parametrize("name", ["usual", "one", "lost"])
 def test_phone_has_no_sideways_scroll_but_in_tables(opened, pages, name):
-    page = opened(pages[name], **PHONE)
-    draw_all(page)
-    page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
-    assert page.evaluate("document.documentElement.scrollWidth") == 375
-    for chart in page.locator(".chart svg.marks").all():
-        assert chart.evaluate("each => each.getBoundingClientRect().right") <= 375
+    assert_no_sideways_scroll(opened(pages[name], **PHONE))
 
 
 def test_dark_mode_changes_page_and_charts(opened, pages):
-    page = opened(pages["usual"], color_scheme="light")
-    draw_all(page)
-    look = """() => [
-      getComputedStyle(document.body).backgroundColor,
-      getComputedStyle(document.querySelector('h1'), '::before').backgroundColor,
-      document.querySelector('#accuracies g.role-axis-label text').getAttribute('fill'),
-    ]"""
-    light = page.evaluate(look)
-    page.emulate_media(color_scheme="dark")
-    page.wait_for_function(
-        "old => document.querySelector('#accuracies g.role-axis-label text')?.getAttribute('fill') !== old",
-        arg=light[2],
-    )
-    assert all(one != other for one, other in zip(light, page.evaluate(look), strict=True))
+    assert_dark_mode_changes(opened(pages["usual"], color_scheme="light"), "accuracies")

@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 
 from isoprune.reporting import diagnosis_page
-from reporting.browsing import draw_all
+from reporting.browsing import PHONE, assert_dark_mode_changes, assert_no_sideways_scroll, draw_all
 from reporting.diagnoses import diagnosis
-
-PHONE = {"viewport": {"width": 375, "height": 740}, "has_touch": True, "is_mobile": True}
 
 
 @pytest.fixture(scope="module")
@@ -45,29 +43,11 @@ def test_every_layer_has_its_name_and_its_number_on_hover(opened, pages):
 
 @pytest.mark.parametrize("name", ["exact", "estimated", "alone"])
 def test_phone_has_no_sideways_scroll_but_in_tables(opened, pages, name):
-    page = opened(pages[name], **PHONE)
-    draw_all(page)
-    page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
-    assert page.evaluate("document.documentElement.scrollWidth") == 375
-    for chart in page.locator(".chart svg.marks").all():
-        assert chart.evaluate("each => each.getBoundingClientRect().right") <= 375
+    assert_no_sideways_scroll(opened(pages[name], **PHONE))
 
 
 def test_dark_mode_changes_page_verdict_and_charts(opened, pages):
-    page = opened(pages["exact"], color_scheme="light")
-    draw_all(page)
-    look = """() => [
-      getComputedStyle(document.body).backgroundColor,
-      getComputedStyle(document.querySelector('h1'), '::before').backgroundColor,
-      document.querySelector('#gains g.role-axis-label text').getAttribute('fill'),
-    ]"""
-    light = page.evaluate(look)
-    page.emulate_media(color_scheme="dark")
-    page.wait_for_function(
-        "old => document.querySelector('#gains g.role-axis-label text')?.getAttribute('fill') !== old",
-        arg=light[2],
-    )
-    assert all(one != other for one, other in zip(light, page.evaluate(look), strict=True))
+    assert_dark_mode_changes(opened(pages["exact"], color_scheme="light"), "gains")
 
 
 def test_thresholds_and_settings_are_folded_until_asked_for(opened, pages):

@@ -33,10 +33,15 @@ def small_net(dtype: torch.dtype = torch.float64) -> nn.Module:
     net = nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3)).to(
         dtype
     )
+    return drawn(net)
+
+
+def drawn(net: nn.Module) -> nn.Module:
+    """Return the network with small weights of a generator of its own, in its type."""
     g = seeded(1)
     with torch.no_grad():
         for p in net.parameters():
-            p.copy_(torch.randn(p.shape, generator=g, dtype=dtype) / 2)
+            p.copy_(torch.randn(p.shape, generator=g, dtype=p.dtype) / 2)
     return net
 
 

@@ -16,7 +16,7 @@ from isoprune.training.loop import PLAIN
 from isoprune.training.prepare import unsynced_
 from isoprune.types import IsopruneError
 
-from .small import seeded, small_net, small_splits
+from .small import drawn, seeded, small_net, small_splits
 
 RECIPE = {"epochs": 2, "lr": 0.05, "schedule": constant(), "batch": 5, "momentum": 0.8, "weight_decay": 0.02}
 
@@ -30,11 +30,7 @@ def image_net(dtype: torch.dtype = torch.float64) -> nn.Module:
     net = nn.Sequential(nn.Conv2d(1, 4, 2), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3)).to(
         dtype
     )
-    g = seeded(1)
-    with torch.no_grad():
-        for p in net.parameters():
-            p.copy_(torch.randn(p.shape, generator=g, dtype=dtype) / 2)
-    return net
+    return drawn(net)
 
 
 def train(net: nn.Module, loop: Loop = PLAIN, **changes):

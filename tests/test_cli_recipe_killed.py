@@ -1,0 +1,80 @@
+"""`isoprune prune MODEL --data DATA`, killed at any moment: the same command goes on to the same network."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from experiment.tiny import one_thread
+from recipes import COMMAND, command, own_networks, record, same, tensors, told, untimed
+
+START = [sys.executable, "-c", "import sys; from isoprune.cli import main; sys.exit(main())"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("COLUMNS", "120")
+    # As in a process of its own that OMP_NUM_THREADS=1 is told to.
+    with one_thread(), own_networks(tmp_path, monkeypatch):
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of one recipe that nothing interrupted."""
+    out = tmp_path_factory.mktemp("whole") / "o"
+    subprocess.run([*START, *command(*COMMAND, out=str(out))], check=True, env=alone())
+    return out
+
+
+def alone() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def _store_is_at(out: Path, stage: str) -> bool:
+    if stage == "probes":
+        return bool(list(out.glob("runs/retrained/*/probes.json")))
+    return bool(list(out.glob("runs/retrained/*/checkpoint/*.safetensors")))
+
+
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    [(signal.SIGKILL, "probes"), (signal.SIGKILL, "retraining"), (signal.SIGINT, "retraining")],
+)
+def test_killed_and_started_again_it_ends_with_the_same_network(number, moment, whole, tmp_path, capsys):
+    out = tmp_path / "o"
+    process = subprocess.Popen(
+        [*START, *command(*COMMAND, out=str(out))],
+        env=alone(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not _store_is_at(out, moment):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.001)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130)
+    if number == signal.SIGINT:
+        said = " ".join(err.split())
+        assert said == "What is finished is kept: the same command goes on from there. isoprune: stopped."
+    assert not (out / "record.json").exists()
+    told(capsys, *COMMAND)
+    assert same(tensors("o"), tensors(str(whole)))
+    assert untimed(record("o")) == untimed(record(str(whole)))
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_what_a_killed_writer_left_is_in_nobodys_way(capsys):
+    told(capsys, *COMMAND)
+    Path("o/.network.123.part").mkdir()
+    Path("o/.record.json.123.tmp").touch()
+    told(capsys, *COMMAND)
