@@ -91,6 +91,11 @@ BAD = {
     "by seed": (runs(), {"by": "seed"}, r"Runs are not compared by seed: it must be the same in both\."),
     "by data": (runs(), {"by": "data.name"}, r"Runs are not compared by data\.name"),
     "no such value": (runs(), {"value": "accuracy"}, r"None of 4 runs has accuracy\. Did you mean 'test_acc"),
+    "measured only": (
+        [{**one, "stages": {k: v for k, v in one["stages"].items() if k != "retrained"}} for one in runs()],
+        {},
+        r"None of 4 runs has test_accuracy\. They were not retrained, or are of an older version: retrain",
+    ),
     "no such method": (
         runs() + runs("orthp"), {"without": ["polr"]}, r"No method 'polr' to leave.*Known: none, orthp"),
     "all left out": (runs() + runs("orthp"), {"without": ["orthp"]}, r"Only none is left to compare\."),

@@ -47,9 +47,14 @@ def make_settings(
     found = [(run, number(run.record, *path)) for run in runs]
     having = [(run, v) for run, v in found if v is not None]
     if not having:
+        remedy = (
+            " They were not retrained, or are of an older version: retrain them."
+            if value in VALUES
+            else did_you_mean(value, VALUES)
+        )
         raise IsopruneError(
-            f"None of {len(runs)} runs has {value}.{did_you_mean(value, VALUES)} Or give where a record "
-            "has a number, as stages.repaired.test_accuracy."
+            f"None of {len(runs)} runs has {value}.{remedy} Or give where a record has a number, as "
+            "stages.repaired.test_accuracy."
         )
     if len(having) < len(runs):
         left_out.append(
