@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).parents[1] / "src" / "isoprune"
 LAYERS = (
     ("__init__",),  # the public names
     ("cli",),
-    ("reporting", "comparison", "reproduction"),
+    ("reproduction",),  # above its neighbours of the design: its pages are reports, its claims comparisons
+    ("reporting", "comparison"),
     ("experiment", "verbs", "diagnosis"),
     (
         "criteria",

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from isoprune.errors import did_you_mean
 
-VERBS = ("demo", "run", "study", "prune", "diagnose", "advise", "compare", "report", "methods")
+VERBS = ("demo", "run", "study", "prune", "diagnose", "advise", "compare", "reproduce", "report", "methods")
 
 MENDABLE = 2  # exit code of everything that the user can put right
 INTERRUPTED = 130

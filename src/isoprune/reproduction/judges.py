@@ -1,0 +1,205 @@
+"""Claims judged by paired differences over seeds, corrected for the number of differences of the claim."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+from isoprune.comparison import setup_of
+from isoprune.reproduction.kinds import (
+    CONFIRMED,
+    NOT_CONFIRMED,
+    NOT_TESTABLE,
+    Cells,
+    Place,
+    Reproduction,
+    Test,
+    Value,
+    Verdict,
+)
+from isoprune.statistics import holm, p_value, paired_difference
+
+Judge = Callable[[Reproduction, Cells], Verdict]
+Side = str | tuple[str, str]  # a row, or a row and its column
+_NAMED = 3  # settings that a sentence names
+
+
+def above(
+    *pairs: tuple[Side, Side],
+    columns: Sequence[str] | None = None,
+    panels: Sequence[str] | None = None,
+    value: Value | None = None,
+) -> Judge:
+    """Return the judge of "the first is above the second": in every setting, p < 0.05 after Holm's method.
+
+    What is shown the other way round anywhere is not confirmed. Where some settings are open, the claim is
+    not testable if their intervals hold the published difference (or none was published): these seeds do not
+    tell it from zero. It is not confirmed if an interval leaves the published difference out.
+    """
+
+    def judge(reproduction: Reproduction, cells: Cells) -> Verdict:
+        tests = paired(reproduction, cells, pairs, columns=columns, panels=panels, value=value)
+        if (early := _untold(tests)) is not None:
+            return early
+        right = [t for t in tests if t.shown and t.mean > 0]
+        wrong = [t for t in tests if t.shown and t.mean < 0]
+        unsure = [t for t in tests if not t.shown]
+        counted = f"shown in {len(right)} of {len(tests)} settings" + _range(tests)
+        if len(right) == len(tests):
+            return Verdict(CONFIRMED, counted, tests)
+        if wrong:
+            return Verdict(NOT_CONFIRMED, f"{counted}; the other way round in {_where(wrong)}", tests)
+        outside = [t for t in unsure if t.published is not None and not t.low <= t.published <= t.high]
+        if outside:
+            told = f"{counted}; the published difference is outside our interval in {_where(outside)}"
+            return Verdict(NOT_CONFIRMED, told, tests)
+        return Verdict(NOT_TESTABLE, f"{counted}; too few seeds to tell in {_where(unsure)}", tests)
+
+    return judge
+
+
+def within(
+    *pairs: tuple[Side, Side],
+    margin: float,
+    below_only: bool = False,
+    columns: Sequence[str] | None = None,
+    panels: Sequence[str] | None = None,
+    value: Value | None = None,
+) -> Judge:
+    """Return the judge of "the first is level with the second": every 95 % interval within ``margin``.
+
+    ``below_only``: it may be above, only not further below. Not confirmed if an interval lies beyond the
+    margin; otherwise these seeds do not tell.
+    """
+
+    def judge(reproduction: Reproduction, cells: Cells) -> Verdict:
+        tests = paired(reproduction, cells, pairs, columns=columns, panels=panels, value=value)
+        if (early := _untold(tests)) is not None:
+            return early
+        beyond = [t for t in tests if t.high < -margin or (t.low > margin and not below_only)]
+        inside = [t for t in tests if t.low >= -margin and (below_only or t.high <= margin)]
+        what = f"not more than {margin:g} below" if below_only else f"within ±{margin:g}"
+        counted = f"{what} in {len(inside)} of {len(tests)} settings" + _range(tests)
+        if len(inside) == len(tests):
+            return Verdict(CONFIRMED, counted, tests)
+        if beyond:
+            return Verdict(NOT_CONFIRMED, f"{counted}; beyond in {_where(beyond)}", tests)
+        open_ = [t for t in tests if t not in inside]
+        return Verdict(NOT_TESTABLE, f"{counted}; too few seeds to tell in {_where(open_)}", tests)
+
+    return judge
+
+
+def paired(
+    reproduction: Reproduction,
+    cells: Cells,
+    pairs: Sequence[tuple[Side, Side]],
+    *,
+    columns: Sequence[str] | None = None,
+    panels: Sequence[str] | None = None,
+    value: Value | None = None,
+) -> tuple[Test, ...]:
+    """Return first minus second, paired by seed, wherever both were run, corrected for their number."""
+    value = value or reproduction.value
+    found: list[Test] = []
+    for panel in dict.fromkeys(place.panel for place in cells):
+        if panels is not None and panel not in panels:
+            continue
+        known = dict.fromkeys(place.column for place in cells if place.panel == panel)
+        for first, second in pairs:
+            both = isinstance(first, tuple) and isinstance(second, tuple)
+            for column in [""] if both else [c for c in columns or known if c in known]:
+                places = [_place(panel, side, column) for side in (first, second)]
+                if all(place in cells for place in places):
+                    found.append(_test(reproduction, cells, places[0], places[1], value))
+    corrected = holm([t.p for t in found])
+    return tuple(dataclasses.replace(t, corrected=c) for t, c in zip(found, corrected, strict=True))
+
+
+def _place(panel: str, side: Side, column: str) -> Place:
+    return Place(panel, *side) if isinstance(side, tuple) else Place(panel, side, column)
+
+
+def _test(reproduction: Reproduction, cells: Cells, a: Place, b: Place, value: Value) -> Test:
+    values = [{seed: value.compared(r) for seed, r in cells[place].items()} for place in (a, b)]
+    difference = paired_difference(*values)
+    low, high = difference.interval
+    seeds = sorted(values[0].keys() & values[1].keys())
+    shared = [setup_of(cells[a][seed], cells[b][seed]).setup for seed in seeds]
+    lowest = min((s for s in shared if s is not None), default=None) if None not in shared else None
+    same = a.column == b.column
+    return Test(
+        panel=a.panel,
+        first=a.row if same else f"{a.row}, {a.column}",
+        second=b.row if same else f"{b.row}, {b.column}",
+        column=a.column if same else "",
+        n=difference.n,
+        mean=difference.mean,
+        low=low,
+        high=high,
+        p=p_value(difference),
+        published=_published(reproduction, a, b, value),
+        value=value,
+        setup="none" if lowest is None else str(lowest),
+    )
+
+
+def _published(reproduction: Reproduction, a: Place, b: Place, value: Value) -> float | None:
+    table = reproduction.published.get(a.panel)
+    if table is None or not table.comparable or value != reproduction.value:
+        return None
+    ends = [table.mean(place.row, place.column) for place in (a, b)]
+    if ends[0] is None or ends[1] is None:
+        return None
+    return value.published(ends[0]) - value.published(ends[1])
+
+
+def _untold(tests: Sequence[Test]) -> Verdict | None:
+    if not tests:
+        return Verdict(NOT_TESTABLE, "no finished runs to judge it by")
+    if any(t.n < 2 for t in tests):
+        return Verdict(NOT_TESTABLE, "one seed has no interval: run more seeds", tuple(tests))
+    if any(not t.tells for t in tests):
+        return Verdict(NOT_TESTABLE, "a value is missing or has no spread", tuple(tests))
+    return None
+
+
+def _range(tests: Sequence[Test]) -> str:
+    low, high = min(tests, key=lambda t: t.mean), max(tests, key=lambda t: t.mean)
+    if len(tests) == 1:
+        return f" ({difference_told(low)}, 95 % interval {interval_told(low)}, n = {low.n})"
+    return f" (mean differences from {difference_told(low)} to {difference_told(high)})"
+
+
+def _where(tests: Sequence[Test]) -> str:
+    """Return the settings in words; what is the same in all of them is not said."""
+    several = len({(t.first, t.second) for t in tests}) > 1
+    words = [(t.panel, f"{t.first} against {t.second}" if several else "", t.column) for t in tests[:_NAMED]]
+    said = "; ".join(", ".join(filter(None, word)) for word in words)
+    return f"{said}; and {len(tests) - _NAMED} more" if len(tests) > _NAMED else said
+
+
+def difference_told(test: Test) -> str:
+    """Return a difference with its sign and unit; of a value that is compared by ratios, the factor."""
+    return _told(test.mean, test.value) + _unit(test.value)
+
+
+def interval_told(test: Test) -> str:
+    return f"{_told(test.low, test.value)} to {_told(test.high, test.value)}" if test.tells else "–"
+
+
+def published_told(test: Test) -> str:
+    return "–" if test.published is None else _told(test.published, test.value)
+
+
+def _told(number: float, value: Value) -> str:
+    if not math.isfinite(number):
+        return "–"
+    if value.log:
+        return f"× {10**number:.3g}"
+    return f"{number:+.2f}".replace("-", "−")
+
+
+def _unit(value: Value) -> str:
+    return " points" if value.percent and not value.log else ""

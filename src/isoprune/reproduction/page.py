@@ -1,0 +1,170 @@
+"""A reproduction's records -> its page and the same in Markdown: claims, verdicts, numbers, scale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from isoprune.experiment.config import Experiment
+from isoprune.reporting import html, theme
+from isoprune.reporting.records import check_records
+from isoprune.reporting.tables import Table, markdown
+from isoprune.reproduction import figures, tables
+from isoprune.reproduction.kinds import (
+    CONFIRMED,
+    NOT_CONFIRMED,
+    NOT_TESTABLE,
+    Cells,
+    Claim,
+    Record,
+    Reproduction,
+    Verdict,
+)
+
+_COLOUR = {CONFIRMED: theme.GREEN, NOT_CONFIRMED: theme.RED, NOT_TESTABLE: theme.ORANGE}
+_SMOKE = "A smoke run shows that the study runs from end to end, and nothing about the claim."
+
+
+def judged(reproduction: Reproduction, cells: Cells, scale: str) -> list[tuple[Claim, Verdict]]:
+    """Return every claim with its verdict; a smoke run's is always that it cannot tell."""
+    found = [(claim, claim.judge(reproduction, cells)) for claim in reproduction.claims]
+    if scale != "smoke":
+        return found
+    return [(claim, Verdict(NOT_TESTABLE, _SMOKE, v.tests)) for claim, v in found]
+
+
+def reproduction_page(
+    reproduction: Reproduction,
+    scale: str,
+    records: Sequence[Record],
+    *,
+    study: Sequence[Experiment],
+    paper: Sequence[Experiment],
+    command: str,
+    folder: Path,
+) -> tuple[Path, list[tuple[Claim, Verdict]]]:
+    """Write ``NAME.html`` and ``NAME.md`` into ``folder``; return the page's path and the verdicts.
+
+    Args:
+        records: Of the study; unfinished ones are counted, not shown.
+        study: Its experiments; what is missing of them is told.
+        paper: Those of the published recipe.
+        command: That makes the page again.
+
+    Raises:
+        IsopruneError: If no record is finished, or the files cannot be written.
+    """
+    finished = check_records([dict(record) for record in records])
+    cells = reproduction.cells(finished)
+    verdicts = judged(reproduction, cells, scale)
+    content = {
+        "title": reproduction.title,
+        "question": reproduction.question,
+        "name": reproduction.name,
+        "scale": scale,
+        "command": command,
+        "runs": _runs(finished, len(study)),
+        "verdicts": [_told(claim, verdict) for claim, verdict in verdicts],
+        "panels": [_panel(reproduction, cells, panel) for panel in tables.panels(cells)],
+        "differences": tables.differences([t for _, v in verdicts for t in v.tests]),
+        "differs": tables.scale(paper, study),
+        "notes": reproduction.notes,
+        "value": reproduction.value.name,
+        "versions": sorted({str((r.get("environment") or {}).get("isoprune", "")) for r in finished}),
+    }
+    charts = {chart["id"]: chart.pop("spec") for panel in content["panels"] for chart in panel["charts"]}
+    page = html.write(
+        html.render("reproduction.html.j2", charts, **content), folder / f"{reproduction.name}.html"
+    )
+    html.write(_markdown(content), folder / f"{reproduction.name}.md")
+    return page, verdicts
+
+
+def _runs(finished: Sequence[Record], asked: int) -> str:
+    seconds = sum(sum(v for v in (r.get("seconds") or {}).values() if v) for r in finished)
+    shared: dict[str, float] = {}
+    for record in finished:
+        # A dense network is trained once for all its runs, and its time stands in every record.
+        dense = str((record.get("networks") or {}).get("dense"))
+        spent = (record.get("seconds") or {}).get("dense") or 0.0
+        seconds -= spent
+        shared[dense] = spent
+    minutes = (seconds + sum(shared.values())) / 60
+    missing = f" of {asked}" if len(finished) < asked else ""
+    return f"{len(finished)}{missing} runs, {minutes:.0f} minutes of one core in all"
+
+
+def _told(claim: Claim, verdict: Verdict) -> dict[str, Any]:
+    slot = theme.PALETTE.index(_COLOUR[verdict.word])
+    because = verdict.because[:1].upper() + verdict.because[1:]
+    return {
+        "text": claim.text,
+        "source": claim.source,
+        "word": verdict.word,
+        "because": because.rstrip(".") + ".",
+        "slot": slot,
+    }
+
+
+def _panel(reproduction: Reproduction, cells: Cells, panel: str) -> dict[str, Any]:
+    published = reproduction.published.get(panel)
+    table = tables.beside(reproduction, cells, panel)
+    names = list(dict.fromkeys(row[0] for row in table.rows))
+    number = tables.panels(cells).index(panel)
+    made = [
+        html.chart(
+            f"published-{number}",
+            figures.published(reproduction, panel, names),
+            "Published",
+            "" if published is None else published.title,
+        ),
+        html.chart(
+            f"ours-{number}",
+            figures.ours(reproduction, cells, panel, names),
+            "Here",
+            f"{panel}; bar: 95 % interval of the mean",
+        ),
+    ]
+    return {
+        "id": f"panel-{number}",
+        "title": panel,
+        "published": None if published is None else f"{published.title}. Source: {published.source}.",
+        "table": table,
+        "charts": [chart for chart in made if chart],
+    }
+
+
+def _markdown(content: Mapping[str, Any]) -> str:
+    """Return the page in Markdown, figures aside."""
+    parts = [
+        f"# {content['title']}\n\n{content['question']}\n",
+        f"`{content['command']}` · {content['runs']} · [the page with figures]({content['name']}.html)\n",
+        "## Claims\n",
+        "\n".join(
+            f"{i}. {told['text']} ({told['source']})\n   **{told['word']}**: {told['because']}"
+            for i, told in enumerate(content["verdicts"], start=1)
+        )
+        + "\n",
+    ]
+    for panel in content["panels"]:
+        parts.append(f"## {panel['title']}: {content['value']}, mean (standard deviation)\n")
+        if panel["published"]:
+            parts.append(f"Published: {panel['published']}\n")
+        parts.append(markdown(panel["table"]))
+    if content["differences"].rows:
+        parts += ["## Every difference\n", _HOLM + "\n", markdown(content["differences"])]
+    if content["differs"].rows:
+        parts += ["## What differs from the paper\n", markdown(_told_table(content["differs"]))]
+    parts.append("\n".join(f"- {note}" for note in content["notes"]) + "\n" if content["notes"] else "")
+    return "\n".join(part for part in parts if part)
+
+
+_HOLM = (
+    "Paired by seed; 95 % Student-t intervals of each difference alone; p corrected by Holm within its "
+    "claim. Setup: what both share at least (docs/comparison.md)."
+)
+
+
+def _told_table(table: Table) -> Table:
+    return Table(table.columns, table.rows, words=len(table.columns))

@@ -1,0 +1,152 @@
+"""The tables of a reproduction: published beside ours, every difference, what differs in scale, networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from isoprune.comparison.runs import flatten
+from isoprune.experiment.config import Experiment
+from isoprune.reporting import text
+from isoprune.reporting.tables import Table
+from isoprune.reproduction.judges import difference_told, interval_told, published_told
+from isoprune.reproduction.kinds import Cells, Place, Published, Reproduction, Test, Value
+from isoprune.reproduction.rehearsal import Rehearsed
+from isoprune.statistics import summarize
+
+_LISTED = 6  # values of a key that are written out
+
+
+def panels(cells: Cells) -> list[str]:
+    """Return the networks' tables, in the order of the records."""
+    return list(dict.fromkeys(place.panel for place in cells))
+
+
+def beside(reproduction: Reproduction, cells: Cells, panel: str) -> Table:
+    """Return the published numbers of a panel and ours, a line each for every row: mean (std), n = seeds."""
+    published = reproduction.published.get(panel)
+    ours = [place for place in cells if place.panel == panel]
+    columns = _merged(published.columns if published else (), (p.column for p in ours))
+    rows = []
+    for row in _merged(published.rows if published else (), (p.row for p in ours)):
+        if published is not None and row in published.rows:
+            rows.append((row, "published", *(_published(published, row, c) for c in columns), ""))
+        if any(place.row == row for place in ours):
+            seeds = [len(cells.get(Place(panel, row, c), ())) for c in columns]
+            told = [_ours(reproduction.value, cells.get(Place(panel, row, c), {})) for c in columns]
+            rows.append((row, "here", *told, _counts(seeds)))
+    return Table((reproduction.columns, "", *columns, "n"), tuple(rows), words=2)
+
+
+def _merged(first: Iterable[str], second: Iterable[str]) -> list[str]:
+    """Return both without repetition; numbers in their order, if all begin with one."""
+    found = list(dict.fromkeys([*first, *second]))
+    try:
+        return sorted(found, key=lambda word: float(word.split(" ")[0].removesuffix("x")))
+    except ValueError:
+        return found
+
+
+def _published(table: Published, row: str, column: str) -> str:
+    mean, std = table.mean(row, column), table.std(row, column)
+    if mean is None:
+        return text.MISSING
+    return f"{mean:g}" if std is None else f"{mean:.2f} ({std:.2f})"
+
+
+def _ours(value: Value, seeds: Any) -> str:
+    found = summarize(value.of(record) for record in seeds.values())
+    if not found.n:
+        return text.MISSING
+    if value.percent:
+        spread = f" ({100 * found.std:.2f})" if found.n > 1 else ""
+        return f"{100 * found.mean:.2f}{spread}"
+    return text.number(found.mean) + (f" ({text.number(found.std)})" if found.n > 1 else "")
+
+
+def _counts(seeds: Sequence[int]) -> str:
+    found = sorted({n for n in seeds if n})
+    return str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
+
+
+def differences(tests: Sequence[Test]) -> Table:
+    """Return every difference that a claim was judged by."""
+    rows = [
+        (
+            t.panel,
+            f"{t.first} − {t.second}",
+            t.column or text.MISSING,
+            t.setup,
+            str(t.n),
+            difference_told(t),
+            interval_told(t),
+            _p(t.corrected),
+            published_told(t),
+        )
+        for t in tests
+    ]
+    head = ("network", "difference", "at", "setup", "n", "mean", "95 % interval", "p (Holm)", "published")
+    return Table(head, tuple(rows), words=4)
+
+
+def _p(p: float) -> str:
+    return text.MISSING if p != p else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def scale(paper: Sequence[Experiment], here: Sequence[Experiment]) -> Table:
+    """Return the keys in which a study is not the paper's, with the values of both."""
+    told = [_values(experiments) for experiments in (paper, here)]
+    keys = dict.fromkeys((*told[0], *told[1]))
+    rows = [
+        (key, *(_listed(one.get(key, [])) for one in told))
+        for key in keys
+        if set(told[0].get(key, [])) != set(told[1].get(key, []))
+    ]
+    return Table(("key", "paper", "here"), tuple(rows), words=3)
+
+
+def _values(experiments: Sequence[Experiment]) -> dict[str, list[str]]:
+    found: dict[str, dict[str, None]] = {}
+    for experiment in experiments:
+        for key, value in flatten(experiment.as_dict()).items():
+            if value is not None:
+                found.setdefault(key, {})[_plain(value)] = None
+    seeds = found.pop("seed", {})
+    return {"seeds": [str(len(seeds))], **{key: list(values) for key, values in found.items()}}
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_plain(item) for item in value) + "]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _listed(values: Sequence[str]) -> str:
+    more = f", and {len(values) - _LISTED} more" if len(values) > _LISTED else ""
+    return (", ".join(values[:_LISTED]) or text.MISSING) + more
+
+
+def networks(found: Sequence[Rehearsed]) -> Table:
+    """Return what pruning makes of every network: removed weights, speed-up, the proof's largest error."""
+    rows = []
+    for one in found:
+        flops = one.result.realised["flops_per_sample"]
+        parameters = one.result.realised["parameters"]
+        rows.append(
+            (
+                one.experiment.model.name,
+                _plain(_ratio(one.experiment)),
+                text.count(parameters["dense"]),
+                text.count(parameters["pruned"]),
+                f"{100 * one.removed:.2f}",
+                f"{flops['dense'] / flops['pruned']:.2f}x",
+                text.number(one.result.verification.max_abs_error),
+            )
+        )
+    head = ("network", "ratio", "parameters", "pruned", "weights removed %", "speed-up", "max error")
+    return Table(head, tuple(rows), words=2)
+
+
+def _ratio(experiment: Experiment) -> Any:
+    ratio = experiment.prune.ratio
+    return ", ".join(f"{k}: {v:g}" for k, v in ratio.items()) if isinstance(ratio, dict) else ratio
