@@ -109,7 +109,7 @@ def test_experiment_tables_are_reached_by_name_only():
     """`choice` imports the folders of methods when a config names them, and knows none of their methods."""
     from isoprune.experiment.choice import KINDS
 
-    assert {kind.module.removeprefix("isoprune.") for kind in KINDS.values()} <= set(LAYERS[4])
+    assert {kind.module.removeprefix("isoprune.") for kind in KINDS.values()} <= set(LAYERS[DEPTH["criteria"]])
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))

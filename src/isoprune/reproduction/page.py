@@ -117,7 +117,7 @@ def _panel(reproduction: Reproduction, cells: Cells, panel: str) -> dict[str, An
             f"published-{number}",
             figures.published(reproduction, panel, names),
             "Published",
-            "" if published is None else published.title,
+            "" if published is None else f"{published.title}; bar: standard deviation",
         ),
         html.chart(
             f"ours-{number}",

@@ -35,7 +35,7 @@ def beside(reproduction: Reproduction, cells: Cells, panel: str) -> Table:
             seeds = [len(cells.get(Place(panel, row, c), ())) for c in columns]
             told = [_ours(reproduction.value, cells.get(Place(panel, row, c), {})) for c in columns]
             rows.append((row, "here", *told, _counts(seeds)))
-    return Table((reproduction.columns, "", *columns, "n"), tuple(rows), words=2)
+    return Table((f"method, by {reproduction.columns}", "", *columns, "n"), tuple(rows), words=2)
 
 
 def _merged(first: Iterable[str], second: Iterable[str]) -> list[str]:

@@ -1,0 +1,49 @@
+"""A reproduction of two claims, and records as a study would write them, without training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from isoprune.reproduction.kinds import Cells, Flat, Place, Published, Reproduction
+
+
+def place(flat: Flat) -> Place:
+    return Place(str(flat["model.name"]), str(flat["repair.name"]), f"{flat['prune.ratio']:g}")
+
+
+def record(
+    accuracy: float,
+    *,
+    repair: str = "none",
+    ratio: float = 0.9,
+    seed: int = 0,
+    model: str = "net",
+    lr: float = 0.1,
+) -> dict[str, Any]:
+    config = {
+        "data": {"name": "digits"},
+        "model": {"name": model},
+        "dense": {"epochs": 2, "lr": 0.1, "batch": 10},
+        "prune": {"ratio": ratio, "criterion": {"name": "l1_norm"}},
+        "repair": {"name": repair},
+        "retrain": {"epochs": 2, "lr": lr, "batch": 10},
+        "seed": seed,
+    }
+    stages = {"retrained": {"test_accuracy": accuracy, "jsv": {"mean": accuracy}}}
+    digest = f"{model}-{repair}-{ratio}-{seed}-{lr}"
+    return {"version": 1, "status": "done", "digest": digest, "config": config, "stages": stages}
+
+
+def records(accuracies: Mapping[str, Sequence[float]], **more: Any) -> list[dict[str, Any]]:
+    """Return a record for every repair and seed."""
+    return [record(a, repair=r, seed=i, **more) for r, own in accuracies.items() for i, a in enumerate(own)]
+
+
+def reproduction(*claims: Any, published: Published | None = None) -> Reproduction:
+    tables = {} if published is None else {"net": published}
+    return Reproduction("made", "Made", "Does it judge?", claims, place, tables)
+
+
+def cells(accuracies: Mapping[str, Sequence[float]], **more: Any) -> Cells:
+    return reproduction().cells(records(accuracies, **more))
