@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
         return _check(reproduction, study)
     if args.scale == "paper" and not args.anyway:
         _refuse_long(reproduction, study)
+    _find_data(study)
     more = ["--scale", args.scale]
     more += [] if args.jobs == 1 else ["--jobs", str(args.jobs)]
     more += [] if args.out == Path("reproductions") else ["--out", str(args.out)]
@@ -101,6 +102,16 @@ def _check(reproduction: Reproduction, study: Study) -> int:
         table.add_row(*row)
     output_console().print(table)
     return 0
+
+
+def _find_data(study: Study) -> None:
+    """Raise the error of data that is not there once, and not for every run."""
+    from isoprune.experiment.choice import resolve
+    from isoprune.experiment.digests import canonical
+    from isoprune.experiment.pipeline import splits_of
+
+    for experiment in {canonical(e.data.as_dict()): e for e in study.experiments}.values():
+        splits_of(resolve(experiment))
 
 
 def _refuse_long(reproduction: Reproduction, study: Study) -> None:

@@ -115,14 +115,14 @@ def _readable(experiment: Experiment) -> Experiment:
 
 def sizes(experiment: Experiment, image_classes: int) -> tuple[int, int]:
     """Return the multiply-adds of a sample's forward pass, dense and pruned."""
-    shape = shape_of(experiment, image_classes)
     config = experiment.as_dict()
-    key = canonical([shape, config["model"], _shot(experiment), config["prune"]["criterion"]])
-    return _sizes(key, canonical(config), image_classes)
+    prune = {key: value for key, value in config["prune"].items() if key != "train"}
+    shape_only = {"data": config["data"], "model": config["model"], "prune": prune}
+    return _sizes(canonical({**shape_only, "dense": {"epochs": 0}, "retrain": {"epochs": 0}}), image_classes)
 
 
 @functools.cache
-def _sizes(_: str, config: str, image_classes: int) -> tuple[int, int]:
+def _sizes(config: str, image_classes: int) -> tuple[int, int]:
     flops = rehearse(read(json.loads(config)), image_classes).result.realised["flops_per_sample"]
     return int(flops["dense"]), int(flops["pruned"])
 
@@ -138,23 +138,25 @@ def train_samples(experiment: Experiment) -> int | None:
 def days(experiments: Sequence[Experiment], image_classes: int) -> float:
     """Return about how many days all trainings of a study would take here, one after the other.
 
-    A step of every network, dense and pruned, is timed on eight images and scaled by what there is to learn
-    from: an order of magnitude, not a promise.
+    A step of every dense network is timed on eight images and scaled by what there is to learn from, and for
+    a pruned network by its multiply-adds: an order of magnitude, not a promise.
     """
-    seconds, known, dense_done = 0.0, {}, set()
+    seconds, taken, trained = 0.0, {}, set()
     for experiment in experiments:
-        key = canonical([_shot(experiment), experiment.model.as_dict(), experiment.data.as_dict()])
-        if key not in known:
+        config = experiment.as_dict()
+        key = canonical([config["model"], shape_of(experiment, image_classes)])
+        if key not in taken:
             found = rehearse(experiment, image_classes)
-            known[key] = [_seconds_a_sample(net, found.example) for net in (found.dense, found.result.model)]
-        images = _images(experiment, image_classes)
-        dense = canonical([experiment.seed, *(experiment.as_dict()[k] for k in ("data", "model", "dense"))])
-        if dense not in dense_done:
-            dense_done.add(dense)
-            seconds += known[key][0] * experiment.dense.epochs * images
-        seconds += known[key][1] * experiment.retrain.epochs * images
+            taken[key] = _seconds_a_sample(found.dense, found.example)
+        images = _images(experiment, image_classes) * taken[key]
+        dense = canonical([config[k] for k in ("seed", "data", "model", "dense")])
+        if dense not in trained:
+            trained.add(dense)
+            seconds += experiment.dense.epochs * images
+        large, small = sizes(experiment, image_classes)
+        seconds += experiment.retrain.epochs * images * small / large
         if (train := getattr(experiment.prune, "train", None)) is not None:
-            seconds += known[key][0] * train.epochs * images
+            seconds += train.epochs * images
     return seconds / 86_400
 
 
