@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from isoprune.reproduction.judges import above
-from isoprune.reproduction.kinds import Claim, Flat, Place, Published, Reproduction
+from isoprune.reproduction.kinds import Claim, Flat, Place, Published, Reproduction, ratio_of
 
 # The ratios of the stages' inner convolutions -> the speed-up that they were published with.
 _SPEEDUPS: dict[tuple[float, ...], str] = {
@@ -15,7 +15,7 @@ _SPEEDUPS: dict[tuple[float, ...], str] = {
 
 def _place(flat: Flat) -> Place | None:
     ratios = [flat.get(f"prune.ratio.layer{i}.*") for i in (1, 2, 3, 4)]
-    column = _SPEEDUPS.get(tuple(float(r) for r in ratios if r is not None)) or f"{flat.get('prune.ratio')}"
+    column = _SPEEDUPS.get(tuple(float(r) for r in ratios if r is not None)) or ratio_of(flat)
     row = "TPP" if flat.get("prune.train.penalty.name") == "tpp" else "L1"
     return Place(str(flat["model.name"]), row, column)
 

@@ -19,6 +19,7 @@ from isoprune.reproduction.kinds import (
     Reproduction,
     Value,
     Verdict,
+    ratio_of,
 )
 from isoprune.statistics import summarize
 
@@ -42,7 +43,7 @@ def _place(flat: Flat) -> Place | None:
     rows = {"none": "L1", "orthp": "L1 + OrthP"}
     row = rows.get(str(flat.get("repair.name", "none")))
     panel = f"{flat['model.name']} {flat.get('model.activation')}"
-    return None if row is None else Place(panel, row, f"{flat['prune.ratio']:g}")
+    return None if row is None else Place(panel, row, ratio_of(flat))
 
 
 def _thousandth(_: Reproduction, cells: Cells) -> Verdict:
@@ -118,7 +119,7 @@ JSV_VS_RATIO = Reproduction(
         for name, row in _MNIST.items()
     },
     notes=(
-        "The papers prune the convolutions of LeNet-5 alone; here its first linear layer is pruned too.",
+        "The papers prune the convolutions of LeNet-5 alone; our sizes prune its first linear layer too.",
         "The authors measure on training batches; here on fixed validation images, in eval mode.",
     ),
 )

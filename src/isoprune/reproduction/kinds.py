@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from isoprune.comparison.runs import flatten, number
+from isoprune.comparison.setups import under
 from isoprune.experiment.grid import Study
 
 Record = Mapping[str, Any]
@@ -28,6 +29,12 @@ class Place:
 
 
 Cells = Mapping[Place, Mapping[int, Record]]  # seed -> record
+
+
+def ratio_of(flat: Flat) -> str:
+    """Return the ratio that was asked for; of a table of patterns, the largest."""
+    asked = [value for key, value in flat.items() if under(key, "prune.ratio") and value is not None]
+    return f"{max(asked):g}"
 
 
 @dataclass(frozen=True)

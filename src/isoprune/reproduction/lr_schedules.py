@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from isoprune.reproduction.judges import above
-from isoprune.reproduction.kinds import Claim, Flat, Place, Published, Reproduction
+from isoprune.reproduction.kinds import Claim, Flat, Place, Published, Reproduction, ratio_of
 
 _STEP, _STEP_SMALL = "L1, step 1e-2", "L1, step 1e-3"
 _COSINE, _COSINE_SMALL = "L1, cosine 1e-2", "L1, cosine 1e-3"
@@ -14,7 +14,7 @@ _NETWORKS = {"resnet56": _RESIDUAL, "resnet_small": _RESIDUAL, "vgg19": _PLAIN, 
 
 
 def _place(flat: Flat) -> Place | None:
-    panel, column = _NETWORKS.get(flat["model.name"]), f"{flat['prune.ratio']:g}"
+    panel, column = _NETWORKS.get(flat["model.name"]), ratio_of(flat)
     if panel is None:
         return None
     if flat.get("repair.name", "none") == "scratch":
@@ -81,6 +81,8 @@ LR_SCHEDULES = Reproduction(
         ),
     },
     notes=(
+        "VGG19’s ratios are as our source gives them. Its removed weights (19.24, 51.01, 74.87, 90.98 %) are "
+        "those of 0.1, 0.3, 0.5 and 0.7, as --scale paper --check shows: the column names may be one off.",
         "In our sizes every schedule ends at a hundredth of its first rate; in the paper, all end at 1e-4.",
         "From scratch is the dense network’s own recipe and epochs, drawn anew in the pruned shape.",
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from isoprune.reproduction.judges import above
-from isoprune.reproduction.kinds import Claim, Flat, Place, Published, Reproduction
+from isoprune.reproduction.kinds import Claim, Flat, Place, Published, Reproduction, ratio_of
 
 _RATIOS = ("0.3", "0.5", "0.7", "0.9", "0.95")
 _LARGE, _SMALL = "LR 1e-2", "LR 1e-3"
@@ -16,7 +16,7 @@ def _place(flat: Flat) -> Place | None:
     method = _method(flat)
     if rate is None or method is None:
         return None
-    return Place(str(flat["model.name"]), f"{method}, {rate}", f"{flat['prune.ratio']:g}")
+    return Place(str(flat["model.name"]), f"{method}, {rate}", ratio_of(flat))
 
 
 def _method(flat: Flat) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 from isoprune.experiment.config import Experiment
 from isoprune.experiment.grid import Study
 from isoprune.reproduction.judges import above
-from isoprune.reproduction.kinds import Claim, Flat, Place, Published, Reproduction
+from isoprune.reproduction.kinds import Claim, Flat, Place, Published, Reproduction, ratio_of
 from isoprune.reproduction.rehearsal import sizes, train_samples
 
 _SCRATCH = "scratch"
@@ -24,7 +24,7 @@ _RATIOS = ("0.1", "0.3", "0.5", "0.7", "0.9", "0.95")
 
 
 def _place(flat: Flat) -> Place | None:
-    panel, column = str(flat["model.name"]), f"{flat['prune.ratio']:g}"
+    panel, column = str(flat["model.name"]), ratio_of(flat)
     if flat.get("repair.name", "none") == "scratch":
         return Place(panel, _SCRATCH, column)
     if flat["retrain.lr"] != 0.1:
