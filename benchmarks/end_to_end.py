@@ -37,7 +37,7 @@ from isoprune.experiment.choice import resolve
 from isoprune.experiment.config import experiment
 from isoprune.experiment.digests import stage_digest
 from isoprune.experiment.networks import load_network
-from isoprune.experiment.pipeline import run, train_dense
+from isoprune.experiment.pipeline import make_stage, run
 from isoprune.experiment.recipe import recipe
 from isoprune.experiment.store import Store
 from isoprune.schedules import step_decay
@@ -99,7 +99,7 @@ def by_torch_pruning(store, name, flops, seed, importance):
     import torch_pruning as tp
 
     chosen = resolve(experiment(ours(name, flops, seed)[0]))
-    train_dense(chosen, store)
+    make_stage(chosen, store, stage="dense")
     dense, _ = load_network(store.folder("dense", stage_digest(chosen.as_dict(), "dense")))
     splits = data.load("fashion_mnist", seed=seed, limit=TRAIN, size=NETWORKS[name][1])
     example = splits.train.inputs[:1]

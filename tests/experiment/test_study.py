@@ -63,7 +63,7 @@ def assert_same_store(a: Path, b: Path, records: tuple[dict, dict]) -> None:
     assert all_networks(a) == all_networks(b)
 
 
-def test_study_is_complete_and_shares_its_dense_networks(whole):
+def test_study_is_complete_and_shares_its_networks(whole):
     root, records, events = whole
     assert len(records) == 4
     assert len(list((root / "dense").iterdir())) == 2
@@ -73,7 +73,8 @@ def test_study_is_complete_and_shares_its_dense_networks(whole):
     assert listing["runs"] == list(records)
     assert listing["axes"] == GRID
     order = [task for task, event in events if event.get("state") == "running"]
-    assert [task.startswith("dense-") for task in order] == [True] * 2 + [False] * 4
+    assert sorted(task.partition("-")[0] for task in order[:4]) == ["dense", "dense", "pruned", "pruned"]
+    assert sorted(order[4:]) == sorted(records)
 
 
 def test_workers_tell_the_epochs(whole):
@@ -99,12 +100,20 @@ def test_finished_study_has_no_work_left(whole):
     assert [task.work["do"] for task in more.tasks] == ["dense", "run"]
 
 
-def test_run_waits_for_its_dense_network_only_if_that_is_not_there(whole):
+def test_a_task_waits_for_the_last_shared_stage_that_is_not_there(whole):
     root = whole[0]
     fresh = plan_work(study({"retrain.lr": [0.1, 0.2]}), Store(root))
     assert [task.after for task in fresh.tasks] == [None, None]
     new = plan_work(study({"retrain.lr": [0.1, 0.2]}, seed=7), Store(root))
-    assert [task.after for task in new.tasks] == [None, new.tasks[0].id, new.tasks[0].id]
+    assert [task.work["do"] for task in new.tasks] == ["dense", "pruned", "repaired", "run", "run"]
+    ids = [task.id for task in new.tasks]
+    assert [task.after for task in new.tasks] == [None, *ids[:3], ids[2]]
+    assert [new.epochs[key] for key in ids] == [2 + 1, 1, 1, 3 + 1, 3 + 1]
+
+
+def test_what_only_one_run_needs_is_done_in_its_run(whole):
+    alone = plan_work(study({"repair": ["none", "polar"]}, seed=7), Store(whole[0]))
+    assert [task.work["do"] for task in alone.tasks] == ["dense", "pruned", "run", "run"]
 
 
 def test_failed_runs_do_not_stop_the_others(tmp_path: Path):
@@ -130,8 +139,7 @@ def test_failed_runs_do_not_stop_the_others(tmp_path: Path):
     assert "hello from a repair" in [event.get("say") for _, event in events]
     assert "The loss is" in str(errors["orthp"].error)
     assert sorted(e["state"] for _, e in events if e.get("state") in ("done", "failed")) == [
-        "done",
-        "done",
+        *["done"] * 3,  # the dense network, the pruned one, and a run
         *["failed"] * 3,
     ]
 
@@ -283,4 +291,7 @@ def test_labels_say_what_tells_runs_apart():
     labels = [work.labels[key] for key in work.runs]
     assert len(set(labels)) == 8
     assert labels[0] == "mlp_7 linear lr=0.1 none"
-    assert sorted(set(work.labels.values()) - set(labels)) == ["dense mlp_7 linear", "dense mlp_7 relu"]
+    shared = set(work.labels.values()) - set(labels)
+    assert {each for each in shared if each.startswith("dense")} == {"dense mlp_7 linear", "dense mlp_7 relu"}
+    assert "pruned mlp_7 relu" in shared
+    assert "repaired mlp_7 relu orthp 1.0" in shared

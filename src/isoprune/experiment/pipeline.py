@@ -58,12 +58,7 @@ def run(
         if (record := store.read_record(key)) is not None:
             return record
         clear_temporary(store.folder("runs", key))
-        dense = _dense(bench, _rewinds(experiment))
-        pruned = _pruned(bench, dense)
-        repaired = _repaired(bench, dense, pruned)
-        stages = [dense, pruned, repaired]
-        if experiment.retrain.epochs:
-            stages.append(_retrained(bench, dense, repaired))
+        stages = _stages(bench)
         started = time.perf_counter()
         measured = {stage.name: _measured(bench, stage) for stage in stages}
         facts = {stage.name: stage.facts for stage in stages}
@@ -74,29 +69,39 @@ def run(
         return record
 
 
-def train_dense(
+def make_stage(
     experiment: Experiment,
     store: Store,
     *,
+    stage: str,
     name: str = "run",
     on_event: OnEvent = lambda _: None,
     keep: Sequence[int] = (),
 ) -> None:
-    """Put the experiment's dense network into the store: all runs on it then find it there.
+    """Put a stage of the experiment, measured, into the store: all runs that share it find it there.
 
-    ``keep`` are epochs that other runs rewind to, besides its own.
+    ``keep`` are epochs of the dense network that other runs rewind to, besides its own.
     """
     del name
     check_alone()
     experiment = resolve(experiment)
     config = experiment.as_dict()
-    if read_facts(store.folder("dense", stage_digest(config, "dense"))) is None:
+    if read_facts(store.folder(stage, stage_digest(config, stage))) is None:
         bench = Bench(experiment, config, splits_of(experiment), store, on_event)
-        _dense(bench, [*keep, *_rewinds(experiment)])
+        _measured(bench, _stages(bench, last=stage, keep=keep)[-1])
 
 
-def _rewinds(experiment: Experiment) -> list[int]:
-    return [] if experiment.rewind is None else [experiment.rewind]
+def _stages(bench: Bench, *, last: str = "retrained", keep: Sequence[int] = ()) -> list[Stage]:
+    """Return the stages up to ``last``, found or made; without retraining there is no retrained one."""
+    rewinds = [] if bench.experiment.rewind is None else [bench.experiment.rewind]
+    stages = [dense := _dense(bench, [*keep, *rewinds])]
+    if last != "dense":
+        stages.append(pruned := _pruned(bench, dense))
+        if last != "pruned":
+            stages.append(repaired := _repaired(bench, dense, pruned))
+            if last == "retrained" and bench.experiment.retrain.epochs:
+                stages.append(_retrained(bench, dense, repaired))
+    return stages
 
 
 def _dense(bench: Bench, keep: Sequence[int]) -> Stage:

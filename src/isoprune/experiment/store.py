@@ -43,6 +43,10 @@ class Store:
     def study_path(self, name: str) -> Path:
         return self.root / "studies" / f"{name}.json"
 
+    def finished(self, stage: str, digest: str) -> bool:
+        """Return whether a stage's network is here."""
+        return read_facts(self.folder(stage, digest)) is not None
+
     @contextmanager
     def making(self, folder: Path) -> Iterator[None]:
         """Hold ``folder`` while its result is made; errors of the disk come out in words."""

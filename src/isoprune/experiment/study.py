@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from isoprune.experiment.choice import resolve
 from isoprune.experiment.config import Experiment
-from isoprune.experiment.digests import digest, run_digest, stage_digest
+from isoprune.experiment.digests import STAGES, digest, run_digest, stage_digest
 from isoprune.experiment.executor import OnEvent, Outcome, Task, Workers
 from isoprune.experiment.files import read_json
 from isoprune.experiment.grid import Study
-from isoprune.experiment.store import Store, read_facts
+from isoprune.experiment.store import Store
 
 REST = 1  # What a task does besides epochs (load, prune, measure), counted as one epoch in the ETA.
 
@@ -43,7 +44,8 @@ class Failure:
 def plan_work(study: Study, store: Store) -> Work:
     """Return the tasks that bring a study to its end from what the store holds.
 
-    Every option of every experiment is checked before the first network is trained.
+    A stage that several runs share is a task of its own, and so is every dense network: two tasks
+    never make the same. Every option of every experiment is checked before the first network is trained.
 
     Raises:
         IsopruneError: For the first experiment that cannot work.
@@ -53,28 +55,49 @@ def plan_work(study: Study, store: Store) -> Work:
         resolved = resolve(experiment)
         experiments[run_digest(resolved.as_dict())] = resolved
     kept = tuple(key for key in experiments if store.read_record(key) is not None)
-    dense: dict[str, Task] = {}
-    runs: list[Task] = []
+    left = {key: e for key, e in experiments.items() if key not in kept}
+    missing = {key: _missing_stages(experiment, store) for key, experiment in left.items()}
+    runs_of = Counter(made for stages in missing.values() for made in stages.values())
+    tasks: dict[str, Task] = {}
     labels, epochs = {}, {}
-    for key, experiment in experiments.items():
-        if key in kept:
-            continue
+    for key, experiment in left.items():
         config = experiment.as_dict()
-        base = "dense-" + stage_digest(config, "dense")
-        folder = store.folder("dense", base.removeprefix("dense-"))
         work = {"config": config, "store": str(store.root), "name": study.name}
         data = digest([config["data"], config["seed"]])
-        if base not in dense and read_facts(folder) is None:
-            dense[base] = Task(base, {"do": "dense", "keep": [], **work}, data=data)
-            labels[base] = f"dense {label(experiment, study.axes, only=('data', 'model', 'dense', 'seed'))}"
-            epochs[base] = experiment.dense.epochs + REST
-        if base in dense and experiment.rewind is not None:
-            # While it trains it keeps what its runs rewind to; later, it would be trained again up to there.
-            dense[base].work["keep"].append(experiment.rewind)
-        runs.append(Task(key, {"do": "run", **work}, after=base if base in dense else None, data=data))
+        after, own = None, 0
+        for stage, made in missing[key].items():
+            if stage != "dense" and runs_of[made] < 2:
+                own += _epochs(experiment, stage)
+                continue
+            if made not in tasks:
+                tasks[made] = Task(made, {"do": stage, "keep": [], **work}, after=after, data=data)
+                labels[made] = f"{stage} {label(experiment, study.axes, only=STAGES[stage])}"
+                epochs[made] = _epochs(experiment, stage) + REST
+            if stage == "dense" and experiment.rewind is not None:
+                # While it trains it keeps what its runs rewind to; later, it would be trained again.
+                tasks[made].work["keep"].append(experiment.rewind)
+            after = made
+        tasks[key] = Task(key, {"do": "run", **work}, after=after, data=data)
         labels[key] = label(experiment, study.axes)
-        epochs[key] = experiment.retrain.epochs + REST
-    return Work(study, store, tuple(experiments), kept, (*dense.values(), *runs), labels, epochs)
+        epochs[key] = own + REST
+    order = [*STAGES, "run"]
+    in_order = sorted(tasks.values(), key=lambda task: order.index(task.work["do"]))
+    return Work(study, store, tuple(experiments), kept, tuple(in_order), labels, epochs)
+
+
+def _missing_stages(experiment: Experiment, store: Store) -> dict[str, str]:
+    """Return the stages of a run that are still to be made, and what tells each from those of other runs."""
+    config = experiment.as_dict()
+    stages = {stage: stage_digest(config, stage) for stage in STAGES if _made(experiment, stage)}
+    return {stage: f"{stage}-{key}" for stage, key in stages.items() if not store.finished(stage, key)}
+
+
+def _made(experiment: Experiment, stage: str) -> bool:
+    return stage != "retrained" or experiment.retrain.epochs > 0
+
+
+def _epochs(experiment: Experiment, stage: str) -> int:
+    return {"dense": experiment.dense.epochs, "retrained": experiment.retrain.epochs}.get(stage, 0)
 
 
 def run_work(work: Work, workers: Workers, *, on_event: OnEvent) -> list[Failure]:

@@ -39,15 +39,17 @@ def _read(tasks: queue.SimpleQueue[str]) -> None:
 
 def _attempt(work: Mapping[str, Any], on_event: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
     from isoprune.experiment.config import experiment
-    from isoprune.experiment.pipeline import run, train_dense
+    from isoprune.experiment.pipeline import make_stage, run
     from isoprune.experiment.store import Store
     from isoprune.types import IsopruneError
 
-    do = {"run": run, "dense": train_dense}[work["do"]]
-    more = {"keep": work["keep"]} if work["do"] == "dense" else {}
-    store = Store(Path(work["store"]))
+    how = {"name": work["name"], "on_event": on_event}
     try:
-        do(experiment(work["config"]), store, name=work["name"], on_event=on_event, **more)
+        task = (experiment(work["config"]), Store(Path(work["store"])))
+        if work["do"] == "run":
+            run(*task, **how)
+        else:
+            make_stage(*task, stage=work["do"], keep=work["keep"], **how)
     except IsopruneError as error:
         return {"error": str(error), "mendable": True}
     except Exception as error:
