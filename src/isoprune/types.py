@@ -19,6 +19,7 @@ __all__ = [
     "IsopruneError",
     "Kept",
     "Member",
+    "Penalty",
     "Plan",
     "Repair",
     "Samples",
@@ -119,6 +120,20 @@ class Splits:
     @property
     def in_shape(self) -> tuple[int, ...]:
         return self.train.in_shape
+
+
+class Penalty(Protocol):
+    """What a training adds to its loss; an `nn.Module` whose buffers are all that it keeps between steps."""
+
+    steps: int  # that it needs before its channels can go
+
+    def __call__(self, step: int) -> Tensor: ...  # steps taken so far -> scalar
+
+    def after_(self, step: int) -> None: ...  # after the step that follows so many
+
+    def state_dict(self) -> Mapping[str, Tensor]: ...
+
+    def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> object: ...
 
 
 class Repair(Protocol):

@@ -15,6 +15,7 @@ Flat = Mapping[str, Any]
 FAMILIES: dict[str, tuple[str, ...]] = {
     "repair": ("repair", "rewind"),
     "criterion": ("prune.criterion",),
+    "penalty": ("prune.train.penalty", "retrain.penalty"),
     "allocation": ("prune.allocation", "prune.scope", "prune.cap", "prune.floor", "prune.round_to"),
     "distill": ("retrain.distill",),
     "schedule": ("retrain.schedule",),
@@ -23,7 +24,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "ratio": ("prune.ratio", "prune.flops", "prune.parameters"),
 }
 # Where nothing is said, these together, or else the first of the others that is not the same everywhere.
-_PRUNING = ("repair", "criterion", "allocation")
+_PRUNING = ("repair", "criterion", "penalty", "allocation")
 
 
 def read_by(by: str | Sequence[str] | None, flats: Sequence[Flat]) -> dict[str, tuple[str, ...]]:

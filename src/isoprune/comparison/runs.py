@@ -12,7 +12,7 @@ from isoprune.errors import IsopruneError
 
 Table = Mapping[str, Any]
 Number = float | int
-_CHOICES = ("data", "model", "prune.criterion", "repair")
+_CHOICES = ("data", "model", "prune.criterion", "repair", "retrain.penalty", "prune.train.penalty")
 SCRATCH = "scratch"
 
 
@@ -119,13 +119,14 @@ def budget(run: Run) -> Budget:
 
 
 def _epochs(run: Run, stage: str) -> Fraction | None:
-    epochs = number(run.flat, f"{stage}.epochs")
+    key = "prune.train" if stage == "prune" else stage
+    epochs = number(run.flat, f"{key}.epochs")
     if epochs is None:
         return Fraction(0) if stage == "prune" else None
     if not epochs and stage == "dense" and _comes_trained(run):
         return None
     # How many epochs so many steps are, a config alone cannot say.
-    return Fraction(epochs) if run.flat.get(f"{stage}.steps") is None else None
+    return Fraction(epochs) if run.flat.get(f"{key}.steps") is None else None
 
 
 def _comes_trained(run: Run) -> bool:

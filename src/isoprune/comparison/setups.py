@@ -84,13 +84,9 @@ RUNGS: dict[str, Setup] = {
     # The setups speak of epochs and rates alone; a rate means nothing without what turns it into steps.
     "retrain": Setup.S3_2,
     # Of pruning in one shot there are none, which is the same on both sides.
-    "prune.epochs": Setup.S4_1,
-    "prune.steps": Setup.S4_1,
-    "prune.lr": Setup.S4_2,
-    "prune.schedule": Setup.S4_2,
-    "prune.batch": Setup.S4_2,
-    "prune.momentum": Setup.S4_2,
-    "prune.weight_decay": Setup.S4_2,
+    "prune.train.epochs": Setup.S4_1,
+    "prune.train.steps": Setup.S4_1,
+    "prune.train": Setup.S4_2,
 }
 
 # Keys that may differ in every setup, and why.
@@ -98,12 +94,15 @@ FREE: dict[str, str] = {
     "repair": "a method: it is what is compared (but scratch gives up the base: S2)",
     "rewind": "a method: which weights retraining starts from",
     "prune.criterion": "a method: it is what is compared",
+    "prune.train.penalty": "a method: what pushes the channels out",
+    "retrain.penalty": "a method: what keeps the layers near isometries",
     "dense.jsv_samples": "measures and changes nothing: it draws by a generator of its own",
     "retrain.jsv_samples": "measures and changes nothing: it draws by a generator of its own",
+    "prune.train.jsv_samples": "measures and changes nothing: it draws by a generator of its own",
     "measure": "how finely the stages are measured",
     **{
         f"{stage}.{key}": why
-        for stage in ("dense", "retrain")
+        for stage in ("dense", "prune.train", "retrain")
         for key, why in {
             "trackers": "where the numbers are shown",
             "checkpoint_steps": "how often the state is written; the result is the same to the bit",
@@ -115,7 +114,7 @@ FREE: dict[str, str] = {
     "data.root": "where the files lie",
 }
 # Free, and a method: not the same in two runs, they are (part of) what is compared.
-METHODS = ("repair", "rewind", "prune.criterion")
+METHODS = ("repair", "rewind", "prune.criterion", "prune.train.penalty", "retrain.penalty")
 
 
 def under(key: str, prefix: str) -> bool:

@@ -57,6 +57,9 @@ KINDS = {
         {"batches": int},
         {"chain": "steps"},
     ),
+    "penalty": Kind(
+        "penalty", "isoprune.penalties", "PENALTIES", frozenset({"model", "plan", "graph", "choose"})
+    ),
     "schedule": Kind(
         "schedule",
         "isoprune.schedules",
@@ -211,6 +214,25 @@ def _pinned(model: Choice) -> Choice:
     return Choice(model.name, {**model.options, "weights": pin(weights)})
 
 
+def _fitting(penalty: Choice, key: str) -> Choice:
+    """Return a penalty that fits its training.
+
+    Raises:
+        IsopruneError: If it pushes channels out and nothing is pruned afterwards, or the other way round.
+    """
+    from isoprune.penalties import PENALTIES, PRUNING
+
+    if penalty.name in PENALTIES and (penalty.name in PRUNING) != (key == "prune.train"):
+        known = [name for name in PENALTIES if (name in PRUNING) == (key == "prune.train")]
+        does = "pushes channels out" if penalty.name in PRUNING else "pushes no channel out"
+        raise IsopruneError(
+            f"{key}.penalty = {penalty.name!r} {does}. Write it under "
+            f"[{'prune.train' if penalty.name in PRUNING else 'retrain'}], or take one of: "
+            f"{', '.join(known)}."
+        )
+    return penalty
+
+
 def resolve(experiment: Experiment) -> Experiment:
     """Return the experiment with every choice found, checked and complete; imports torch.
 
@@ -228,7 +250,11 @@ def resolve(experiment: Experiment) -> Experiment:
         )
         schedule(done)  # The factory judges its options now, not after an hour of training.
         check_trackers(training.trackers)
-        return done
+        if done.penalty is None:
+            return done
+        return dataclasses.replace(
+            done, penalty=_fitting(complete("penalty", done.penalty, f"{key}.penalty"), key)
+        )
 
     prune, retrain = experiment.prune, experiment.retrain
     if retrain.epochs:
@@ -238,7 +264,11 @@ def resolve(experiment: Experiment) -> Experiment:
         data=complete("data", experiment.data, "data"),
         model=_pinned(complete("model", experiment.model, "model")),
         dense=trained(experiment.dense, "dense"),
-        prune=dataclasses.replace(prune, criterion=complete("criterion", prune.criterion, "prune.criterion")),
+        prune=dataclasses.replace(
+            prune,
+            criterion=complete("criterion", prune.criterion, "prune.criterion"),
+            train=prune.train and trained(prune.train, "prune.train"),
+        ),
         repair=complete("repair", experiment.repair, "repair"),
         retrain=trained(retrain, "retrain"),
     )

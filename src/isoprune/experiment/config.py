@@ -7,7 +7,6 @@ the method's own signature.
 
 from __future__ import annotations
 
-import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
@@ -15,58 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from isoprune.errors import IsopruneError, did_you_mean
+from isoprune.experiment.chosen import Choice, chain, choice
 from isoprune.experiment.readers import Reader, by, flag, got, number, one_of, optional, whole, words
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A method and its options: ``"taylor"`` or ``{name = "taylor", batches = 8}``."""
-
-    name: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"name": self.name, **self.options}
-
-
-def choice(value: Any, key: str) -> Choice:
-    """Read a choice; the options are checked when the method is known (`choice.resolve`)."""
-    table = {"name": value} if isinstance(value, str) else value
-    if not isinstance(table, Mapping):
-        raise IsopruneError(
-            f'{key} must be a name or a table with a name, not {got(value)}. Write {key} = {{name = "..."}}.'
-        )
-    if not isinstance(table.get("name"), str):
-        raise IsopruneError(
-            f'{key} has no name. Write {key} = {{name = "..."}}, with its options beside the name.'
-        )
-    options = {k: v for k, v in table.items() if k != "name"}
-    for option, v in options.items():
-        _plain(v, f"{key}.{option}")
-    return Choice(table["name"], options)
-
-
-def chain(value: Any, key: str) -> Choice:
-    """Read a choice, or a list of them that are done one after the other: the choice ``chain``."""
-    if not isinstance(value, list):
-        return choice(value, key)
-    return Choice("chain", {"steps": [choice(v, f"{key}[{i}]").as_dict() for i, v in enumerate(value)]})
-
-
-def _plain(value: Any, key: str) -> None:
-    """Refuse what JSON cannot hold: dates, NaN, infinity."""
-    if isinstance(value, Mapping):
-        for k, v in value.items():
-            _plain(v, f"{key}.{k}")
-    elif isinstance(value, list | tuple):
-        for v in value:
-            _plain(v, key)
-    elif not isinstance(value, str | bool | int | float) and value is not None:
-        raise IsopruneError(
-            f"{key} is {got(value)}; an option is a string, a number, true/false, a list or a table."
-        )
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise IsopruneError(f"{key} is {value}; give a finite number.")
 
 
 def _new(read: Reader) -> dict[str, Any]:
@@ -104,7 +53,7 @@ class Training:
     ``steps`` ends it after so many of them, to which the schedule then runs; none: after ``epochs``.
     ``jsv_samples`` is the number of fixed samples of the mean JSV after each epoch; 0: not measured.
     ``precision`` to ``average`` are those of `training.Loop`; ``distill`` is for retraining: to learn from
-    the dense network. The last three change no result and no digest.
+    the dense network; ``penalty`` is added to the loss. The last three change no result and no digest.
     """
 
     epochs: int = field(metadata=by(whole(0)))
@@ -125,22 +74,39 @@ class Training:
     label_smoothing: float = field(default=0.0, metadata=_new(number(0.0, 1.0)))
     average: float = field(default=0.0, metadata=_new(number(0.0, 1.0)))
     distill: Distilling | None = field(default=None, metadata=_new(optional(_distilling)))
+    penalty: Choice | None = field(default=None, metadata=_new(optional(choice)))
     trackers: tuple[str, ...] = field(default=(), metadata=_new(words))
     checkpoint_steps: int | None = field(default=None, metadata=_new(optional(whole(1))))
     checkpoint_seconds: float = field(default=60.0, metadata=_new(number(0.0)))
+
+
+def _ratio(value: Any, key: str) -> float | dict[str, float]:
+    """Read a ratio, or a table of name patterns and theirs."""
+    one = number(0.0, 1.0)
+    if not isinstance(value, Mapping):
+        return one(value, key)
+    return {str(pattern): one(v, f"{key}.{pattern}") for pattern, v in value.items()}
+
+
+def _training(value: Any, key: str) -> Training:
+    return _read(Training, value, key)
 
 
 @dataclass(frozen=True)
 class Pruning:
     """What goes: by which scores, and how much of it.
 
-    One of ``ratio``, the fraction of each group's channels that goes, and ``flops`` and ``parameters``, the
-    fraction that may stay. ``scope`` "internal" leaves residual sums whole; ``allocation`` "global" lets all
-    channels compete, and no group then loses more than ``cap``; ``floor`` channels stay at least; kept
-    channels are rounded up to a multiple of ``round_to``.
+    One of ``ratio``, the fraction of each group's channels that goes (or patterns of their names ->
+    fractions, as `make_plan`), and ``flops`` and ``parameters``, the fraction that may stay. ``scope``
+    "internal" leaves residual sums whole; ``allocation`` "global" lets all channels compete, and no group
+    then loses more than ``cap``; ``floor`` channels stay at least; kept channels are rounded up to a multiple
+    of ``round_to``.
+
+    ``train`` trains the network before anything goes: with a penalty that pushes out the channels that the
+    dense network's scores choose, or without one, and then the trained network's scores choose.
     """
 
-    ratio: float | None = field(default=None, metadata=by(optional(number(0.0, 1.0))))
+    ratio: float | Mapping[str, float] | None = field(default=None, metadata=by(optional(_ratio)))
     criterion: Choice = field(default=Choice("l1_norm"), metadata=by(choice))
     scope: str = field(default="all", metadata=by(one_of("all", "internal")))
     allocation: str = field(default="uniform", metadata=by(one_of("uniform", "global")))
@@ -153,6 +119,7 @@ class Pruning:
     )
     floor: int = field(default=1, metadata=_new(whole(1)))
     cap: float = field(default=0.9, metadata=_new(number(0.0, 1.0)))
+    train: Training | None = field(default=None, metadata=_new(optional(_training)))
 
 
 @dataclass(frozen=True)
@@ -186,7 +153,16 @@ class Experiment:
         return _as_dict(self)
 
 
-CHOICES = ("data", "model", "repair", "prune.criterion", "dense.schedule", "retrain.schedule")
+CHOICES = (
+    "data", "model", "repair", "prune.criterion", "dense.schedule", "retrain.schedule",
+    "dense.penalty", "retrain.penalty", "prune.train.penalty",
+)  # fmt: skip
+
+
+def trainings(made: Experiment) -> dict[str, Training]:
+    """Return the trainings of an experiment, in their order, by the keys of a config."""
+    found = {"dense": made.dense, "prune.train": made.prune.train, "retrain": made.retrain}
+    return {key: training for key, training in found.items() if training is not None}
 
 
 def _as_dict(value: Any) -> Any:
@@ -250,7 +226,7 @@ def experiment(table: Mapping[str, Any]) -> Experiment:
         )
     if len(given) > 1:
         raise IsopruneError(f"{' and '.join(given)} do not go together. Give one of them.")
-    for name, training in (("dense", made.dense), ("retrain", made.retrain)):
+    for name, training in trainings(made).items():
         if training.epochs and training.lr is None:
             raise IsopruneError(
                 f"Missing key '{name}.lr': {training.epochs} epochs need a learning rate. Add {name}.lr."
@@ -264,10 +240,21 @@ def experiment(table: Mapping[str, Any]) -> Experiment:
             f"rewind is {made.rewind}, but the dense network is trained for {made.dense.epochs} epochs. "
             f"Give an epoch from 0 to {made.dense.epochs}."
         )
-    if made.dense.distill is not None:
+    if made.prune.train is not None and not made.prune.train.epochs:
         raise IsopruneError(
-            "dense.distill: there is no network yet to learn from. Write it under [retrain], or leave it out."
+            "prune.train.epochs is 0: nothing is trained. Raise it, or leave [prune.train] out."
         )
+    for name, training in trainings(made).items():
+        if training.distill is not None and name != "retrain":
+            raise IsopruneError(
+                f"{name}.distill: there is no network yet to learn from. Write it under [retrain], or leave "
+                "it out."
+            )
+        if training.lr == AUTO and (training.penalty is not None or name == "prune.train"):
+            raise IsopruneError(
+                f'{name}.lr is "{AUTO}", but short trainings tell nothing of one whose penalty grows. Give a '
+                "number."
+            )
     return made
 
 

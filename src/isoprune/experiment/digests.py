@@ -40,9 +40,9 @@ def stage_config(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
 
 
 def _counted(value: Any) -> Any:
-    if not isinstance(value, Mapping) or not WATCHING & value.keys():
+    if not isinstance(value, Mapping):
         return value
-    return {key: inner for key, inner in value.items() if key not in WATCHING}
+    return {key: _counted(inner) for key, inner in value.items() if key not in WATCHING}
 
 
 def stage_digest(config: Mapping[str, Any], stage: str) -> str:

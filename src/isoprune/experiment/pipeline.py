@@ -20,14 +20,14 @@ from torch import Tensor, nn
 from isoprune.experiment import networks, rewind, seeds
 from isoprune.experiment.choice import bind, resolve
 from isoprune.experiment.config import Choice, Experiment, choice
-from isoprune.experiment.digests import canonical, derived_seed, digest, run_digest, stage_digest
+from isoprune.experiment.digests import canonical, digest, run_digest, stage_digest
 from isoprune.experiment.files import clear_temporary, read_json, write_json
 from isoprune.experiment.measure import measure_stage
+from isoprune.experiment.pruned import check_length, make_pruned
 from isoprune.experiment.record import make_record
 from isoprune.experiment.stages import Bench, OnEvent, Stage, find_or_make
 from isoprune.experiment.store import Store, read_facts
 from isoprune.experiment.train import train_stage
-from isoprune.pruning import prune
 from isoprune.samples import inputs_at
 from isoprune.training import check_alone
 from isoprune.types import Splits
@@ -93,6 +93,7 @@ def make_stage(
 
 def _stages(bench: Bench, *, last: str = "retrained", keep: Sequence[int] = ()) -> list[Stage]:
     """Return the stages up to ``last``, found or made; without retraining there is no retrained one."""
+    check_length(bench)
     rewinds = [] if bench.experiment.rewind is None else [bench.experiment.rewind]
     stages = [dense := _dense(bench, [*keep, *rewinds])]
     if last != "dense":
@@ -122,34 +123,7 @@ def _drawn(bench: Bench) -> nn.Module:
 
 
 def _pruned(bench: Bench, dense: Stage) -> Stage:
-    def make(_: Path) -> tuple[nn.Module, dict[str, Any]]:
-        pruning = bench.experiment.prune
-        result = prune(
-            dense.model,
-            inputs_at(bench.splits.validation, torch.arange(2)),
-            pruning.ratio,
-            flops=pruning.flops,
-            parameters=pruning.parameters,
-            criterion=bind("criterion", pruning.criterion),
-            batches=_batches(bench, pruning.criterion),
-            allocation=pruning.allocation,
-            scope=pruning.scope,
-            round_to=pruning.round_to,
-            floor=pruning.floor,
-            cap=pruning.cap,
-            seed=derived_seed(bench.experiment.seed, "scores"),
-        )
-        return result.model, {
-            "removed": {group: list(channels) for group, channels in result.plan.removed.items()},
-            "sizes": networks.changed_sizes(dense.model, result.model),
-            "realised": result.realised,
-            "verification": {
-                "max_abs_error": result.verification.max_abs_error,
-                "scale": result.verification.scale,
-            },
-        }
-
-    return find_or_make(bench, "pruned", make)
+    return find_or_make(bench, "pruned", lambda folder: make_pruned(bench, dense.model, folder))
 
 
 def _repaired(bench: Bench, dense: Stage, pruned: Stage) -> Stage:

@@ -55,7 +55,7 @@ def make_record(
             "measure": measure_seconds,
         },
     }
-    costs = {stage: _cost(facts, config, stage) for stage in ("dense", "retrained")}
+    costs = {stage: _cost(facts, config, stage) for stage in ("dense", "pruned", "retrained")}
     if any(costs.values()):
         record["training"] = {stage: cost for stage, cost in costs.items() if cost}
     if (advice := facts.get("retrained", {}).get("advice")) is not None:
@@ -101,7 +101,8 @@ def _cost(
     distill = config["retrain"].get("distill") if stage == "retrained" else None
     cost = multiply_adds(
         samples["trained"],
-        flops=flops["dense" if stage == "dense" else "pruned"],
+        # While it is made ready to be pruned, a network is whole.
+        flops=flops["pruned" if stage == "retrained" else "dense"],
         teacher=flops["dense"] if distill else 0,
         estimated=samples["estimated"],
     )

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from isoprune.experiment import seeds
 from isoprune.experiment.advised import at_advised_rate
-from isoprune.experiment.choice import schedule
+from isoprune.experiment.choice import bind, schedule
 from isoprune.experiment.config import Training
 from isoprune.experiment.stages import Bench
 from isoprune.isometry import jacobian_singular_values
 from isoprune.training import Distill, Loop, Tracking, device_of, fit, samples_seen
+from isoprune.types import Plan
 
 
 def train_stage(
@@ -38,17 +39,20 @@ def train_stage(
     """
     if not training.epochs or training.lr is None:
         return model, {"history": []}
+    # Retraining is told after the training before pruning, as one task.
+    pressed = bench.experiment.prune.train
+    before = pressed.epochs if pressed is not None and stage == "retrained" else 0
     inputs = seeds.jsv_inputs(bench.splits.validation, training.jsv_samples, seed=bench.experiment.seed)
     tracked = Tracking(training.trackers, bench.store.root / "trackers", f"{stage}-{folder.name}")
     settings: dict[str, Any] = {
         "measure": functools.partial(_mean_jsv, inputs=inputs) if training.jsv_samples else None,
         "on_epoch": lambda row: bench.on_event(
-            {"stage": stage, "epoch": row["epoch"], "epochs": training.epochs}
+            {"stage": stage, "epoch": before + row["epoch"], "epochs": before + training.epochs}
         ),
         "tracked": tracked if training.trackers else None,
         "checkpoint": folder / "checkpoint" / "state",
     }
-    distill = training.distill
+    distill, penalty = training.distill, training.penalty
     how: dict[str, Any] = {
         "epochs": training.epochs,
         "schedule": schedule(training),
@@ -66,6 +70,8 @@ def train_stage(
         "save_seconds": training.checkpoint_seconds,
         **more,
     }
+    if penalty is not None and "penalty" not in settings:
+        settings["penalty"] = lambda net: bind("penalty", penalty)(net, Plan({}))
     if isinstance(training.lr, str):
         trained, history, advice = at_advised_rate(bench, model, how, settings, folder)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from isoprune.training.advice import RATES, Advice, Probe, advise
+from isoprune.training.checks import check_penalty_steps
 from isoprune.training.cost import multiply_adds, samples_seen
 from isoprune.training.distill import Distill
 from isoprune.training.diverged import Diverged
@@ -24,6 +25,7 @@ __all__ = [
     "Tracking",
     "advise",
     "check_alone",
+    "check_penalty_steps",
     "device_of",
     "evaluate",
     "fit",

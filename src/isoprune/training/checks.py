@@ -40,6 +40,16 @@ def check_training(
         )
 
 
+def check_penalty_steps(needed: int, steps: int) -> None:
+    """Raise if a training is over before its penalty is done."""
+    if needed > steps:
+        raise IsopruneError(
+            f"The penalty needs {needed:,} steps until its channels can go, and the training has {steps:,}. "
+            "Train longer (prune.train.epochs, prune.train.steps), or let it grow faster: raise its growth, "
+            "lower its interval or stabilise."
+        )
+
+
 def check_teacher(
     teacher: nn.Module | None, distill: Distill | None, model: nn.Module, splits: Splits
 ) -> None:

@@ -12,7 +12,13 @@ from torch import Generator, Tensor, nn
 
 from isoprune.modes import in_eval_mode
 from isoprune.training import tracking
-from isoprune.training.checks import check_losses, check_teacher, check_training, check_validation
+from isoprune.training.checks import (
+    check_losses,
+    check_penalty_steps,
+    check_teacher,
+    check_training,
+    check_validation,
+)
 from isoprune.training.distill import Distill
 from isoprune.training.evaluate import evaluate
 from isoprune.training.loop import PLAIN, Loop, check_loop
@@ -20,7 +26,7 @@ from isoprune.training.prepare import handed_back, prepare
 from isoprune.training.resume import Checkpoints, Pace, Progress, Row, State, fingerprint
 from isoprune.training.steps import Epoch, Sums, Trainer, average_, take_steps
 from isoprune.training.tracking import Tracking
-from isoprune.types import Samples, Schedule, Splits
+from isoprune.types import Penalty, Samples, Schedule, Splits
 
 
 def fit(
@@ -37,6 +43,7 @@ def fit(
     loop: Loop = PLAIN,
     teacher: nn.Module | None = None,
     distill: Distill | None = None,
+    penalty: Callable[[nn.Module], Penalty] | None = None,
     generator: Generator,
     measure: Callable[[nn.Module], Mapping[str, float]] | None = None,
     on_epoch: Callable[[Row], object] | None = None,
@@ -51,7 +58,8 @@ def fit(
     The history's first row is epoch 0, the state before the first step: epoch, validation_accuracy,
     validation_loss, seconds, and what ``measure`` gives. Later rows add lr (the last one used), loss and
     train_accuracy (both while training, before each step), and with ``distill`` distillation_loss, T² KL
-    beside the cross-entropy that ``loss`` is. Accuracies are fractions of 1, losses in nats.
+    beside the cross-entropy that ``loss`` is, and with ``penalty`` its mean. Accuracies are
+    fractions of 1, losses in nats.
 
     Args:
         model: Left as it is. It trains on the GPU if there is one (see `processes.join`), or with others like
@@ -63,6 +71,7 @@ def fit(
             counts to them. None: as many as ``epochs`` take.
         loop: How steps are taken: precision, accumulation, averaging and so on.
         teacher: The network to learn from, with ``distill``; left as it is.
+        penalty: Given the copy that trains, returns what is added to its loss at every step.
         generator: Draws the order of every epoch; it moves on. What augmentation and layers such as Dropout
             draw depends on its initial seed, the epoch and the step.
         measure: Called on the network in eval mode before training and after every epoch.
@@ -98,7 +107,10 @@ def fit(
             weight_decay=weight_decay,
             teacher=teacher,
             distill=distill,
+            penalty=penalty,
         )
+        if trainer.penalty is not None:
+            check_penalty_steps(trainer.penalty.steps, total)
         net, train = trainer.model, splits.train.to(here.device)
         files, progress = None, Progress()
         if checkpoint is not None:
@@ -107,7 +119,7 @@ def fit(
                 settings["steps"] = steps
             rates = {f"lr of epoch {e + 1}": lr * schedule(e * per_epoch / total) for e in range(epochs)}
             run = fingerprint(model, splits, generator, {**settings, **rates, **trainer.choices()})
-            state = State(net, trainer.optimizer, generator, trainer.averaged)
+            state = State(net, trainer.optimizer, generator, trainer.averaged, trainer.penalty)
             files = Checkpoints(checkpoint, state, run, here, Pace(save_steps, save_seconds))
             progress = files.restored()
         history, root = list(progress.history), generator.initial_seed()
@@ -120,7 +132,7 @@ def fit(
                 rates = [lr * schedule(step / total) for step in range(first, min(first + per_epoch, total))]
                 order = torch.randperm(len(train), generator=generator)[: len(rates) * batch]
                 order = order.to(train.targets.device)
-                epoch = Epoch(number, rates, order, batch, root, averaged_from - first, drawn, began)
+                epoch = Epoch(number, rates, order, batch, root, averaged_from - first, first, drawn, began)
                 row |= _train(trainer, train, epoch, progress, files)
                 if number == epochs:
                     average_(trainer, train, epoch)
@@ -171,6 +183,8 @@ def _train(
     row["train_accuracy"] = found["right"].item() / samples
     if "distilled" in found:
         row["distillation_loss"] = _mean(found["distilled"], samples, epoch.batch)
+    if "penalties" in found:
+        row["penalty"] = found["penalties"].mean().item()
     return row
 
 

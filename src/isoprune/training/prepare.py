@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -13,7 +14,7 @@ from isoprune.training.evaluate import device_of
 from isoprune.training.loop import Loop
 from isoprune.training.processes import Processes
 from isoprune.training.steps import Trainer
-from isoprune.types import IsopruneError
+from isoprune.types import IsopruneError, Penalty
 
 
 def prepare(
@@ -26,8 +27,9 @@ def prepare(
     weight_decay: float,
     teacher: nn.Module | None,
     distill: Distill | None,
+    penalty: Callable[[nn.Module], Penalty] | None,
 ) -> Trainer:
-    """Return a copy of ``model`` where it trains, with its optimizer, and a copy of its teacher."""
+    """Return a copy of ``model`` where it trains, its optimizer and penalty, and a copy of its teacher."""
     model = _laid_out(model, here, loop)
     if loop.sync_batchnorm and here.count > 1:
         if here.device.type == "cpu":
@@ -58,6 +60,7 @@ def prepare(
         distill=distill,
         teacher=None if teacher is None else _compiled(teacher, loop),
         averaged=AveragedModel(model) if loop.average else None,
+        penalty=None if penalty is None else penalty(model),
     )
 
 

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from isoprune.samples import inputs_at
 from isoprune.training import checkpoint
 from isoprune.training.processes import Processes
-from isoprune.types import IsopruneError, Splits
+from isoprune.types import IsopruneError, Penalty, Splits
 
 logger = logging.getLogger("isoprune")
 
@@ -31,6 +31,7 @@ class State:
     optimizer: torch.optim.Optimizer
     generator: Generator
     averaged: AveragedModel | None = None
+    penalty: Penalty | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,8 @@ def save(
             tensors[f"momentum/{name}"] = momentum
     if state.averaged is not None:
         tensors |= {f"average/{name}": t for name, t in state.averaged.state_dict().items()}
+    if state.penalty is not None:
+        tensors |= {f"penalty/{name}": t for name, t in state.penalty.state_dict().items()}
     tensors |= {f"sums/{name}": t for name, t in progress.sums.items()}
     tensors["generator"] = state.generator.get_state() if drawn is None else drawn
     facts = {"run": dict(run), "history": progress.history}
@@ -205,5 +208,7 @@ def restore_(state: State, tensors: Mapping[str, Tensor], facts: Mapping[str, An
                 state.optimizer.state[parameter]["momentum_buffer"] = kept
     if state.averaged is not None and (averages := part("average/")):
         state.averaged.load_state_dict(averages)
+    if state.penalty is not None:
+        state.penalty.load_state_dict(part("penalty/"))
     state.generator.set_state(tensors["generator"])
     return Progress(facts["history"], facts.get("step", 0), facts.get("seconds", 0.0), part("sums/"))

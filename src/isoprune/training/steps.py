@@ -17,7 +17,7 @@ from isoprune.training.checkpoint import digest
 from isoprune.training.distill import Distill, distillation_loss
 from isoprune.training.loop import Loop
 from isoprune.training.processes import Processes
-from isoprune.types import Samples
+from isoprune.types import Penalty, Samples
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Trainer:
     distill: Distill | None = None
     teacher: nn.Module | None = None
     averaged: AveragedModel | None = None
+    penalty: Penalty | None = None
 
     def precision(self) -> AbstractContextManager[object]:
         # Not accelerate's, whose precision is one for the whole process: dense and retrain may differ.
@@ -45,6 +46,8 @@ class Trainer:
         if self.distill is not None and self.teacher is not None:
             told |= {f"distill.{key}": value for key, value in asdict(self.distill).items()}
             told["digest of the network to learn from"] = digest(self.teacher.state_dict())
+        if self.penalty is not None:
+            told["steps of the penalty"] = self.penalty.steps
         return told
 
     def moved(self, inputs: Tensor) -> Tensor:
@@ -64,6 +67,7 @@ class Epoch:
     batch: int
     root: int  # all seeds of its steps come from it
     average_from: int
+    first: int  # steps taken before it
     drawn: Tensor  # the generator's state before ``order`` was drawn
     began: float  # by time.perf_counter, less what it took before a checkpoint
 
@@ -77,12 +81,17 @@ class Sums:
     )  # of steps taken before a checkpoint, all processes'
     losses: list[Tensor] = field(default_factory=list)
     distilled: list[Tensor] = field(default_factory=list)
+    penalties: list[Tensor] = field(default_factory=list)
     right: list[Tensor] = field(default_factory=list)
 
     def collected(self, processes: Processes) -> dict[str, Tensor]:
         """Return the loss of every step so far (float64) and how many were right, over all processes."""
         found = dict(self.before)
-        for name, steps in (("losses", self.losses), ("distilled", self.distilled)):
+        for name, steps in (
+            ("losses", self.losses),
+            ("distilled", self.distilled),
+            ("penalties", self.penalties),
+        ):
             if steps:
                 own = processes.total(torch.stack(steps)).cpu().double()
                 found[name] = torch.cat([found[name], own]) if name in found else own
@@ -136,9 +145,13 @@ def take_steps(
             at += len(weights)
             optimizer.zero_grad()
             _backward(trainer, supply, weights, sums)
+            if trainer.penalty is not None:
+                _press(trainer, trainer.penalty, epoch.first + step, parameters, sums)
             if trainer.loop.clip is not None:
                 nn.utils.clip_grad_norm_(parameters, trainer.loop.clip)
             optimizer.step()
+            if trainer.penalty is not None:
+                trainer.penalty.after_(epoch.first + step)
             if trainer.averaged is not None and step >= epoch.average_from:
                 trainer.averaged.update_parameters(trainer.model)
             if after is not None and step + 1 < len(batches):
@@ -167,6 +180,20 @@ def _backward(
             _add(sums.distilled, distilled, share, new=number == 1)
         right = (logits.detach().argmax(1) == targets).sum()
         sums.right.append(right if weight else 0 * right)
+
+
+def _press(trainer: Trainer, penalty: Penalty, step: int, parameters: list[nn.Parameter], sums: Sums) -> None:
+    """Add the penalty's gradient, once a step, in full precision.
+
+    By hand and after the others have travelled: every process has the same, and none is to be sent.
+    """
+    loss = penalty(step)
+    if loss.requires_grad:
+        found = torch.autograd.grad(loss, parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, found, strict=True):
+            if gradient is not None:
+                parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+    _add(sums.penalties, loss, 1 / trainer.processes.count, new=True)
 
 
 def _losses(trainer: Trainer, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
