@@ -66,9 +66,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
             with one_thread():
                 for task in tasks:
                     before = outcomes.get(task.after, Outcome())
-                    attempt = (
-                        before if before.error else Outcome(**worker._attempt(task.work, lambda _: None))
-                    )
+                    attempt = before if before.error else Outcome(**worker.attempt(task.work, lambda _: None))
                     outcomes[task.id] = attempt
                     on_event(task.id, {"state": "failed" if attempt.error else "done"})
             return outcomes

@@ -31,5 +31,5 @@ def run(args: argparse.Namespace) -> int:
     for record in records:
         console = output_console()
         console.print(stage_table(record))
-        console.print(f"Record: {args.store / 'runs' / record['digest'] / 'record.json'}")
+        console.print(f"Record: {str(args.store).rstrip('/')}/runs/{record['digest']}/record.json")
     return code

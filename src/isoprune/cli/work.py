@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,32 @@ FAILED = 1  # some run failed for a reason that is not the user's to mend
 def add_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store",
-        type=Path,
+        type=lambda text: text if "://" in text else Path(text),
         default=Path("runs"),
         metavar="DIR",
-        help="where results are kept and found again (default: %(default)s)",
+        help="where results are kept and found again: a directory, or a URL such as s3://bucket/runs "
+        "(default: %(default)s)",
+    )
+
+
+def add_executor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="runs at once, one thread each (default: 1; on a cluster, one for each CPU)",
+    )
+    parser.add_argument(
+        "--executor",
+        choices=("local", "ray"),
+        default="local",
+        help="where the runs go: processes of this machine, or the nodes of a Ray cluster (default: local)",
+    )
+    parser.add_argument(
+        "--address",
+        default="auto",
+        metavar="WHERE",
+        help="of the Ray cluster: auto, HOST:6379 or ray://HOST:10001 (default: %(default)s)",
     )
 
 
@@ -54,39 +76,66 @@ def output_console() -> Console:
 
 
 def carry_out(
-    study: Study, store_root: Path, *, jobs: int, again: str, listing: bool = True
+    study: Study,
+    where: Path | str,
+    *,
+    jobs: int | None = 1,
+    again: str,
+    listing: bool = True,
+    executor: str = "local",
+    address: str = "auto",
 ) -> tuple[int, list[dict[str, Any]]]:
     """Do what is left of a study; return the exit code and the records that are finished.
 
-    ``again`` is the command that goes on with it, told after Ctrl-C or a failure.
+    Args:
+        where: The store, a directory or a URL.
+        jobs: How many tasks at once; None for one here, or on a cluster for all that fit.
+        again: The command that goes on with it, told after Ctrl-C or a failure.
+        listing: Whether to write which runs the study has, and a page while it runs.
     """
-    from isoprune.experiment.executor import Workers, check_jobs
     from isoprune.experiment.progress import StudyProgress, duration
 
     console = error_console()
-    check_jobs(jobs)
     # The workers import torch while this process does.
-    with Workers(min(jobs, len(study.experiments))) as workers:
-        from isoprune.experiment.store import Store
+    with _executor(executor, jobs, address, len(study.experiments)) as workers:
+        from isoprune.cli.live import page_of, page_writer
+        from isoprune.experiment.mirror import settle, stored
+        from isoprune.experiment.remote import check_rights, open_mirror
         from isoprune.experiment.study import plan_work, run_work, write_listing
 
-        store = Store(store_root)
+        store = stored(where)
         work = plan_work(study, store)
+        if store.url and work.tasks:
+            check_rights(store.url)
         if listing:
             write_listing(work)
         if work.kept:
-            console.print(f"{len(work.kept)} of {len(work.runs)} runs are in {store_root} already.")
+            console.print(f"{len(work.kept)} of {len(work.runs)} runs are in {where} already.")
         progress = StudyProgress(work.labels, work.epochs, console)
+        page: Callable[[str], None] = lambda _: None  # noqa: E731
+        if listing and work.tasks:
+            page = page_writer(work, progress, again=again, report=report_command(where, study.name))
+            page("running")
+            console.print(f"To watch it: {page_of(work).resolve()}", markup=False, highlight=False)
+
+        def on_event(task: str, event: Mapping[str, Any]) -> None:
+            progress(task, event)
+            page("running")
+
         try:
             with progress:
-                failures = run_work(work, workers, on_event=progress)
+                failures = run_work(work, workers, on_event=on_event)
         except KeyboardInterrupt:
+            page("stopped")
             done = len([key for key in work.runs if store.read_record(key) is not None])
             console.print(
-                f"\nStopped. {done} of {len(work.runs)} runs are finished and kept in {store_root}; "
+                f"\nStopped. {done} of {len(work.runs)} runs are finished and kept in {where}; "
                 f"begun trainings go on from their last epoch. Go on with: {again}"
             )
             raise
+        page("ended" if failures else "finished")
+        if store.url:
+            settle(open_mirror(store.url))
     records = [record for key in work.runs if (record := store.read_record(key)) is not None]
     if not failures:
         if work.tasks:
@@ -101,7 +150,27 @@ def carry_out(
     return (2 if all(f.outcome.mendable for f in failures) else FAILED), records
 
 
-def command(verb: str, file: Path | str, settings: Sequence[str], store: Path, *more: str) -> str:
+def _executor(kind: str, jobs: int | None, address: str, runs: int) -> Any:
+    """Return what does a study's tasks within a block; nothing has started yet."""
+    if kind == "ray":
+        from isoprune.experiment.ray_executor import Cluster
+
+        return Cluster(address, jobs)
+    from isoprune.experiment.executor import Workers, check_jobs
+
+    return Workers(min(check_jobs(1 if jobs is None else jobs), runs))
+
+
+def study_listing(where: Path | str, name: str) -> str:
+    """Return the path or URL of the list of a study's runs."""
+    return f"{str(where).rstrip('/')}/studies/{name}.json"
+
+
+def report_command(where: Path | str, name: str) -> str:
+    return f"isoprune report {study_listing(where, name)} --out {name}.html"
+
+
+def command(verb: str, file: Path | str, settings: Sequence[str], store: Path | str, *more: str) -> str:
     """Return the command line that does the same again."""
     import shlex
 

@@ -103,11 +103,11 @@ class Workers:
 
         A task that fails stops only those that come after it. ``on_event`` is called in this thread
         with what the workers tell, with {"say": line} for what they print, and with
-        {"state": "running" | "done" | "failed"}.
+        {"state": "running" | "done" | "failed"}, if it failed with its "error".
         """
         waiting, outcomes = list(tasks), {}
         while waiting or any(worker.task for worker in self._workers):
-            self._skip_orphans(waiting, outcomes, on_event)
+            skip_orphans(waiting, outcomes, on_event)
             for worker in self._workers:
                 if worker.task is None and (task := _next(waiting, outcomes, worker)):
                     waiting.remove(task)
@@ -126,14 +126,6 @@ class Workers:
             else:
                 self._hear(worker, worker.task, line, outcomes, on_event)
         return outcomes
-
-    def _skip_orphans(self, waiting: list[Task], outcomes: dict[str, Outcome], on_event: OnEvent) -> None:
-        for task in list(waiting):
-            before = outcomes.get(task.after or "")
-            if before is not None and before.error is not None:
-                waiting.remove(task)
-                outcomes[task.id] = Outcome(before.error, before.mendable)
-                on_event(task.id, {"state": "failed"})
 
     def _hear(
         self, worker: _Worker, task: Task, line: str | None, outcomes: dict[str, Outcome], on_event: OnEvent
@@ -154,7 +146,7 @@ class Workers:
                 return
             outcomes[task.id] = Outcome(**message["outcome"])
             worker.task = None
-        on_event(task.id, {"state": "failed" if outcomes[task.id].error else "done"})
+        on_event(task.id, ending(outcomes[task.id]))
 
     def _give(self, worker: _Worker, task: Task) -> None:
         worker.task, worker.data = task, task.data
@@ -191,6 +183,21 @@ class Workers:
             for line in stream:
                 self._inbox.put((worker, channel, line.rstrip("\n")))
         self._inbox.put((worker, channel, None))
+
+
+def skip_orphans(waiting: list[Task], outcomes: dict[str, Outcome], on_event: OnEvent) -> None:
+    """Let the tasks that come after one that failed fail with it."""
+    for task in list(waiting):
+        before = outcomes.get(task.after or "")
+        if before is not None and before.error is not None:
+            waiting.remove(task)
+            outcomes[task.id] = Outcome(before.error, before.mendable)
+            on_event(task.id, ending(outcomes[task.id]))
+
+
+def ending(outcome: Outcome) -> dict[str, Any]:
+    """Return the event of a task's end."""
+    return {"state": "done"} if outcome.error is None else {"state": "failed", "error": outcome.error}
 
 
 def _next(waiting: Sequence[Task], outcomes: Mapping[str, Outcome], worker: _Worker) -> Task | None:

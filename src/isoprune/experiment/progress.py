@@ -27,6 +27,9 @@ class StudyProgress:
         self._at = dict.fromkeys(labels, 0)  # epochs done
         self._clock: tuple[float, int] | None = None  # when the first epoch ended, and epochs done by then
         self._state = dict.fromkeys(labels, "left")
+        self._training: dict[str, tuple[str, int]] = {}  # the stage that trains, and epochs before it
+        self._epoch: dict[str, str] = {}  # in words
+        self._errors: dict[str, str] = {}
         # Four times a second: the cores belong to the training.
         self._bars = Progress(
             TextColumn("{task.description}"),
@@ -56,18 +59,28 @@ class StudyProgress:
         if "say" in event:
             self._console.print(f"{self._labels[task]}: {event['say']}", markup=False, highlight=False)
         elif "state" in event:
+            if event["state"] == "failed":
+                self._errors[task] = event.get("error", "")
             self._change(task, event["state"])
         elif "epoch" in event:
-            if self._at[task] == 0 and event["epoch"] > 1 and self._clock is not None:
-                # Found done in a checkpoint, which says nothing about the speed.
-                self._clock = (self._clock[0], self._clock[1] + event["epoch"] - 1)
-            self._at[task] = event["epoch"]
-            if self._clock is None:
-                self._clock = (time.monotonic(), sum(self._at.values()))
-            if task in self._lines:
-                counts = f"epoch {event['epoch']} of {event['epochs']}"
-                self._bars.update(self._lines[task], completed=event["epoch"], counts=counts)
+            self._advance(task, event)
         self._bars.update(self._total, completed=sum(self._at.values()), counts=self.counts(), eta=self.eta())
+
+    def shown(self) -> dict[str, Any]:
+        """Return all of it as plain data: counts, what runs, what failed and why, seconds gone and left."""
+        at, total = sum(self._at.values()), sum(self._epochs.values())
+        running = [task for task, state in self._state.items() if state == "running"]
+        return {
+            "counts": self._counts(),
+            "fraction": at / total if total else 1.0,
+            "running": [
+                (self._labels[t], self._epoch.get(t, ""), min(1.0, self._at[t] / self._epochs[t]))
+                for t in running
+            ],
+            "failures": [(self._labels[task], error) for task, error in self._errors.items()],
+            "elapsed": self.elapsed(),
+            "seconds_left": self.seconds_left(),
+        }
 
     def elapsed(self) -> float:
         """Return the seconds since the start."""
@@ -75,32 +88,56 @@ class StudyProgress:
 
     def counts(self) -> str:
         """Return for example "12 done, 2 running, 0 failed, 22 left"."""
-        states = list(self._state.values())
-        return ", ".join(f"{states.count(state)} {state}" for state in ("done", "running", "failed", "left"))
+        return ", ".join(f"{number} {state}" for state, number in self._counts().items())
 
     def eta(self) -> str:
-        """Return the time to the end at the mean speed so far, in words; empty until there is a speed."""
+        """Return the time to the end in words; empty until there is a speed."""
+        seconds = self.seconds_left()
+        return "" if seconds is None else f"about {duration(seconds)} to go"
+
+    def seconds_left(self) -> float | None:
+        """Return the time to the end at the mean speed so far; None before there is a speed, and after."""
         left = sum(self._epochs.values()) - sum(self._at.values())
         if self._clock is None or left <= 0:
-            return ""
+            return None
         # From the first epoch on: loading torch says nothing about the speed.
         since, before = self._clock
         fresh, elapsed = sum(self._at.values()) - before, time.monotonic() - since
-        if fresh <= 0 or elapsed < 1:
-            return ""
-        return f"about {duration(elapsed * left / fresh)} to go"
+        return None if fresh <= 0 or elapsed < 1 else elapsed * left / fresh
+
+    def _counts(self) -> dict[str, int]:
+        states = list(self._state.values())
+        return {state: states.count(state) for state in ("done", "running", "failed", "left")}
+
+    def _advance(self, task: str, event: Mapping[str, Any]) -> None:
+        stage, before = self._training.get(task, ("", 0))
+        if event["stage"] != stage:
+            before = self._at[task]
+            self._training[task] = event["stage"], before
+            if self._clock is not None:
+                # What was found done in a checkpoint says nothing about the speed.
+                self._clock = (self._clock[0], self._clock[1] + event["epoch"] - 1)
+        self._at[task] = before + event["epoch"]
+        if self._clock is None:
+            self._clock = (time.monotonic(), sum(self._at.values()))
+        self._epoch[task] = f"epoch {event['epoch']} of {event['epochs']}"
+        if task in self._lines:
+            self._bars.update(self._lines[task], completed=self._at[task], counts=self._epoch[task])
 
     def _change(self, task: str, state: str) -> None:
         self._state[task] = state
         if state == "running":
+            if task in self._lines:
+                return
             self._lines[task] = self._bars.add_task(
                 f"  {self._labels[task]}", total=self._epochs[task], counts="", eta=""
             )
             return
-        self._at[task] = self._epochs[task]
+        if state != "left":  # Or else its process died, and it will be tried again.
+            self._at[task] = self._epochs[task]
         if (line := self._lines.pop(task, None)) is not None:
             self._bars.remove_task(line)
-        if not self._console.is_terminal:
+        if state != "left" and not self._console.is_terminal:
             eta = f" ({self.eta()})" if self.eta() else ""
             self._console.print(f"{state}: {self._labels[task]}; {self.counts()}{eta}", highlight=False)
 

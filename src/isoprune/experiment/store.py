@@ -30,9 +30,11 @@ from isoprune.experiment.files import explained, read_json, write_atomic, write_
 
 @dataclass(frozen=True)
 class Store:
-    """A directory of results."""
+    """A directory of results: a store, or this machine's part of one at ``url``, where ``elsewhere`` is."""
 
     root: Path
+    url: str = ""
+    elsewhere: frozenset[str] = frozenset()  # as "dense/<digest>"
 
     def folder(self, stage: str, digest: str) -> Path:
         return self.root / stage / digest
@@ -44,8 +46,8 @@ class Store:
         return self.root / "studies" / f"{name}.json"
 
     def finished(self, stage: str, digest: str) -> bool:
-        """Return whether a stage's network is here."""
-        return read_facts(self.folder(stage, digest)) is not None
+        """Return whether a stage's network is there already."""
+        return f"{stage}/{digest}" in self.elsewhere or read_facts(self.folder(stage, digest)) is not None
 
     @contextmanager
     def making(self, folder: Path) -> Iterator[None]:

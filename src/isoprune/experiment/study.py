@@ -13,6 +13,7 @@ from isoprune.experiment.digests import STAGES, digest, run_digest, stage_digest
 from isoprune.experiment.executor import OnEvent, Outcome, Task, Workers
 from isoprune.experiment.files import read_json
 from isoprune.experiment.grid import Study
+from isoprune.experiment.remote import open_mirror, put
 from isoprune.experiment.store import Store
 
 REST = 1  # What a task does besides epochs (load, prune, measure), counted as one epoch in the ETA.
@@ -62,7 +63,7 @@ def plan_work(study: Study, store: Store) -> Work:
     labels, epochs = {}, {}
     for key, experiment in left.items():
         config = experiment.as_dict()
-        work = {"config": config, "store": str(store.root), "name": study.name}
+        work = {"config": config, "store": store.url or str(store.root), "name": study.name}
         data = digest([config["data"], config["seed"]])
         after, own = None, 0
         for stage, made in missing[key].items():
@@ -124,6 +125,8 @@ def write_listing(work: Work) -> None:
         found = None
     if found != listing:
         work.store.write_study(work.study.name, listing)
+        if work.store.url:
+            put(open_mirror(work.store.url), f"studies/{path.name}", path.read_bytes())
 
 
 def label(

@@ -10,7 +10,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TextIO
 
 SECONDS_BETWEEN_EVENTS = 0.2  # Epochs of tiny networks end faster than anyone can read.
@@ -28,7 +27,7 @@ def main() -> None:
     torch.set_num_threads(1)
     while True:
         work = json.loads(tasks.get())
-        _tell(out, {"outcome": _attempt(work, _throttled(lambda event: _tell(out, event)))})
+        _tell(out, {"outcome": attempt(work, throttled(lambda event: _tell(out, event)))})
 
 
 def _read(tasks: queue.SimpleQueue[str]) -> None:
@@ -37,19 +36,21 @@ def _read(tasks: queue.SimpleQueue[str]) -> None:
     os._exit(0)  # The parent is gone or done: whatever runs here is wanted by nobody.
 
 
-def _attempt(work: Mapping[str, Any], on_event: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
+def attempt(work: Mapping[str, Any], on_event: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
+    """Do a task and return the fields of its `Outcome`."""
     from isoprune.experiment.config import experiment
+    from isoprune.experiment.mirror import opened
     from isoprune.experiment.pipeline import make_stage, run
-    from isoprune.experiment.store import Store
     from isoprune.types import IsopruneError
 
     how = {"name": work["name"], "on_event": on_event}
     try:
-        task = (experiment(work["config"]), Store(Path(work["store"])))
-        if work["do"] == "run":
-            run(*task, **how)
-        else:
-            make_stage(*task, stage=work["do"], keep=work["keep"], **how)
+        wanted = experiment(work["config"])
+        with opened(work["store"], _folders(work)) as store:
+            if work["do"] == "run":
+                run(wanted, store, **how)
+            else:
+                make_stage(wanted, store, stage=work["do"], keep=work["keep"], **how)
     except IsopruneError as error:
         return {"error": str(error), "mendable": True}
     except Exception as error:
@@ -57,18 +58,32 @@ def _attempt(work: Mapping[str, Any], on_event: Callable[[Mapping[str, Any]], No
     return {}
 
 
+def _folders(work: Mapping[str, Any]) -> list[str]:
+    """Return the folders of the store that a task reads or makes, in the order in which they are made."""
+    from isoprune.experiment.digests import STAGES, run_digest, stage_digest
+
+    stages, config = list(STAGES), work["config"]
+    if work["do"] != "run":
+        stages = stages[: stages.index(work["do"]) + 1]
+    folders = [f"{stage}/{stage_digest(config, stage)}" for stage in stages]
+    return folders if work["do"] != "run" else [*folders, f"runs/{run_digest(config)}"]
+
+
 def _tell(out: TextIO, message: Mapping[str, Any]) -> None:
     out.write(json.dumps(message) + "\n")
     out.flush()
 
 
-def _throttled(tell: Callable[[Mapping[str, Any]], None]) -> Callable[[Mapping[str, Any]], None]:
+def throttled(
+    tell: Callable[[Mapping[str, Any]], None], *, seconds: float = SECONDS_BETWEEN_EVENTS
+) -> Callable[[Mapping[str, Any]], None]:
+    """Return ``tell`` for at most one event in so many seconds, and for the last of a training."""
     last = 0.0
 
     def on_event(event: Mapping[str, Any]) -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last >= SECONDS_BETWEEN_EVENTS or event.get("epoch") == event.get("epochs"):
+        if now - last >= seconds or event.get("epoch") == event.get("epochs"):
             last = now
             tell(event)
 

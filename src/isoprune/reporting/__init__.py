@@ -3,6 +3,7 @@
 from isoprune.reporting.advice_page import advice_page
 from isoprune.reporting.diagnosis_page import diagnosis_page
 from isoprune.reporting.export import export_figures, write_figure
+from isoprune.reporting.live_page import live_page
 from isoprune.reporting.page import report
 from isoprune.reporting.records import load_records
 from isoprune.reporting.sentences import explain
@@ -13,6 +14,7 @@ __all__ = [
     "diagnosis_page",
     "explain",
     "export_figures",
+    "live_page",
     "load_records",
     "markdown_table",
     "report",

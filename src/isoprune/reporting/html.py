@@ -27,21 +27,17 @@ def render(template: str, charts: dict[str, Any], /, **content: Any) -> str:
         "themes": {"light": theme.config(), "dark": theme.config(dark=True)},
         "swap": theme.DARK,
     }
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["tied"] = _tied
-    return environment.get_template(template).render(
-        **content,
-        palette=[(colour, theme.DARK[colour]) for colour in theme.PALETTE],
-        data=json.dumps(_finite(data), allow_nan=False, ensure_ascii=False, separators=(",", ":")),
-        style=(_TEMPLATE / "page.css").read_text(encoding="utf-8"),
-        script=(_TEMPLATE / "page.js").read_text(encoding="utf-8"),
-        vega=_bundle(),
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            **content,
+            palette=[(colour, theme.DARK[colour]) for colour in theme.PALETTE],
+            data=json.dumps(_finite(data), allow_nan=False, ensure_ascii=False, separators=(",", ":")),
+            style=(_TEMPLATE / "page.css").read_text(encoding="utf-8"),
+            script=(_TEMPLATE / "page.js").read_text(encoding="utf-8"),
+            vega=_bundle() if charts else "",
+        )
     )
 
 
@@ -80,6 +76,19 @@ def _write_whole(file: Path, page: str) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["tied"] = _tied
+    return environment
 
 
 def _tied(sentence: object) -> str:
