@@ -47,6 +47,44 @@ def test_epochs_of_a_checkpoint_say_nothing_about_the_speed(clock: list[float]):
     assert bar.eta() == f"about {duration(2 * (40 - 23))} to go"
 
 
+def test_a_task_of_two_trainings_counts_both(clock: list[float]):
+    """Its second training begins at epoch 1, where the first one ended."""
+    bar, _ = shown()
+    for stage, epochs in (("pruned", 10), ("retrained", 20)):
+        for epoch in range(1, epochs + 1):
+            bar("b", {"stage": stage, "epoch": epoch, "epochs": epochs})
+            clock[0] += 2
+    assert bar.shown()["fraction"] == 30 / 40
+    assert bar.seconds_left() == pytest.approx(10 * 2 * 30 / 29)
+
+
+def test_a_task_that_is_tried_again_is_left_and_keeps_its_epochs(clock: list[float]):
+    bar, out = shown()
+    bar("a", {"state": "running"})
+    bar("a", {"stage": "dense", "epoch": 6, "epochs": 9})
+    bar("a", {"state": "left"})
+    assert bar.counts() == "0 done, 0 running, 0 failed, 2 left"
+    bar("a", {"state": "running"})
+    bar("a", {"stage": "dense", "epoch": 5, "epochs": 9})  # from the last checkpoint
+    assert bar.shown()["running"] == [("first", "epoch 5 of 9", 0.5)]
+    bar("a", {"state": "done"})
+    assert bar.shown()["fraction"] == 10 / 40
+    assert out.getvalue().count("first") == 1
+
+
+def test_shown_is_all_there_is_to_tell(clock: list[float]):
+    bar, _ = shown()
+    bar("a", {"state": "running"})
+    clock[0] += 5
+    bar("b", {"state": "failed", "error": "why"})
+    found = bar.shown()
+    assert found["counts"] == {"done": 0, "running": 1, "failed": 1, "left": 0}
+    assert found["running"] == [("first", "", 0.0)]
+    assert found["failures"] == [("second", "why")]
+    assert found["elapsed"] == 5
+    assert found["seconds_left"] is None
+
+
 def test_counts_and_lines_where_there_is_no_terminal(clock: list[float]):
     bar, out = shown()
     with bar:

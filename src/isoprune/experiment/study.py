@@ -98,7 +98,9 @@ def _made(experiment: Experiment, stage: str) -> bool:
 
 
 def _epochs(experiment: Experiment, stage: str) -> int:
-    return {"dense": experiment.dense.epochs, "retrained": experiment.retrain.epochs}.get(stage, 0)
+    trainings = {"dense": experiment.dense, "pruned": experiment.prune.train, "retrained": experiment.retrain}
+    training = trainings.get(stage)
+    return 0 if training is None else training.epochs
 
 
 def run_work(work: Work, workers: Workers, *, on_event: OnEvent) -> list[Failure]:

@@ -38,6 +38,9 @@ def live_page(
         IsopruneError: If it cannot be written.
     """
     now, running = time.time(), state == "running"
+    counts = dict(shown["counts"])
+    if not running:  # What ran has not ended.
+        counts |= {"running": 0, "left": counts["left"] + counts["running"]}
     steps = {
         "running": [("Ctrl-C where it was started stops it. " + _COMMANDS["go on"], again)],
         "finished": [(_COMMANDS["report"], report)],
@@ -50,8 +53,8 @@ def live_page(
         seconds=REFRESH,
         headline=_headline(state, shown, now),
         meta=_meta(shown, now, kept, running=running),
-        percent=f"{100 * shown['fraction']:.1f}",
-        counts=shown["counts"],
+        percent=100 * shown["fraction"],
+        counts=counts,
         running=shown["running"][:MOST] if running else [],
         more=max(0, len(shown["running"]) - MOST),
         failures=_grouped(shown["failures"]),
