@@ -122,6 +122,7 @@ class Splits:
         return self.train.in_shape
 
 
+@runtime_checkable
 class Penalty(Protocol):
     """What a training adds to its loss; an `nn.Module` whose buffers are all that it keeps between steps."""
 
