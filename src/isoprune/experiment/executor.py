@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from isoprune.errors import IsopruneError
 
@@ -49,6 +49,13 @@ class Outcome:
     error: str | None = None
     mendable: bool = False
     detail: str = ""
+
+
+@runtime_checkable
+class Executor(Protocol):
+    """What runs tasks: processes of this machine, or the nodes of a cluster."""
+
+    def execute(self, tasks: Sequence[Task], on_event: OnEvent) -> dict[str, Outcome]: ...
 
 
 def cores() -> int:

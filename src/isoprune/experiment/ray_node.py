@@ -33,7 +33,7 @@ def attempt(task: str, work: Mapping[str, Any], here: Mapping[str, Any], box: An
         box.put.remote(task, event)
 
     tell({"state": "running"})
-    said = _Said(lambda line: tell({"say": line}))
+    said = Said(lambda line: tell({"say": line}))
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         return worker.attempt(
             {**work, "store": here["store"]}, worker.throttled(tell, seconds=SECONDS_BETWEEN_EVENTS)
@@ -79,7 +79,7 @@ class Letters:
         return letters
 
 
-class _Said(io.TextIOBase):
+class Said(io.TextIOBase):
     """A stream whose lines are told."""
 
     def __init__(self, tell: Callable[[str], object]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from isoprune.experiment.choice import resolve
 from isoprune.experiment.config import Experiment
 from isoprune.experiment.digests import STAGES, digest, run_digest, stage_digest
-from isoprune.experiment.executor import OnEvent, Outcome, Task, Workers
+from isoprune.experiment.executor import Executor, OnEvent, Outcome, Task
 from isoprune.experiment.files import read_json
 from isoprune.experiment.grid import Study
 from isoprune.experiment.remote import open_mirror, put
@@ -103,9 +103,9 @@ def _epochs(experiment: Experiment, stage: str) -> int:
     return 0 if training is None else training.epochs
 
 
-def run_work(work: Work, workers: Workers, *, on_event: OnEvent) -> list[Failure]:
+def run_work(work: Work, executor: Executor, *, on_event: OnEvent) -> list[Failure]:
     """Do what is left of a study and return what failed; the rest is finished and in the store."""
-    outcomes = workers.execute(work.tasks, on_event)
+    outcomes = executor.execute(work.tasks, on_event)
     failed = {key: outcome for key, outcome in outcomes.items() if outcome.error}
     # A dense network that failed takes its runs with it: told once.
     after = {task.id: task.after for task in work.tasks}
