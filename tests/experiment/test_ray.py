@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -210,6 +211,20 @@ def test_a_cluster_that_is_not_there(capsys, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("RAY_ADDRESS", place)
     assert f"at auto ({place}: " in refused(capsys, tmp_path, "auto")
     assert "is neither auto, HOST:PORT nor ray://HOST:PORT" in refused(capsys, tmp_path, "nonsense")
+
+
+@pytest.mark.parametrize("answer", [b"", b"220 mail.example ESMTP\r\n"])
+def test_what_answers_is_not_ray(capsys, tmp_path: Path, answer: bytes):
+    """Ray would go on trying for minutes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with server.accept()[0] as connection:
+                connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        line = refused(capsys, tmp_path, f"127.0.0.1:{server.getsockname()[1]}")
+    assert "what answers there is not Ray" in line or "reset by peer" in line
 
 
 def test_without_ray_it_says_what_to_install(capsys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

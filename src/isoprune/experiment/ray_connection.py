@@ -56,8 +56,8 @@ def connect(ray: Any, address: str) -> None:
             raise IsopruneError(
                 f"--address {found!r} is neither auto, HOST:PORT nor ray://HOST:PORT. {remedy}"
             )
-        try:  # Ray itself would wait for minutes.
-            socket.create_connection((match[1], int(match[2])), timeout=SECONDS_TO_CONNECT).close()
+        try:
+            _speak(match[1], int(match[2]))
         except (OSError, OverflowError) as error:
             raise IsopruneError(f"{told} ({found}: {error}). {remedy}") from None
     # What can be imported here can be imported there, where the same directories are.
@@ -69,6 +69,15 @@ def connect(ray: Any, address: str) -> None:
         )
     except (OSError, RuntimeError, ValueError) as error:
         raise IsopruneError(f"{told}: {' '.join(str(error).split())} {remedy}") from None
+
+
+def _speak(host: str, port: int) -> None:
+    """Raise OSError if nobody there speaks HTTP/2, as Ray's servers do: Ray itself would wait for minutes."""
+    with socket.create_connection((host, port), timeout=SECONDS_TO_CONNECT) as connection:
+        # The client's preface and its empty SETTINGS; a server answers with SETTINGS of its own (type 4).
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+        if connection.recv(9)[3:4] != b"\x04":
+            raise OSError("what answers there is not Ray")
 
 
 def _known(address: str) -> str | None:
