@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from typing import Any
 
@@ -46,13 +47,12 @@ def test_the_lowest_rung_that_breaks_decides():
 def test_the_epochs_and_rates_of_pruning_make_s4():
     """A penalty trains while it prunes; one shot is no epoch on both sides."""
     plain, slow, slower, other = ({**changed(), "prune": {**changed()["prune"], **more}} for more in (
-        {}, {"epochs": 5, "lr": 0.01}, {"epochs": 9, "lr": 0.01}, {"epochs": 5, "lr": 0.001}))  # fmt: skip
+        {}, *({"train": {"epochs": e, "lr": r}} for e, r in ((5, 0.01), (9, 0.01), (5, 0.001)))))  # fmt: skip
     assert setup_of(slow, slower).setup is Setup.S3_2
-    assert setup_of(slow, slower).key == "prune.epochs"
+    assert setup_of(slow, slower).key == "prune.train.epochs"
     assert setup_of(slow, other).setup is Setup.S4_1
-    assert setup_of(slow, other).key == "prune.lr"
-    assert (setup_of(plain, slow).setup, setup_of(plain, slow).values) == (Setup.S3_2, (0, 5))
-    assert setup_of(plain, {**plain, "prune": {**plain["prune"], "epochs": 0}}).setup is Setup.S4_2
+    assert setup_of(slow, other).key == "prune.train.lr"
+    assert (setup_of(plain, slow).setup, setup_of(plain, slow).values) == (Setup.S3_2, ("not set", 5))
 
 
 PAIRS = [
@@ -121,13 +121,28 @@ OTHER: dict[str, Any] = {
     "rewind": 3,
     "retrain.distill": {"weight": 0.5, "temperature": 4.0},
     "retrain.schedule.milestones": [6],
+    "retrain.penalty": "kernel_orthogonality",
     **{f"{stage}.{key}": value for stage in ("dense", "retrain") for key, value in TRAINING.items()},
 }
 
 
 def test_every_key_of_an_experiment_is_looked_at():
     # A dense network has nobody to learn from: the file is refused.
-    assert set(known_keys()) - {"dense.distill"} <= set(OTHER)
+    assert set(known_keys()) - {"dense.distill", "dense.penalty", "prune.train"} <= set(OTHER)
+
+
+@pytest.mark.parametrize("key", [*TRAINING, "penalty"])
+def test_the_keys_of_training_before_pruning_too(key):
+    train = {"epochs": 3, "lr": 0.1}
+    base = {**TABLE["prune"], "train": train}
+    base, changes = (
+        changed(prune=base),
+        changed(prune={**base, "train": {**train, **TRAINING, "penalty": "tpp"}}),
+    )
+    got = copy.deepcopy(base)
+    got["prune"]["train"][key] = changes["prune"]["train"][key]
+    asked, grade = rung(f"prune.train.{key}"), setup_of(base, got)
+    assert grade.setup is (Setup.S4_2 if asked is None else Setup(asked - 1))
 
 
 def other(key: str) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def test_equal_multiply_adds_are_kept_to_the_step():
     for cut in [e for e in study.experiments if e.dense.steps is not None]:
         dense, pruned = sizes(cut, 10)
         scratch = next(e for e in base if e.prune.ratio == cut.prune.ratio)
-        per_epoch = 10_000 / cut.dense.batch
+        per_epoch = cut.data.options["limit"] / cut.dense.batch
         spent = cut.dense.steps * dense + cut.retrain.epochs * per_epoch * pruned
         assert spent == pytest.approx(scratch.retrain.epochs * per_epoch * pruned, abs=dense / 2 + 1)
 

@@ -69,6 +69,7 @@ def test_gpus_that_are_not_there_synchronise_no_batchnorm(monkeypatch):
 
     here = Processes(None, torch.device("cpu"), 0, 2)
     settings = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0, "teacher": None, "distill": None}
+    settings["penalty"] = None
     with pytest.raises(IsopruneError, match="sync_batchnorm needs GPUs"):
         prepare(nn.Linear(2, 2), here, Loop(sync_batchnorm=True), **settings)
 

@@ -1,0 +1,107 @@
+"""What every penalty promises, checked on every entry of the table and every kind of layer."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import torch
+
+from isoprune.penalties import PENALTIES, PRUNING, Penalty, steps_needed
+from isoprune.types import Plan
+from penalties.nets import NETS, drawn, gradients, planned
+
+LATE = 10_000_000  # a step at which everything has grown as far as it does
+
+
+def made(name: str, net, graph, plan: Plan) -> Penalty:
+    taken = inspect.signature(PENALTIES[name]).parameters
+    offered = {"graph": graph, "choose": lambda: plan}
+    return PENALTIES[name](net, plan, **{k: v for k, v in offered.items() if k in taken})
+
+
+cases = pytest.mark.parametrize(("name", "net"), [(p, n) for p in PENALTIES for n in NETS])
+
+
+@cases
+def test_the_gradient_is_that_of_finite_differences(name, net):
+    network = drawn(net)
+    penalty = made(name, network, *planned(network))
+    got = gradients(penalty(LATE), network)
+    generator = torch.Generator().manual_seed(0)
+    # One direction in all parameters at once: what autograd says of it, and what two evaluations say.
+    way = {n: torch.randn(p.shape, dtype=p.dtype, generator=generator) for n, p in network.named_parameters()}
+    slope = sum((got[n] * way[n]).sum() for n in way)
+    ends = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            for n, p in network.named_parameters():
+                p.add_(sign * 1e-5 * way[n])
+            ends.append(penalty(LATE))
+            for n, p in network.named_parameters():
+                p.sub_(sign * 1e-5 * way[n])
+    torch.testing.assert_close((ends[0] - ends[1]) / 2e-5, slope, rtol=1e-5, atol=1e-7)
+
+
+@cases
+def test_it_is_zero_where_it_must_be(name, net):
+    network = drawn(net)
+    graph, plan = planned(network)
+    if name in PRUNING:
+        assert made(name, network, graph, plan)(0) == 0  # nothing has grown yet
+        if name != "greg_2":
+            assert made(name, network, graph, Plan({}))(LATE) == 0  # nothing goes
+    else:
+        with torch.no_grad():
+            for module in network.modules():
+                if hasattr(module, "weight") and module.weight.dim() > 1:
+                    _make_isometric(module, taps=name == "orthogonal_convolution")
+        torch.testing.assert_close(made(name, network, graph, plan)(0).item(), 0.0, rtol=0, atol=1e-20)
+
+
+def _make_isometric(module, *, taps: bool) -> None:
+    """Give a layer orthonormal filters; with ``taps`` of one tap each: an isometry as an operator."""
+    for block in module.weight.chunk(getattr(module, "groups", 1)):
+        if not taps:
+            torch.nn.init.orthogonal_(block)
+            continue
+        _make_delta(block)
+
+
+def _make_delta(block) -> None:
+    flat = torch.zeros_like(block.flatten(2) if block.dim() > 2 else block[:, :, None])
+    small = min(flat.shape[:2])
+    flat[range(small), range(small), flat.shape[2] // 2] = 1
+    block.copy_(flat.reshape(block.shape))
+
+
+@cases
+def test_asking_changes_neither_the_network_nor_its_gradients(name, net):
+    network = drawn(net)
+    penalty = made(name, network, *planned(network))
+    before = {n: t.clone() for n, t in network.state_dict().items()}
+    penalty(LATE).backward()
+    assert all(torch.equal(t, before[n]) for n, t in network.state_dict().items())
+    network.zero_grad()
+    penalty(LATE)
+    assert all(p.grad is None for p in network.parameters())
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_the_network_is_no_part_of_it(name):
+    network = drawn("plain")
+    penalty = made(name, network, *planned(network))
+    assert not list(penalty.parameters())
+    shapes = {tuple(p.shape) for p in network.parameters() if p.dim() > 1}
+    assert not any(tuple(t.shape) in shapes for t in penalty.state_dict().values())
+
+
+@pytest.mark.parametrize("name", PRUNING)
+def test_the_steps_that_it_needs_are_known_from_its_options(name):
+    network = drawn("plain")
+    options = {
+        key: p.default
+        for key, p in inspect.signature(PENALTIES[name]).parameters.items()
+        if p.default is not p.empty
+    }
+    assert steps_needed(name, options) == made(name, network, *planned(network)).steps
