@@ -205,7 +205,7 @@ def test_a_study_by_url_gives_the_same_and_another_machine_finds_it_done(
     assert set(tasks) == {"run"}
 
 
-def test_what_could_not_be_published_is_published_the_next_time(url: str, whole):
+def test_what_could_not_be_published_is_published_the_next_time(url: str):
     mirror = open_mirror(url)
     network(mirror)
     assert stored(url).elsewhere == {"dense/d1"}

@@ -1,4 +1,4 @@
-"""URLs that cannot be a store: each is refused in one line, before anything is trained, and nothing is lost."""
+"""URLs that cannot be a store: refused in one line, before anything is trained, and nothing is lost."""
 
 from __future__ import annotations
 
