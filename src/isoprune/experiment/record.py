@@ -116,5 +116,5 @@ def _size(realised: Mapping[str, Any], stage: str) -> dict[str, int]:
     return {"parameters": realised["parameters"][which], "flops": realised["flops_per_sample"][which]}
 
 
-def _ratios(asked: float | None, realised: Mapping[str, Any]) -> dict[str, Any]:
+def _ratios(asked: float | Mapping[str, float] | None, realised: Mapping[str, Any]) -> dict[str, Any]:
     return {"asked": asked, **{key: realised[key] for key in ("filters", "weights", "flops", "groups")}}
