@@ -13,7 +13,6 @@ from fsspec.implementations.memory import MemoryFileSystem
 from experiment.tiny import one_thread, tiny
 from isoprune.cli import main
 from isoprune.experiment import worker
-from isoprune.experiment.choice import resolve
 from isoprune.experiment.mirror import stored
 from isoprune.experiment.remote import open_mirror
 from isoprune.types import IsopruneError
@@ -56,7 +55,7 @@ def test_rights_that_end_in_the_middle_lose_nothing(
     work = {
         "do": "dense",
         "keep": [],
-        "config": resolve(tiny()).as_dict(),
+        "config": tiny().as_dict(),
         "name": "x",
         "store": "forbidden://b/runs",
     }

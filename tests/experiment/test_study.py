@@ -223,6 +223,8 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_no_process(tmp_path: Path):
     assert "Stopped. 0 of 4 runs are finished" in error
     assert f"Go on with: isoprune study {toml} --store {tmp_path / 'store'}" in error
     assert "Traceback" not in error
+    assert f"To watch it: {(page := tmp_path / 'store' / 'studies' / 's.html')}" in error
+    assert "It was stopped" in page.read_text()
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 5)
 
 

@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+SECONDS_BETWEEN_TOTALS = 0.25  # A cluster tells hundreds of epochs a second, of thousands of tasks.
+
 
 class StudyProgress:
     """Shows the events of `Workers.execute`; where there is no terminal, one line per finished task.
@@ -26,6 +28,7 @@ class StudyProgress:
         self._started = time.monotonic()
         self._at = dict.fromkeys(labels, 0)  # epochs done
         self._clock: tuple[float, int] | None = None  # when the first epoch ended, and epochs done by then
+        self._told = 0.0
         self._state = dict.fromkeys(labels, "left")
         self._training: dict[str, tuple[str, int]] = {}  # the stage that trains, and epochs before it
         self._epoch: dict[str, str] = {}  # in words
@@ -64,7 +67,11 @@ class StudyProgress:
             self._change(task, event["state"])
         elif "epoch" in event:
             self._advance(task, event)
-        self._bars.update(self._total, completed=sum(self._at.values()), counts=self.counts(), eta=self.eta())
+        now = time.monotonic()
+        if "state" in event or now - self._told >= SECONDS_BETWEEN_TOTALS:
+            self._told = now
+            at = sum(self._at.values())
+            self._bars.update(self._total, completed=at, counts=self.counts(), eta=self.eta())
 
     def shown(self) -> dict[str, Any]:
         """Return all of it as plain data: counts, what runs, what failed and why, seconds gone and left."""

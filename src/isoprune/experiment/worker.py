@@ -38,6 +38,7 @@ def _read(tasks: queue.SimpleQueue[str]) -> None:
 
 def attempt(work: Mapping[str, Any], on_event: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
     """Do a task and return the fields of its `Outcome`."""
+    from isoprune.experiment.choice import resolve
     from isoprune.experiment.config import experiment
     from isoprune.experiment.mirror import opened
     from isoprune.experiment.pipeline import make_stage, run
@@ -45,8 +46,8 @@ def attempt(work: Mapping[str, Any], on_event: Callable[[Mapping[str, Any]], Non
 
     how = {"name": work["name"], "on_event": on_event}
     try:
-        wanted = experiment(work["config"])
-        with opened(work["store"], _folders(work)) as store:
+        wanted = resolve(experiment(work["config"]))
+        with opened(work["store"], _folders(wanted.as_dict(), work["do"])) as store:
             if work["do"] == "run":
                 run(wanted, store, **how)
             else:
@@ -58,15 +59,14 @@ def attempt(work: Mapping[str, Any], on_event: Callable[[Mapping[str, Any]], Non
     return {}
 
 
-def _folders(work: Mapping[str, Any]) -> list[str]:
+def _folders(config: Mapping[str, Any], do: str) -> list[str]:
     """Return the folders of the store that a task reads or makes, in the order in which they are made."""
     from isoprune.experiment.digests import STAGES, run_digest, stage_digest
 
-    stages, config = list(STAGES), work["config"]
-    if work["do"] != "run":
-        stages = stages[: stages.index(work["do"]) + 1]
-    folders = [f"{stage}/{stage_digest(config, stage)}" for stage in stages]
-    return folders if work["do"] != "run" else [*folders, f"runs/{run_digest(config)}"]
+    stages = [f"{stage}/{stage_digest(config, stage)}" for stage in STAGES]
+    if do == "run":
+        return [*stages, f"runs/{run_digest(config)}"]
+    return stages[: [*STAGES].index(do) + 1]
 
 
 def _tell(out: TextIO, message: Mapping[str, Any]) -> None:
