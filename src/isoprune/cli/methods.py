@@ -1,4 +1,4 @@
-"""List every data set, model, criterion, repair and schedule that a config can name, with its options.
+"""List every data set, model, criterion, penalty, repair and schedule that a config can name.
 
 Your own needs no registration: write "your_module:your_function" in its place. With --schedules: draw the
 learning rate of every schedule.
@@ -22,7 +22,7 @@ EXAMPLE = """\
   isoprune methods repair
   isoprune methods --schedules --epochs 60 --out schedules.html"""
 
-KINDS = ("data", "model", "criterion", "repair", "schedule")
+KINDS = ("data", "model", "criterion", "penalty", "repair", "schedule")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
