@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -177,6 +178,36 @@ def test_a_node_that_does_not_see_the_directory_says_so(tmp_path: Path):
     assert "does not see the store" in str(ray_node.greet(here))
     assert "--store s3://bucket/runs" in str(ray_node.greet(here))
     assert "cannot be reached" in str(ray_node.greet(here | {"store": "nobody://speaks/it"}))
+
+
+@pytest.mark.parametrize(
+    ("node", "cause", "message"),
+    [
+        ({"Alive": True, "Resources": {}}, None, "no node with a CPU for tasks"),
+        ({"Alive": False, "Resources": {"CPU": 4.0}}, None, "no node with a CPU for tasks"),
+        (
+            {"Alive": True, "Resources": {"CPU": 4.0}},
+            ModuleNotFoundError("No module named 'isoprune'"),
+            r"A node cannot run isoprune: No module named 'isoprune'\. Install it there",
+        ),
+    ],
+)
+def test_a_cluster_without_a_fit_node(monkeypatch: pytest.MonkeyPatch, node, cause, message: str):
+    def failed(_: Any) -> None:
+        raise ray.exceptions.RayTaskError("greet", "trace", cause)
+
+    monkeypatch.setattr(ray, "nodes", lambda: [{"NodeID": "0" * 56, **node}])
+    monkeypatch.setattr(ray, "remote", lambda _: SimpleNamespace(options=lambda **_: Asked))
+    monkeypatch.setattr(ray, "wait", lambda asked, **_: (asked, []))
+    monkeypatch.setattr(ray, "get", failed)
+    with pytest.raises(IsopruneError, match=message):
+        ray_connection._greet(ray, {})
+
+
+class Asked:
+    @staticmethod
+    def remote(_: Any) -> str:
+        return "an answer"
 
 
 def refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, address: str) -> str:

@@ -12,7 +12,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from experiment.tiny import one_thread, tiny
 from isoprune.cli import main
-from isoprune.experiment import worker
+from isoprune.experiment import remote, worker
 from isoprune.experiment.mirror import stored
 from isoprune.experiment.remote import open_mirror
 from isoprune.types import IsopruneError
@@ -83,3 +83,9 @@ def test_a_place_that_cannot_be_reached_is_told(url: str, message: str):
         pytest.skip("s3fs is here")
     with pytest.raises(IsopruneError, match=message):
         open_mirror(url)
+
+
+def test_a_place_that_gives_back_something_else_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(remote, "get", lambda *_: b"a login page")
+    with pytest.raises(IsopruneError, match=r"memory://odd gives back something else than was written"):
+        remote.check_rights("memory://odd")
