@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from isoprune.experiment.grid import Study, expand, read_experiment, read_study
     from isoprune.experiment.networks import load_network
     from isoprune.experiment.pipeline import run
+    from isoprune.experiment.ray_executor import Cluster
     from isoprune.experiment.store import Store
     from isoprune.experiment.study import plan_work, run_work
 
 _HOME = {
     "Choice": "config",
+    "Cluster": "ray_executor",
     "Experiment": "config",
     "Store": "store",
     "Study": "grid",
@@ -36,6 +38,7 @@ _HOME = {
 
 __all__ = [
     "Choice",
+    "Cluster",
     "Experiment",
     "Store",
     "Study",
