@@ -143,8 +143,16 @@ def label(
         for part in axis.split("."):
             found = found.get(part) if isinstance(found, dict) else None
         if isinstance(found, dict):
-            # Of a choice, its name and the options that the axis gives.
-            given = dict.fromkeys(key for v in axes[axis] if isinstance(v, dict) for key in ("name", *v))
-            found = " ".join(str(found[key]) for key in given or ("name",) if key in found)
-        words.append(str(found) if isinstance(found, str) else f"{axis.split('.')[-1]}={found}")
+            found = _varied(found, axes[axis]) or axis.split(".")[-1]
+        if found is not None:
+            words.append(str(found) if isinstance(found, str) else f"{axis.split('.')[-1]}={found}")
     return " ".join(words) or experiment.model.name
+
+
+def _varied(found: Mapping[str, Any], values: Sequence[Any]) -> str:
+    """Return a table's name and what differs among the tables of its axis; of tables within, their names."""
+    tables = [value if isinstance(value, dict) else {"name": value} for value in values]
+    keys = dict.fromkeys(key for table in tables for key in ("name", *table))
+    varied = [key for key in keys if key == "name" or len({repr(table.get(key)) for table in tables}) > 1]
+    told = [found[key] for key in varied if found.get(key) is not None]
+    return " ".join(str(value.get("name", "")) if isinstance(value, dict) else str(value) for value in told)
