@@ -7,10 +7,10 @@ import collections
 import pytest
 
 from isoprune.comparison import Setup, setup_of
-from isoprune.comparison.runs import flatten
 from isoprune.errors import IsopruneError
 from isoprune.experiment.choice import resolve
 from isoprune.experiment.config import experiment
+from isoprune.records import flatten
 from isoprune.reproduction import REPRODUCTIONS, find, rehearse, study_of, unique_networks
 from isoprune.reproduction.rehearsal import sizes
 

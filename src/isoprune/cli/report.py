@@ -57,7 +57,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     """Return the records of a store, of a study of a store (those that are finished), or of a file."""
     from isoprune.errors import IsopruneError
     from isoprune.experiment.files import read_json
-    from isoprune.reporting import load_records
+    from isoprune.records import load_records
 
     if path.suffix == ".toml":
         raise IsopruneError(

@@ -11,10 +11,10 @@ from typing import Any
 from isoprune.comparison.cross import Cross, crosses_of
 from isoprune.comparison.difference import Difference
 from isoprune.comparison.grade import grade
-from isoprune.comparison.methods import told
 from isoprune.comparison.pairs import Pair, fair_pairs
 from isoprune.comparison.settings import differing, make_settings
 from isoprune.comparison.setups import Setup
+from isoprune.records import told
 from isoprune.statistics import holm, p_value, paired_difference
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from isoprune.comparison.difference import Difference
-from isoprune.comparison.setups import under
+from isoprune.records import under
 
 
 @dataclass(frozen=True)

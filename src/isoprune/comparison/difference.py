@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from isoprune.comparison.runs import Number
 from isoprune.comparison.setups import Setup
+from isoprune.records import Number
 from isoprune.statistics import Summary
 
 

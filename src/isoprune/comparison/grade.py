@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from isoprune.comparison.runs import Budget, Number, Run, Table, budget, number, read
-from isoprune.comparison.setups import Setup, place, rung, under
+from isoprune.comparison.runs import Budget, Run, Table, budget, read
+from isoprune.comparison.setups import Setup, place, rung
+from isoprune.records import UNSET, Number, number, under
 
 # Sizes are compared as they are published, with three digits; one channel of a narrow layer is about as much.
 SAME_SIZE = 0.01
-UNSET = "not set"
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _differences(a: Run, b: Run, compared: Sequence[str]) -> Iterator[tuple[Setu
 def _value(run: Run, key: str) -> Any:
     value = run.flat.get(key)
     if value is None:
-        return 0 if key in ("prune.epochs", "prune.steps") else UNSET
+        return UNSET
     advised = number(run.record, "advice", "lr") if key == "retrain.lr" and value == "auto" else None
     return value if advised is None else advised
 

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from isoprune.comparison.grade import UNSET
-from isoprune.comparison.setups import under
 from isoprune.errors import IsopruneError, did_you_mean
+from isoprune.records import WORDS, under, varied
 
 Flat = Mapping[str, Any]
 
-# A word for what may be compared -> the keys, or what they begin with.
-FAMILIES: dict[str, tuple[str, ...]] = {
-    "repair": ("repair", "rewind"),
-    "criterion": ("prune.criterion",),
-    "penalty": ("prune.train.penalty", "retrain.penalty"),
-    "allocation": ("prune.allocation", "prune.scope", "prune.cap", "prune.floor", "prune.round_to"),
-    "distill": ("retrain.distill",),
-    "schedule": ("retrain.schedule",),
-    "lr": ("retrain.lr",),
-    "epochs": ("retrain.epochs", "retrain.steps"),
-    "ratio": ("prune.ratio", "prune.flops", "prune.parameters"),
-}
+FAMILIES = {word: keys for word, keys in WORDS.items() if word not in ("model", "data", "seed")}
 # Where nothing is said, these together, or else the first of the others that is not the same everywhere.
 _PRUNING = ("repair", "criterion", "penalty", "allocation")
 
@@ -62,53 +50,3 @@ def read_by(by: str | Sequence[str] | None, flats: Sequence[Flat]) -> dict[str, 
             "methods at least, or say by what to compare (--by)."
         )
     return {word: keys for word, keys in found.items() if varied(flats, keys)}
-
-
-def varied(flats: Sequence[Flat], prefixes: Iterable[str]) -> list[str]:
-    """Return the keys under ``prefixes`` that are not the same in all runs, sorted."""
-    prefixes = tuple(prefixes)
-    keys = {key for flat in flats for key in flat if any(under(key, prefix) for prefix in prefixes)}
-    return sorted(key for key in keys if len({flat.get(key) for flat in flats}) > 1)
-
-
-def labels(flats: Sequence[Flat], by: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return what to call each run's method: its name, and the options that tell it from its namesakes."""
-    wide = [_unchained(flat) for flat in flats]
-    parts = [[_label(flat, wide, word, keys) for word, keys in by.items()] for flat in wide]
-    return [", ".join(dict.fromkeys(own)) for own in parts]
-
-
-def _label(flat: Flat, flats: Sequence[Flat], word: str, prefixes: Sequence[str]) -> str:
-    names = sorted(key for key in flat if key.endswith(".name") and key[: -len(".name")] in prefixes)
-    name = " ".join(str(flat[key]) for key in names)
-    rivals = [f for f in flats if all(f.get(key) == flat.get(key) for key in names)]
-    options = [
-        f"{key.split('.')[-1]}={told(flat[key])}"
-        for key in varied(rivals, prefixes)
-        if key not in names and flat.get(key) is not None
-    ]
-    if name:
-        return f"{name} ({', '.join(options)})" if options else name
-    return ", ".join(options) or f"without {word}"
-
-
-def _unchained(flat: Flat) -> dict[str, Any]:
-    """Return the keys with a chain's steps as keys of their own, and their names as its name."""
-    steps = [dict(step) for step in flat.get("repair.steps") or ()]
-    if not steps:
-        return dict(flat)
-    wide = {key: value for key, value in flat.items() if key != "repair.steps"}
-    for i, step in enumerate(steps):
-        wide |= {f"repair.{i}.{key}": value for key, value in step.items() if key != "name"}
-    return wide | {"repair.name": " + ".join(str(step.get("name")) for step in steps)}
-
-
-def told(value: Any) -> str:
-    """Return a config's value as one word or a short list."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, tuple):
-        return "[" + ", ".join(told(item) for item in value) + "]"
-    return UNSET if value is None else str(value)

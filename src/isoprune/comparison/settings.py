@@ -6,18 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from isoprune.comparison.methods import labels, read_by, told, varied
-from isoprune.comparison.runs import Number, Run, number, read
-from isoprune.comparison.setups import METHODS, rung, under
+from isoprune.comparison.methods import read_by
+from isoprune.comparison.runs import Run, read
+from isoprune.comparison.setups import METHODS, rung
 from isoprune.errors import IsopruneError, did_you_mean
-
-# What may be compared -> where a record has it.
-VALUES: dict[str, tuple[str, ...]] = {
-    "test_accuracy": ("stages", "retrained", "test_accuracy"),
-    "validation_accuracy": ("stages", "retrained", "validation_accuracy"),
-    "trainability_accuracy": ("trainability_accuracy",),
-    "jsv": ("stages", "retrained", "jsv", "mean"),
-}
+from isoprune.records import VALUES, Number, labels, number, told, under, varied
 
 
 @dataclass(frozen=True)

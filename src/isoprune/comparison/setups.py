@@ -8,6 +8,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from isoprune.errors import IsopruneError, did_you_mean
+from isoprune.records import under
 
 
 class Setup(IntEnum):
@@ -115,11 +116,6 @@ FREE: dict[str, str] = {
 }
 # Free, and a method: not the same in two runs, they are (part of) what is compared.
 METHODS = ("repair", "rewind", "prune.criterion", "prune.train.penalty", "retrain.penalty")
-
-
-def under(key: str, prefix: str) -> bool:
-    """Whether ``key`` is ``prefix`` or below it: "repair.gain" is under "repair"."""
-    return key == prefix or key.startswith(f"{prefix}.")
 
 
 def rung(key: str) -> Setup | None:

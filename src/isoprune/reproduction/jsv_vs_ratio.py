@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
-from isoprune.comparison.runs import number
+from isoprune.records import number
 from isoprune.reproduction.judges import above
 from isoprune.reproduction.kinds import (
     CONFIRMED,

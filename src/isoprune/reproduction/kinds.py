@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from isoprune.comparison.runs import flatten, number
-from isoprune.comparison.setups import under
 from isoprune.experiment.grid import Study
+from isoprune.records import flatten, number, under
 
 Record = Mapping[str, Any]
 Flat = Mapping[str, Any]

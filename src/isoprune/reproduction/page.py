@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from isoprune.experiment.config import Experiment
+from isoprune.records import check_records
 from isoprune.reporting import html, theme
-from isoprune.reporting.records import check_records
 from isoprune.reporting.tables import Table, markdown
 from isoprune.reproduction import figures, tables
 from isoprune.reproduction.kinds import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from isoprune.comparison.runs import flatten
 from isoprune.experiment.config import Experiment
+from isoprune.records import flatten
 from isoprune.reporting import text
 from isoprune.reporting.tables import Table
 from isoprune.reproduction.judges import difference_told, interval_told, published_told

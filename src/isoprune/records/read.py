@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from isoprune.types import IsopruneError
+from isoprune.errors import IsopruneError
 
 Record = dict[str, Any]
 VERSION = 1

@@ -1,0 +1,21 @@
+"""Records from disk, and what is in them by name: what reports, comparisons and tables are made of."""
+
+from isoprune.records.flat import Number, flatten, number
+from isoprune.records.labels import UNSET, VALUES, WORDS, labels, told, under, varied
+from isoprune.records.read import Record, check_records, load_records
+
+__all__ = [
+    "UNSET",
+    "VALUES",
+    "WORDS",
+    "Number",
+    "Record",
+    "check_records",
+    "flatten",
+    "labels",
+    "load_records",
+    "number",
+    "told",
+    "under",
+    "varied",
+]

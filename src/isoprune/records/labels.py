@@ -1,0 +1,98 @@
+"""What to call the values of a config: names, and the options that tell namesakes apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+Flat = Mapping[str, Any]
+UNSET = "not set"
+
+# A word for a part of a config -> the keys, or what they begin with.
+WORDS: dict[str, tuple[str, ...]] = {
+    "repair": ("repair", "rewind"),
+    "criterion": ("prune.criterion",),
+    "penalty": ("prune.train.penalty", "retrain.penalty"),
+    "allocation": ("prune.allocation", "prune.scope", "prune.cap", "prune.floor", "prune.round_to"),
+    "distill": ("retrain.distill",),
+    "schedule": ("retrain.schedule",),
+    "lr": ("retrain.lr",),
+    "epochs": ("retrain.epochs", "retrain.steps"),
+    "ratio": ("prune.ratio", "prune.flops", "prune.parameters"),
+    "model": ("model",),
+    "data": ("data",),
+    "seed": ("seed",),
+}
+
+# What may be told of a run -> where a record has it.
+VALUES: dict[str, tuple[str, ...]] = {
+    "test_accuracy": ("stages", "retrained", "test_accuracy"),
+    "validation_accuracy": ("stages", "retrained", "validation_accuracy"),
+    "trainability_accuracy": ("trainability_accuracy",),
+    "jsv": ("stages", "retrained", "jsv", "mean"),
+}
+
+
+def under(key: str, prefix: str) -> bool:
+    """Whether ``key`` is ``prefix`` or below it: "repair.gain" is under "repair"."""
+    return key == prefix or key.startswith(f"{prefix}.")
+
+
+def varied(flats: Sequence[Flat], prefixes: Iterable[str]) -> list[str]:
+    """Return the keys under ``prefixes`` that are not the same in all runs, sorted."""
+    prefixes = tuple(prefixes)
+    keys = {key for flat in flats for key in flat}
+    chosen = [key for key in keys if any(under(key, prefix) for prefix in prefixes)]
+    return sorted(key for key in chosen if len({flat.get(key) for flat in flats}) > 1)
+
+
+def labels(flats: Sequence[Flat], by: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return what to call each run's method: its name, and the options that tell it from its namesakes."""
+    wide = [_unchained(flat) for flat in flats]
+    parts = [_labels(wide, word, keys) for word, keys in by.items()]
+    return [", ".join(dict.fromkeys(own)) for own in zip(*parts, strict=True)]
+
+
+def _labels(flats: Sequence[Flat], word: str, prefixes: Sequence[str]) -> list[str]:
+    keys = {key for flat in flats for key in flat if key.endswith(".name")}
+    names = sorted(key for key in keys if key[: -len(".name")] in prefixes)
+    own = [tuple(flat.get(key) for key in names) for flat in flats]
+    rivals: dict[tuple[Any, ...], list[Flat]] = {}
+    for flat, name in zip(flats, own, strict=True):
+        rivals.setdefault(name, []).append(flat)
+    differing = {
+        name: [key for key in varied(group, prefixes) if key not in names] for name, group in rivals.items()
+    }
+    made = []
+    for flat, name in zip(flats, own, strict=True):
+        called = " ".join(str(part) for part in name if part is not None)
+        options = [
+            f"{key.split('.')[-1]}={told(flat[key])}" for key in differing[name] if flat.get(key) is not None
+        ]
+        if called:
+            made.append(f"{called} ({', '.join(options)})" if options else called)
+        else:
+            made.append(", ".join(options) or f"without {word}")
+    return made
+
+
+def _unchained(flat: Flat) -> Flat:
+    """Return the keys with a chain's steps as keys of their own, and their names as its name."""
+    steps = [dict(step) for step in flat.get("repair.steps") or ()]
+    if not steps:
+        return flat
+    wide = {key: value for key, value in flat.items() if key != "repair.steps"}
+    for i, step in enumerate(steps):
+        wide |= {f"repair.{i}.{key}": value for key, value in step.items() if key != "name"}
+    return wide | {"repair.name": " + ".join(str(step.get("name")) for step in steps)}
+
+
+def told(value: Any) -> str:
+    """Return a config's value as one word or a short list."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(told(item) for item in value) + "]"
+    return UNSET if value is None else str(value)
