@@ -317,7 +317,7 @@ def test_methods_lists_every_table_with_the_first_line_of_each(capsys: Any):
     out = capsys.readouterr().out
     for kind in KINDS:
         for name in table(kind):
-            assert re.search(rf"^  {name}\b.*\n      \S", out, re.M), name
+            assert re.search(rf"^  {name}\b.*\n(?: {{8}}\S.*\n)*      \S", out, re.M), name
     assert "`" not in out
     assert main(["methods", "repair"]) == 0
     assert "mlp_7" not in capsys.readouterr().out

@@ -7,7 +7,8 @@ import statistics
 import pytest
 from rich.console import Console
 
-from isoprune.reporting import markdown_table, terminal_table, text
+from isoprune import text
+from isoprune.reporting import markdown_table, terminal_table
 from isoprune.reporting.study import make_cells
 from isoprune.reporting.tables import groups, results, sizes
 from isoprune.statistics import summarize

@@ -27,7 +27,7 @@ SUFFIXES = (".md", ".json")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="stores, studies or records")
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="stores, studies or records; URLs too")
     parser.add_argument(
         "--require", default="S3.2", metavar="SETUP", help="what every pair must share (default: %(default)s)"
     )
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _read(paths: list[Path], read_records: Any) -> list[dict[str, Any]]:
+def _read(paths: list[str], read_records: Any) -> list[dict[str, Any]]:
     return [record for path in paths for record in read_records(path)]
 
 
@@ -115,7 +115,7 @@ def _terminal_table(comparison: Comparison) -> Any:
 
 def _write(out: Path, comparison: Comparison) -> None:
     from isoprune.comparison import COLUMNS, as_dict, rows, sentences
-    from isoprune.reporting.tables import Table, markdown
+    from isoprune.tables import Table, markdown
 
     if out.suffix == ".json":
         text = json.dumps(as_dict(comparison), indent=2, allow_nan=False, ensure_ascii=False) + "\n"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import re
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,9 @@ def run(args: argparse.Namespace) -> int:
         console.print(Text(f"{SPECS[kind].word} ({kind})", style="bold"))
         for name, function in table(kind).items():
             options = _options(function, SPECS[kind].supplied)
-            console.print(Text(f"  {name}{f'  ({options})' if options else ''}"))
+            line = f"{name}  ({options})" if options else name
+            shown = textwrap.wrap(line, console.width, initial_indent="  ", subsequent_indent=" " * 8)
+            console.print(Text("\n".join(shown)))
             console.print(Text(f"      {_first_line(function)}"))
     return 0
 

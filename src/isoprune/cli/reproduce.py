@@ -11,7 +11,16 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from isoprune.cli.work import add_set, add_store, carry_out, command, error_console, output_console
+from isoprune.cli.work import (
+    add_executor,
+    add_set,
+    add_store,
+    carry_out,
+    command,
+    error_console,
+    executor_options,
+    output_console,
+)
 
 if TYPE_CHECKING:
     from isoprune.experiment.grid import Study
@@ -28,9 +37,7 @@ DAYS = 1.0  # longer than this, the published recipe is started only when told s
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help=f"one of: {NAMES}")
     parser.add_argument("--scale", default="laptop", help="smoke, laptop or paper (default: %(default)s)")
-    parser.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="processes at once, one thread each (default: 1)"
-    )
+    add_executor(parser)
     parser.add_argument(
         "--out",
         type=Path,
@@ -60,11 +67,11 @@ def run(args: argparse.Namespace) -> int:
     if args.scale == "paper" and not args.anyway:
         _refuse_long(reproduction, study)
     _find_data(study)
-    more = ["--scale", args.scale]
-    more += [] if args.jobs == 1 else ["--jobs", str(args.jobs)]
+    more = ["--scale", args.scale, *executor_options(args)]
     more += [] if args.out == Path("reproductions") else ["--out", str(args.out)]
     again = command("reproduce", args.name, args.settings, args.store, *more)
-    code, records = carry_out(study, args.store, jobs=args.jobs, again=again)
+    how = {"jobs": args.jobs, "executor": args.executor, "address": args.address}
+    code, records = carry_out(study, args.store, again=again, **how)
     if not records:
         return code
     page, verdicts = reproduction_page(

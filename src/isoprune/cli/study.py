@@ -15,6 +15,7 @@ from isoprune.cli.work import (
     add_store,
     carry_out,
     command,
+    executor_options,
     output_console,
     report_command,
 )
@@ -37,10 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from isoprune.experiment.grid import read_study
 
     study = read_study(args.file, args.settings)
-    more = [] if args.jobs is None else ["--jobs", str(args.jobs)]
-    more += [] if args.executor == "local" else ["--executor", args.executor]
-    more += [] if args.address == "auto" else ["--address", args.address]
-    again = command("study", args.file, args.settings, args.store, *more)
+    again = command("study", args.file, args.settings, args.store, *executor_options(args))
     how = {"jobs": args.jobs, "executor": args.executor, "address": args.address}
     code, records = carry_out(study, args.store, again=again, **how)
     if records:

@@ -48,6 +48,13 @@ def add_executor(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def executor_options(args: argparse.Namespace) -> list[str]:
+    """Return what of `add_executor`'s was given, to be written in a command that does the same again."""
+    more = [] if args.jobs is None else ["--jobs", str(args.jobs)]
+    more += [] if args.executor == "local" else ["--executor", args.executor]
+    return more + ([] if args.address == "auto" else ["--address", args.address])
+
+
 def add_set(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     parser.add_argument(
         "--set",

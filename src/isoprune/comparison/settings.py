@@ -10,7 +10,7 @@ from isoprune.comparison.methods import read_by
 from isoprune.comparison.runs import Run, read
 from isoprune.comparison.setups import METHODS, rung
 from isoprune.errors import IsopruneError, did_you_mean
-from isoprune.records import VALUES, Number, labels, number, told, under, varied
+from isoprune.records import VALUES, Number, labels, number, path_of, reading_order, told, under, varied
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,7 @@ def make_settings(
         IsopruneError: If a record is none, no run has the value, or nothing differs.
     """
     runs, left_out = _finished(records)
-    path = VALUES.get(value, tuple(value.split(".")))
-    found = [(run, number(run.record, *path)) for run in runs]
+    found = [(run, number(run.record, *path_of(value))) for run in runs]
     having = [(run, v) for run, v in found if v is not None]
     if not having:
         remedy = (
@@ -125,13 +124,7 @@ def _rest(run: Run, prefixes: Sequence[str]) -> dict[str, Any]:
 
 def _reading_order(setting: Setting) -> tuple[Any, ...]:
     """No repair is the baseline of repairs, and the control comes last; numbers in their order."""
-    base = setting.method.startswith(("none", "without"))
-    head, _, tail = setting.method.partition("=")
-    try:
-        size = float(tail)
-    except ValueError:
-        size = 0.0
-    return setting.scratch, not base, head, size, setting.method, _place(setting)
+    return setting.scratch, *reading_order(setting.method), _place(setting)
 
 
 def _place(setting: Setting) -> tuple[str, ...]:

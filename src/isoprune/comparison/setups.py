@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from isoprune.errors import IsopruneError, did_you_mean
-from isoprune.records import under
+from isoprune.records import SILENT, under
 
 
 class Setup(IntEnum):
@@ -97,22 +97,7 @@ FREE: dict[str, str] = {
     "prune.criterion": "a method: it is what is compared",
     "prune.train.penalty": "a method: what pushes the channels out",
     "retrain.penalty": "a method: what keeps the layers near isometries",
-    "dense.jsv_samples": "measures and changes nothing: it draws by a generator of its own",
-    "retrain.jsv_samples": "measures and changes nothing: it draws by a generator of its own",
-    "prune.train.jsv_samples": "measures and changes nothing: it draws by a generator of its own",
-    "measure": "how finely the stages are measured",
-    **{
-        f"{stage}.{key}": why
-        for stage in ("dense", "prune.train", "retrain")
-        for key, why in {
-            "trackers": "where the numbers are shown",
-            "checkpoint_steps": "how often the state is written; the result is the same to the bit",
-            "checkpoint_seconds": "how often the state is written; the result is the same to the bit",
-            "channels_last": "how tensors lie in memory: the same mathematics, faster",
-            "compile": "who runs the steps: the same mathematics, faster",
-        }.items()
-    },
-    "data.root": "where the files lie",
+    **SILENT,
 }
 # Free, and a method: not the same in two runs, they are (part of) what is compared.
 METHODS = ("repair", "rewind", "prune.criterion", "prune.train.penalty", "retrain.penalty")

@@ -20,7 +20,8 @@ class Growth:
         if not 0 < self.size <= self.ceiling < math.inf or self.interval < 1:
             raise IsopruneError(
                 f"growth = {self.size}, ceiling = {self.ceiling}, interval = {self.interval}: a penalty "
-                "grows by growth every interval steps up to ceiling. 0 < growth <= ceiling, interval >= 1."
+                "grows by growth every interval steps up to ceiling. "
+                "Take 0 < growth <= ceiling, interval >= 1."
             )
 
     def at(self, step: int) -> float:

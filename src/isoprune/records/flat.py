@@ -15,7 +15,7 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
 
     def walk(value: Any, path: str) -> None:
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             for key, inner in value.items():
                 walk(inner, f"{path}.{key}" if path else str(key))
         elif path == "repair" and isinstance(value, list | tuple):
@@ -31,7 +31,7 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _frozen(value: Any) -> Any:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return tuple(sorted((key, _frozen(inner)) for key, inner in value.items()))
     return tuple(_frozen(inner) for inner in value) if isinstance(value, list | tuple) else value
 

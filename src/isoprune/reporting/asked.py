@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from isoprune.reporting import text
+from isoprune import text
 from isoprune.reporting.study import ADVISED, Cell, seed_of, settings, unique, value, varied
-from isoprune.reporting.tables import Table
+from isoprune.tables import Table
 
 _TRAINING = (
     "epochs",

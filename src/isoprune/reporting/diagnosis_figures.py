@@ -8,8 +8,9 @@ from typing import Any
 
 import altair as alt
 
+from isoprune import text
 from isoprune.reporting import series as data
-from isoprune.reporting import text, theme
+from isoprune.reporting import theme
 from isoprune.reporting.figures import Figure, powers, ridges, table
 
 LAYERS = 48  # more are not drawn: those that changed most are

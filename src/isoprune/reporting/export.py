@@ -10,7 +10,8 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from isoprune.reporting import figures, text, theme
+from isoprune import text
+from isoprune.reporting import figures, theme
 from isoprune.reporting.study import Cell, make_cells, unique
 from isoprune.types import IsopruneError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from isoprune.reporting import html, theme
-from isoprune.reporting.text import duration
+from isoprune.text import duration
 
 REFRESH = 2  # seconds
 MOST = 60  # rows of what runs; a large cluster runs more

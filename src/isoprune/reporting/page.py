@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from isoprune import text
 from isoprune.records import check_records
-from isoprune.reporting import asked, figures, frontier, html, series, tables, text, theme
+from isoprune.reporting import asked, figures, frontier, html, series, tables, theme
 from isoprune.reporting.schedule_figures import used, used_series
 from isoprune.reporting.sentences import findings
 from isoprune.reporting.study import Cell, apart, by_seed, make_cells, unique

@@ -9,7 +9,8 @@ from typing import Any
 
 import altair as alt
 
-from isoprune.reporting import figures, series, text, theme
+from isoprune import text
+from isoprune.reporting import figures, series, theme
 from isoprune.reporting.figures import Figure, powers, table
 from isoprune.reporting.series import Series
 from isoprune.reporting.study import Cell, apart, settings

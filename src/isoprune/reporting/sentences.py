@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from isoprune.reporting import text
+from isoprune import text
 from isoprune.reporting.study import Cell, apart, by_seed, make_cells, unique
 from isoprune.statistics import Summary, paired_difference, summarize
 

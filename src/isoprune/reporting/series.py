@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from isoprune.reporting import text, theme
+from isoprune import text
+from isoprune.reporting import theme
 from isoprune.reporting.statistics import pool_histograms
 from isoprune.reporting.study import Cell, by_seed, unique, value
 from isoprune.statistics import Summary, summarize

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rich import box
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from isoprune.reporting import text
+from isoprune import text
 from isoprune.reporting.study import Cell, apart, by_seed, make_cells, unique, value
 from isoprune.statistics import Summary, summarize
-
-
-@dataclass(frozen=True)
-class Table:
-    """Plain text in columns; the first ``words`` columns are names, the others numbers."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    words: int = 1
+from isoprune.tables import Table, markdown
 
 
 def results(cells: Sequence[Cell]) -> Table:
@@ -151,19 +142,6 @@ def markdown_table(records: Sequence[Mapping[str, Any]]) -> str:
         IsopruneError: If no record is finished, or one is not a record.
     """
     return markdown(results(make_cells([dict(record) for record in records])))
-
-
-def markdown(table: Table) -> str:
-    """Return a table in Markdown, numbers aligned to the right."""
-    rules = ["---"] * table.words + ["---:"] * (len(table.columns) - table.words)
-    lines = [table.columns, tuple(rules), *(tuple(_escaped(word) for word in row) for row in table.rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
-def _escaped(word: str) -> str:
-    for special in "\\|<`*_":
-        word = word.replace(special, f"\\{special}")
-    return " ".join(word.split())
 
 
 # Two lines a heading: the table fits 80 columns.

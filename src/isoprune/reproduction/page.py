@@ -9,7 +9,6 @@ from typing import Any
 from isoprune.experiment.config import Experiment
 from isoprune.records import check_records
 from isoprune.reporting import html, theme
-from isoprune.reporting.tables import Table, markdown
 from isoprune.reproduction import figures, tables
 from isoprune.reproduction.kinds import (
     CONFIRMED,
@@ -21,6 +20,7 @@ from isoprune.reproduction.kinds import (
     Reproduction,
     Verdict,
 )
+from isoprune.tables import Table, markdown
 
 _COLOUR = {CONFIRMED: theme.GREEN, NOT_CONFIRMED: theme.RED, NOT_TESTABLE: theme.ORANGE}
 _SMOKE = "A smoke run shows that the study runs from end to end, and nothing about the claim."

@@ -108,9 +108,12 @@ def _shot(experiment: Experiment) -> dict[str, Any]:
 
 
 def _readable(experiment: Experiment) -> Experiment:
-    """Return the experiment without the folder that its data would be read from: it need not be there."""
+    """Return the experiment without the files that its data and weights would be read from."""
     config = experiment.as_dict()
-    return read(config | {"data": "digits"})
+    model = config["model"]
+    if isinstance(model, dict) and "weights" in model:
+        model = model | {"weights": "none"}
+    return read(config | {"data": "digits", "model": model})
 
 
 def sizes(experiment: Experiment, image_classes: int) -> tuple[int, int]:
