@@ -67,6 +67,13 @@ def test_within_one_step_a_budget_is_the_same_and_beyond_it_is_not():
     assert setup_of(record(), scratch(91, retrain__steps=steps + 2)).setup is Setup.S1
 
 
+@pytest.mark.parametrize(("more", "setup"), [(4, Setup.SX_B), (5, Setup.S1)])
+def test_where_dense_training_was_cut_to_steps_one_of_those_is_the_grain(more, setup):
+    """A dense step of 100 samples costs four of scratch at a quarter of the multiply-adds."""
+    cut = record(dense__steps=200)
+    assert setup_of(cut, scratch(91, retrain__steps=900 + more)).setup is setup
+
+
 def test_scratch_must_not_step_unlike_both_trainings_of_the_other():
     got = setup_of(record(), scratch(90, retrain__weight_decay=0.01))
     assert (got.setup, got.key, got.values) == (Setup.S1, "retrain.weight_decay", (1e-4, 0.01))

@@ -52,7 +52,7 @@ def test_a_page_has_claims_both_tables_and_what_differs(value):
         assert "not testable at this scale" in text.lower()
         assert "85.48" in text  # published
         assert "image_folder" in text.replace("\\_", "_")  # what the paper reads
-    assert "http" not in page.read_text().split("<script")[0]
+    assert "http://" not in page.read_text().split("<script")[0]
 
 
 def test_again_it_is_read_from_the_store(value, capsys):

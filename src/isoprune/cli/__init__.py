@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from isoprune import __version__
+import isoprune
 from isoprune.errors import did_you_mean
 
 VERBS = ("demo", "run", "study", "prune", "diagnose", "advise", "compare", "reproduce", "report", "methods")
@@ -50,7 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("-V", "--version", action="version", version=f"isoprune {__version__}")
+    parser.add_argument("-V", "--version", action="version", version=f"isoprune {isoprune.__version__}")
     verbs = parser.add_subparsers(metavar="VERB", title="verbs", required=True, parser_class=_Parser)
     for name in VERBS:
         verb = import_module(f"isoprune.cli.{name}")

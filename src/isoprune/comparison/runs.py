@@ -54,7 +54,10 @@ def read(run: Table) -> Run:
 
 @dataclass(frozen=True)
 class Budget:
-    """What all trainings of a run took; None where it is not known. ``step`` is one step of the last."""
+    """What all trainings of a run took; None where it is not known.
+
+    ``step`` is one step of the last, or of a dense training that was cut to a number of steps.
+    """
 
     epochs: Fraction | None
     samples: int | None
@@ -74,11 +77,16 @@ def budget(run: Run) -> Budget:
     all_known = len(known) == len(counted)
     batch = int(number(run.flat, "retrain.batch") or 0)
     flops = int(number(run.record, "stages", "pruned", "flops") or 0)
+    steps = [(batch, 3 * flops * batch)]
+    if run.trained[0] == "dense" and counted[0] and run.flat.get("dense.steps") is not None:
+        samples, cost = counted[0]
+        batch = int(number(run.flat, "dense.batch") or 0)
+        steps.append((batch, cost * batch // max(samples, 1)))
     return Budget(
         None if None in epochs else sum((e for e in epochs if e is not None), Fraction(0)),
         sum(samples for samples, _ in known) if all_known else None,
         sum(cost for _, cost in known) if all_known else None,
-        (batch, 3 * flops * batch),
+        max(steps, key=lambda step: step[1]),
     )
 
 
