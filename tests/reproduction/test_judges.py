@@ -69,10 +69,13 @@ def test_noise_is_not_testable_where_it_holds_what_was_published():
     assert judge(reproduction(), cells(NOISE)).word == NOT_TESTABLE
 
 
-def test_noise_that_leaves_the_published_difference_out_is_not_confirmed():
+def test_noise_that_ends_below_the_published_difference_is_not_confirmed():
     verdict = above(("b", "a"))(reproduction(published=published(90.0, 60.0)), cells(NOISE))
     assert verdict.word == NOT_CONFIRMED
-    assert "published difference is outside" in verdict.because
+    assert "ends below the published difference" in verdict.because
+    # Above what was published is no contradiction of "above".
+    less = above(("b", "a"))(reproduction(published=published(60.0, 90.0)), cells(NOISE))
+    assert less.word == NOT_TESTABLE
 
 
 def test_a_table_of_another_network_is_no_measure():

@@ -34,8 +34,8 @@ def above(
     """Return the judge of "the first is above the second": in every setting, p < 0.05 after Holm's method.
 
     What is shown the other way round anywhere is not confirmed. Where some settings are open, the claim is
-    not testable if their intervals hold the published difference (or none was published): these seeds do not
-    tell it from zero. It is not confirmed if an interval leaves the published difference out.
+    not testable if the published difference is not above their intervals (or none was published): these seeds
+    do not tell it from zero. It is not confirmed if an interval ends below the published difference.
     """
 
     def judge(reproduction: Reproduction, cells: Cells) -> Verdict:
@@ -49,12 +49,12 @@ def above(
         if len(right) == len(tests):
             return Verdict(CONFIRMED, counted, tests)
         if wrong:
-            return Verdict(NOT_CONFIRMED, f"{counted}; the other way round in {_where(wrong)}", tests)
-        outside = [t for t in unsure if t.published is not None and not t.low <= t.published <= t.high]
-        if outside:
-            told = f"{counted}; the published difference is outside our interval in {_where(outside)}"
+            return Verdict(NOT_CONFIRMED, f"{counted}; the other way round: {_where(wrong, tests)}", tests)
+        short = [t for t in unsure if t.published is not None and t.published > t.high]
+        if short:
+            told = f"{counted}; our interval ends below the published difference: {_where(short, tests)}"
             return Verdict(NOT_CONFIRMED, told, tests)
-        return Verdict(NOT_TESTABLE, f"{counted}; too few seeds to tell in {_where(unsure)}", tests)
+        return Verdict(NOT_TESTABLE, f"{counted}; too few seeds to tell: {_where(unsure, tests)}", tests)
 
     return judge
 
@@ -84,9 +84,9 @@ def within(
         if len(inside) == len(tests):
             return Verdict(CONFIRMED, counted, tests)
         if beyond:
-            return Verdict(NOT_CONFIRMED, f"{counted}; beyond in {_where(beyond)}", tests)
+            return Verdict(NOT_CONFIRMED, f"{counted}; beyond: {_where(beyond, tests)}", tests)
         open_ = [t for t in tests if t not in inside]
-        return Verdict(NOT_TESTABLE, f"{counted}; too few seeds to tell in {_where(open_)}", tests)
+        return Verdict(NOT_TESTABLE, f"{counted}; too few seeds to tell: {_where(open_, tests)}", tests)
 
     return judge
 
@@ -172,12 +172,17 @@ def _range(tests: Sequence[Test]) -> str:
     return f" (mean differences from {difference_told(low)} to {difference_told(high)})"
 
 
-def _where(tests: Sequence[Test]) -> str:
-    """Return the settings in words; what is the same in all of them is not said."""
-    several = len({(t.first, t.second) for t in tests}) > 1
-    words = [(t.panel, f"{t.first} against {t.second}" if several else "", t.column) for t in tests[:_NAMED]]
-    said = "; ".join(", ".join(filter(None, word)) for word in words)
-    return f"{said}; and {len(tests) - _NAMED} more" if len(tests) > _NAMED else said
+def _where(those: Sequence[Test], tests: Sequence[Test]) -> str:
+    """Return those settings in words; what is the same in all of the tests is not said."""
+    told = [(t.panel, f"{t.first} against {t.second}", t.column) for t in tests]
+    kinds = [len(set(kind)) > 1 for kind in zip(*told, strict=True)]
+    if not any(kinds):
+        return those[0].panel
+    words = [told[tests.index(t)] for t in those[:_NAMED]]
+    said = "; ".join(
+        ", ".join(w for w, tell in zip(word, kinds, strict=True) if tell and w) for word in words
+    )
+    return f"{said}; and {len(those) - _NAMED} more" if len(those) > _NAMED else said
 
 
 def difference_told(test: Test) -> str:

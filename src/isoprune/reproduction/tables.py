@@ -30,7 +30,8 @@ def beside(reproduction: Reproduction, cells: Cells, panel: str) -> Table:
     rows = []
     for row in _merged(published.rows if published else (), (p.row for p in ours)):
         if published is not None and row in published.rows:
-            rows.append((row, "published", *(_published(published, row, c) for c in columns), ""))
+            told = [_published(published, row, c, value=reproduction.value) for c in columns]
+            rows.append((row, "published", *told, ""))
         if any(place.row == row for place in ours):
             seeds = [len(cells.get(Place(panel, row, c), ())) for c in columns]
             told = [_ours(reproduction.value, cells.get(Place(panel, row, c), {})) for c in columns]
@@ -47,11 +48,12 @@ def _merged(first: Iterable[str], second: Iterable[str]) -> list[str]:
         return found
 
 
-def _published(table: Published, row: str, column: str) -> str:
+def _published(table: Published, row: str, column: str, *, value: Value) -> str:
     mean, std = table.mean(row, column), table.std(row, column)
     if mean is None:
         return text.MISSING
-    return f"{mean:g}" if std is None else f"{mean:.2f} ({std:.2f})"
+    told = f"{mean:.2f}" if value.percent else f"{mean:g}"
+    return told if std is None else f"{told} ({std:.2f})"
 
 
 def _ours(value: Value, seeds: Any) -> str:
