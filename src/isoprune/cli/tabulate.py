@@ -61,7 +61,6 @@ def run(args: argparse.Namespace, read_records: Callable[..., list[dict[str, Any
     from isoprune.tables import FORMATS, pivot
 
     form = FORMATS[_format(args, FORMATS)]
-
     value = args.value or "test_accuracy"
 
     def made() -> str:

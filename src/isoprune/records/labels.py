@@ -66,7 +66,8 @@ def _labels(flats: Sequence[Flat], word: str, prefixes: Sequence[str]) -> list[s
     for flat, name in zip(flats, own, strict=True):
         rivals.setdefault(name, []).append(flat)
     differing = {
-        name: [key for key in varied(group, prefixes) if key not in names] for name, group in rivals.items()
+        name: _telling(group, [key for key in varied(group, prefixes) if key not in names])
+        for name, group in rivals.items()
     }
     made = []
     for flat, name in zip(flats, own, strict=True):
@@ -74,11 +75,22 @@ def _labels(flats: Sequence[Flat], word: str, prefixes: Sequence[str]) -> list[s
         options = [
             f"{key.split('.')[-1]}={told(flat[key])}" for key in differing[name] if flat.get(key) is not None
         ]
-        if called:
+        if names or not options:
+            called = called or f"without {word}"
             made.append(f"{called} ({', '.join(options)})" if options else called)
         else:
-            made.append(", ".join(options) or f"without {word}")
+            made.append(", ".join(options))
     return made
+
+
+def _telling(flats: Sequence[Flat], keys: Sequence[str]) -> list[str]:
+    """Return the keys that tell runs apart; of those set in the same runs, each to one value, only one."""
+    kept: dict[Any, str] = {}
+    for key in sorted(keys, key=lambda key: (not key.endswith(".epochs"), key)):
+        values = [flat.get(key) for flat in flats]
+        once = None in values and len(set(values)) == 2
+        kept.setdefault(tuple(value is None for value in values) if once else key, key)
+    return sorted(kept.values())
 
 
 def _unchained(flat: Flat) -> Flat:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from isoprune.errors import IsopruneError, did_you_mean
@@ -24,6 +25,9 @@ from isoprune.records import (
 
 Flat = Mapping[str, Any]
 SPREADS = ("std", "interval", "none")
+# A table may set runs side by side that no comparison may: pruned by training, and in one shot.
+_ALSO = {"penalty": ("prune.train",)}
+_LOOKED = 100  # records in which other numbers are looked for
 
 
 @dataclass(frozen=True)
@@ -60,11 +64,28 @@ def chosen(records: Sequence[Record], value: str, where: Mapping[str, str]) -> t
         if (v := number(record, *path)) is not None
     ]
     if not found:
-        raise IsopruneError(
-            f"None of {len(flats)} runs has a number {value!r}.{did_you_mean(value, VALUES)} What was not "
-            "retrained has none after it. Or give where a record has one: stages.repaired.test_accuracy."
-        )
+        raise IsopruneError(f"None of {len(flats)} runs has a number {value!r}.{_instead(value, finished)}")
     return found, left_out + _said(len(flats) - len(found), f"without {value}")
+
+
+def _instead(value: str, records: Sequence[Record]) -> str:
+    """Return where the records have a number of this kind, or what was probably meant."""
+    there = sorted({".".join(path) for record in records[:_LOOKED] for path in _numbers(record)})
+    leaf = path_of(value)[-2:] if value == "jsv" else path_of(value)[-1:]
+    alike = [path for path in there if tuple(path.split("."))[-len(leaf) :] == leaf]
+    if alike:
+        return f" There is: {', '.join(alike)}."
+    return did_you_mean(value, [*get_close_matches(value, there), *VALUES])
+
+
+def _numbers(table: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for key, value in table.items():
+        if key == "config":
+            continue
+        if isinstance(value, Mapping):
+            yield from ((key, *path) for path in _numbers(value))
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield (key,)
 
 
 def _said(n: int, why: str) -> list[str]:
@@ -112,7 +133,7 @@ def keys_of(word: str, flats: Sequence[Flat]) -> tuple[str, ...]:
         IsopruneError: If it is neither a word nor a key of any run.
     """
     if word in WORDS:
-        return WORDS[word]
+        return (*WORDS[word], *_ALSO.get(word, ()))
     keys = known(flats)
     if not any(under(key, word) for key in keys):
         raise IsopruneError(f"Unknown {word!r}.{did_you_mean(word, [*WORDS, *sorted(keys)])}")
@@ -137,7 +158,7 @@ def along(flats: Sequence[Flat], word: str) -> list[str]:
 
 
 def _named(flats: Sequence[Flat], word: str, prefixes: Sequence[str]) -> list[str]:
-    differing = varied(flats, prefixes) or list(flats[0])
-    if len(differing) == 1 and differing[0] != "repair.steps":
-        return [told(flat[differing[0]]) for flat in flats]
-    return labels(flats, {word: prefixes})
+    keys = varied(flats, prefixes) or list(flats[0])
+    named = len(keys) == 1 and (keys[0] in prefixes or keys[0].removesuffix(".name") in prefixes)
+    values = [flat.get(keys[0]) for flat in flats] if named else [None]
+    return labels(flats, {word: prefixes}) if None in values else [told(value) for value in values]

@@ -97,7 +97,7 @@ def escaped(word: str) -> str:
 
 
 def as_csv(pivot: Pivot) -> str:
-    """Return one line for every cell with runs, as programs read them: full precision, fractions not percent.
+    """Return one line for every cell with runs, as programs read them: ten digits, fractions not percent.
 
     Columns: the words of rows and columns, n, mean, std, both ends of the 95 % interval, the seeds. What one
     seed cannot tell is empty.
@@ -110,7 +110,7 @@ def as_csv(pivot: Pivot) -> str:
         found = pivot.summary(side, head)
         if found.n:
             told = [found.mean, found.std, *found.interval]
-            exact = ["" if math.isnan(number) else repr(number) for number in told]
+            exact = ["" if math.isnan(number) else f"{number:.10g}" for number in told]
             seeds = " ".join(map(str, sorted(pivot.cells[side, head])))
             writer.writerow([*side, *head, found.n, *exact, seeds])
     return file.getvalue()
