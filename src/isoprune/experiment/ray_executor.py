@@ -37,6 +37,7 @@ class Cluster:
             raise IsopruneError(f"--jobs {at_once}: at least one task is needed. Leave --jobs out.")
         self._address, self._at_once = address, at_once
         self._ray: Any = None
+        self._box: Any = None
         self._block = contextlib.ExitStack()
 
     def __enter__(self) -> Cluster:
@@ -51,6 +52,7 @@ class Cluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._box = None
         self._block.close()
 
     def execute(self, tasks: Sequence[Task], on_event: OnEvent) -> dict[str, Outcome]:
@@ -64,7 +66,7 @@ class Cluster:
         waiting, outcomes = list(tasks), {}
         with contextlib.ExitStack() as block:
             here = block.enter_context(greeted(self._ray, str(tasks[0].work["store"])))
-            box = self._letter_box()
+            self._box = self._box or self._letter_box()
             # Tried again from here: so the order is kept, and it is told.
             attempt = self._ray.remote(ray_node.attempt).options(num_cpus=1, max_retries=0)
             running: dict[Any, Task] = {}
@@ -77,11 +79,11 @@ class Cluster:
                         break
                     waiting.remove(task)
                     tries[task.id] += 1
-                    running[attempt.remote(task.id, dict(task.work), here, box)] = task
+                    running[attempt.remote(task.id, dict(task.work), here, self._box)] = task
                 if not running:
                     continue
                 ended, _ = self._ray.wait(list(running), timeout=SECONDS_BETWEEN_LOOKS)
-                self._deliver(box, outcomes, on_event)
+                self._deliver(outcomes, on_event)
                 for reference in ended:
                     task = running.pop(reference)
                     outcome = self._outcome(reference, tries[task.id])
@@ -116,11 +118,11 @@ class Cluster:
                 f"its node or process died {tries} times (the last time: {why})", detail=str(error)
             )
 
-    def _deliver(self, box: Any, outcomes: Mapping[str, Outcome], on_event: OnEvent) -> None:
+    def _deliver(self, outcomes: Mapping[str, Outcome], on_event: OnEvent) -> None:
         with contextlib.suppress(
             self._ray.exceptions.RayError
         ):  # It is news; the outcome does not depend on it.
-            for task, event in self._ray.get(box.take.remote(), timeout=10):
+            for task, event in self._ray.get(self._box.take.remote(), timeout=10):
                 if task not in outcomes:
                     on_event(task, event)
 
