@@ -27,7 +27,7 @@ from isoprune.types import IsopruneError
 
 ray = pytest.importorskip("ray")
 TESTS = str(Path(__file__).parents[1])
-LONG = {"epochs": 60, "lr": 0.05, "batch": 10, "jsv_samples": 4}
+LONG = {"epochs": 240, "lr": 0.05, "batch": 10, "jsv_samples": 4}
 
 # Writes down what is renamed to a file that makes a folder count: each of them was made just then.
 SPY = """
@@ -85,7 +85,7 @@ class Killer:
             self.training.pop(task, None)
         elif "epoch" in event:
             self.training[task] = event["epoch"]
-        runs = [task for task, epoch in self.training.items() if "-" not in task and 2 <= epoch < 50]
+        runs = [task for task, epoch in self.training.items() if "-" not in task and 2 <= epoch < 200]
         if len(runs) == 2 and self.node is not None:
             self.cluster.remove_node(self.node, allow_graceful=False)
             self.node = None

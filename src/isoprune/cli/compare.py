@@ -34,7 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--by",
         metavar="WHAT",
-        help="repair, criterion, allocation, distill, schedule, lr, epochs, ratio, or a key of the config; "
+        help="repair, criterion, penalty, allocation, distill, schedule, lr, epochs, ratio, or a key of the config; "
         "several with commas (default: what differs)",
     )
     parser.add_argument(
