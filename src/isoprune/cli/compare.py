@@ -34,8 +34,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--by",
         metavar="WHAT",
-        help="repair, criterion, penalty, allocation, distill, schedule, lr, epochs, ratio, or a key of the config; "
-        "several with commas (default: what differs)",
+        help="repair, criterion, penalty, allocation, distill, schedule, lr, epochs, ratio, or a key of the "
+        "config; several with commas (default: what differs)",
     )
     parser.add_argument(
         "--value",

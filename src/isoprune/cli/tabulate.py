@@ -57,8 +57,9 @@ def asked(args: argparse.Namespace) -> bool:
 
 def run(args: argparse.Namespace, read_records: Callable[..., list[dict[str, Any]]]) -> int:
     """Write the table, or print it."""
-    from isoprune.records import path_of, uncollected
+    from isoprune.records import path_of
     from isoprune.tables import FORMATS, pivot
+    from isoprune.uncollected import uncollected
 
     form = FORMATS[_format(args, FORMATS)]
     value = args.value or "test_accuracy"

@@ -25,9 +25,9 @@ from isoprune.graph.ledger import Ledger
 from isoprune.graph.rules import FACTORIES, rule_for
 from isoprune.graph.sizes import Claim, SizeWatch, named_sizes
 from isoprune.graph.steady import steady
-from isoprune.graph.uncollected import uncollected
 from isoprune.graph.untouched import flattened, shape_only
 from isoprune.types import IsopruneError
+from isoprune.uncollected import uncollected
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from isoprune.graph import Constraint, Graph, trace
-from isoprune.graph.uncollected import uncollected
 from isoprune.pruning import costs
 from isoprune.pruning.allocation import Number, Ratio
 from isoprune.pruning.choose import clusters
@@ -22,6 +21,7 @@ from isoprune.pruning.rehearse import Misfit, rehearse
 from isoprune.pruning.shrink import outline, shrink
 from isoprune.pruning.verify import NotFinite, Verification, WrongNetwork, verify
 from isoprune.types import IsopruneError, Plan, Scores
+from isoprune.uncollected import uncollected
 
 Planner = Callable[[Graph, tuple[Constraint, ...]], Plan]
 

@@ -2,7 +2,7 @@
 
 from isoprune.records.flat import Number, flatten, number
 from isoprune.records.labels import UNSET, VALUES, WORDS, labels, path_of, reading_order, told, under, varied
-from isoprune.records.read import Record, check_records, load_records, uncollected
+from isoprune.records.read import Record, check_records, load_records
 from isoprune.records.silent import SILENT
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "path_of",
     "reading_order",
     "told",
-    "uncollected",
     "under",
     "varied",
 ]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from isoprune.errors import IsopruneError
+from isoprune.uncollected import uncollected
 
 Record = dict[str, Any]
 VERSION = 1
@@ -42,18 +41,6 @@ def load_records(
                 record = _read(file, parts)
                 found[str(record.get("digest", file))] = record
     return list(found.values())
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Pause the search for cycles: records have none, and it takes two thirds of the time of reading many."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 def check_records(records: Sequence[Record]) -> list[Record]:

@@ -8,10 +8,11 @@ from typing import Any
 
 from isoprune import text
 from isoprune.errors import IsopruneError, did_you_mean
-from isoprune.records import SILENT, WORDS, Number, Record, reading_order, told, uncollected, under, varied
+from isoprune.records import SILENT, WORDS, Number, Record, reading_order, told, under, varied
 from isoprune.statistics import Summary, summarize
 from isoprune.tables.query import SPREADS, Flat, Row, along, chosen, keys_of, known
 from isoprune.tables.table import Table
+from isoprune.uncollected import uncollected
 
 Label = tuple[str, ...]
 _TOLD = 5  # Missing seeds of more cells are counted, not listed.
