@@ -66,9 +66,10 @@ def _labels(flats: Sequence[Flat], word: str, prefixes: Sequence[str]) -> list[s
     for flat, name in zip(flats, own, strict=True):
         rivals.setdefault(name, []).append(flat)
     differing = {
-        name: _telling(group, [key for key in varied(group, prefixes) if key not in names])
-        for name, group in rivals.items()
+        name: [key for key in varied(group, prefixes) if key not in names] for name, group in rivals.items()
     }
+    if names:  # They tell the runs apart first; without them all keys are what the run is called.
+        differing = {name: _telling(rivals[name], keys) for name, keys in differing.items()}
     made = []
     for flat, name in zip(flats, own, strict=True):
         called = " ".join(str(part) for part in name if part is not None)
