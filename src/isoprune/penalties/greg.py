@@ -40,7 +40,7 @@ def greg_1(
     """
     grows = Growth(growth, interval, ceiling)
     gone = masks(model, graph, plan)
-    layers = layers_of(model, graph, tuple(name for name, channels in plan.removed.items() if len(channels)))
+    layers = layers_of(model, graph, plan)
     state = _state(model, layers)
 
     def loss(step: int) -> Tensor:
@@ -81,7 +81,7 @@ def greg_2(
     first, grows = Growth(pick_growth, interval, pick_ceiling), Growth(growth, interval, ceiling)
     start = pick_ceiling
     gone = {name: mask.zero_() for name, mask in masks(model, graph, plan).items()}
-    layers = layers_of(model, graph, tuple(name for name, channels in plan.removed.items() if len(channels)))
+    layers = layers_of(model, graph, plan)
     # A dot is no part of a buffer's name.
     state = _state(model, layers) | {f"gone {i}": mask for i, mask in enumerate(gone.values())}
     state["picked"] = torch.tensor(_NOT_YET, device=state["ended"].device)

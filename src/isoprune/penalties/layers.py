@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,13 +72,13 @@ def masks(model: nn.Module, graph: Graph, plan: Plan) -> dict[str, Tensor]:
     return {name: mask.to(device) for name, mask in gone.items()}
 
 
-def layers_of(model: nn.Module, graph: Graph, names: Iterator[str] | tuple[str, ...]) -> Layers:
-    """Return the layers that make the channels of the groups called ``names``.
+def layers_of(model: nn.Module, graph: Graph, plan: Plan) -> Layers:
+    """Return the layers that make the channels of the groups which lose some.
 
     Raises:
         IsopruneError: For a transposed convolution in groups, whose rows are no filters.
     """
-    wanted = set(names)
+    wanted = {name for name, channels in plan.removed.items() if len(channels)}
     parameters = dict(model.named_parameters())
     found: dict[str, list[tuple[Group, Member]]] = {}
     for group in graph.groups:

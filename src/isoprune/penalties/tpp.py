@@ -50,7 +50,7 @@ def tpp(
     """
     grows = Growth(growth, interval, ceiling)
     gone = masks(model, graph, plan)
-    layers = layers_of(model, graph, tuple(name for name, channels in plan.removed.items() if len(channels)))
+    layers = layers_of(model, graph, plan)
     # Which rows go does not change: found once.
     weights = [(rows, rows.gone(gone)) for rows in layers.weights]
     along = [(rows, rows.gone(gone)) for part in layers.along for rows in part]
