@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from isoprune.reproduction import find
 from isoprune.reproduction.judges import above, paired, within
 from isoprune.reproduction.kinds import (
     CONFIRMED,
     NOT_CONFIRMED,
     NOT_TESTABLE,
     TEST_ACCURACY,
+    Place,
     Published,
     Value,
 )
@@ -107,11 +109,34 @@ def test_not_below_lets_the_first_be_as_high_as_it_likes():
     assert judge(reproduction(), cells({"b": UP["a"], "a": UP["b"]})).word == NOT_CONFIRMED
 
 
+JSV = Value("mean JSV", ("stages", "retrained", "jsv", "mean"), percent=False, log=True)
+
+
 def test_ratios_are_compared_by_their_logarithm():
-    jsv = Value("mean JSV", ("stages", "retrained", "jsv", "mean"), percent=False, log=True)
     ten = {"b": [1.0, 10.0, 0.1], "a": [0.1, 1.0, 0.009]}
-    (test,) = paired(reproduction(), cells(ten), [("b", "a")], value=jsv)
+    (test,) = paired(reproduction(), cells(ten), [("b", "a")], value=JSV)
     assert test.mean == pytest.approx(np.log10([10, 10, 0.1 / 0.009]).mean())
+
+
+@pytest.mark.parametrize("judge", [above(("b", "a"), value=JSV), within(("b", "a"), margin=1.0, value=JSV)])
+def test_a_zero_among_what_is_compared_by_ratios_is_told_and_decides_nothing(judge):
+    dead = cells({"b": [1.0, 1.1, 0.9, 1.0], "a": [0.1, 0.1, 0.12, 0.0]})
+    verdict = judge(reproduction(), dead)
+    assert verdict.word == NOT_TESTABLE
+    assert "is zero where values are compared by ratios" in verdict.because
+
+
+def test_a_fall_to_zero_has_no_factor():
+    study = find("jsv-vs-ratio")
+    network = {"model.name": "mlp_7", "model.activation": "linear"}
+    ends = {Place("mlp_7 linear", "L1", column): {} for column in ("0", "0.9")}
+    for place, means in zip(ends, ([2.0, 2.2, 2.1], [1e-4, 2e-4, 0.0]), strict=True):
+        for seed, mean in enumerate(means):
+            ends[place][seed] = {"config": network, "stages": {"repaired": {"jsv": {"mean": mean}}}}
+    judge = study.claims[1].judge
+    assert "is zero" in judge(study, ends).because
+    ends[Place("mlp_7 linear", "L1", "0.9")].pop(2)
+    assert "times smaller" in judge(study, ends).because
 
 
 def test_two_columns_of_one_row_are_compared():

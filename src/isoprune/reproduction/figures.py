@@ -36,15 +36,17 @@ def ours(reproduction: Reproduction, cells: Cells, panel: str, names: Sequence[s
     for place, seeds in cells.items():
         if place.panel != panel:
             continue
-        found = summarize(_shown(value, record) for record in seeds.values())
-        if not found.n:
+        shown = [_shown(value, record) for record in seeds.values()]
+        found = summarize(shown)
+        if not found.n or (value.log and found.mean <= 0):
             continue
         half = found.half if found.n > 1 else 0.0
         low, high = found.mean - half, found.mean + half
         if value.log:
-            # The interval of the logarithms: it stays above zero.
-            logs = summarize(math.log10(_shown(value, record)) for record in seeds.values())
-            low, high = (10**end for end in logs.interval) if logs.n > 1 else (found.mean, found.mean)
+            # The interval of the logarithms stays above zero; a seed at zero has none, so nor has the mean.
+            logs = summarize(math.log10(number) if number > 0 else math.nan for number in shown)
+            whole = 1 < logs.n == found.n
+            low, high = (10**end for end in logs.interval) if whole else (found.mean, found.mean)
         rows.append(_row(place.row, place.column, found.mean, low, high))
     return _chart(reproduction, rows, names)
 

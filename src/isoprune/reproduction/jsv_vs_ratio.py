@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 
 from isoprune.records import number
 from isoprune.reproduction.judges import above
@@ -50,7 +49,9 @@ def _thousandth(_: Reproduction, cells: Cells) -> Verdict:
     """Judge by the interval of the logarithm of the fall, over seeds."""
     ends = [cells.get(Place(_LINEAR, "L1", column), {}) for column in ("0", "0.9")]
     both = sorted(ends[0].keys() & ends[1].keys())
-    falls = summarize(math.log10(_JSV.of(ends[0][s]) / _JSV.of(ends[1][s])) for s in both)
+    falls = summarize(_JSV.compared(ends[0][s]) - _JSV.compared(ends[1][s]) for s in both)
+    if falls.n < len(both):
+        return Verdict(NOT_TESTABLE, "a mean JSV is missing, or is zero: it has no ratio to another")
     if falls.n < 2:
         return Verdict(NOT_TESTABLE, "one seed has no interval: run more seeds")
     low, high = (10**end for end in falls.interval)

@@ -134,6 +134,7 @@ def _test(reproduction: Reproduction, cells: Cells, a: Place, b: Place, value: V
         first=a.row if same else f"{a.row}, {a.column}",
         second=b.row if same else f"{b.row}, {b.column}",
         column=a.column if same else "",
+        seeds=len(seeds),
         n=difference.n,
         mean=difference.mean,
         low=low,
@@ -158,10 +159,11 @@ def _published(reproduction: Reproduction, a: Place, b: Place, value: Value) -> 
 def _untold(tests: Sequence[Test]) -> Verdict | None:
     if not tests:
         return Verdict(NOT_TESTABLE, "no finished runs to judge it by")
+    if left := [t for t in tests if t.n < t.seeds]:
+        why = "a value is missing, or is zero where values are compared by ratios"
+        return Verdict(NOT_TESTABLE, f"{why}: {_where(left, tests)}", tuple(tests))
     if any(t.n < 2 for t in tests):
         return Verdict(NOT_TESTABLE, "one seed has no interval: run more seeds", tuple(tests))
-    if any(not t.tells for t in tests):
-        return Verdict(NOT_TESTABLE, "a value is missing or has no spread", tuple(tests))
     return None
 
 

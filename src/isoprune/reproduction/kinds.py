@@ -96,12 +96,17 @@ TEST_ACCURACY = Value("test accuracy after retraining, %", ("stages", "retrained
 
 @dataclass(frozen=True)
 class Test:
-    """One paired difference, first minus second, and what was published of it."""
+    """One paired difference, first minus second, and what was published of it.
+
+    ``n``: pairs with a difference, of ``seeds`` that both have: a missing value has none, nor has the
+    logarithm of zero.
+    """
 
     panel: str
     first: str
     second: str
     column: str
+    seeds: int
     n: int
     mean: float
     low: float
