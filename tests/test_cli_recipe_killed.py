@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,29 @@ from experiment.tiny import one_thread
 from recipes import COMMAND, command, own_networks, record, same, tensors, told, untimed
 
 START = [sys.executable, "-c", "import sys; from isoprune.cli import main; sys.exit(main())"]
+# The command that is sent signal NUMBER as it puts away the first file after one that fits GLOB: the work
+# is of milliseconds, and a signal from outside may come after its end.
+KILLED = """
+import os, sys
+from pathlib import Path
+from isoprune.cli import main
+
+number, out, glob = int(sys.argv.pop(1)), Path(sys.argv.pop(1)), sys.argv.pop(1)
+sent = []
+
+def kill(event, arguments):
+    if event == "os.rename" and not sent and next(out.glob(glob), None):
+        sent.append(number)
+        os.kill(os.getpid(), number)
+
+sys.addaudithook(kill)
+sys.exit(main())
+"""
+
+MOMENTS = {
+    "probes": "runs/retrained/*/probes.json",
+    "retraining": "runs/retrained/*/checkpoint/*.safetensors",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -38,33 +60,19 @@ def alone() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
-def _store_is_at(out: Path, stage: str) -> bool:
-    if stage == "probes":
-        return bool(list(out.glob("runs/retrained/*/probes.json")))
-    return bool(list(out.glob("runs/retrained/*/checkpoint/*.safetensors")))
-
-
 @pytest.mark.parametrize(
     ("number", "moment"),
     [(signal.SIGKILL, "probes"), (signal.SIGKILL, "retraining"), (signal.SIGINT, "retraining")],
 )
 def test_killed_and_started_again_it_ends_with_the_same_network(number, moment, whole, tmp_path, capsys):
     out = tmp_path / "o"
-    process = subprocess.Popen(
-        [*START, *command(*COMMAND, out=str(out))],
-        env=alone(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
+    words = [str(int(number)), str(out), MOMENTS[moment], *command(*COMMAND, out=str(out))]
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *words], env=alone(), capture_output=True, text=True
     )
-    while not _store_is_at(out, moment):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.001)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130)
+    assert killed.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130), killed.stderr
     if number == signal.SIGINT:
-        said = " ".join(err.split())
+        said = " ".join(killed.stderr.split())
         assert said == "What is finished is kept: the same command goes on from there. isoprune: stopped."
     assert not (out / "record.json").exists()
     told(capsys, *COMMAND)
