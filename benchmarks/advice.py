@@ -22,9 +22,10 @@ from torch import Generator
 
 import isoprune
 from isoprune import data
+from isoprune.methods.schedules import one_cycle
 from isoprune.models import build
-from isoprune.schedules import one_cycle
-from isoprune.training import RATES, Diverged, advise, evaluate, fit
+from isoprune.training import Diverged, evaluate, fit
+from isoprune.verbs.advise import RATES, advise
 
 NETWORKS = {
     "mlp_7": ("mlp_7", {"activation": "relu"}, 0.03),

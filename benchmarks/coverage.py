@@ -217,7 +217,7 @@ def main() -> None:
     import torch
     import torchvision  # noqa: F401
 
-    import isoprune.criteria
+    import isoprune.methods.criteria
     import isoprune.pruning  # noqa: F401
 
     torch.set_num_threads(1)

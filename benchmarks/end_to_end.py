@@ -33,14 +33,14 @@ from torch import Generator
 from torch.nn.functional import cross_entropy
 
 from isoprune import data
-from isoprune.experiment.choice import resolve
 from isoprune.experiment.config import experiment
 from isoprune.experiment.digests import stage_digest
 from isoprune.experiment.networks import load_network
 from isoprune.experiment.pipeline import make_stage, run
 from isoprune.experiment.recipe import recipe
+from isoprune.experiment.signatures import resolve
 from isoprune.experiment.store import Store
-from isoprune.schedules import step_decay
+from isoprune.methods.schedules import step_decay
 from isoprune.training import evaluate, fit
 
 NETWORKS = {

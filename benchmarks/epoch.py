@@ -17,11 +17,11 @@ import torch
 from torch import Generator, nn
 from torch.nn.functional import cross_entropy
 
+from isoprune.methods.schedules import constant
 from isoprune.models import mlp_7
-from isoprune.samples import Split
-from isoprune.schedules import constant
 from isoprune.training import fit
 from isoprune.types import Splits
+from isoprune.types.samples import Split
 
 TRAIN, VALIDATION, BATCH, TURNS = 54_000, 6_000, 100, 7
 LIMIT = 1.1

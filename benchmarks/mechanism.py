@@ -19,9 +19,9 @@ from statistics import geometric_mean, mean
 import torch
 
 from isoprune.cli.report import read_records
-from isoprune.experiment.choice import bind
 from isoprune.experiment.config import choice
 from isoprune.experiment.networks import load_network
+from isoprune.experiment.signatures import bind
 from isoprune.isometry import sharpness, stable_rate
 from isoprune.reporting.study import make_cells
 

@@ -16,7 +16,7 @@ import torch
 import torchvision
 
 import isoprune
-from isoprune.repairs import reconstruct
+from isoprune.methods.repairs import reconstruct
 
 
 def main() -> None:

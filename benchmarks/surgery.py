@@ -30,8 +30,8 @@ def ours(model: Any, x: Any) -> dict[str, Any]:
     """Time the parts of `prune` one by one."""
     import torch
 
-    from isoprune.criteria import scores_of
     from isoprune.graph import trace
+    from isoprune.methods.criteria import scores_of
     from isoprune.pruning import make_plan, shrink, verify
     from isoprune.pruning.prune import settle
 
@@ -89,7 +89,7 @@ def one(tool: str, name: str) -> dict[str, Any]:
     if tool == "torch-pruning":
         import torch_pruning  # noqa: F401  imports are not counted
     else:
-        import isoprune.criteria
+        import isoprune.methods.criteria
         import isoprune.pruning  # noqa: F401
 
     torch.set_num_threads(1)

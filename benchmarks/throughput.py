@@ -28,11 +28,11 @@ from torch.nn.functional import cross_entropy, pad
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from isoprune.methods.schedules import constant
 from isoprune.models import lenet_5, mlp_7, resnet_small
-from isoprune.samples import Split
-from isoprune.schedules import constant
 from isoprune.training import Loop, fit
 from isoprune.types import Splits
+from isoprune.types.samples import Split
 
 NETWORKS = {mlp_7: 6_000, lenet_5: 3_000, resnet_small: 400}  # images of an epoch: seconds for each
 BATCH, MEAN, STD = 100, 0.2860, 0.3530

@@ -311,7 +311,7 @@ def test_bad_diagnoses_are_refused(store: Store, record: tuple[Path, dict], tmp_
 
 
 def test_methods_lists_every_table_with_the_first_line_of_each(capsys: Any):
-    from isoprune.experiment.choice import KINDS, table
+    from isoprune.experiment.signatures import KINDS, table
 
     assert main(["methods"]) == 0
     out = capsys.readouterr().out
@@ -325,8 +325,8 @@ def test_methods_lists_every_table_with_the_first_line_of_each(capsys: Any):
 
 def test_methods_draws_every_schedule(capsys: Any, tmp_path: Path):
     from isoprune.cli.schedules_drawn import BLOCKS, curves, heights
-    from isoprune.schedules import SCHEDULES, build
-    from isoprune.schedules.examples import LEAST, examples
+    from isoprune.methods.schedules import SCHEDULES, build
+    from isoprune.methods.schedules.examples import LEAST, examples
 
     assert main(["methods", "--schedules", "--epochs", "30"]) == 0
     out = capsys.readouterr().out

@@ -23,7 +23,7 @@ from isoprune.experiment.networks import load_network
 from isoprune.experiment.pipeline import run
 from isoprune.experiment.store import Store
 from isoprune.export import open_source
-from isoprune.training import Probe
+from isoprune.verbs.advise import Probe
 
 
 @pytest.fixture(autouse=True)

@@ -16,9 +16,9 @@ import isoprune
 from data.painted import folder
 from diagnosing import DIGITS, SHAPE, numbers, refused, save_small, told
 from isoprune.cli import main
-from isoprune.diagnosis import every_repair
 from isoprune.export import open_source
 from isoprune.isometry import jacobian_singular_values
+from isoprune.verbs.diagnose import every_repair
 
 
 @pytest.fixture(autouse=True)

@@ -112,7 +112,7 @@ def test_rounding_seed_and_criterion_reach_the_plan(capsys):
     small = load("small", build=build)
     assert small.a.out_channels % 8 == small.b.out_channels % 8 == 0
     facts = json.loads(Path("small/plan.json").read_text())
-    assert facts["plan"]["asked"]["round_to"] == 8
+    assert facts["plan"]["request"]["round_to"] == 8
 
 
 def test_a_floor_and_a_cap_reach_the_plan(capsys):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from isoprune.cli import main
-from tables.made import grid
+from reporting.pivots.made import grid
 
 ASKED = ("--rows", "ratio", "--columns", "repair,lr")
 

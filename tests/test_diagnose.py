@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+import importlib
 
 import pytest
 import torch
 from torch import nn
 
 import isoprune
-from isoprune import diagnosis
-from isoprune.diagnosis import every_repair, try_repairs
 from isoprune.isometry import jacobian_singular_values
-from isoprune.repairs import REPAIRS
+from isoprune.methods.repairs import REPAIRS
+from isoprune.verbs.diagnose import every_repair, try_repairs
+
+diagnosis = importlib.import_module("isoprune.verbs.diagnose")  # the name is that of the function too
 
 
 @pytest.fixture

@@ -13,39 +13,24 @@ PACKAGE = Path(__file__).parents[1] / "src" / "isoprune"
 LAYERS = (
     ("__init__",),  # the public names
     ("cli",),
-    ("reproduction",),  # above its neighbours of the design: its pages are reports, its claims comparisons
-    ("reporting", "comparison"),
-    ("experiment", "verbs", "diagnosis"),
-    (
-        "criteria",
-        "pruning",
-        "repairs",
-        "penalties",
-        "isometry",
-        "training",
-        "schedules",
-        "export",
-        "models",
-        "data",
-    ),
+    ("reproduction",),
+    ("reporting",),
+    ("comparison",),
+    ("experiment",),
+    ("verbs",),  # what `isoprune.NAME` calls: each ties a few folders together
+    ("methods", "models", "data"),
+    ("export",),
+    ("training", "isometry", "pruning"),
+    ("signals",),
     ("graph",),
     ("linalg",),
-    ("tables",),
-    ("text",),
-    ("samples", "modes", "statistics", "records"),
     ("types",),
-    ("errors", "uncollected"),
 )
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 
 # Neighbours that may import each other's work, and why.
 NEIGHBOURS = {
-    ("training", "schedules"): "`retrain` takes a schedule's name, as the library's front door",
-    ("pruning", "criteria"): "`prune` takes a criterion's name, as the library's front door",
-    ("repairs", "isometry"): "`rescale` restores what `layer_gains` and the Jacobian measure",
-    ("models", "export"): "a network may start from the user's file of weights, which export reads",
-    ("repairs", "pruning"): "`reconstruct` wants of a layer what `shrink` made of it, its factors too",
-    ("export", "pruning"): "a checkpoint holds a plan, and a network is rebuilt from it by `shrink`",
+    ("pruning", "methods"): "`prune` takes a criterion's name",
 }
 
 
@@ -102,18 +87,17 @@ def test_the_walk_sees_what_it_should():
 
 def test_reports_know_records_only():
     """What is not in a record cannot be reported."""
-    below = {"types", "errors", "uncollected", "statistics", "records", "tables", "text"}
-    for folder in ("reporting", "comparison", "tables", "records"):
+    for folder, below in {"reporting": {"comparison", "types"}, "comparison": {"types"}}.items():
         for file in (PACKAGE / folder).rglob("*.py"):
             assert {there for there, _ in imports(file)} <= {folder, *below}, file
 
 
 def test_experiment_tables_are_reached_by_name_only():
     """`choice` imports the folders of methods when a config names them, and knows none of their methods."""
-    from isoprune.experiment.choice import KINDS
+    from isoprune.experiment.signatures import KINDS
 
-    folders = {kind.module.removeprefix("isoprune.") for kind in KINDS.values()}
-    assert folders <= set(LAYERS[DEPTH["criteria"]])
+    folders = {kind.module.removeprefix("isoprune.").partition(".")[0] for kind in KINDS.values()}
+    assert folders <= set(LAYERS[DEPTH["methods"]])
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from isoprune.statistics import holm, p_value, paired_difference, summarize
+from isoprune.comparison.statistics import holm, p_value, paired_difference, summarize
 
 P = st.floats(0, 1)
 

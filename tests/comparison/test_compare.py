@@ -12,7 +12,7 @@ from scipy import stats
 
 from comparison.made import FLOPS, changed, record
 from isoprune.comparison import Comparison, Setup, UnfairComparison, compare, scratch_b, scratch_e
-from isoprune.statistics import holm
+from isoprune.comparison.statistics import holm
 
 LUCK = [0.80, 0.83, 0.79, 0.85]
 GAIN = [0.010, 0.014, 0.008, 0.011]

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from comparison.made import FLOPS, TABLE, TRAIN, changed, record
 from isoprune.comparison import Setup, scratch_b, scratch_e, setup_of, train_samples
 from isoprune.comparison.scratch import samples_of
-from isoprune.experiment.choice import resolve, schedule
 from isoprune.experiment.config import experiment
+from isoprune.experiment.signatures import resolve, schedule
 from isoprune.training import multiply_adds, samples_seen
 from isoprune.types import IsopruneError
 

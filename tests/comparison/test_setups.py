@@ -10,10 +10,10 @@ import pytest
 
 from comparison.made import TABLE, changed, record
 from isoprune.comparison import Setup, read_setup, setup_of
+from isoprune.comparison.records import under
 from isoprune.comparison.setups import FREE, RUNGS, rung
 from isoprune.experiment.config import known_keys
 from isoprune.experiment.digests import WATCHING
-from isoprune.records import under
 from isoprune.types import IsopruneError
 
 # Each differs from TABLE in what the next setup asks for, and in nothing below it.

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from graph.small_networks import network
-from isoprune.criteria import CRITERIA, scores_of
 from isoprune.graph import trace
+from isoprune.methods.criteria import CRITERIA, scores_of
 from isoprune.types import IsopruneError
 
 DATA = ("taylor", "fisher")  # those that look at it

@@ -7,9 +7,9 @@ import inspect
 import pytest
 import torch
 
-from isoprune.penalties import PENALTIES, PRUNING, Penalty, steps_needed
+from isoprune.methods.penalties import PENALTIES, PRUNING, Penalty, steps_needed
 from isoprune.types import Plan
-from penalties.nets import NETS, drawn, gradients, planned
+from methods.penalties.nets import NETS, drawn, gradients, planned
 
 LATE = 10_000_000  # a step at which everything has grown as far as it does
 
@@ -50,7 +50,7 @@ def test_it_is_zero_where_it_must_be(name, net):
     if name in PRUNING:
         assert made(name, network, graph, plan)(0) == 0  # nothing has grown yet
         if name != "greg_2":
-            assert made(name, network, graph, Plan({}))(LATE) == 0  # nothing goes
+            assert made(name, network, graph, Plan())(LATE) == 0  # nothing goes
     else:
         with torch.no_grad():
             for module in network.modules():

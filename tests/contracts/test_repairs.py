@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from isoprune.repairs import FILTER_ORDER_MATTERS, NEEDS, REPAIRS
+from isoprune.methods.repairs import FILTER_ORDER_MATTERS, NEEDS, REPAIRS
 from isoprune.types import IsopruneError, Plan
 
 every_repair = pytest.mark.parametrize("repair", REPAIRS.values(), ids=REPAIRS.keys())
@@ -49,7 +49,7 @@ def call(repair, pruned, seed=0, dense=None, **options):
     return repair(
         pruned,
         dense=network(like) if dense is None else dense,
-        plan=Plan({}),
+        plan=Plan(),
         batches=batches(),
         generator=torch.Generator().manual_seed(seed),
         **options,
@@ -138,7 +138,7 @@ def test_is_decided_by_the_generator(repair):
 @every_repair
 def test_works_with_what_it_needs_and_says_what_is_missing(repair):
     needs = NEEDS.get(repair.__name__, ())
-    given = {"dense": network(), "plan": Plan({}), "batches": batches()}
+    given = {"dense": network(), "plan": Plan(), "batches": batches()}
     generator = torch.Generator().manual_seed(0)
     repair(network(), **{key: given[key] if key in needs else None for key in given}, generator=generator)
     for missing in needs:

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from isoprune.schedules import SCHEDULES, build
+from isoprune.methods.schedules import SCHEDULES, build
 from isoprune.types import IsopruneError
 
 EPOCHS = 30

@@ -7,7 +7,7 @@ import torch
 from torch import Generator
 
 from isoprune.data.augment import crop_flip, crop_flip_for
-from isoprune.samples import Split
+from isoprune.types.samples import Split
 
 
 def one_by_one(images, generator, *, black, padding):

@@ -15,8 +15,8 @@ from torchvision.transforms import v2
 
 from isoprune.data.image_files import ImageFiles, random_box, readers, seed_of
 from isoprune.data.images import COLOUR, middle, open_image, pixels_of
-from isoprune.samples import inputs_at
 from isoprune.types import IsopruneError, Samples
+from isoprune.types.samples import inputs_at
 
 from .painted import paint
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from isoprune.data import load
-from isoprune.experiment.choice import complete
 from isoprune.experiment.config import Choice
-from isoprune.samples import inputs_at
+from isoprune.experiment.signatures import complete
 from isoprune.types import IsopruneError
+from isoprune.types.samples import inputs_at
 
 from .painted import folder, paint
 

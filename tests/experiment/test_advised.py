@@ -13,15 +13,16 @@ import torch
 from safetensors.torch import load_file
 
 from experiment.tiny import CONFIG, HERE, bits, one_thread, tiny
-from isoprune.experiment import advised
-from isoprune.experiment.choice import resolve
+from isoprune.experiment import advised_rate as advised
 from isoprune.experiment.config import Experiment, experiment
 from isoprune.experiment.digests import run_digest, stage_digest
 from isoprune.experiment.pipeline import run, splits_of
 from isoprune.experiment.rewind import kept_path
+from isoprune.experiment.signatures import resolve
 from isoprune.experiment.store import Store
-from isoprune.training import Diverged, advise
+from isoprune.training import Diverged
 from isoprune.types import IsopruneError
+from isoprune.verbs.advise import advise
 
 AUTO = {"epochs": 4, "lr": "auto", "batch": 20, "jsv_samples": 0, "schedule": "one_cycle"}
 WILD = 1e20  # at which every training diverges

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Generator, nn
 
-from isoprune.experiment.choice import bind, complete, find, resolve, schedule, table
 from isoprune.experiment.config import Choice, Training, experiment
+from isoprune.experiment.signatures import bind, complete, find, resolve, schedule, table
 from isoprune.types import IsopruneError
 
 from .tiny import CONFIG

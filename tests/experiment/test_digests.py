@@ -11,9 +11,9 @@ import pytest
 
 from experiment.tiny import CONFIG, tiny
 from isoprune.experiment import digests
-from isoprune.experiment.choice import resolve
 from isoprune.experiment.config import experiment
 from isoprune.experiment.digests import IF_ASKED, STAGES, derived_seed, run_digest, stage_digest
+from isoprune.experiment.signatures import resolve
 
 RESOLVED = resolve(tiny()).as_dict()
 

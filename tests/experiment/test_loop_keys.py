@@ -8,9 +8,9 @@ import pytest
 
 from experiment.tiny import CONFIG, bits, tiny
 from isoprune.experiment import run
-from isoprune.experiment.choice import resolve
 from isoprune.experiment.config import Training, experiment, known_keys
 from isoprune.experiment.digests import run_digest, stage_digest
+from isoprune.experiment.signatures import resolve
 from isoprune.experiment.store import Store
 from isoprune.training import multiply_adds, samples_seen, tracking
 from isoprune.types import IsopruneError

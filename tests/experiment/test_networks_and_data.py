@@ -10,9 +10,9 @@ from safetensors.torch import save_file
 from torch import Generator
 
 from data.painted import folder
-from isoprune.experiment.choice import resolve
 from isoprune.experiment.networks import load_network
 from isoprune.experiment.pipeline import run
+from isoprune.experiment.signatures import resolve
 from isoprune.experiment.store import Store
 from isoprune.models import resnet56
 from isoprune.types import IsopruneError

@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save_file
 
 from data.painted import folder
 from experiment.tiny import HERE, bits, one_thread, tiny
-from isoprune.experiment.choice import find, resolve
 from isoprune.experiment.config import Experiment
+from isoprune.experiment.data_fit import fitting
 from isoprune.experiment.digests import run_digest
-from isoprune.experiment.fits import fitting
+from isoprune.experiment.foreign_models import is_opened
 from isoprune.experiment.networks import load_network
-from isoprune.experiment.opened import is_opened
 from isoprune.experiment.pipeline import run
+from isoprune.experiment.signatures import find, resolve
 from isoprune.experiment.store import Store
 from isoprune.types import IsopruneError
 

@@ -18,18 +18,18 @@ from safetensors.torch import load_file
 
 from experiment.tiny import CONFIG, HERE, bits, one_thread, tiny
 from isoprune.experiment import pipeline, seeds, stages
-from isoprune.experiment.choice import resolve
 from isoprune.experiment.config import Measuring
 from isoprune.experiment.digests import STAGES, stage_digest
 from isoprune.experiment.measure import LOG10_RANGE, histogram
 from isoprune.experiment.networks import load_network
 from isoprune.experiment.pipeline import run
 from isoprune.experiment.record import first_stage
+from isoprune.experiment.signatures import resolve
 from isoprune.experiment.store import Store, read_facts
 from isoprune.isometry import jacobian_singular_values
-from isoprune.samples import Split
 from isoprune.training import Diverged, evaluate
 from isoprune.types import IsopruneError
+from isoprune.types.samples import Split
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,10 +10,10 @@ import torch
 from isoprune.comparison import Setup, setup_of
 from isoprune.experiment import Store, networks
 from isoprune.experiment import run as run_experiment
-from isoprune.experiment.choice import resolve
 from isoprune.experiment.config import experiment
 from isoprune.experiment.digests import stage_digest
 from isoprune.experiment.pipeline import splits_of
+from isoprune.experiment.signatures import resolve
 from isoprune.training import checkpoint
 from isoprune.types import IsopruneError
 
@@ -62,7 +62,7 @@ def test_tpp_and_greg_1_remove_what_the_dense_scores_chose_and_the_control_need_
     for name, made in {"shot": tiny(), "tpp": pressed(TPP), "greg_1": pressed(GREG_1)}.items():
         run_experiment(made, store)
         folder = store.folder("pruned", stage_digest(resolve(made).as_dict(), "pruned"))
-        removed[name] = networks.load_network(folder)[1]["removed"]
+        removed[name] = networks.load_network(folder)[1]["plan"]["removed"]
     assert removed["tpp"] == removed["greg_1"] == removed["shot"]
 
 

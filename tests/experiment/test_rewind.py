@@ -16,17 +16,17 @@ from torch import nn
 from experiment.rewinding import DENSE, rewinding
 from experiment.tiny import CONFIG, HERE, bits, one_thread
 from isoprune.experiment import rewind, seeds
-from isoprune.experiment.choice import resolve
 from isoprune.experiment.config import experiment
 from isoprune.experiment.digests import run_digest, stage_digest
 from isoprune.experiment.grid import expand
 from isoprune.experiment.networks import load_network, plan_of
 from isoprune.experiment.pipeline import run, splits_of
+from isoprune.experiment.signatures import resolve
 from isoprune.experiment.store import Store, read_facts
 from isoprune.experiment.study import plan_work
 from isoprune.graph import trace
-from isoprune.samples import inputs_at
 from isoprune.types import IsopruneError
+from isoprune.types.samples import inputs_at
 
 NETWORKS = {
     "mlp": CONFIG["model"],
@@ -95,7 +95,7 @@ def test_kept_weights_are_those_of_the_dense_run_at_that_epoch(network: str, epo
     short = rewinding(None, model=NETWORKS[network], dense=DENSE | {"epochs": epoch}, retrain={"epochs": 0})
     dense, _ = load_network(folder(store, run(short, store), "dense"))
     example = inputs_at(splits_of(short).validation, torch.arange(2))
-    want = cut(dense, facts["removed"], example)
+    want = cut(dense, facts["plan"]["removed"], example)
     got = tensors(store, record, "repaired")
     assert want.keys() == got.keys()
     for name, tensor in got.items():

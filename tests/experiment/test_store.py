@@ -24,7 +24,7 @@ TENSORS = {"weight": torch.arange(6, dtype=torch.float64).reshape(2, 3), "count"
 
 
 def network(folder: Path, **changes: object) -> Path:
-    save_network(folder, TENSORS, {"digest": folder.name, "removed": {}} | changes)
+    save_network(folder, TENSORS, {"digest": folder.name, "plan": {}} | changes)
     return folder
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from experiment.tiny import CONFIG, tiny
-from isoprune.experiment.choice import resolve
 from isoprune.experiment.config import experiment
 from isoprune.experiment.digests import run_digest, stage_digest
 from isoprune.experiment.pipeline import run
+from isoprune.experiment.signatures import resolve
 from isoprune.experiment.store import Store
 from isoprune.types import IsopruneError
 

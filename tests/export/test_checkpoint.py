@@ -69,10 +69,10 @@ def test_a_retrained_network_keeps_the_plan_beside_it(tmp_path):
     assert {k: tuple(v) for k, v in facts["plan"]["removed"].items()} == dict(result.plan.removed)
     assert facts["realised"]["parameters"] == result.realised["parameters"]
     assert bits(load(place, build=Convolutions)) == bits(result.model)
-    assert manifest.read(place).removed == dict(result.plan.removed)
+    assert manifest.read(place).plan == result.plan
     assert manifest.read(place).source is None
     assert manifest.read(save(result.model, tmp_path / "t", source="nets:make")).source == "nets:make"
-    assert manifest.read(tmp_path / "t").removed is None
+    assert manifest.read(tmp_path / "t").plan is None
 
 
 def test_tied_weights_are_one_tensor_and_stored_once(tmp_path):

@@ -181,8 +181,8 @@ def test_the_verb_tells_what_was_asked_and_what_came_of_it():
     told = result.realised["latency"]
     assert (told["asked"], told["backend"], told["threads"]) == (0.5, "eager", 1)
     assert 0 < told["share"] <= 0.5
-    assert result.plan.asked["latency"] == 0.5
-    assert 0 < result.plan.asked["ratio"] < 1
+    assert result.plan.request["latency"] == 0.5
+    assert 0 < result.plan.request["ratio"] < 1
     assert result.realised["flops"] > 0
     assert result.verification.relative_error < 1e-4
 

@@ -7,10 +7,9 @@ import torch
 from torch import Generator, nn
 
 import isoprune
-from isoprune.criteria import l1_norm
+from isoprune.methods.criteria import l1_norm
 from isoprune.models import MODELS, build
 from isoprune.pruning import make_plan, shrink
-from isoprune.types import Plan
 from pruning.oracle import difference, zeroed_reads
 
 SMALL = {
@@ -87,7 +86,7 @@ def test_one_channel_less_in_the_stream_leaves_each_stage_one_narrower(padded):
     model, x = padded
     graph = isoprune.trace(model, x)
     (stream,) = (g for g in graph.groups if any(m.tensor == "conv.weight" for m in g.members))
-    plan = Plan({stream.name: (2, 5)})
+    plan = graph.removing({stream.name: (2, 5)})
     small = shrink(model, graph, plan)
     assert [stage[-1].conv2.out_channels for stage in small.stages] == [6, 14, 30]
     assert difference(zeroed_reads(model, graph, plan), small, x) < 1e-10

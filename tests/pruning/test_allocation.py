@@ -180,7 +180,7 @@ def test_a_target_is_met_within_one_step_of_bisection(what, target):
     )
     result = prune(model, x, **{what: target})
     left = 1 - result.realised["flops" if what == "flops" else "weights"]
-    one_less = prune(model, x, min(result.plan.asked["ratio"], 1) - 2 / 64).realised
+    one_less = prune(model, x, min(result.plan.request["ratio"], 1) - 2 / 64).realised
     assert left <= target
     assert 1 - one_less["flops" if what == "flops" else "weights"] > target
 

@@ -111,6 +111,6 @@ def test_a_norm_before_a_scale_from_the_width_is_scaled_channel_by_channel():
 
 def _rows(result, model):
     """Return which of the dense rows of the projection stay, in order."""
-    kept = result.graph.kept_ids(result.plan.removed)
+    kept = result.graph.kept_ids(result.plan)
     (plane,) = [p for p in result.graph.tensors["norm.weight"][0] if not p.row][:1]
     return kept[plane.ids].nonzero().flatten()

@@ -12,7 +12,7 @@ from torch import nn
 from graph.small_networks import NETWORKS, Heads, image, network, rows, tokens
 from isoprune.graph import trace
 from isoprune.pruning import WrongNetwork, make_plan, prune, shrink, verify
-from isoprune.types import IsopruneError, Plan
+from isoprune.types import IsopruneError
 from pruning.oracle import difference, zeroed_reads
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
@@ -103,7 +103,7 @@ def test_a_network_with_one_wrong_weight_is_not_handed_out():
 def test_a_network_that_does_not_run_is_not_handed_out():
     model, x = network("mlp")
     graph = trace(model, x)
-    plan = Plan({"0": (1, 2)})
+    plan = graph.removing({"0": (1, 2)})
     with pytest.raises(WrongNetwork, match="The smaller network does not run: RuntimeError"):
         verify(model, nn.Sequential(nn.Linear(3, 5)).double(), graph, plan, x)
 
@@ -120,7 +120,7 @@ def test_channels_are_zeroed_after_their_norm_and_activation():
     """A removed filter with a BatchNorm shift would still speak; zeroing the filter alone is not removing."""
     model, x = network("flattened")
     graph = trace(model, x)
-    plan = Plan({"0": (0,)})
+    plan = graph.removing({"0": (0,)})
     small = shrink(model, graph, plan)
     masked = copy.deepcopy(model)
     with torch.no_grad():
@@ -136,7 +136,7 @@ def test_channels_are_zeroed_after_their_norm_and_activation():
 def test_a_statistic_over_removed_channels_is_named_and_restricted():
     model, x = network("layer_norm")
     graph = trace(model, x)
-    plan = Plan({"up": (0, 5)})
+    plan = graph.removing({"up": (0, 5)})
     proof = verify(model, shrink(model, graph, plan), graph, plan, x)
     assert proof.statistics == ("native_layer_norm in norm",)
     stays = [1, 2, 3, 4, 6, 7]
@@ -160,7 +160,7 @@ def test_a_mean_over_channels_is_over_those_that_stay():
 
     model, x = network((Mean, rows))
     graph = trace(model, x)
-    plan = Plan({"up": (2, 3)})
+    plan = graph.removing({"up": (2, 3)})
     small = shrink(model, graph, plan)
     assert verify(model, small, graph, plan, x).statistics
     h = F.relu(model.up(x))[:, [0, 1, 4, 5, 6, 7]]

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from isoprune.reporting import load_records
+from isoprune.comparison.records import load_records
 from isoprune.types import IsopruneError
 from reporting.records import lr_effect, record
 

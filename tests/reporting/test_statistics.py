@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from isoprune.comparison.statistics import paired_difference, summarize
 from isoprune.reporting.statistics import pool_histograms
-from isoprune.statistics import paired_difference, summarize
 
 SAMPLES = [[0.1, 0.4], [0.82, 0.81, 0.84], [1e-9, 2e-9, 5e-9, 1e-8], list(np.linspace(-3, 5, 17) ** 3)]
 

@@ -7,11 +7,11 @@ import statistics
 import pytest
 from rich.console import Console
 
-from isoprune import text
+from isoprune.comparison import text
+from isoprune.comparison.statistics import summarize
 from isoprune.reporting import markdown_table, terminal_table
 from isoprune.reporting.study import make_cells
 from isoprune.reporting.tables import groups, results, sizes
-from isoprune.statistics import summarize
 from reporting.records import jsv_vs_ratio, lr_effect, record
 
 

@@ -8,7 +8,7 @@ import statistics
 import pytest
 
 from isoprune.reporting import report
-from isoprune.tables import pivot
+from isoprune.reporting.pivots import pivot
 from reporting.browsing import draw_all
 from reporting.records import record
 

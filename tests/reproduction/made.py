@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from isoprune.reproduction.kinds import Cells, Flat, Place, Published, Reproduction
+from isoprune.reproduction.claims import Cells, Flat, Place, Published, Reproduction
 
 
 def place(flat: Flat) -> Place:

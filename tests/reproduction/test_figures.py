@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from isoprune.reproduction import figures
-from isoprune.reproduction.kinds import Value
+from isoprune.reproduction.claims import Value
 from reproduction.made import records, reproduction
 
 JSV = Value("mean JSV", ("stages", "retrained", "jsv", "mean"), percent=False, log=True)

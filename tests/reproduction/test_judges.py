@@ -7,8 +7,7 @@ import pytest
 from scipy import stats
 
 from isoprune.reproduction import find
-from isoprune.reproduction.judges import above, paired, within
-from isoprune.reproduction.kinds import (
+from isoprune.reproduction.claims import (
     CONFIRMED,
     NOT_CONFIRMED,
     NOT_TESTABLE,
@@ -17,6 +16,7 @@ from isoprune.reproduction.kinds import (
     Published,
     Value,
 )
+from isoprune.reproduction.judges import above, paired, within
 from reproduction.made import cells, record, reproduction
 
 UP = {"b": [0.81, 0.82, 0.84, 0.83], "a": [0.70, 0.72, 0.73, 0.71]}

@@ -7,12 +7,12 @@ import collections
 import pytest
 
 from isoprune.comparison import Setup, setup_of
-from isoprune.errors import IsopruneError
-from isoprune.experiment.choice import resolve
+from isoprune.comparison.records import flatten
 from isoprune.experiment.config import experiment
-from isoprune.records import flatten
+from isoprune.experiment.signatures import resolve
 from isoprune.reproduction import REPRODUCTIONS, find, rehearse, study_of, unique_networks
 from isoprune.reproduction.rehearsal import sizes
+from isoprune.types.errors import IsopruneError
 
 ALL = [(name, scale) for name, r in REPRODUCTIONS.items() for scale in r.scales]
 

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Generator, nn
 
-from isoprune.samples import Split
-from isoprune.schedules import one_cycle
+from isoprune.methods.schedules import one_cycle
 from isoprune.training import Distill, Loop, evaluate, fit
 from isoprune.types import Splits
+from isoprune.types.samples import Split
 
 
 def network(seed: int, *, norm: bool = False) -> nn.Module:

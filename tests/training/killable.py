@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor, nn
 
-from isoprune.samples import Split
-from isoprune.schedules import one_cycle
+from isoprune.methods.schedules import one_cycle
 from isoprune.training import Distill, Loop, fit
 from isoprune.training.checkpoint import digest
 from isoprune.types import Splits
+from isoprune.types.samples import Split
 
 
 class Counting(nn.Module):

@@ -9,8 +9,8 @@ import torch
 from torch import Generator, nn
 from torch.nn.functional import cross_entropy
 
-from isoprune.samples import Split
 from isoprune.types import Splits
+from isoprune.types.samples import Split
 
 
 def seeded(seed: int = 0) -> Generator:

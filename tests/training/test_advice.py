@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import sys
 from collections.abc import Iterator
 
@@ -11,14 +12,15 @@ import torch
 from torch import Tensor
 
 import isoprune
-from isoprune.samples import Part, Split
-from isoprune.schedules import one_cycle
-from isoprune.training import advice as module
+from isoprune.methods.schedules import one_cycle
 from isoprune.training import evaluate, fit
-from isoprune.training.advice import SHARE, Probe, advise
 from isoprune.types import IsopruneError, Splits
+from isoprune.types.samples import Part, Split
+from isoprune.verbs.advise import SHARE, Probe, advise
 
 from .small import seeded, small_net, small_splits
+
+module = importlib.import_module("isoprune.verbs.advise")  # the name is that of the function too
 
 RATES = (0.01, 0.1, 1.0)
 RECIPE = {"epochs": 20, "schedule": one_cycle(), "batch": 10, "rates": RATES}

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from isoprune.samples import Split
-from isoprune.schedules import constant, one_cycle
-from isoprune.training.advice import TOLERANCE, Advice, Probe, advise, best_rate, check_rates, climb
+from isoprune.methods.schedules import constant, one_cycle
 from isoprune.types import IsopruneError, Splits
+from isoprune.types.samples import Split
+from isoprune.verbs.advise import TOLERANCE, Advice, Probe, advise, best_rate, check_rates, climb
 
 from .small import seeded, small_net, small_splits
 

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from isoprune.schedules import constant
-from isoprune.training import Distill, Loop, fit, retrain
+from isoprune.methods.schedules import constant
+from isoprune.training import Distill, Loop, fit
 from isoprune.training.distill import distillation_loss, read_distill
 from isoprune.types import IsopruneError
+from isoprune.verbs.retrain import retrain
 
 from .small import seeded, small_net, small_splits
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from isoprune.samples import Split
 from isoprune.training import evaluate, trainability_accuracy
 from isoprune.types import IsopruneError
+from isoprune.types.samples import Split
 
 from .small import small_net, small_splits
 

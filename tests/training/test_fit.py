@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from isoprune.samples import Split
-from isoprune.schedules import constant, one_cycle, step_decay
-from isoprune.training import Diverged, evaluate, fit, retrain
+from isoprune.methods.schedules import constant, one_cycle, step_decay
+from isoprune.training import Diverged, evaluate, fit
 from isoprune.training.checkpoint import read
 from isoprune.types import IsopruneError, Splits
+from isoprune.types.samples import Split
+from isoprune.verbs.retrain import retrain
 
 from .small import seeded, sgd_by_hand, small_net, small_splits
 

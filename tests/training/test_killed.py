@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from isoprune.schedules import constant
+from isoprune.methods.schedules import constant
 from isoprune.training import Diverged, checkpoint, fit, resume, steps
 from isoprune.training.resume import Pace
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from isoprune.schedules import constant
+from isoprune.methods.schedules import constant
 from isoprune.training import Loop, evaluate, fit
 from isoprune.training.loop import PLAIN
 from isoprune.training.prepare import unsynced_

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from isoprune.schedules import step_decay
+from isoprune.methods.schedules import step_decay
 from isoprune.training import checkpoint, fit
 from isoprune.types import IsopruneError
 

@@ -6,7 +6,7 @@ import importlib.util
 
 import pytest
 
-from isoprune.schedules import constant
+from isoprune.methods.schedules import constant
 from isoprune.training import Tracking, fit, tracking
 from isoprune.types import IsopruneError
 

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import NoReturn
 
 import isoprune
-from isoprune.errors import did_you_mean
+from isoprune.types.errors import did_you_mean
 
 VERBS = ("demo", "run", "study", "prune", "diagnose", "advise", "compare", "reproduce", "report", "methods")
 

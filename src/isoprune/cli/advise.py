@@ -77,7 +77,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from isoprune.cli.advise_read import read_recipe
-    from isoprune.errors import IsopruneError, did_you_mean
+    from isoprune.types.errors import IsopruneError, did_you_mean
 
     if args.out is not None and args.out.suffix not in FORMATS:
         raise IsopruneError(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
-from isoprune.errors import IsopruneError
 from isoprune.experiment.config import Distilling, Training
 from isoprune.experiment.readers import number, optional, whole
+from isoprune.types.errors import IsopruneError
 
 
 @dataclass(frozen=True)

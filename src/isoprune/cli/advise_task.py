@@ -16,16 +16,16 @@ from isoprune.cli.diagnose_data import EXAMPLE, RANDOM, Data, require_fit
 from isoprune.cli.diagnose_open import Subject, is_record, is_source, open_dense, open_subject
 from isoprune.cli.prune import read_shape
 from isoprune.data import DATA_SETS
-from isoprune.errors import IsopruneError
-from isoprune.experiment.choice import complete, schedule
 from isoprune.experiment.config import Choice, Training
 from isoprune.experiment.digests import digest
 from isoprune.experiment.seeds import jsv_inputs
+from isoprune.experiment.signatures import complete, schedule
 from isoprune.isometry import Diagnosis, diagnose
 from isoprune.isometry.effort import SAMPLES
-from isoprune.training.advice import HELD, LEAST_STEPS, MOST_HELD, RATES, SHARE
 from isoprune.training.resume import fingerprint
 from isoprune.types import Schedule, Splits
+from isoprune.types.errors import IsopruneError
+from isoprune.verbs.advise import HELD, LEAST_STEPS, MOST_HELD, RATES, SHARE
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from isoprune.cli.work import write_out
 from isoprune.experiment.config import Choice
 from isoprune.isometry import Diagnosis
 from isoprune.reporting import advice_words as words
-from isoprune.training.advice import TOLERANCE, Advice
+from isoprune.verbs.advise import TOLERANCE, Advice
 
 POINTS = 240  # of the curve of a schedule
 DEFAULTS = {"batch": 100, "momentum": 0.9, "weight_decay": 1e-4, "steps": None}
@@ -123,7 +123,7 @@ def _lines(task: Task, advice: Advice) -> dict[str, str]:
     if task.asked.options:
         options = "".join(f", {key}={value!r}" for key, value in task.asked.options.items())
         python["schedule"] = (
-            f"isoprune.schedules.build({task.asked.name!r}, epochs={training.epochs}{options})"
+            f"isoprune.methods.schedules.build({task.asked.name!r}, epochs={training.epochs}{options})"
         )
     if training.distill is not None:
         python["dense"] = "dense"

@@ -57,7 +57,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from isoprune.cli.report import read_records
     from isoprune.comparison import UnfairComparison, compare, read_setup, sentences
-    from isoprune.errors import IsopruneError
+    from isoprune.types.errors import IsopruneError
 
     require = read_setup(args.require)
     if args.out is not None and args.out.suffix not in SUFFIXES:
@@ -115,7 +115,7 @@ def _terminal_table(comparison: Comparison) -> Any:
 
 def _write(out: Path, comparison: Comparison) -> None:
     from isoprune.comparison import COLUMNS, as_dict, rows, sentences
-    from isoprune.tables import Table, markdown
+    from isoprune.reporting.pivots import Table, markdown
 
     if out.suffix == ".json":
         text = json.dumps(as_dict(comparison), indent=2, allow_nan=False, ensure_ascii=False) + "\n"

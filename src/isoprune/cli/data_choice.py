@@ -12,10 +12,10 @@ from torch.utils import _pytree as pytree
 
 from isoprune.cli.diagnose_open import Subject
 from isoprune.data import DATA_SETS
-from isoprune.errors import IsopruneError
-from isoprune.experiment.choice import bind, complete
 from isoprune.experiment.config import Choice, choice
+from isoprune.experiment.signatures import bind, complete
 from isoprune.types import Splits
+from isoprune.types.errors import IsopruneError
 
 
 def chosen_data(text: str | None, subject: Subject) -> Choice:

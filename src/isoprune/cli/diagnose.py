@@ -62,7 +62,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from isoprune.errors import IsopruneError, did_you_mean
+    from isoprune.types.errors import IsopruneError, did_you_mean
 
     if args.samples is not None and args.samples < 1:
         raise IsopruneError(f"--samples {args.samples}: at least one input is measured. Write --samples 64.")
@@ -90,9 +90,9 @@ def _diagnosed(args: argparse.Namespace) -> tuple[Any, Any, Any]:
     from isoprune.cli.diagnose_data import open_data, require_fit
     from isoprune.cli.diagnose_open import is_source, open_dense, open_subject
     from isoprune.cli.prune import read_shape
-    from isoprune.diagnosis import try_repairs
     from isoprune.isometry import diagnose, with_repairs
     from isoprune.isometry.effort import BUDGET
+    from isoprune.verbs.diagnose import try_repairs
 
     common = {"shape": read_shape(args.shape), "seed": args.seed}
     build = args.build or (args.dense if is_source(args.dense) else None)
@@ -131,7 +131,7 @@ def _number_or_key(text: str | None) -> str | int | None:
 
 
 def _repairs(text: str | None, verdict: str) -> list[str]:
-    from isoprune.diagnosis import every_repair
+    from isoprune.verbs.diagnose import every_repair
 
     if text == "none" or (text is None and verdict == "healthy"):
         return []

@@ -14,12 +14,12 @@ from isoprune.cli.data_choice import chosen_data, image_shape, is_folder, load_s
 from isoprune.cli.diagnose_open import Subject
 from isoprune.data import DATA_SETS
 from isoprune.data.images import images_below
-from isoprune.errors import IsopruneError
 from isoprune.experiment.config import Choice
 from isoprune.experiment.seeds import SeededBatches, jsv_inputs
 from isoprune.isometry.effort import SAMPLES
 from isoprune.isometry.function import sample_function
 from isoprune.types import Batches
+from isoprune.types.errors import IsopruneError
 
 LEAST_TRAIN = 1000  # enough to hold two classes, which every data set insists on
 IN_MEMORY = DATA_SETS.keys() - {"image_folder"}  # that one may be smaller, and reads what is asked for only

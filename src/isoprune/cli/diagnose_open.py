@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import nn
 
-from isoprune.errors import IsopruneError
 from isoprune.export import Source, load, manifest, open_source
 from isoprune.export.folder import PLAN, settled
 from isoprune.export.sources import FORMS
 from isoprune.types import Plan
+from isoprune.types.errors import IsopruneError
 
 STAGES = ("dense", "pruned", "repaired", "retrained")
 # What a saved folder says of its class is followed to these libraries only: a folder may come from anybody,
@@ -139,7 +139,7 @@ def _saved(place: Path, build: str | None, shape: Sequence[int] | None, seed: in
 
     model = load(place, build=make).eval()
     made = _of(sources[0], f"{type(model).__name__} ({place})", seed, shaped=shape is not None)
-    plan = None if facts.removed is None else Plan(facts.removed)
+    plan = facts.plan
     return replace(made, model=model, plan=plan, notes=())
 
 

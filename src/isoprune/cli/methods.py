@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from isoprune.cli.work import output_console
-from isoprune.errors import IsopruneError
+from isoprune.types.errors import IsopruneError
 
 SUMMARY = "list what a config can name"
 EXAMPLE = """\
@@ -40,8 +40,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from rich.text import Text
 
-    from isoprune.experiment.choice import KINDS as SPECS
-    from isoprune.experiment.choice import table
+    from isoprune.experiment.signatures import KINDS as SPECS
+    from isoprune.experiment.signatures import table
 
     console = output_console()
     if args.schedules:

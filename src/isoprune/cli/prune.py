@@ -19,8 +19,8 @@ from typing import Any
 
 from isoprune.cli.prune_told import latency_table, listed, megabytes, tell
 from isoprune.cli.work import add_set, error_console, output_console
-from isoprune.errors import IsopruneError
 from isoprune.experiment.recipe import EPOCHS
+from isoprune.types.errors import IsopruneError
 
 SUMMARY = "make a network smaller, prove it, and save it"
 EXAMPLE = """\

@@ -15,7 +15,7 @@ from typing import Any
 from isoprune.cli.prune_delivered import NETWORK, RECORD, delivered
 from isoprune.cli.prune_told import latency_table, listed
 from isoprune.cli.work import output_console, stage_table
-from isoprune.errors import IsopruneError
+from isoprune.types.errors import IsopruneError
 
 RECIPE, PAGE, RUNS = "recipe.json", "index.html", "runs"
 _OURS = (RECIPE, RECORD, PAGE, NETWORK, RUNS)
@@ -88,11 +88,11 @@ def _chosen(
     Raises:
         IsopruneError: If it is about another one already, or network and data do not fit together.
     """
-    from isoprune.experiment.choice import resolve
     from isoprune.experiment.config import experiment
+    from isoprune.experiment.data_fit import fitting
     from isoprune.experiment.files import read_json, write_json
-    from isoprune.experiment.fits import fitting
     from isoprune.experiment.grid import override
+    from isoprune.experiment.signatures import resolve
     from isoprune.export.folder import in_words
 
     asked = {key: getattr(args, key) for key in (*_ASKED, *_PRUNING)}
@@ -143,7 +143,7 @@ def _table(args: argparse.Namespace, how: Mapping[str, Any], shape: list[int] | 
 
 
 def _check_trainings(args: argparse.Namespace, chosen: Any) -> None:
-    from isoprune.experiment.opened import LIBRARIES
+    from isoprune.experiment.foreign_models import LIBRARIES
     from isoprune.models import MODELS
 
     if not chosen.retrain.epochs:
@@ -186,7 +186,7 @@ def _ratio_in_time(args: argparse.Namespace, share: float, model: Any, splits: A
 
     from isoprune.export import prune_in_time
     from isoprune.pruning import prune
-    from isoprune.samples import inputs_at
+    from isoprune.types.samples import inputs_at
 
     one = inputs_at(splits.validation, torch.arange(1))
     # Time depends on how many channels stay, so the weights' own scores will do before any training.
@@ -200,7 +200,7 @@ def _ratio_in_time(args: argparse.Namespace, share: float, model: Any, splits: A
         threads=args.threads,
         on_backend=lambda backend: stage(f"looking for the ratio, timing on {backend}"),
     )
-    return result.plan.asked["ratio"]
+    return result.plan.request["ratio"]
 
 
 def _outcome(record: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 def tell(console: Any, args: argparse.Namespace, source: Any, result: Any, directory: Path) -> None:
     from isoprune.export.folder import WEIGHTS
-    from isoprune.export.words import frozen_in_words, odd_in_words, proof_in_words
+    from isoprune.export.proof_text import frozen_in_words, odd_in_words, proof_in_words
 
     console.print(f"{type(source.model).__name__} ({args.source})", markup=False)
     console.print(_realised_table(source.model, result))
@@ -36,7 +36,7 @@ def tell(console: Any, args: argparse.Namespace, source: Any, result: Any, direc
 def _realised_table(dense: Any, result: Any) -> Any:
     from rich.table import Table
 
-    real, asked = result.realised, result.plan.asked
+    real, asked = result.realised, result.plan.request
     table = Table("removed", box=None)
     for heading in ("asked", "realised", "dense", "pruned"):
         table.add_column(heading, justify="right")
@@ -61,7 +61,7 @@ def _latency_told(result: Any) -> str:
     return (
         f"Latency: asked {told['asked']:.0%} of the dense network's time, measured {told['share']:.1%} on "
         f"{told['backend']} ({told['threads']} thread{'s' * (told['threads'] > 1)}) at ratio "
-        f"{result.plan.asked['ratio']:.3f}."
+        f"{result.plan.request['ratio']:.3f}."
     )
 
 

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _formats(text: str) -> tuple[str, ...]:
-    from isoprune.errors import IsopruneError, did_you_mean
+    from isoprune.types.errors import IsopruneError, did_you_mean
 
     formats = tuple(word.strip() for word in text.split(",") if word.strip())
     for word in formats:
@@ -63,9 +63,9 @@ def read_records(where: str, parts: Collection[str] | None = None) -> list[dict[
 
     With ``parts``, of each record only these.
     """
-    from isoprune.errors import IsopruneError
+    from isoprune.comparison.records import load_records
     from isoprune.experiment.files import read_json
-    from isoprune.records import load_records
+    from isoprune.types.errors import IsopruneError
 
     path = _local(where)
     if path.suffix == ".toml":

@@ -113,9 +113,9 @@ def _check(reproduction: Reproduction, study: Study) -> int:
 
 def _find_data(study: Study) -> None:
     """Raise the error of data that is not there once, and not for every run."""
-    from isoprune.experiment.choice import resolve
     from isoprune.experiment.digests import canonical
     from isoprune.experiment.pipeline import splits_of
+    from isoprune.experiment.signatures import resolve
 
     for experiment in {canonical(e.data.as_dict()): e for e in study.experiments}.values():
         splits_of(resolve(experiment))
@@ -124,8 +124,8 @@ def _find_data(study: Study) -> None:
 def _refuse_long(reproduction: Reproduction, study: Study) -> None:
     import torch
 
-    from isoprune.errors import IsopruneError
     from isoprune.reproduction import days
+    from isoprune.types.errors import IsopruneError
 
     if torch.cuda.is_available():
         return

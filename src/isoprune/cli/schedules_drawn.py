@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isoprune.errors import IsopruneError
+from isoprune.types.errors import IsopruneError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,9 +34,9 @@ def draw(console: Console, *, epochs: int, out: Path | None) -> None:
 
 def curves(epochs: int) -> list[Curve]:
     """Return the curve of every schedule in the table, with the options of its example."""
+    from isoprune.methods.schedules import SCHEDULES, build
+    from isoprune.methods.schedules.examples import LEAST, examples
     from isoprune.reporting.schedule_figures import Curve
-    from isoprune.schedules import SCHEDULES, build
-    from isoprune.schedules.examples import LEAST, examples
 
     if epochs < LEAST:
         raise IsopruneError(f"--epochs {epochs}: to show every schedule takes {LEAST}. Raise it.")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from isoprune.cli.work import output_console, write_out
-from isoprune.errors import IsopruneError, did_you_mean
+from isoprune.types.errors import IsopruneError, did_you_mean
 
 _OPTIONS = ("rows", "columns", "value", "where", "spread", "format")
 _SUFFIXES = {".md": "markdown", ".tex": "latex", ".csv": "csv"}
@@ -57,9 +57,9 @@ def asked(args: argparse.Namespace) -> bool:
 
 def run(args: argparse.Namespace, read_records: Callable[..., list[dict[str, Any]]]) -> int:
     """Write the table, or print it."""
-    from isoprune.records import path_of
-    from isoprune.tables import FORMATS, pivot
-    from isoprune.uncollected import uncollected
+    from isoprune.comparison.records import path_of
+    from isoprune.reporting.pivots import FORMATS, pivot
+    from isoprune.types.collector import uncollected
 
     form = FORMATS[_format(args, FORMATS)]
     value = args.value or "test_accuracy"

@@ -10,8 +10,8 @@ from typing import Any
 
 from rich.console import Console
 
-from isoprune.errors import IsopruneError
 from isoprune.experiment.grid import Study
+from isoprune.types.errors import IsopruneError
 
 FAILED = 1  # some run failed for a reason that is not the user's to mend
 

@@ -12,10 +12,10 @@ from isoprune.comparison.cross import Cross, crosses_of
 from isoprune.comparison.difference import Difference
 from isoprune.comparison.grade import grade
 from isoprune.comparison.pairs import Pair, fair_pairs
+from isoprune.comparison.records import told
 from isoprune.comparison.settings import differing, make_settings
 from isoprune.comparison.setups import Setup
-from isoprune.records import told
-from isoprune.statistics import holm, p_value, paired_difference
+from isoprune.comparison.statistics import holm, p_value, paired_difference
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from isoprune.comparison.difference import Difference
-from isoprune.records import under
+from isoprune.comparison.records import under
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from isoprune.comparison.records import Number
 from isoprune.comparison.setups import Setup
-from isoprune.records import Number
-from isoprune.statistics import Summary
+from isoprune.comparison.statistics import Summary
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from isoprune.comparison.records import UNSET, Number, number, under
 from isoprune.comparison.runs import Budget, Run, Table, budget, read
 from isoprune.comparison.setups import Setup, place, rung
-from isoprune.records import UNSET, Number, number, under
 
 # Sizes are compared as they are published, with three digits; one channel of a narrow layer is about as much.
 SAME_SIZE = 0.01

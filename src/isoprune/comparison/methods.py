@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from isoprune.errors import IsopruneError, did_you_mean
-from isoprune.records import WORDS, under, varied
+from isoprune.comparison.records import WORDS, under, varied
+from isoprune.types.errors import IsopruneError, did_you_mean
 
 Flat = Mapping[str, Any]
 

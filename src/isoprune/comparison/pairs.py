@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from isoprune.comparison.grade import Grade, budgets_of, grade
 from isoprune.comparison.methods import FAMILIES
+from isoprune.comparison.records import told, under
 from isoprune.comparison.settings import Setting, described, differing
 from isoprune.comparison.setups import METHODS, Setup
 from isoprune.comparison.unfair import UnfairComparison
-from isoprune.records import told, under
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from isoprune.errors import IsopruneError
-from isoprune.records import flatten, number
+from isoprune.comparison.records import flatten, number
+from isoprune.types.errors import IsopruneError
 
 Table = Mapping[str, Any]
 SCRATCH = "scratch"

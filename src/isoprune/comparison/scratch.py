@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
+from isoprune.comparison.records import flatten, number
 from isoprune.comparison.runs import Run
-from isoprune.errors import IsopruneError
-from isoprune.records import flatten, number
+from isoprune.types.errors import IsopruneError
 
 Table = dict[str, Any]
 # Options of schedules that are a number of epochs as an integer and a part of the run as a float.

@@ -7,10 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from isoprune.comparison.methods import read_by
+from isoprune.comparison.records import (
+    VALUES,
+    Number,
+    labels,
+    number,
+    path_of,
+    reading_order,
+    told,
+    under,
+    varied,
+)
 from isoprune.comparison.runs import Run, read
 from isoprune.comparison.setups import METHODS, rung
-from isoprune.errors import IsopruneError, did_you_mean
-from isoprune.records import VALUES, Number, labels, number, path_of, reading_order, told, under, varied
+from isoprune.types.errors import IsopruneError, did_you_mean
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from isoprune.errors import IsopruneError, did_you_mean
-from isoprune.records import SILENT, under
+from isoprune.comparison.records import SILENT, under
+from isoprune.types.errors import IsopruneError, did_you_mean
 
 
 class Setup(IntEnum):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from isoprune.errors import IsopruneError
+from isoprune.types.errors import IsopruneError
 
 
 class UnfairComparison(IsopruneError):

@@ -9,7 +9,7 @@ from typing import Any
 from isoprune.comparison.compare import Comparison
 from isoprune.comparison.cross import Cross
 from isoprune.comparison.difference import Difference
-from isoprune.records import Number
+from isoprune.comparison.records import Number
 
 COLUMNS = ("compared", "at", "setup", "n", "difference", "95 % interval", "p", "p (Holm)")
 MISSING = "–"

@@ -12,8 +12,8 @@ from isoprune.data.digits import digits
 from isoprune.data.fashion_mnist import fashion_mnist
 from isoprune.data.image_folder import image_folder
 from isoprune.data.mnist import mnist
-from isoprune.errors import IsopruneError, did_you_mean, pick
 from isoprune.types import Splits
+from isoprune.types.errors import IsopruneError, did_you_mean, pick
 
 DATA_SETS: dict[str, Callable[..., Splits]] = {
     f.__name__: f for f in (digits, fashion_mnist, mnist, cifar10, cifar100, image_folder)

@@ -9,8 +9,8 @@ from jaxtyping import Float32, Int64, UInt8
 from torch import Generator, Tensor
 from torch.nn.functional import interpolate
 
-from isoprune.samples import Split
 from isoprune.types import Augment, IsopruneError, Splits
+from isoprune.types.samples import Split
 
 
 def make_splits(

@@ -13,9 +13,9 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from isoprune.errors import IsopruneError, did_you_mean
-from isoprune.experiment.chosen import Choice, chain, choice
+from isoprune.experiment.choice import Choice, chain, choice
 from isoprune.experiment.readers import Reader, by, flag, got, number, one_of, optional, whole, words
+from isoprune.types.errors import IsopruneError, did_you_mean
 
 
 def _new(read: Reader) -> dict[str, Any]:

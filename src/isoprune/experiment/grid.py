@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from isoprune.errors import IsopruneError
 from isoprune.experiment.config import CHOICES, Experiment, experiment, read_toml
+from isoprune.types.errors import IsopruneError
 
 Table = dict[str, Any]
 

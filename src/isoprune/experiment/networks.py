@@ -8,14 +8,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from isoprune.errors import IsopruneError
-from isoprune.experiment.choice import takes_weights
 from isoprune.experiment.config import Choice, choice
 from isoprune.experiment.seeds import build_model
+from isoprune.experiment.signatures import takes_weights
 from isoprune.experiment.store import read_facts, read_tensors
 from isoprune.export.manifest import sizes_of
 from isoprune.pruning.shrink import replace_tensors
 from isoprune.types import Plan
+from isoprune.types.errors import IsopruneError
 
 
 def load_network(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -71,7 +71,7 @@ def changed_sizes(dense: nn.Module, small: nn.Module) -> dict[str, dict[str, Any
 
 def plan_of(facts: Mapping[str, Any]) -> Plan:
     """Return the plan by which a stored network was made smaller; a dense one's is empty."""
-    return Plan({group: tuple(channels) for group, channels in facts["removed"].items()})
+    return Plan.from_dict(facts["plan"])
 
 
 def _check_tensors(want: Mapping[str, Tensor], got: Mapping[str, Tensor], *, where: str, model: str) -> None:

@@ -18,19 +18,19 @@ import torch
 from torch import Tensor, nn
 
 from isoprune.experiment import networks, rewind, seeds
-from isoprune.experiment.choice import bind, resolve
 from isoprune.experiment.config import Choice, Experiment, choice
 from isoprune.experiment.digests import canonical, digest, run_digest, stage_digest
 from isoprune.experiment.files import clear_temporary, read_json, write_json
 from isoprune.experiment.measure import measure_stage
 from isoprune.experiment.pruned import check_length, make_pruned
 from isoprune.experiment.record import make_record
+from isoprune.experiment.signatures import bind, resolve
 from isoprune.experiment.stages import Bench, OnEvent, Stage, find_or_make
 from isoprune.experiment.store import Store, read_facts
 from isoprune.experiment.train import train_stage
-from isoprune.samples import inputs_at
 from isoprune.training import check_alone
-from isoprune.types import Splits
+from isoprune.types import Plan, Splits
+from isoprune.types.samples import inputs_at
 
 
 def run(
@@ -111,7 +111,7 @@ def _dense(bench: Bench, keep: Sequence[int]) -> Stage:
         trained, found = train_stage(
             bench, _drawn(bench), bench.experiment.dense, "dense", folder, keep=keeping
         )
-        return trained, {**found, "removed": {}, "sizes": {}}
+        return trained, {**found, "plan": Plan().as_dict(), "sizes": {}}
 
     return find_or_make(bench, "dense", make)
 
@@ -142,7 +142,7 @@ def _repaired(bench: Bench, dense: Stage, pruned: Stage) -> Stage:
             batches=_batches(bench, repair),
             generator=seeds.generator(bench.experiment.seed, "repair"),
         )
-        return repaired, {key: pruned.facts[key] for key in ("removed", "sizes")}
+        return repaired, {key: pruned.facts[key] for key in ("plan", "sizes")}
 
     return find_or_make(bench, "repaired", make)
 
@@ -167,7 +167,7 @@ def _retrained(bench: Bench, dense: Stage, repaired: Stage) -> Stage:
     def make(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
         retrain = bench.experiment.retrain
         trained, found = train_stage(bench, repaired.model, retrain, "retrained", folder, dense=dense.model)
-        return trained, {**found, **{key: repaired.facts[key] for key in ("removed", "sizes")}}
+        return trained, {**found, **{key: repaired.facts[key] for key in ("plan", "sizes")}}
 
     return find_or_make(bench, "retrained", make)
 

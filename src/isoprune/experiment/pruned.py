@@ -13,16 +13,16 @@ import torch
 from torch import nn
 
 from isoprune.experiment import networks, seeds
-from isoprune.experiment.choice import bind, find
 from isoprune.experiment.config import Choice, Training
 from isoprune.experiment.digests import derived_seed
+from isoprune.experiment.signatures import bind, find
 from isoprune.experiment.stages import Bench
 from isoprune.experiment.train import train_stage
-from isoprune.penalties import PENALTIES, Penalty, steps_needed
+from isoprune.methods.penalties import PENALTIES, Penalty, steps_needed
 from isoprune.pruning import PruneResult, prune, prune_by
-from isoprune.samples import inputs_at
 from isoprune.training import check_penalty_steps
 from isoprune.types import Plan
+from isoprune.types.samples import inputs_at
 
 
 def make_pruned(bench: Bench, dense: nn.Module, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -37,7 +37,7 @@ def make_pruned(bench: Bench, dense: nn.Module, folder: Path) -> tuple[nn.Module
         large, result, found = _pressed(bench, dense, training, training.penalty, folder)
     return result.model, {
         **found,
-        "removed": {group: list(channels) for group, channels in result.plan.removed.items()},
+        "plan": result.plan.as_dict(),
         "sizes": networks.changed_sizes(large, result.model),
         "realised": result.realised,
         "verification": {

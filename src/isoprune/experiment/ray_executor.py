@@ -15,10 +15,10 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, TextIO
 
-from isoprune.errors import IsopruneError
 from isoprune.experiment import ray_node
 from isoprune.experiment.executor import OnEvent, Outcome, Task, ending, skip_orphans
 from isoprune.experiment.ray_connection import connect, greeted, import_ray
+from isoprune.types.errors import IsopruneError
 
 TRIES = 5  # of a task whose node or process dies; the sixth would hardly fare better
 SECONDS_BETWEEN_LOOKS = 0.3

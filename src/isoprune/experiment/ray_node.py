@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import isoprune
-from isoprune.errors import IsopruneError
 from isoprune.experiment import worker
 from isoprune.experiment.mirror import is_url
 from isoprune.experiment.remote import check_rights
+from isoprune.types.errors import IsopruneError
 
 SECONDS_BETWEEN_EVENTS = 1.0  # of one task: a hundred nodes tell a lot
 

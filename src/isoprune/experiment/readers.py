@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from isoprune.errors import IsopruneError, did_you_mean
+from isoprune.types.errors import IsopruneError, did_you_mean
 
 Reader = Callable[[Any, str], Any]  # (value, dotted key) -> checked value
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from isoprune.experiment.choice import schedule
 from isoprune.experiment.config import Training, experiment
+from isoprune.experiment.signatures import schedule
 from isoprune.training import multiply_adds, trainability_accuracy
 
 VERSION = 1

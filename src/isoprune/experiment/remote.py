@@ -15,8 +15,8 @@ from uuid import uuid4
 import fsspec
 from fsspec.asyn import AsyncFileSystem
 
-from isoprune.errors import IsopruneError
 from isoprune.experiment.store import Store
+from isoprune.types.errors import IsopruneError
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from isoprune.errors import IsopruneError
 from isoprune.experiment.config import Choice, Experiment, choice
+from isoprune.types.errors import IsopruneError
 
 REPLAY = "lr_rewinding"
 GIVEN = {"dense_epochs", "milestones", "schedule"}

@@ -14,11 +14,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from isoprune.errors import IsopruneError
 from isoprune.graph import trace
 from isoprune.pruning import prune_by
 from isoprune.training import checkpoint
 from isoprune.types import Plan
+from isoprune.types.errors import IsopruneError
 
 Row = Mapping[str, Any]
 Keep = Callable[[int, nn.Module], object]

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor, nn
 
-from isoprune.experiment.choice import bind, find
 from isoprune.experiment.config import Choice
 from isoprune.experiment.digests import derived_seed
-from isoprune.samples import inputs_at
+from isoprune.experiment.signatures import bind, find
 from isoprune.types import Samples
+from isoprune.types.samples import inputs_at
 
 
 def generator(seed: int, stage: str) -> Generator:

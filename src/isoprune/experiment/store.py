@@ -23,9 +23,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from isoprune.errors import IsopruneError
 from isoprune.experiment.digests import FORMAT
 from isoprune.experiment.files import explained, read_json, write_atomic, write_json
+from isoprune.types.errors import IsopruneError
 
 
 @dataclass(frozen=True)

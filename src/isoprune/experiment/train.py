@@ -11,9 +11,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from isoprune.experiment import seeds
-from isoprune.experiment.advised import at_advised_rate
-from isoprune.experiment.choice import bind, schedule
+from isoprune.experiment.advised_rate import at_advised_rate
 from isoprune.experiment.config import Training
+from isoprune.experiment.signatures import bind, schedule
 from isoprune.experiment.stages import Bench
 from isoprune.isometry import jacobian_singular_values
 from isoprune.training import Distill, Loop, Tracking, device_of, fit, samples_seen
@@ -71,7 +71,7 @@ def train_stage(
         **more,
     }
     if penalty is not None and "penalty" not in settings:
-        settings["penalty"] = lambda net: bind("penalty", penalty)(net, Plan({}))
+        settings["penalty"] = lambda net: bind("penalty", penalty)(net, Plan())
     if isinstance(training.lr, str):
         trained, history, advice = at_advised_rate(bench, model, how, settings, folder)
     else:

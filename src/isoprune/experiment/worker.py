@@ -38,10 +38,10 @@ def _read(tasks: queue.SimpleQueue[str]) -> None:
 
 def attempt(work: Mapping[str, Any], on_event: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
     """Do a task and return the fields of its `Outcome`."""
-    from isoprune.experiment.choice import resolve
     from isoprune.experiment.config import experiment
     from isoprune.experiment.mirror import opened
     from isoprune.experiment.pipeline import make_stage, run
+    from isoprune.experiment.signatures import resolve
     from isoprune.types import IsopruneError
 
     how = {"name": work["name"], "on_event": on_event}

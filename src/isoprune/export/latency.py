@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from isoprune.export.backends import BACKENDS, Call, check_backends, prepared
-from isoprune.export.words import odd_in_words
+from isoprune.export.proof_text import odd_in_words
 from isoprune.export.work import work_of
 from isoprune.types import IsopruneError
 

@@ -61,7 +61,7 @@ class Manifest:
     training: bool
     other_mode: tuple[str, ...]
     source: str | None  # words for the reader
-    removed: Mapping[str, tuple[int, ...]] | None
+    plan: Plan | None
 
 
 def sizes_of(module: nn.Module) -> dict[str, Sizes]:
@@ -127,8 +127,7 @@ def facts_of(
 
 
 def _plan(plan: Plan) -> dict[str, Any]:
-    removed = {group: list(channels) for group, channels in plan.removed.items()}
-    return {"removed": removed, "asked": dict(plan.asked)}
+    return plan.as_dict()
 
 
 def _dense_shapes(
@@ -231,12 +230,13 @@ def _checked(facts: Mapping[str, Any]) -> Manifest:
         training=facts["training"] is True,
         other_mode=tuple(_text(name) for name in facts["other_mode"]),
         source=None if facts["source"] is None else _text(facts["source"])[:300],
-        removed=None if facts["plan"] is None else _removed(facts["plan"]["removed"]),
+        plan=None if facts["plan"] is None else _plan_of(facts["plan"]),
     )
 
 
-def _removed(value: Any) -> dict[str, tuple[int, ...]]:
-    return {_text(group): _shape(channels) for group, channels in value.items()}
+def _plan_of(value: Mapping[str, Any]) -> Plan:
+    removed, shapes = ({_text(k): _shape(v) for k, v in value[key].items()} for key in ("removed", "shapes"))
+    return Plan.removing(removed, shapes, grain=_text(value["grain"]), request=value["request"])
 
 
 def _text(value: Any) -> str:

@@ -116,7 +116,7 @@ def prune_in_time(
 ) -> PruneResult:
     """Return the network that `prune_to_latency` finds, timed on ``backend``; see `share_of_time`.
 
-    What was asked is in ``plan.asked["latency"]``; asked, measured share, backend and threads are in
+    What was asked is in ``plan.request["latency"]``; asked, measured share, backend and threads are in
     ``realised["latency"]``.
     """
     check_target(target)
@@ -125,7 +125,7 @@ def prune_in_time(
         on_backend(backend)
     result, _, left = prune_to_latency(prune_at, share, target, on_try=on_try)
     measured = {"asked": target, "share": left, "backend": backend, "threads": threads}
-    plan = dataclasses.replace(result.plan, asked={**result.plan.asked, "latency": target})
+    plan = dataclasses.replace(result.plan, request={**result.plan.request, "latency": target})
     return dataclasses.replace(result, plan=plan, realised={**result.realised, "latency": measured})
 
 

@@ -6,21 +6,17 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from isoprune.graph.labels import Planes, core
+from isoprune.graph.labels import core
 from isoprune.graph.ledger import Ledger, Source
+from isoprune.graph.recording import Node, Recording, Tensors
 from isoprune.graph.sizes import Claim
-from isoprune.types import Frozen, Group, IsopruneError, Member
-
-if TYPE_CHECKING:
-    from isoprune.graph.trace import Node
-
-Tensors = Mapping[str, tuple[Planes, torch.Size]]
+from isoprune.types import Frozen, IsopruneError, Member, Plan, Units
 
 
 @dataclass(frozen=True)
@@ -32,18 +28,6 @@ class Constraint:
 
 
 @dataclass(frozen=True)
-class Recording:
-    """What a trace saw, before anything is concluded from it."""
-
-    example_inputs: Any
-    tensors: Tensors
-    nodes: Sequence[Node]
-    claims: Sequence[Claim]
-    names: Mapping[int, str]  # of the parameters and buffers, by the key under which nodes read them
-    uniform: bool = False  # whether a constant took its width from an attribute
-
-
-@dataclass(frozen=True)
 class Graph:
     """What a trace found: groups of channels, whole rows (attention heads), constraints, frozen channels.
 
@@ -51,8 +35,8 @@ class Graph:
     grids, each channel of such a group being a head. Removing heads removes their channels in ``groups``.
     """
 
-    groups: tuple[Group, ...]
-    heads: tuple[Group, ...]
+    groups: tuple[Units, ...]
+    heads: tuple[Units, ...]
     frozen: tuple[Frozen, ...]
     constraints: tuple[Constraint, ...]
     links: tuple[Constraint, ...]  # constraints that a forward may or may not ask for
@@ -61,7 +45,7 @@ class Graph:
     component: np.ndarray  # of every id
     channels: Mapping[str, np.ndarray]  # group name -> the component of each channel
 
-    def group(self, name: str) -> Group:
+    def group(self, name: str) -> Units:
         for group in (*self.groups, *self.heads):
             if group.name == name:
                 return group
@@ -80,11 +64,16 @@ class Graph:
         """Component of every row and the components of its channels."""
         return [(int(self.component[row]), self.component[m]) for row, m in self.ledger.rows]
 
-    def kept_ids(self, removed: Mapping[str, Sequence[int]]) -> Tensor:
+    def removing(self, removed: Mapping[str, Sequence[int]], **request: Any) -> Plan:
+        """Return the plan without these channels (or whole heads), by the names of groups."""
+        shapes = {g.name: g.shape for g in (*self.groups, *self.heads)}
+        return Plan.removing(removed, shapes, request=request)
+
+    def kept_ids(self, plan: Plan) -> Tensor:
         """Return, for every channel id, whether it stays (bool [ids])."""
         gone = np.zeros(int(self.component.max()) + 1, dtype=bool)
         names = {g.name for g in self.heads}
-        for name, channels in removed.items():
+        for name, channels in plan.removed.items():
             self.group(name)
             chosen = self.channels[name][np.asarray(channels, dtype=np.int64)]
             gone[chosen] = True
@@ -138,9 +127,9 @@ def build(recording: Recording, ledger: Ledger) -> Graph:
         for a, b in ledger.links
     )
     links += tuple(_claimed_alike(recording.claims, component))
-    elements = _collect("", signature, ~stuck & ~is_row & (signature != 0), component, ledger, tensors)
+    elements = _collect("channel", signature, ~stuck & ~is_row & (signature != 0), component, ledger, tensors)
     heads = _collect(
-        ".heads",
+        "head",
         signature * 0 + _row_blocks(ledger, component, count),
         ~stuck_rows & is_row,
         component,
@@ -190,13 +179,13 @@ def _row_tensors(ledger: Ledger, component: np.ndarray) -> dict[int, str]:
 
 
 def _collect(
-    suffix: str,
+    grain: str,
     signature: np.ndarray,
     eligible: np.ndarray,
     component: np.ndarray,
     ledger: Ledger,
     tensors: Tensors,
-) -> list[tuple[Group, np.ndarray]]:
+) -> list[tuple[Units, np.ndarray]]:
     """Gather eligible components of one signature, in order of their first id, into named groups."""
     _, first = np.unique(component, return_index=True)
     chosen = np.flatnonzero(eligible)
@@ -226,10 +215,10 @@ def _collect(
     for number, channels in enumerate(sets):
         made = [m for m in members[number] if m.role == "out"] or members[number]
         tensor = made[0].tensor if made else of_row.get(int(channels[0]), "rows")
-        base = (tensor.rpartition(".")[0] or tensor) + suffix
+        base = (tensor.rpartition(".")[0] or tensor) + (".heads" if grain == "head" else "")
         names[base] = names.get(base, 0) + 1
         name = base if names[base] == 1 else f"{base}:{names[base]}"
-        groups.append((Group(name, len(channels), tuple(members[number])), channels))
+        groups.append((Units(name, grain, (len(channels),), tuple(members[number])), channels))
     return groups
 
 

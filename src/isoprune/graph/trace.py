@@ -19,34 +19,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from isoprune.graph.cloning import clone_sharing
-from isoprune.graph.groups import Graph, Recording, build
+from isoprune.graph.fixed_kernels import steady
+from isoprune.graph.groups import Graph, build
 from isoprune.graph.labels import Plane, Planes, distinct, spread
 from isoprune.graph.ledger import Ledger
+from isoprune.graph.recording import Node, Recording
 from isoprune.graph.rules import FACTORIES, rule_for
+from isoprune.graph.shape_inference import flattened, shape_only
 from isoprune.graph.sizes import Claim, SizeWatch, named_sizes
-from isoprune.graph.steady import steady
-from isoprune.graph.untouched import flattened, shape_only
 from isoprune.types import IsopruneError
-from isoprune.uncollected import uncollected
-
-
-@dataclass(frozen=True)
-class Node:
-    """One recorded operation: the planes and shapes that came in and went out."""
-
-    numbers: tuple[float, ...]  # floats among the arguments: a scale computed from a width would change
-    reads: tuple[int, ...]  # keys of the tensors that came in, and
-    writes: tuple[int, ...]  # of those that went out
-    op: str
-    family: str
-    module: str
-    inputs: tuple[tuple[Planes, torch.Size], ...]
-    outputs: tuple[tuple[Planes, torch.Size], ...]
-    transposed: bool = False  # of a convolution
-
-    @property
-    def where(self) -> str:
-        return f"{self.op} in {self.module or 'the network'}"
+from isoprune.types.collector import uncollected
 
 
 @dataclass

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import _pytree as pytree
 
 from isoprune.isometry import picks
-from isoprune.isometry.held import held_constant
+from isoprune.isometry.constant_parameters import held_constant
 from isoprune.isometry.memory import Footprint, with_footprint
 from isoprune.isometry.picks import InputPick, Inputs, OutputPick
 from isoprune.types import IsopruneError

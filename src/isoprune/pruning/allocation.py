@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from isoprune.graph import Graph
-from isoprune.types import Group, IsopruneError, Scores
+from isoprune.types import IsopruneError, Scores, Units
 
 Number = float | int
 Ratio = Number | Mapping[str, Number]
@@ -39,13 +39,13 @@ def check_known(name: str, known: Sequence[str], what: str) -> None:
         raise IsopruneError(f"Unknown {what} '{name}'.{hint} Known: {', '.join(known)}.")
 
 
-def producers(group: Group) -> list[str]:
+def producers(group: Units) -> list[str]:
     """Return the modules whose filters make the group's channels."""
     made = [m.tensor.rpartition(".")[0] or m.tensor for m in group.members if m.role == "out"]
     return list(dict.fromkeys(made))
 
 
-def in_scope(groups: Sequence[Group], scope: str) -> list[Group]:
+def in_scope(groups: Sequence[Units], scope: str) -> list[Units]:
     """Return all groups, or (internal) those that one layer makes: no residual sums, as in the papers."""
     check_known(scope, ("all", "internal"), "scope")
     if scope == "all":
@@ -55,12 +55,12 @@ def in_scope(groups: Sequence[Group], scope: str) -> list[Group]:
     return [g for g, w in zip(groups, weights, strict=True) if len(w) == 1]
 
 
-def uniform(groups: Sequence[Group], ratio: Number) -> dict[str, int]:
+def uniform(groups: Sequence[Units], ratio: Number) -> dict[str, int]:
     check_ratio(ratio)
     return {g.name: g.size - removed_of(g.size, ratio) for g in groups}
 
 
-def by_pattern(groups: Sequence[Group], patterns: Mapping[str, Number]) -> dict[str, int]:
+def by_pattern(groups: Sequence[Units], patterns: Mapping[str, Number]) -> dict[str, int]:
     """Return what groups keep by name patterns: ``{"layer[1-3].*.conv1": 0.6}``; the last match wins.
 
     A pattern is matched against the group's name and its producers' names; groups without a match keep all.
@@ -85,7 +85,7 @@ def by_pattern(groups: Sequence[Group], patterns: Mapping[str, Number]) -> dict[
 
 
 def global_ranking(
-    groups: Sequence[Group], scores: Scores, ratio: Number, *, cap: Number = 0.9
+    groups: Sequence[Units], scores: Scores, ratio: Number, *, cap: Number = 0.9
 ) -> dict[str, int]:
     """Return what groups keep when all channels compete, each score divided by its group's mean.
 
@@ -111,7 +111,7 @@ def global_ranking(
     return keep
 
 
-def mean_ratio(groups: Sequence[Group], keep: Mapping[str, int]) -> float:
+def mean_ratio(groups: Sequence[Units], keep: Mapping[str, int]) -> float:
     total = sum(g.size for g in groups)
     return 1 - sum(keep[g.name] for g in groups) / total if total else 0.0
 

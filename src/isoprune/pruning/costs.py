@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_flatten
 
 from isoprune.graph import Graph
 from isoprune.graph.labels import box_size
-from isoprune.graph.trace import Node
+from isoprune.graph.recording import Node
 from isoprune.types import Plan
 
 
@@ -62,7 +62,7 @@ def realised(
 
     ``parameters`` and ``flops`` (multiply-adds of one sample) are given for ``dense`` and ``pruned``.
     """
-    kept = graph.kept_ids(plan.removed)
+    kept = graph.kept_ids(plan)
     full = everything(graph)
     before, after = (sum(p.numel() for p in m.parameters()) for m in (model, small))
     flops_before, flops_after = flops(graph, full), flops(graph, kept)
@@ -72,7 +72,7 @@ def realised(
         if (n := len(plan.removed.get(g.name, ()))) or not plan.removed
     ]
     return {
-        "asked": plan.asked.get("ratio"),
+        "asked": plan.request.get("ratio"),
         "filters": filters_removed(graph, kept),
         "weights": 1 - after / before,
         "flops": 1 - flops_after / max(flops_before, 1),

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from isoprune.graph import Graph
 from isoprune.graph.labels import Planes, core
+from isoprune.graph.recording import Node
 from isoprune.graph.rules.norm import BATCH_NORMS
-from isoprune.graph.trace import Node
 
 # f(s x) = s f(x) in all operands at once, or in the first.
 _SUMS = {"add", "add_", "sub", "sub_", "cat", "stack", "where", "masked_fill", "masked_fill_", "copy_"}

@@ -50,7 +50,7 @@ def shrink_optimizer_state(
             f"The optimizer holds {len(places)} parameters that are not all those of {type(model).__name__}, "
             f"which has {len(list(model.parameters()))}. Give the optimizer that trained this network."
         )
-    kept = graph.kept_ids(plan.removed)
+    kept = graph.kept_ids(plan)
     shapes = {name: tensor.shape for name, tensor in tensor_names(small).values()}
     buffers = {}
     for place, parameter in zip(places, parameters, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from torch import nn
 
@@ -68,7 +69,7 @@ def make_plan(
     everything = {g.name: g.size for g in graph.groups} | keep
     removed = choose(graph, scores, everything, round_to=round_to, floor=floor, links=links)
     asked = {"ratio": dict(ratio) if isinstance(ratio, Mapping) else ratio, "allocation": allocation}
-    return Plan(removed, {**asked, "scope": scope, "round_to": round_to, "floor": floor})
+    return graph.removing(removed, **asked, scope=scope, round_to=round_to, floor=floor)
 
 
 def plan_for_target(
@@ -101,15 +102,15 @@ def plan_for_target(
             high, best = middle, plan
         else:
             low = middle
-    return Plan(best.removed, {**best.asked, what: target})
+    return replace(best, request={**best.request, what: target})
 
 
 def share(graph: Graph, model: nn.Module, what: str) -> Callable[[Plan], float]:
     """Return the function plan -> fraction of the dense network's FLOPs or parameters that stays."""
 
     def total(plan: Plan) -> int:
-        kept = graph.kept_ids(plan.removed)
+        kept = graph.kept_ids(plan)
         return costs.flops(graph, kept) if what == "flops" else costs.parameters(graph, kept, model)
 
-    dense = total(Plan({}))
+    dense = total(Plan())
     return lambda plan: total(plan) / dense

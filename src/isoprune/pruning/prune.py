@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -17,11 +17,11 @@ from isoprune.pruning.allocation import Number, Ratio
 from isoprune.pruning.choose import clusters
 from isoprune.pruning.drift import Drift
 from isoprune.pruning.plan import make_plan, plan_for_target, share
-from isoprune.pruning.rehearse import Misfit, rehearse
+from isoprune.pruning.rehearsal import Misfit, rehearse
 from isoprune.pruning.shrink import outline, shrink
 from isoprune.pruning.verify import NotFinite, Verification, WrongNetwork, verify
 from isoprune.types import IsopruneError, Plan, Scores
-from isoprune.uncollected import uncollected
+from isoprune.types.collector import uncollected
 
 Planner = Callable[[Graph, tuple[Constraint, ...]], Plan]
 
@@ -75,7 +75,7 @@ def settle(model: nn.Module, graph: Graph, planner: Planner) -> Settled:
     for _ in range(200):
         plan = planner(graph, active)
         with uncollected():
-            rehearsal = rehearse(outline(model, graph, plan), graph, graph.kept_ids(plan.removed))
+            rehearsal = rehearse(outline(model, graph, plan), graph, graph.kept_ids(plan))
         if rehearsal.misfit is None:
             return Settled(plan, graph, rehearsal.drifts, active, tuple(attempts))
         attempts.append(str(rehearsal.misfit))
@@ -98,7 +98,7 @@ def prune_by(model: nn.Module, example_inputs: Any, graph: Graph, planner: Plann
         settled = settle(model, graph, planner)
         plan, graph = settled.plan, settled.graph
         tried += settled.attempts
-        if not any(plan.removed.values()) and _asks(plan):
+        if not plan and _asks(plan):
             raise _nothing(model, graph, plan)
         small = shrink(model, graph, plan, drifts=settled.drifts)
         try:
@@ -129,13 +129,13 @@ def _nothing(model: nn.Module, graph: Graph, plan: Plan) -> NothingRemoved:
     if graph.groups:
         reasons = "no group is wide enough to lose a channel within its constraints and round_to"
     return NothingRemoved(
-        f"Nothing was removed of {type(model).__name__}, though {plan.asked.get('ratio')} was asked for: "
+        f"Nothing was removed of {type(model).__name__}, though {plan.request.get('ratio')} was asked for: "
         f"{reasons}. `trace(model, example_inputs).frozen` lists what stays and why."
     )
 
 
 def _asks(plan: Plan) -> bool:
-    ratio = plan.asked.get("ratio", 0)
+    ratio = plan.request.get("ratio", 0)
     return any(ratio.values()) if isinstance(ratio, Mapping) else bool(ratio)
 
 
@@ -168,7 +168,7 @@ def _put_back(
 def _fits(model: nn.Module, graph: Graph, part: Plan) -> bool:
     """Tell whether a part of a plan changes no sizes that it should not."""
     with uncollected():
-        return rehearse(outline(model, graph, part), graph, graph.kept_ids(part.removed)).misfit is None
+        return rehearse(outline(model, graph, part), graph, graph.kept_ids(part)).misfit is None
 
 
 def _proves(model: nn.Module, example_inputs: Any, graph: Graph, part: Plan) -> bool:
@@ -187,8 +187,8 @@ def _culprits(
 
     def search(units: list[list[str]]) -> list[str]:
         names = [n for unit in units for n in unit]
-        part = Plan({n: plan.removed[n] for n in names if n in plan.removed}, plan.asked)
-        if not part.removed or right(part):
+        part = replace(plan, kept={n: plan.kept[n] for n in names if n in plan.kept})
+        if not part or right(part):
             return []
         if len(units) == 1:
             return names
@@ -235,7 +235,7 @@ def prune(
     Raises:
         IsopruneError: Bad options; a forward that does not run; nothing that could be removed.
     """
-    from isoprune.criteria import scores_of
+    from isoprune.methods.criteria import scores_of
 
     targets = {"ratio": ratio, "flops": flops, "parameters": parameters}
     given = [k for k, v in targets.items() if v is not None]

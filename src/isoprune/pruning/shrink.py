@@ -11,9 +11,9 @@ from isoprune.graph import Graph
 from isoprune.graph.labels import box_size, core, restrict
 from isoprune.graph.trace import clone_sharing, tensor_names
 from isoprune.pruning.attributes import follow_shapes
-from isoprune.pruning.claimed import set_claimed
 from isoprune.pruning.drift import Drift
-from isoprune.pruning.rehearse import rehearse
+from isoprune.pruning.rehearsal import rehearse
+from isoprune.pruning.size_attributes import set_claimed
 from isoprune.types import Plan
 
 
@@ -27,7 +27,7 @@ def shrink(model: nn.Module, graph: Graph, plan: Plan, *, drifts: Sequence[Drift
 
     Cost: one copy of the kept weights, and one recorded forward.
     """
-    kept = graph.kept_ids(plan.removed)
+    kept = graph.kept_ids(plan)
     if drifts is None:
         drifts = rehearse(outline(model, graph, plan), graph, kept).drifts
     new = {name: _copy(name, tensor, graph, kept) for name, tensor in tensor_names(model).values()}
@@ -37,7 +37,7 @@ def shrink(model: nn.Module, graph: Graph, plan: Plan, *, drifts: Sequence[Drift
 
 def scales(model: nn.Module, graph: Graph, plan: Plan) -> dict[str, Tensor]:
     """Return, for each parameter that `shrink` does not copy as it is, what it multiplies its elements by."""
-    kept = graph.kept_ids(plan.removed)
+    kept = graph.kept_ids(plan)
     drifts = rehearse(outline(model, graph, plan), graph, kept).drifts
     changed = {name for drift in drifts for name in drift.scaled}
     ones = {
@@ -58,7 +58,7 @@ def _copy(name: str, tensor: Tensor, graph: Graph, kept: Tensor) -> Tensor:
 
 def outline(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
     """Return what `shrink` would, with memory that nobody wrote to: for its shapes only, in no time."""
-    kept = graph.kept_ids(plan.removed)
+    kept = graph.kept_ids(plan)
     new = {
         name: tensor.detach()
         if name not in graph.tensors

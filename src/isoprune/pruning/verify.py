@@ -55,7 +55,7 @@ def verify(model: nn.Module, small: nn.Module, graph: Graph, plan: Plan, inputs:
     """
     dense, little = (clone_sharing(m).eval() for m in (model, small))
     inputs = tree_map_only(torch.Tensor, torch.Tensor.clone, inputs)
-    want, statistics = zeroed_forward(dense, graph, graph.kept_ids(plan.removed), copy.copy(inputs))
+    want, statistics = zeroed_forward(dense, graph, graph.kept_ids(plan), copy.copy(inputs))
     args, kwargs = as_call(inputs)
     try:
         with torch.no_grad():

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from isoprune import text
+from isoprune.comparison import text
 from isoprune.reporting import advice_figures as figures
 from isoprune.reporting import advice_words as words
 from isoprune.reporting import html, theme
-from isoprune.tables import Table
+from isoprune.reporting.pivots import Table
 
 _DAMAGE = {
     "jsv_mean": "mean Jacobian singular value",

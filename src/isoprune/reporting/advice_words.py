@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from isoprune import text
+from isoprune.comparison import text
 from isoprune.types import IsopruneError
 
 Record = Mapping[str, Any]

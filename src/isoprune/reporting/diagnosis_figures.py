@@ -8,7 +8,7 @@ from typing import Any
 
 import altair as alt
 
-from isoprune import text
+from isoprune.comparison import text
 from isoprune.reporting import series as data
 from isoprune.reporting import theme
 from isoprune.reporting.figures import Figure, powers, ridges, table

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from isoprune import text
+from isoprune.comparison import text
 from isoprune.reporting import diagnosis_figures as figures
 from isoprune.reporting import html, theme
-from isoprune.tables import Table
+from isoprune.reporting.pivots import Table
 from isoprune.types import IsopruneError
 
 _COLOUR = {"healthy": theme.GREEN, "damaged": theme.ORANGE, "collapsed": theme.RED}

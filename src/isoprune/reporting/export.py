@@ -10,7 +10,7 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from isoprune import text
+from isoprune.comparison import text
 from isoprune.reporting import figures, theme
 from isoprune.reporting.study import Cell, make_cells, unique
 from isoprune.types import IsopruneError

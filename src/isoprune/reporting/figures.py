@@ -9,11 +9,11 @@ from typing import Any
 
 import altair as alt
 
+from isoprune.comparison.statistics import summarize
 from isoprune.reporting import frontier, theme
 from isoprune.reporting import series as data
 from isoprune.reporting.series import Row, Series
 from isoprune.reporting.study import Cell, apart, by_seed, unique
-from isoprune.statistics import summarize
 
 _POWERS = {str(power): f"{10.0**power:g}" if -4 < power < 4 else f"1e{power}" for power in range(-30, 31)}
 _POWER_LABEL = f"({_POWERS})[round(log(datum.value) / LN10)]"

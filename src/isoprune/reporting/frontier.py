@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from isoprune import text
+from isoprune.comparison import text
+from isoprune.comparison.statistics import Summary, summarize
 from isoprune.reporting import theme
+from isoprune.reporting.pivots import Table, markdown
 from isoprune.reporting.sentences import Finding
 from isoprune.reporting.series import Row, Series
 from isoprune.reporting.study import Cell, apart, by_seed, make_cells, settings, unique
-from isoprune.statistics import Summary, summarize
-from isoprune.tables import Table, markdown
 
 BEST, WORST = "best rate", "worst rate"
 _BASELINES = ("none", "batchnorm")  # no repair; where there is none, its BatchNorm statistics taken anew

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from isoprune import text
-from isoprune.records import check_records
-from isoprune.reporting import asked, figures, frontier, html, series, tables, theme
+from isoprune.comparison import text
+from isoprune.comparison.records import check_records
+from isoprune.comparison.statistics import summarize
+from isoprune.reporting import figures, frontier, html, series, study_settings, tables, theme
 from isoprune.reporting.schedule_figures import used, used_series
 from isoprune.reporting.sentences import findings
 from isoprune.reporting.study import Cell, apart, by_seed, make_cells, unique
-from isoprune.statistics import summarize
 
 
 def report(records: Sequence[Mapping[str, Any]], out: Path, *, title: str | None = None) -> Path:
@@ -64,8 +64,8 @@ def _render(records: list[dict[str, Any]], *, title: str | None) -> str:
         networks=len(unique(cell.network for cell in cells)),
         unfinished=len(records) - finished,
         retrained=any(cell.lr is not None for cell in cells),
-        question=asked.question(cells),
-        setup=asked.setup(cells),
+        question=study_settings.question(cells),
+        setup=study_settings.setup(cells),
         rates=rates,
         rates_legend=_legend(used_series(cells)),
         findings=[*findings(cells), *frontier.findings(cells)],
@@ -76,9 +76,9 @@ def _render(records: list[dict[str, Any]], *, title: str | None) -> str:
         sizes=tables.sizes(cells),
         latency=tables.latency(records),
         groups=tables.groups(cells),
-        configuration=asked.configuration(cells),
-        environment=asked.environment(cells),
-        runs=asked.runs(cells),
+        configuration=study_settings.configuration(cells),
+        environment=study_settings.environment(cells),
+        runs=study_settings.runs(cells),
         versions=unique(str((r.get("environment") or {}).get("isoprune", "")) for r in records),
     )
 

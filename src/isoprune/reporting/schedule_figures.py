@@ -9,7 +9,7 @@ from typing import Any
 
 import altair as alt
 
-from isoprune import text
+from isoprune.comparison import text
 from isoprune.reporting import figures, series, theme
 from isoprune.reporting.figures import Figure, powers, table
 from isoprune.reporting.series import Series

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from isoprune import text
+from isoprune.comparison import text
+from isoprune.comparison.statistics import Summary, paired_difference, summarize
 from isoprune.reporting.study import Cell, apart, by_seed, make_cells, unique
-from isoprune.statistics import Summary, paired_difference, summarize
 
 # One seed gives no interval; then only a gap of half a point is called one.
 ONE_SEED = 0.005

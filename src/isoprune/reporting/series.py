@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from isoprune import text
+from isoprune.comparison import text
+from isoprune.comparison.statistics import Summary, summarize
 from isoprune.reporting import theme
 from isoprune.reporting.statistics import pool_histograms
 from isoprune.reporting.study import Cell, by_seed, unique, value
-from isoprune.statistics import Summary, summarize
 
 Row = dict[str, Any]
 # Zero has no logarithm: a JSV this small is drawn here, with its true value in the tooltip.

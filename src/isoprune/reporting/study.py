@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from statistics import median, median_low
 from typing import Any
 
-from isoprune import text
-from isoprune.records import Record, check_records
+from isoprune.comparison import text
+from isoprune.comparison.records import Record, check_records
 
 _NETWORK = ("data", "model", "dense")
 _WATCHING = ("trackers", "checkpoint_steps", "checkpoint_seconds")  # these change no result

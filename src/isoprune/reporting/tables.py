@@ -10,10 +10,10 @@ from rich import box
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from isoprune import text
+from isoprune.comparison import text
+from isoprune.comparison.statistics import Summary, summarize
+from isoprune.reporting.pivots import Table, markdown
 from isoprune.reporting.study import Cell, apart, by_seed, make_cells, unique, value
-from isoprune.statistics import Summary, summarize
-from isoprune.tables import Table, markdown
 
 
 def results(cells: Sequence[Cell]) -> Table:

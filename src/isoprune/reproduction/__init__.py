@@ -1,6 +1,6 @@
 """The papers' tables and figures as studies, judged, with the published numbers beside ours."""
 
-from isoprune.reproduction.kinds import Claim, Published, Reproduction, Verdict
+from isoprune.reproduction.claims import Claim, Published, Reproduction, Verdict
 from isoprune.reproduction.page import reproduction_page
 from isoprune.reproduction.rehearsal import Rehearsed, days, rehearse, unique_networks
 from isoprune.reproduction.studies import REPRODUCTIONS, SCALES, find, study_of

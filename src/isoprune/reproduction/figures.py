@@ -8,10 +8,10 @@ from typing import Any
 
 import altair as alt
 
+from isoprune.comparison.statistics import summarize
 from isoprune.reporting import figures, theme
 from isoprune.reporting.figures import Figure
-from isoprune.reproduction.kinds import Cells, Reproduction, Value
-from isoprune.statistics import summarize
+from isoprune.reproduction.claims import Cells, Reproduction, Value
 
 Row = dict[str, Any]
 

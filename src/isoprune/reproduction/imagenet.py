@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from isoprune.reproduction.claims import Claim, Flat, Place, Published, Reproduction, ratio_of
 from isoprune.reproduction.judges import above
-from isoprune.reproduction.kinds import Claim, Flat, Place, Published, Reproduction, ratio_of
 
 # The ratios of the stages' inner convolutions -> the speed-up that they were published with.
 _SPEEDUPS: dict[tuple[float, ...], str] = {

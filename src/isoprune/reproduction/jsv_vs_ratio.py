@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 
-from isoprune.records import number
-from isoprune.reproduction.judges import above
-from isoprune.reproduction.kinds import (
+from isoprune.comparison.records import number
+from isoprune.comparison.statistics import summarize
+from isoprune.reproduction.claims import (
     CONFIRMED,
     NOT_CONFIRMED,
     NOT_TESTABLE,
@@ -20,7 +20,7 @@ from isoprune.reproduction.kinds import (
     Verdict,
     ratio_of,
 )
-from isoprune.statistics import summarize
+from isoprune.reproduction.judges import above
 
 _RATIOS = ("0", "0.1", "0.3", "0.5", "0.7", "0.9")
 _LINEAR = "mlp_7 linear"

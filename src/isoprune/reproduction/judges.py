@@ -7,7 +7,8 @@ import math
 from collections.abc import Callable, Sequence
 
 from isoprune.comparison import setup_of
-from isoprune.reproduction.kinds import (
+from isoprune.comparison.statistics import holm, p_value, paired_difference
+from isoprune.reproduction.claims import (
     CONFIRMED,
     NOT_CONFIRMED,
     NOT_TESTABLE,
@@ -18,7 +19,6 @@ from isoprune.reproduction.kinds import (
     Value,
     Verdict,
 )
-from isoprune.statistics import holm, p_value, paired_difference
 
 Judge = Callable[[Reproduction, Cells], Verdict]
 Side = str | tuple[str, str]  # a row, or a row and its column

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from isoprune.reproduction.claims import Claim, Flat, Place, Published, Reproduction
 from isoprune.reproduction.judges import above, within
-from isoprune.reproduction.kinds import Claim, Flat, Place, Published, Reproduction
 
 _TIMES = ("1 x", "2 x", "3 x", "4 x", "10 x", "30 x", "50.5 x")
 _LARGE, _SMALL, _SMALLEST = "L1, LR 1e-2", "L1, LR 1e-3", "L1, LR 1e-4"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from isoprune.reproduction.claims import Claim, Flat, Place, Published, Reproduction, Value
 from isoprune.reproduction.judges import above, within
-from isoprune.reproduction.kinds import Claim, Flat, Place, Published, Reproduction, Value
 
 _LARGE, _SMALL = "LR 1e-2", "LR 1e-3"
 _ROWS = {"none": "L1", "orthp": "L1 + OrthP", "scratch": "scratch"}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from isoprune.reproduction.claims import Claim, Flat, Place, Published, Reproduction, ratio_of
 from isoprune.reproduction.judges import above
-from isoprune.reproduction.kinds import Claim, Flat, Place, Published, Reproduction, ratio_of
 
 _STEP, _STEP_SMALL = "L1, step 1e-2", "L1, step 1e-3"
 _COSINE, _COSINE_SMALL = "L1, cosine 1e-2", "L1, cosine 1e-3"

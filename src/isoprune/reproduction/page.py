@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from isoprune.comparison.records import check_records
 from isoprune.experiment.config import Experiment
-from isoprune.records import check_records
 from isoprune.reporting import html, theme
+from isoprune.reporting.pivots import Table, markdown
 from isoprune.reproduction import figures, tables
-from isoprune.reproduction.kinds import (
+from isoprune.reproduction.claims import (
     CONFIRMED,
     NOT_CONFIRMED,
     NOT_TESTABLE,
@@ -20,7 +21,6 @@ from isoprune.reproduction.kinds import (
     Reproduction,
     Verdict,
 )
-from isoprune.tables import Table, markdown
 
 _COLOUR = {CONFIRMED: theme.GREEN, NOT_CONFIRMED: theme.RED, NOT_TESTABLE: theme.ORANGE}
 _SMOKE = "A smoke run shows that the study runs from end to end, and nothing about the claim."

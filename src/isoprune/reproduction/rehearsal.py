@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from isoprune.errors import IsopruneError
 from isoprune.experiment import seeds
-from isoprune.experiment.choice import bind, resolve
 from isoprune.experiment.config import Experiment
 from isoprune.experiment.config import experiment as read
 from isoprune.experiment.digests import canonical
 from isoprune.experiment.pipeline import splits_of
+from isoprune.experiment.signatures import bind, resolve
 from isoprune.pruning import PruneResult, prune
+from isoprune.types.errors import IsopruneError
 
 # Data set -> channels, pixels a side, classes; folders of images say the first two themselves.
 _SHAPES = {

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from isoprune.reproduction.claims import Claim, Flat, Place, Published, Reproduction, ratio_of
 from isoprune.reproduction.judges import above
-from isoprune.reproduction.kinds import Claim, Flat, Place, Published, Reproduction, ratio_of
 
 _RATIOS = ("0.3", "0.5", "0.7", "0.9", "0.95")
 _LARGE, _SMALL = "LR 1e-2", "LR 1e-3"

@@ -6,16 +6,16 @@ import dataclasses
 from collections.abc import Iterable
 from importlib.resources import as_file, files
 
-from isoprune.errors import IsopruneError, did_you_mean
 from isoprune.experiment.grid import Study, read_study
+from isoprune.reproduction.claims import Reproduction
 from isoprune.reproduction.imagenet import IMAGENET
 from isoprune.reproduction.jsv_vs_ratio import JSV_VS_RATIO
-from isoprune.reproduction.kinds import Reproduction
 from isoprune.reproduction.longer_small_lr import LONGER_SMALL_LR
 from isoprune.reproduction.lr_effect import LR_EFFECT
 from isoprune.reproduction.lr_schedules import LR_SCHEDULES
 from isoprune.reproduction.repair_table import REPAIR_TABLE
 from isoprune.reproduction.value_of_pruning import VALUE_OF_PRUNING
+from isoprune.types.errors import IsopruneError, did_you_mean
 
 REPRODUCTIONS = {
     r.name: r

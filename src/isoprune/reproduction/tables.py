@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from isoprune import text
+from isoprune.comparison import text
+from isoprune.comparison.records import flatten
+from isoprune.comparison.statistics import summarize
 from isoprune.experiment.config import Experiment
-from isoprune.records import flatten
+from isoprune.reporting.pivots import Table
+from isoprune.reproduction.claims import Cells, Place, Published, Reproduction, Test, Value
 from isoprune.reproduction.judges import difference_told, interval_told, published_told
-from isoprune.reproduction.kinds import Cells, Place, Published, Reproduction, Test, Value
 from isoprune.reproduction.rehearsal import Rehearsed
-from isoprune.statistics import summarize
-from isoprune.tables import Table
 
 _LISTED = 6  # values of a key that are written out
 

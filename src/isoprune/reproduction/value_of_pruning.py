@@ -9,8 +9,8 @@ from typing import Any
 
 from isoprune.experiment.config import Experiment
 from isoprune.experiment.grid import Study
+from isoprune.reproduction.claims import Claim, Flat, Place, Published, Reproduction, ratio_of
 from isoprune.reproduction.judges import above
-from isoprune.reproduction.kinds import Claim, Flat, Place, Published, Reproduction, ratio_of
 from isoprune.reproduction.rehearsal import sizes, train_samples
 
 _SCRATCH = "scratch"

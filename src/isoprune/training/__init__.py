@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from isoprune.training.advice import RATES, Advice, Probe, advise
 from isoprune.training.checks import check_penalty_steps
 from isoprune.training.cost import multiply_adds, samples_seen
 from isoprune.training.distill import Distill
 from isoprune.training.diverged import Diverged
 from isoprune.training.evaluate import device_of, evaluate
 from isoprune.training.fit import fit
-from isoprune.training.loop import Loop
+from isoprune.training.loop import PLAIN, Loop
 from isoprune.training.processes import check_alone
-from isoprune.training.retrain import retrain
 from isoprune.training.tracking import Tracking
 from isoprune.training.trainability import trainability_accuracy
 
 __all__ = [
-    "RATES",
-    "Advice",
+    "PLAIN",
     "Distill",
     "Diverged",
     "Loop",
-    "Probe",
     "Tracking",
-    "advise",
     "check_alone",
     "check_penalty_steps",
     "device_of",
     "evaluate",
     "fit",
     "multiply_adds",
-    "retrain",
     "samples_seen",
     "trainability_accuracy",
 ]

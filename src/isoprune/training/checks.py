@@ -7,12 +7,12 @@ import math
 import torch
 from torch import Tensor, nn
 
-from isoprune.modes import in_eval_mode
-from isoprune.samples import inputs_at
+from isoprune.signals.modes import in_eval_mode
 from isoprune.training.distill import Distill
 from isoprune.training.diverged import Diverged
 from isoprune.training.evaluate import device_of
 from isoprune.types import IsopruneError, Splits
+from isoprune.types.samples import inputs_at
 
 
 def check_training(

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from isoprune.modes import in_eval_mode
+from isoprune.signals.modes import in_eval_mode
 from isoprune.types import IsopruneError, Samples
 
 # Of float32 inputs, in bytes: what a network holds at once is a few dozen times as much.

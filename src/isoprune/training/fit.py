@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor, nn
 
-from isoprune.modes import in_eval_mode
+from isoprune.signals.modes import in_eval_mode
 from isoprune.training import tracking
 from isoprune.training.checks import (
     check_losses,

@@ -13,10 +13,10 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from isoprune.samples import inputs_at
 from isoprune.training import checkpoint
 from isoprune.training.processes import Processes
 from isoprune.types import IsopruneError, Penalty, Splits
+from isoprune.types.samples import inputs_at
 
 logger = logging.getLogger("isoprune")
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from torch import nn
 
-from isoprune.errors import did_you_mean
 from isoprune.training.processes import Processes, join
 from isoprune.types import IsopruneError
+from isoprune.types.errors import did_you_mean
 
 # accelerate would pass over one that is not installed in silence. Their packages are called as they are.
 TRACKERS = (

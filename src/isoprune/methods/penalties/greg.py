@@ -1,0 +1,149 @@
+"""Growing regularisation: an L2 penalty that grows until what goes has faded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from isoprune.graph import Graph
+from isoprune.methods.penalties.growth import Growth
+from isoprune.methods.penalties.layers import Layers, layers_of, masks
+from isoprune.methods.penalties.penalty import Penalty
+from isoprune.types import Plan
+
+_MEMORY = 0.9  # of the mean of the ratio of kept to pruned weights
+_NOT_YET = -1
+
+
+def greg_1(
+    model: nn.Module,
+    plan: Plan,
+    *,
+    graph: Graph,
+    growth: float = 1e-4,
+    interval: int = 10,
+    ceiling: float = 1.0,
+    stabilise: int = 10_000,
+    enough: float = 1000.0,
+) -> Penalty:
+    r"""Fade the filters of ``plan`` by an L2 penalty that grows: GReg-1.
+
+    .. math:: \frac{r_t}{2} \sum_l \|W_P\|^2, \qquad r_t = \min(c, \delta \lfloor t / \tau \rfloor)
+
+    Growth ends at the ceiling, or when in every layer the kept weights are ``enough`` times as large in the
+    mean as those that go (a running mean with memory 0.9, looked at when the penalty grows). Biases and
+    BatchNorm are left as they are.
+
+    Source: Wang, Qin, Zhang & Fu, ICLR 2021, arXiv 2012.09243; constants of the public code for CIFAR.
+    """
+    grows = Growth(growth, interval, ceiling)
+    gone = masks(model, graph, plan)
+    layers = layers_of(model, graph, plan)
+    state = _state(model, layers)
+
+    def loss(step: int) -> Tensor:
+        _watch(layers, gone, state, step, interval, enough)
+        return grows.at(_grown(state, step)) / 2 * _squares(model, layers, gone)
+
+    return Penalty(loss, steps=grows.steps + stabilise, state=state, plan=lambda: plan)
+
+
+def greg_2(
+    model: nn.Module,
+    plan: Plan,
+    *,
+    graph: Graph,
+    choose: Callable[[], Plan],
+    growth: float = 1e-4,
+    interval: int = 10,
+    ceiling: float = 1.0,
+    stabilise: int = 10_000,
+    enough: float = 1000.0,
+    pick_growth: float = 1e-5,
+    pick_ceiling: float = 1e-2,
+    recover: float = 1e-4,
+) -> Penalty:
+    r"""Press on all filters alike, choose those that gave way, and fade them: GReg-2.
+
+    First :math:`\frac{r_t}{2} \sum_l \|W\|^2` with r growing by ``pick_growth`` up to ``pick_ceiling``: equal
+    pressure spreads the filters apart by the curvature of the loss. Then ``choose()`` picks those of the
+    lowest scores; from there on they are pressed as in `greg_1`, from ``pick_ceiling`` on, and the kept
+    ones are let recover, :math:`-\frac{\epsilon}{2} \sum_l \|W_K\|^2`, until the growth is over.
+
+    Args:
+        plan: At the start: which layers lose filters, and how many.
+        choose: Returns a plan by the weights that the network has when it is called.
+
+    Source: Wang, Qin, Zhang & Fu, ICLR 2021, arXiv 2012.09243.
+    """
+    first, grows = Growth(pick_growth, interval, pick_ceiling), Growth(growth, interval, ceiling)
+    start = pick_ceiling
+    gone = {name: mask.zero_() for name, mask in masks(model, graph, plan).items()}
+    layers = layers_of(model, graph, plan)
+    # A dot is no part of a buffer's name.
+    state = _state(model, layers) | {f"gone {i}": mask for i, mask in enumerate(gone.values())}
+    state["picked"] = torch.tensor(_NOT_YET, device=state["ended"].device)
+
+    def loss(step: int) -> Tensor:
+        if step < first.steps:
+            return first.at(step) / 2 * _squares(model, layers, None)
+        if state["picked"] == _NOT_YET:
+            for name, mask in masks(model, graph, choose()).items():
+                gone[name].copy_(mask)
+            state["picked"].fill_(step)
+        since = step - first.steps
+        _watch(layers, gone, state, since, interval, enough)
+        strength = min(ceiling, start + grows.at(_grown(state, since)))
+        kept = {name: ~mask for name, mask in gone.items()}
+        free = 0.0 if state["ended"] != _NOT_YET or since >= grows.steps else recover
+        return strength / 2 * _squares(model, layers, gone) - free / 2 * _squares(model, layers, kept)
+
+    def chosen() -> Plan:
+        return replace(plan, kept={name: ~mask.cpu() for name, mask in gone.items()})
+
+    return Penalty(loss, steps=first.steps + grows.steps + stabilise, state=state, plan=chosen)
+
+
+def _state(model: nn.Module, layers: Layers) -> dict[str, Tensor]:
+    device = next(model.parameters()).device
+    return {
+        "ratios": torch.zeros(len(layers.weights), dtype=torch.float64, device=device),
+        "ended": torch.tensor(_NOT_YET, device=device),
+    }
+
+
+def _grown(state: dict[str, Tensor], step: int) -> int:
+    """Return the step that the strength is that of: growth may have ended before."""
+    ended = int(state["ended"])
+    return step if ended == _NOT_YET else min(step, ended)
+
+
+@torch.no_grad()
+def _watch(
+    layers: Layers, gone: dict[str, Tensor], state: dict[str, Tensor], step: int, interval: int, enough: float
+) -> None:
+    """Look, when the penalty grows, whether the kept weights are large enough against those that go."""
+    if step % interval or state["ended"] != _NOT_YET or not len(layers.weights):
+        return
+    ratios = []
+    for rows in layers.weights:
+        sizes, mask = rows.matrix.abs().mean(1).double(), rows.gone(gone)
+        ratios.append(sizes[~mask].mean() / sizes[mask].mean().clamp_min(torch.finfo(torch.float64).tiny))
+    # Nothing kept or nothing gone in a layer: it has no ratio to wait for.
+    found = torch.stack(ratios).nan_to_num(enough, posinf=torch.finfo(torch.float64).max)
+    state["ratios"].copy_(found if step == 0 else _MEMORY * state["ratios"] + (1 - _MEMORY) * found)
+    if bool((state["ratios"] >= enough).all()):
+        state["ended"].fill_(step)
+
+
+def _squares(model: nn.Module, layers: Layers, chosen: dict[str, Tensor] | None) -> Tensor:
+    """Return the sum of squares of the filters that are ``chosen``; of all of them for None."""
+    first = next(model.parameters())
+    total = torch.zeros((), dtype=first.dtype, device=first.device)
+    for rows in layers.weights:
+        W = rows.matrix
+        total = total + (W if chosen is None else W[rows.gone(chosen)]).square().sum()
+    return total

@@ -1,0 +1,78 @@
+"""Network -> network before retraining, one method a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from isoprune.methods.repairs.approximate_isometry import approximate_isometry
+from isoprune.methods.repairs.auto import auto
+from isoprune.methods.repairs.balance import balance
+from isoprune.methods.repairs.batchnorm import batchnorm
+from isoprune.methods.repairs.chain import chain
+from isoprune.methods.repairs.data_dependent import data_dependent
+from isoprune.methods.repairs.delta_orthogonal import delta_orthogonal
+from isoprune.methods.repairs.exact_orthogonal_sparse import exact_orthogonal_sparse
+from isoprune.methods.repairs.lsuv import lsuv
+from isoprune.methods.repairs.none import none
+from isoprune.methods.repairs.orthogonal_conv import orthogonal_conv
+from isoprune.methods.repairs.orthp import orthp
+from isoprune.methods.repairs.polar import polar
+from isoprune.methods.repairs.reconstruct import reconstruct
+from isoprune.methods.repairs.rescale import rescale
+from isoprune.methods.repairs.scratch import scratch
+from isoprune.methods.repairs.spectrum import spectrum
+
+REPAIRS: dict[str, Callable[..., nn.Module]] = {
+    f.__name__: f
+    for f in (
+        none, orthp, polar, spectrum, rescale, lsuv, data_dependent, delta_orthogonal, orthogonal_conv,
+        approximate_isometry, exact_orthogonal_sparse,
+        reconstruct, balance, batchnorm, auto, chain, scratch,
+    )
+}  # fmt: skip
+
+# What a repair cannot do without, besides the pruned network; it says so if it is missing.
+NEEDS: dict[str, tuple[str, ...]] = {
+    "auto": ("dense", "plan", "batches"),
+    "balance": ("batches",),
+    "batchnorm": ("batches",),
+    "data_dependent": ("batches",),
+    "lsuv": ("batches",),
+    "reconstruct": ("dense", "plan", "batches"),
+    "rescale": ("dense", "batches"),
+}
+
+# Repairs whose result changes with the order of a layer's filters, and why: the contract suite holds every
+# other entry to "repair a permuted network = permute the repaired network".
+FILTER_ORDER_MATTERS: dict[str, str] = {
+    "orthp": "QR keeps the first filter's direction and bends each one to be orthogonal to those before it.",
+    "delta_orthogonal": "it draws anew and does not look at the weights, so permuting them changes nothing.",
+    "exact_orthogonal_sparse": "it draws anew and does not look at the weights, permuted or not.",
+    "lsuv": "its published start draws anew; with start='kept' it follows the order.",
+    "scratch": "it draws anew and does not look at the weights, so permuting them changes nothing.",
+}
+
+__all__ = [
+    "FILTER_ORDER_MATTERS",
+    "NEEDS",
+    "REPAIRS",
+    "approximate_isometry",
+    "auto",
+    "balance",
+    "batchnorm",
+    "chain",
+    "data_dependent",
+    "delta_orthogonal",
+    "exact_orthogonal_sparse",
+    "lsuv",
+    "none",
+    "orthogonal_conv",
+    "orthp",
+    "polar",
+    "reconstruct",
+    "rescale",
+    "scratch",
+    "spectrum",
+]

@@ -1,0 +1,99 @@
+"""How fast each layer's weights change under a random loss, and factors that make it one rate."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.utils import _pytree as pytree
+
+from isoprune.methods.repairs.passes import Layer, layers_with_output, scale_layers_
+from isoprune.signals.modes import in_eval_mode
+from isoprune.types import IsopruneError
+
+_PARTS = 32  # of the samples: within one, gradients are summed before they are squared
+_DAMPING = 0.5  # of the paper's correction; one is exact on a chain and may swing elsewhere
+_CLOSE = 0.02  # of the rates' logarithms
+
+
+def equalise_(model: nn.Module, inputs: Tensor, sweeps: int, *, generator: Generator) -> None:
+    r"""Scale layers until all have one change rate; the factors' product is one.
+
+    A layer's rate is :math:`C = \mathrm{mean}_j \sqrt{\mathrm{mean}_i E[(\partial \ell / \partial
+    W_{ij})^2]} / \|W\|`, with i over filters and j over what they read, under the loss :math:`\ell = \eta
+    \cdot y`, :math:`\eta` normal, of the network's output y. Scaling a layer by s, and the others so that
+    signals behind stay, divides its rate by :math:`s^2`: so layer l gets :math:`(C_l / \bar C)^{a / 2}`, with
+    the geometric mean over layers and a damping a of 1/2, again and again. Biases grow with the signal.
+
+    BatchNorm statistics are taken anew. A layer without gradient stays out.
+    """
+    with in_eval_mode(model):
+        layers = {layer.name: layer for layer in layers_with_output(model)}
+        noise = _noise(model, inputs, generator)
+        for _ in range(sweeps):
+            rates = change_rates(model, inputs, layers, noise)
+            logs = {name: math.log(rate) for name, rate in rates.items() if rate > 0}
+            if not logs:
+                return
+            mean = sum(logs.values()) / len(logs)
+            if max(abs(log - mean) for log in logs.values()) < _CLOSE:
+                return
+            factors = {name: math.exp(_DAMPING / 2 * (log - mean)) for name, log in logs.items()}
+            scale_layers_(model, inputs, factors, biases=True, settle=True)
+
+
+def change_rates(
+    model: nn.Module, inputs: Tensor, layers: dict[str, Layer], noise: Tensor
+) -> dict[str, float]:
+    """Return the change rate of each layer, 0 without gradient; ``noise`` is that of the loss.
+
+    Gradients of a few samples are summed and then squared: with noise of mean 0 that is independent between
+    samples, the expectation is that of the sum of squares.
+    """
+    stored = {name: layer.weight.parameter for name, layer in layers.items()}
+    sums = {name: torch.zeros_like(layer.weight.matrices) for name, layer in layers.items()}
+    with _differentiable(model):
+        part = math.ceil(len(inputs) / _PARTS)
+        for x, eta in zip(inputs.split(part), noise.split(part), strict=True):
+            loss = (_output(model, x) * eta).sum()
+            grads = torch.autograd.grad(loss, list(stored.values()), allow_unused=True)
+            for (name, layer), grad in zip(layers.items(), grads, strict=True):
+                if grad is not None:
+                    sums[name] += layer.weight.arranged(grad).to(sums[name]).square()
+    rates = {}
+    for name, layer in layers.items():
+        size = float(layer.weight.matrices.norm())
+        column = (sums[name] / len(inputs)).mean(1).sqrt().mean()
+        rates[name] = float(column) / size if size > 0 else 0.0
+    return rates
+
+
+def _noise(model: nn.Module, inputs: Tensor, generator: Generator) -> Tensor:
+    with torch.no_grad():
+        y = _output(model, inputs[:1])
+    shape = (len(inputs), *y.shape[1:])
+    return torch.randn(shape, generator=generator, device=generator.device).to(y)
+
+
+def _output(model: nn.Module, x: Tensor) -> Tensor:
+    tensors = [t for t in pytree.tree_leaves(model(x)) if isinstance(t, Tensor) and t.is_floating_point()]
+    if not tensors:
+        raise IsopruneError(f"{type(model).__name__} gives no tensor of floats, so there is no loss on it.")
+    return tensors[0]
+
+
+@contextlib.contextmanager
+def _differentiable(model: nn.Module) -> Iterator[None]:
+    """Let gradients reach every parameter, and put each one's own choice back."""
+    before = [(p, p.requires_grad) for p in model.parameters()]
+    try:
+        for p, _ in before:
+            p.requires_grad_()
+        with torch.enable_grad():
+            yield
+    finally:
+        for p, wanted in before:
+            p.requires_grad_(wanted)

@@ -1,0 +1,110 @@
+"""Data-dependent initialisation on the kept weights (Krähenbühl et al., 2016)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor, nn
+
+from isoprune.methods.repairs.change_rates import equalise_
+from isoprune.methods.repairs.copies import copied
+from isoprune.methods.repairs.data_filters import cluster_filters, principal_filters
+from isoprune.methods.repairs.needs import first_inputs, need_batches
+from isoprune.methods.repairs.passes import Reached, sweep_
+from isoprune.methods.repairs.patches import patches
+from isoprune.methods.repairs.weights import weights
+from isoprune.types import Batches, IsopruneError, Plan
+
+_PATCHES = 20  # looked at for each filter and each of its weights that a start estimates
+_CONSTANT = 1e-6  # a channel that varies by less than this part of its size does not vary
+
+_Filters = Callable[..., Tensor]
+
+
+def data_dependent(
+    pruned: nn.Module,
+    *,
+    dense: nn.Module | None,
+    plan: Plan | None,
+    batches: Batches | None,
+    generator: Generator,
+    start: Literal["kept", "pca", "kmeans"] = "kept",
+    samples: int = 256,
+    between: bool = True,
+    sweeps: int = 20,
+) -> nn.Module:
+    r"""Return a copy where every channel has mean 0 and variance 1 on data, and layers change at one rate.
+
+    Within layers, in the order in which they run: filter i is divided by its output's standard deviation
+    :math:`\sigma_i` over samples and positions, its bias becomes :math:`(b_i - \mu_i) / \sigma_i`. Without a
+    bias the filter is scaled only. A channel that does not vary keeps its weights. BatchNorm statistics are
+    taken anew from what each BatchNorm reads, so what comes out of one is what the `batchnorm` repair gives:
+    of a layer in front of one this step changes the weights' norms, which are an effective learning rate.
+
+    Between layers, one factor a layer equalises the rates at which weights change under a random loss
+    (`change_rates.equalise_`). In a chain of ReLU, pooling and the like, the network's function stays;
+    channels keep mean 0, their variance becomes one number a layer.
+
+    Filters (with their start) keep their directions in "kept"; masks are kept.
+
+    Args:
+        start: "kept"; "pca", principal components of what the layer reads; "kmeans", centres of its clusters
+            after whitening. Both throw the kept weights away, but those of attentions and transposed
+            convolutions.
+        samples: How many inputs are looked at, all at once.
+        between: Whether the second step is taken.
+        sweeps: Its corrections at most.
+
+    Cost: two forwards of ``samples`` inputs, and in each correction four and a backward.
+
+    Source: Krähenbühl, Doersch, Donahue & Darrell, "Data-dependent initializations of convolutional neural
+    networks", 2016, algorithms 1 and 2.
+
+    Raises:
+        IsopruneError: If ``batches`` is None or empty; if a weight is parametrised; if an output on the data
+            is NaN or infinity; if k-means has fewer different inputs than filters.
+    """
+    inputs = first_inputs(need_batches(batches, "data_dependent"), samples)
+    weights(pruned, masked=True)  # what cannot be repaired is refused before anything is copied
+    repaired = copied(pruned)
+    made = {"kept": None, "pca": principal_filters, "kmeans": cluster_filters}[start]
+
+    def visit(at: Reached) -> None:
+        if made is not None:
+            _start_(at, made, generator=generator)
+        _normalise_(at)
+
+    sweep_(repaired, inputs, visit, settle=True)
+    if between:
+        equalise_(repaired, inputs, sweeps, generator=generator)
+    return repaired
+
+
+def _start_(at: Reached, made: _Filters, *, generator: Generator) -> None:
+    W = at.layer.weight.matrices
+    most = _PATCHES * max(W.shape[1:])
+    read = patches(at.layer.module, at.read, most, generator=generator)
+    if read is None:
+        return
+    try:
+        new = [made(rows.to(W), W.shape[1], generator=generator) for rows in read]
+    except IsopruneError as error:
+        raise IsopruneError(f"{at.layer.name}: {error}") from None
+    at.layer.weight.write_(torch.stack(new))
+
+
+def _normalise_(at: Reached) -> None:
+    variance, mean = torch.var_mean(at.made().double(), dim=0, correction=0)
+    if not bool(torch.isfinite(variance).all()):
+        raise IsopruneError(
+            f"{at.layer.name}: its output on the data holds NaN or infinity. Check the inputs, and the "
+            "weights: training may have diverged (lower its lr)."
+        )
+    varies = variance > _CONSTANT**2 * mean.square()
+    factor = torch.where(varies, variance.rsqrt(), 1.0)
+    bias = at.layer.bias
+    if bias is not None:
+        bias.sub_(mean.to(bias))
+    at.layer.scale_(factor, bias=factor)

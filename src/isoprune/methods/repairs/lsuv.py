@@ -1,0 +1,82 @@
+"""LSUV: orthonormal weights, each layer scaled to unit output variance on data (Mishkin & Matas, 2016)."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Generator, nn
+
+from isoprune.linalg import haar_matrix
+from isoprune.methods.repairs.copies import copied
+from isoprune.methods.repairs.needs import first_inputs, need_batches
+from isoprune.methods.repairs.passes import Reached, sweep_
+from isoprune.methods.repairs.weights import weights
+from isoprune.types import Batches, IsopruneError, Plan
+
+
+def lsuv(
+    pruned: nn.Module,
+    *,
+    dense: nn.Module | None,
+    plan: Plan | None,
+    batches: Batches | None,
+    generator: Generator,
+    start: Literal["orthonormal", "kept"] = "orthonormal",
+    samples: int = 256,
+    tolerance: int | float = 0.1,
+    iterations: int = 10,
+) -> nn.Module:
+    r"""Return a copy where every layer's output on data has variance one, in the order in which layers run.
+
+    A layer is divided by its output's standard deviation (over samples, positions and channels) until the
+    variance is within ``tolerance`` of one; the next one reads what that leaves. The bias is divided along,
+    so that one division is exact: with the published start, where biases are zero, no difference. An
+    attention is scaled by its output projection. Masks are kept. BatchNorm statistics are taken anew from
+    what each BatchNorm reads; its scale and shift stay. A layer whose output does not vary stays as it is.
+
+    Args:
+        start: "orthonormal": every filter matrix is drawn orthonormal and biases are zero (as published), so
+            the kept weights go. "kept": they are only scaled, so that their directions stay.
+        samples: How many inputs are looked at, all at once.
+        tolerance: On the variance.
+        iterations: Divisions of a layer at most.
+
+    Cost: one forward of ``samples`` inputs, and a few more of each layer.
+
+    Source: Mishkin & Matas, "All you need is a good init", 2016, algorithm 1.
+
+    Raises:
+        IsopruneError: If ``batches`` is None or empty, a weight is parametrised, or an output on the data is
+            NaN or infinity.
+    """
+    inputs = first_inputs(need_batches(batches, "lsuv"), samples)
+    repaired = copied(pruned)
+    if start == "orthonormal":
+        _draw_(repaired, generator=generator)
+
+    def to_unit_variance(at: Reached) -> None:
+        for _ in range(iterations):
+            variance = float(at.made().double().var(correction=0))
+            if not math.isfinite(variance):
+                raise IsopruneError(
+                    f"{at.layer.name}: its output on the data holds NaN or infinity. Check the inputs, and "
+                    "the weights: training may have diverged (lower its lr)."
+                )
+            if variance == 0 or abs(variance - 1) < tolerance:
+                return
+            at.layer.scale_(variance**-0.5, bias=variance**-0.5)
+
+    sweep_(repaired, inputs, to_unit_variance, settle=True)
+    return repaired
+
+
+def _draw_(model: nn.Module, *, generator: Generator) -> None:
+    for weight in weights(model, masked=True):
+        W = weight.matrices
+        weight.write_(torch.stack([haar_matrix(*w.shape, generator=generator).to(w) for w in W]))
+        for key in ("bias", "in_proj_bias"):
+            bias = getattr(weight.module, key, None)
+            if bias is not None:
+                nn.init.zeros_(bias)

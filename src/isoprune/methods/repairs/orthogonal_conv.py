@@ -1,0 +1,91 @@
+"""Orthogonal convolutions: exactly, as operators, and near to the kept kernels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor, nn
+
+from isoprune.linalg.orthogonal_convolution import nearest_orthogonal_convolution
+from isoprune.methods.repairs.copies import copied
+from isoprune.methods.repairs.gain import gain_or_default
+from isoprune.methods.repairs.weights import (
+    CONVOLUTIONS,
+    TRANSPOSED,
+    Weight,
+    classifier,
+    map_matrices_,
+    weights,
+)
+from isoprune.types import Batches, Plan
+
+
+def orthogonal_conv(
+    pruned: nn.Module,
+    *,
+    dense: nn.Module | None,
+    plan: Plan | None,
+    batches: Batches | None,
+    generator: Generator,
+    gain: int | float | None = None,
+    classifier_gain: int | float | None = None,
+    steps: int = 50,
+) -> nn.Module:
+    r"""Return a copy whose convolution *operators* are orthogonal times ``gain``, near to the kept kernels.
+
+    `polar` makes the rows of a filter matrix orthonormal; where kernels overlap the operator's singular
+    values still spread. Here the operator itself is semi-orthogonal
+    (`linalg.nearest_orthogonal_convolution`: block convolution orthogonal parametrisation, its projectors
+    found by descent on the distance to the kernel). What is exact where:
+
+    - Stride 1 and circular padding: every singular value is ``gain``. Padding with zeros, or none, leaves out
+      what wraps around: no singular value is above ``gain``, those that touch the border are below.
+    - Stride 2 and more, filters <= channels: outputs are left out, so the operator's rows stay orthonormal
+      (under circular padding); every singular value is ``gain``. With more filters than channels its columns
+      are not orthonormal, and singular values lie at or below ``gain``.
+    - Stride not below the kernel's reach (patches do not overlap, 1x1 kernels included): the operator is the
+      filter matrix, once a patch, so its polar factor is taken: exact and nearest.
+    - Groups are orthogonal each for itself; in a depthwise convolution only shifts are, so the largest weight
+      stays, as ``gain`` with its sign.
+    - Transposed convolutions are the adjoints of convolutions, and made orthogonal as those.
+    - Linear and attention projections: as `polar`.
+
+    A dead filter comes back alive, in a direction that the others leave free. Biases and BatchNorm stay.
+
+    Args:
+        gain: Factor on every layer. None: sqrt(2) if the network has a ReLU-like nonlinearity, else 1.
+        classifier_gain: Factor on the last Linear; None: ``gain``.
+        steps: Of each kernel's descent; more come nearer to the kept kernel, all are orthogonal. 0: only the
+            centre or another one tap of each kernel is used.
+
+    Cost: minutes for a large network (VGG19 at full width); see `linalg.nearest_orthogonal_convolution`.
+
+    Raises:
+        IsopruneError: If a weight is masked or parametrised, holds NaN or infinity, or ``gain`` is None and
+            the forward cannot be traced.
+    """
+    weights(pruned)  # what cannot be repaired is refused before anything is copied
+    repaired = copied(pruned)
+    usual = gain_or_default(repaired, gain)
+    last = classifier(repaired)
+
+    def orthogonal(weight: Weight, W: Tensor) -> Tensor:
+        own = classifier_gain if weight.module is last and classifier_gain is not None else usual
+        return own * _nearest(weight.module, W, steps)
+
+    map_matrices_(repaired, orthogonal)
+    return repaired
+
+
+def _nearest(layer: nn.Module, W: Tensor, steps: int) -> Tensor:
+    if not isinstance(layer, (*CONVOLUTIONS, *TRANSPOSED)):
+        return nearest_orthogonal_convolution(W)
+    kernel = W.reshape(len(W), -1, *layer.kernel_size)
+    # The convolution of which a transposed one is the adjoint: its filters are the other's channels.
+    flip = isinstance(layer, TRANSPOSED)
+    kernel = kernel.transpose(0, 1) if flip else kernel
+    geometry = zip(layer.kernel_size, layer.stride, layer.dilation, strict=True)
+    if all(s >= d * (k - 1) + 1 for k, s, d in geometry):
+        new = nearest_orthogonal_convolution(kernel.flatten(1)).reshape(kernel.shape)
+    else:
+        new = nearest_orthogonal_convolution(kernel, steps=steps)
+    return torch.flatten(new.transpose(0, 1) if flip else new, 1)

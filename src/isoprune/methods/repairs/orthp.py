@@ -1,0 +1,56 @@
+"""OrthP: orthonormal filters from the kept weights, before retraining (Wang et al., 2021)."""
+
+from __future__ import annotations
+
+import copy
+
+from torch import Generator, Tensor, nn
+
+from isoprune.linalg import qr_factor
+from isoprune.methods.repairs.gain import gain_or_default
+from isoprune.methods.repairs.weights import Weight, classifier, map_matrices_, weights
+from isoprune.types import Batches, Plan
+
+
+def orthp(
+    pruned: nn.Module,
+    *,
+    dense: nn.Module | None,
+    plan: Plan | None,
+    batches: Batches | None,
+    generator: Generator,
+    gain: int | float | None = None,
+    classifier_gain: int | float | None = None,
+) -> nn.Module:
+    r"""Return a copy whose Linear and convolution weights have orthonormal filters, times ``gain``.
+
+    Each filter matrix W becomes ``gain * qr_factor(W)``, the classifier's too; biases and BatchNorm stay. A
+    linear network then has every Jacobian singular value equal to the product of the gains.
+
+    Against the published code: a dead filter comes back alive (there sign(0) = 0 erases it), convolutions in
+    groups are factored group by group (filters of different groups read different channels, so are
+    orthogonal already), and transposed convolutions and attention projections take part. Rows orthonormal as
+    a matrix are *not* an orthogonal convolution: where kernels overlap the operator's singular values still
+    spread (`orthogonal_conv` does not leave that).
+
+    Args:
+        gain: Factor on every layer. None: sqrt(2) if the network has a ReLU-like nonlinearity, else 1 (as
+            published). The network's modules are looked at first, then its forward, traced.
+        classifier_gain: Factor on the last Linear (the last convolution, if there is none) in order of
+            registration, which no nonlinearity follows. None: ``gain``, as published; 1 keeps isometry.
+
+    Raises:
+        IsopruneError: If a weight is masked or parametrised (the repair would be undone), holds NaN or
+            infinity, or ``gain`` is None and the forward cannot be traced.
+    """
+    weights(pruned)  # what cannot be repaired is refused before anything is copied
+    repaired = copy.deepcopy(pruned)
+    factor = gain_or_default(repaired, gain)
+    last = classifier(repaired)
+
+    def orthonormal(weight: Weight, W: Tensor) -> Tensor:
+        at_end = weight.module is last and classifier_gain is not None
+        return (float(classifier_gain or 0) if at_end else factor) * qr_factor(W)
+
+    map_matrices_(repaired, orthonormal)
+    return repaired

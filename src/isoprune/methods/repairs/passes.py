@@ -1,0 +1,172 @@
+"""Forwards that change a network's layers as they come to them: a layer reads what the changed ones make."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from isoprune.methods.repairs.weights import LAYERS, Weight, weights
+from isoprune.signals.modes import in_eval_mode
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer whose output is linear in ``weight`` (plus ``bias``).
+
+    ``module`` is what runs: the layer itself, or the attention of which the weight is the output projection.
+    """
+
+    name: str
+    module: nn.Module
+    weight: Weight
+    bias: Tensor | None
+
+    @torch.no_grad()
+    def scale_(self, factor: float | Tensor, *, bias: float | Tensor = 1.0) -> None:
+        """Multiply the filters by ``factor``, and the bias by ``bias``: one number, or one a filter."""
+        W = self.weight.matrices
+        each = torch.as_tensor(factor, dtype=W.dtype, device=W.device).expand(W.shape[0] * W.shape[1])
+        self.weight.write_(W * each.view(*W.shape[:2], 1))
+        if self.bias is not None:
+            self.bias.mul_(torch.as_tensor(bias, dtype=self.bias.dtype, device=W.device))
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A layer that the forward has come to: what it reads, and what it makes with its weight as it is now."""
+
+    layer: Layer
+    read: Tensor
+    run: Callable[[], Any]
+
+    def made(self) -> Tensor:
+        """Return the layer's output, [points, channels]."""
+        out = self.run()
+        out = out[0] if isinstance(out, tuple) else out
+        channels = -1 if isinstance(self.layer.module, (nn.Linear, nn.MultiheadAttention)) else 1
+        return out.movedim(channels, -1).flatten(0, -2)
+
+
+def layers_with_output(model: nn.Module) -> list[Layer]:
+    """Return the Linear, convolution and attention layers, in order of registration; masks are kept."""
+    projections = {
+        id(m.out_proj): (name, m) for name, m in model.named_modules() if isinstance(m, nn.MultiheadAttention)
+    }
+    found = []
+    for weight in weights(model, masked=True):
+        if isinstance(weight.module, LAYERS):
+            # An attention uses its projection's weight without running the projection.
+            name, module = projections.get(id(weight.module), (weight.name, weight.module))
+            found.append(Layer(name, module, weight, weight.module.bias))
+    return found
+
+
+@torch.no_grad()
+def sweep_(
+    model: nn.Module, inputs: Tensor, visit: Callable[[Reached], None], *, settle: bool = False
+) -> None:
+    """Run ``model`` on all ``inputs`` at once; ``visit`` each layer when it first runs, and go on from there.
+
+    What comes after a layer sees its output after the visit. A layer that does not run is not visited.
+
+    Args:
+        settle: Whether each BatchNorm takes the mean and variance of what it first reads as its statistics.
+
+    Cost: one forward, and one more of every layer.
+    """
+    seen: set[int] = set()
+    with in_eval_mode(model), contextlib.ExitStack() as stack:
+        for layer in layers_with_output(model):
+
+            def reached(
+                module: nn.Module, args: Any, kwargs: dict[str, Any], _out: Any, layer: Layer = layer
+            ) -> Any:
+                if id(layer) in seen:  # a later run, or one that a visit asked for
+                    return None
+                seen.add(id(layer))
+                visit(Reached(layer, args[0], lambda: module(*args, **kwargs)))
+                return module(*args, **kwargs)
+
+            stack.callback(layer.module.register_forward_hook(reached, with_kwargs=True).remove)
+        for module in model.modules():
+            if settle and isinstance(module, _BatchNorm) and module.track_running_stats:
+
+                def read(norm: nn.Module, args: Any) -> None:
+                    if id(norm) not in seen:
+                        seen.add(id(norm))
+                        _settle_(norm, args[0])
+
+                stack.callback(module.register_forward_pre_hook(read).remove)
+        model(inputs)
+
+
+def scale_layers_(
+    model: nn.Module, inputs: Tensor, factors: Mapping[str, float], *, biases: bool, settle: bool = False
+) -> None:
+    """Multiply layers' weights by ``factors`` (by layer name); the rest of the network is rescaled to fit.
+
+    With ``biases`` a layer's bias grows as the rest of its output does: by the factor, times what the input
+    has grown by. Through ReLU, pooling and the like the network's function is then multiplied by a number.
+    Without, biases stay, but for layers that a BatchNorm reads.
+
+    A BatchNorm right behind a layer keeps its function: its mean and variance grow along (or ``settle``).
+    """
+    norms = {} if settle else norm_behind(model, inputs[:1])
+    before: dict[str, Tensor] = {}
+    sweep_(model, inputs, lambda at: before.update({at.layer.name: _power(at.read)}))
+
+    def scale(at: Reached) -> None:
+        factor = factors.get(at.layer.name, 1.0)
+        was = before[at.layer.name]
+        grown = factor * float((_power(at.read) / was).sqrt()) if was > 0 else factor
+        norm = norms.get(at.layer.name)
+        if norm is not None:
+            at.layer.scale_(factor, bias=factor)
+            if norm.running_mean is not None and norm.running_var is not None:
+                norm.running_mean.mul_(factor)
+                norm.running_var.mul_(factor**2)
+        else:
+            at.layer.scale_(factor, bias=grown if biases else 1.0)
+
+    sweep_(model, inputs, scale, settle=settle)
+
+
+@torch.no_grad()
+def norm_behind(model: nn.Module, inputs: Tensor) -> dict[str, _BatchNorm]:
+    """Return the BatchNorm that reads each layer's output as it is, by layer name."""
+    made: list[tuple[Tensor, str]] = []  # the tensors are held, so that their identity stays theirs
+    found: dict[str, _BatchNorm] = {}
+    with in_eval_mode(model), contextlib.ExitStack() as stack:
+        for layer in layers_with_output(model):
+
+            def leave(_: nn.Module, _args: Any, out: Any, name: str = layer.name) -> None:
+                made.append((out, name))
+
+            stack.callback(layer.module.register_forward_hook(leave).remove)
+        for module in model.modules():
+            if isinstance(module, _BatchNorm):
+
+                def read(norm: nn.Module, args: Any) -> None:
+                    found.update({name: norm for out, name in made if out is args[0]})  # pyright: ignore
+
+                stack.callback(module.register_forward_pre_hook(read).remove)
+        model(inputs)
+    return found
+
+
+def _settle_(norm: nn.Module, x: Tensor) -> None:
+    dims = [d for d in range(x.ndim) if d != 1]
+    if x.numel() > x.shape[1]:  # one value a channel has no variance
+        variance, mean = torch.var_mean(x.double(), dim=dims)
+        norm.running_mean.copy_(mean)  # pyright: ignore[reportCallIssue]
+        norm.running_var.copy_(variance)  # pyright: ignore[reportCallIssue]
+
+
+def _power(x: Tensor) -> Tensor:
+    return x.double().square().sum()

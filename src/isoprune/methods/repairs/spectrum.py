@@ -1,0 +1,55 @@
+"""Spectrum: singular values of each filter matrix pulled toward their mean."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor, nn
+
+from isoprune.linalg.factors import require_finite
+from isoprune.methods.repairs.copies import copied
+from isoprune.methods.repairs.weights import Weight, map_matrices_, weights
+from isoprune.types import Batches, IsopruneError, Plan
+
+_RTOL = 1e-6  # numerical rank, as in `polar_factor`
+
+
+def spectrum(
+    pruned: nn.Module,
+    *,
+    dense: nn.Module | None,
+    plan: Plan | None,
+    batches: Batches | None,
+    generator: Generator,
+    strength: int | float = 0.5,
+) -> nn.Module:
+    r"""Return a copy with flatter spectra: between the kept weights and `polar`, at their own scale.
+
+    .. math:: \sigma_i \leftarrow (1 - s) \sigma_i + s \bar\sigma, \qquad W = U \Sigma V^\top
+
+    for each filter matrix W; :math:`\bar\sigma` is the mean of those that are not zero. Singular vectors,
+    rank (a dead filter stays dead) and the sum of the singular values stay. Biases and BatchNorm stay.
+
+    Args:
+        strength: s. 0 changes nothing; 1 makes all singular values equal.
+
+    Cost: an SVD of every filter matrix.
+
+    Raises:
+        IsopruneError: If ``strength`` is not in [0, 1]; if a weight is masked or parametrised, or holds NaN
+            or infinity.
+    """
+    if not 0 <= strength <= 1:
+        raise IsopruneError(f"strength is {strength}; pass a number from 0 (as it is) to 1 (all equal).")
+    weights(pruned)  # what cannot be repaired is refused before anything is copied
+    repaired = copied(pruned)
+
+    def flatter(_: Weight, W: Tensor) -> Tensor:
+        require_finite(W)
+        U, sigma, Vh = torch.linalg.svd(W, full_matrices=False)
+        # The directions of zeros are arbitrary: raising these would put noise into the layer.
+        alive = sigma > _RTOL * sigma[:1]
+        mean = sigma.sum() / alive.sum().clamp_min(1)
+        return (U * torch.where(alive, (1 - strength) * sigma + strength * mean, sigma)) @ Vh
+
+    map_matrices_(repaired, flatter)
+    return repaired

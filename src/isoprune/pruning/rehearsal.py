@@ -1,0 +1,86 @@
+"""A rehearsal: the small network's forward, recorded and held against the dense one's, op by op.
+
+Nothing is computed. It finds sizes that are written into the forward by hand, and scales that the
+forward computes from a width (`(C // heads) ** -0.5`) and that would change with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from isoprune.graph import Graph
+from isoprune.graph.labels import box_size
+from isoprune.graph.recording import Node
+from isoprune.graph.sizes import named_sizes
+from isoprune.graph.trace import record
+from isoprune.pruning.drift import Drift, find_drift
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """An operation whose sizes in the small network are not those the graph predicts."""
+
+    node: Node
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.node.where}: {self.problem}"
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    misfit: Misfit | None
+    drifts: tuple[Drift, ...]
+
+
+def rehearse(small: nn.Module, graph: Graph, kept: Tensor) -> Rehearsal:
+    """Return the first misfit of ``small`` (an outline; left in eval mode), and every drift before it."""
+    nodes: list[Node] = []
+    error = ""
+    try:
+        with named_sizes(small) if graph.recording.uniform else nullcontext():
+            record(small.eval(), graph.recording.example_inputs, watch=False, nodes=nodes)
+    except Exception as problem:
+        error = f"{type(problem).__name__}: {problem}"
+    drifts: list[Drift] = []
+    recorded, played = _essential(graph.nodes), _essential(nodes)
+    for i, (want, got) in enumerate(zip(recorded, played, strict=False)):
+        if _SAME.get(want.op, want.op) != _SAME.get(got.op, got.op):
+            return Rehearsal(Misfit(want, f"{got.op} ran where {want.op} had"), tuple(drifts))
+        # The further outputs of a norm are its statistics, which nothing reads.
+        compared = slice(1) if want.family == "norm" else slice(None)
+        for (planes, shape), (_, size) in zip(want.outputs[compared], got.outputs[compared], strict=True):
+            predicted = box_size(planes, shape, kept)
+            if tuple(size) != predicted and not (
+                want.op == "expand" and _only_expanded(want, size, predicted)
+            ):
+                return Rehearsal(Misfit(want, f"its output is {tuple(size)}, not {predicted}"), tuple(drifts))
+        if want.numbers != got.numbers:
+            if (drift := find_drift(graph, kept, recorded, i, got)) is None:
+                problem = f"a number in it changed from {want.numbers} to {got.numbers}"
+                return Rehearsal(Misfit(want, problem), tuple(drifts))
+            drifts.append(drift)
+    if len(played) < len(recorded):
+        node = recorded[len(played)]
+        return Rehearsal(Misfit(node, error or "the forward ended early"), tuple(drifts))
+    return Rehearsal(None, tuple(drifts))
+
+
+def _only_expanded(node: Node, size: Sequence[int], predicted: Sequence[int]) -> bool:
+    """Tell whether sizes differ only where one value is laid out to any number (`expand_as`)."""
+    before = node.inputs[0][1]
+    before = (*(1,) * (len(size) - len(before)), *before)
+    return all(a == b or n == 1 for a, b, n in zip(size, predicted, before, strict=True))
+
+
+# Which of these run depends on memory layout, not on what is computed.
+_LAYOUT = {"clone", "contiguous", "as_strided_", "alias", "detach"}
+_SAME = {"_unsafe_view": "view", "_reshape_alias": "view"}
+
+
+def _essential(nodes: Sequence[Node]) -> list[Node]:
+    return [n for n in nodes if n.op not in _LAYOUT]

@@ -1,0 +1,18 @@
+"""Tables for people who write: of any records, by any keys, as Markdown, LaTeX or CSV."""
+
+from isoprune.reporting.pivots.formats import FORMATS, as_csv, as_latex, as_markdown
+from isoprune.reporting.pivots.pivot import Pivot, pivot
+from isoprune.reporting.pivots.query import SPREADS
+from isoprune.reporting.pivots.table import Table, markdown
+
+__all__ = [
+    "FORMATS",
+    "SPREADS",
+    "Pivot",
+    "Table",
+    "as_csv",
+    "as_latex",
+    "as_markdown",
+    "markdown",
+    "pivot",
+]

@@ -1,0 +1,177 @@
+"""What a reproduction is made of: published tables, claims, and where each record stands in them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from isoprune.comparison.records import flatten, number, under
+from isoprune.experiment.grid import Study
+
+Record = Mapping[str, Any]
+Flat = Mapping[str, Any]
+
+CONFIRMED = "confirmed"
+NOT_CONFIRMED = "not confirmed"
+NOT_TESTABLE = "not testable at this scale"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A cell of a table: one network's table, a row and a column of it, by the names they have there."""
+
+    panel: str
+    row: str
+    column: str
+
+
+Cells = Mapping[Place, Mapping[int, Record]]  # seed -> record
+
+
+def ratio_of(flat: Flat) -> str:
+    """Return the ratio that was asked for; of a table of patterns, the largest."""
+    asked = [value for key, value in flat.items() if under(key, "prune.ratio") and value is not None]
+    return f"{max(asked):g}"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A table as it was printed.
+
+    Attributes:
+        rows: Name -> a mean for every column, and perhaps the standard deviation; None where there is none.
+        comparable: Whether its differences are what ours should come to; else it is shown, and no measure.
+    """
+
+    title: str
+    source: str
+    columns: tuple[str, ...]
+    rows: Mapping[str, tuple[tuple[float, ...] | float | None, ...]]
+    comparable: bool = True
+
+    def mean(self, row: str, column: str) -> float | None:
+        cell = self._cell(row, column)
+        return cell[0] if isinstance(cell, tuple) else cell
+
+    def std(self, row: str, column: str) -> float | None:
+        cell = self._cell(row, column)
+        return cell[1] if isinstance(cell, tuple) else None
+
+    def _cell(self, row: str, column: str) -> tuple[float, ...] | float | None:
+        if row not in self.rows or column not in self.columns:
+            return None
+        return self.rows[row][self.columns.index(column)]
+
+
+@dataclass(frozen=True)
+class Value:
+    """A number of a record. ``percent``: a fraction that is told in percent; ``log``: compared by ratios."""
+
+    name: str
+    path: tuple[str, ...]
+    percent: bool = True
+    log: bool = False
+
+    def of(self, record: Record) -> float:
+        """Return the number, NaN if there is none."""
+        found = number(record, *self.path)
+        return math.nan if found is None else float(found)
+
+    def compared(self, record: Record) -> float:
+        """Return what differences are taken of: percent, the logarithm to base 10, or the number."""
+        found = self.of(record)
+        if self.log:
+            return math.log10(found) if found > 0 else math.nan
+        return 100 * found if self.percent else found
+
+    def published(self, value: float) -> float:
+        """Return a printed number (accuracies are printed in percent) as `compared` returns ours."""
+        return math.log10(value) if self.log else value
+
+
+TEST_ACCURACY = Value("test accuracy after retraining, %", ("stages", "retrained", "test_accuracy"))
+
+
+@dataclass(frozen=True)
+class Test:
+    """One paired difference, first minus second, and what was published of it.
+
+    ``n``: pairs with a difference, of ``seeds`` that both have: a missing value has none, nor has the
+    logarithm of zero.
+    """
+
+    panel: str
+    first: str
+    second: str
+    column: str
+    seeds: int
+    n: int
+    mean: float
+    low: float
+    high: float
+    p: float
+    published: float | None
+    value: Value
+    setup: str = ""
+    corrected: float = math.nan
+
+    @property
+    def shown(self) -> bool:
+        return self.corrected < 0.05
+
+    @property
+    def tells(self) -> bool:
+        """Whether there is an interval."""
+        return self.n > 1 and math.isfinite(self.low)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    word: str
+    because: str
+    tests: tuple[Test, ...] = ()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a paper says, and the function that judges it by our cells."""
+
+    text: str
+    source: str
+    judge: Callable[[Reproduction, Cells], Verdict]
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A table or figure of a paper as a study.
+
+    Attributes:
+        place: Config with dotted keys -> where its record stands; None: in no table.
+        published: Panel (one of ours) -> the table that stands beside it.
+        complete: Adds to a study what no grid can say.
+        image_classes: Of the folder of images that the paper's size reads.
+    """
+
+    name: str
+    title: str
+    question: str
+    claims: tuple[Claim, ...]
+    place: Callable[[Flat], Place | None]
+    published: Mapping[str, Published]
+    value: Value = TEST_ACCURACY
+    columns: str = "ratio"
+    notes: tuple[str, ...] = ()
+    complete: Callable[[Study, int], Study] = field(default=lambda study, _: study)
+    image_classes: int = 1000
+    scales: tuple[str, ...] = ("smoke", "laptop", "paper")
+
+    def cells(self, records: Sequence[Record]) -> Cells:
+        """Return where the finished records stand; a seed that comes twice counts once."""
+        found: dict[Place, dict[int, Record]] = {}
+        for record in records:
+            place = self.place(flatten(record["config"]))
+            if place is not None:
+                found.setdefault(place, {}).setdefault(int(record["config"].get("seed", 0)), record)
+        return found

@@ -1,0 +1,1 @@
+"""What methods read of a network on data."""

@@ -1,0 +1,54 @@
+"""What data is, as types: batches, samples, splits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Generator, Tensor
+
+Batches = Iterable[tuple[Tensor, Tensor]]  # (inputs, targets), as a DataLoader yields them
+Augment = Callable[[Tensor, Generator], Tensor]  # a batch of inputs -> one of the same shape
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """One part of a data set, in memory or on the disk."""
+
+    @property
+    def targets(self) -> Tensor: ...  # [n], all of them
+
+    @property
+    def in_shape(self) -> tuple[int, ...]: ...  # of one sample
+
+    def __len__(self) -> int: ...
+
+    def batches(
+        self, parts: Sequence[Tensor], *, seeds: Sequence[int] | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield inputs and targets of each part, a tensor of indices, in turn.
+
+        Without ``seeds`` samples come as they are measured. With them they come as they are trained on: what
+        is drawn for a part (crops, flips) depends on its seed alone, so a training can go on from any part.
+        """
+        ...
+
+    def to(self, device: torch.device) -> Samples:
+        """Return the same samples on ``device`` if they are in memory; others are moved batch by batch."""
+        ...
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Train, validation (cut from train by seed) and test; disjoint."""
+
+    train: Samples
+    validation: Samples
+    test: Samples
+    classes: int
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        return self.train.in_shape

@@ -1,0 +1,62 @@
+"""Units: what can only go as one, from a single weight to a channel of several coupled tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+Scores = Mapping[str, Tensor]  # units name -> float [units.shape]; high stays
+
+GRAINS = ("channel", "head", "filter", "kernel", "vector", "weight", "n:m", "block")
+
+
+@dataclass(frozen=True)
+class Member:
+    """Where units live in one tensor.
+
+    ``unit`` has the tensor's number of dimensions and is broadcast against it: it holds the (flat) unit of
+    every element, -1 where the element is of none. None: every element is a unit of its own, in order (the
+    grain "weight"), which is never stored. ``role`` says what the tensor does with channels: "out" makes
+    them (the filters of a Linear or convolution), "in" reads them, "other" goes along (bias, BatchNorm,
+    tables). ``dims`` are the dimensions along which ``unit`` varies.
+    """
+
+    tensor: str
+    dims: tuple[int, ...]
+    role: str
+    unit: Tensor | None
+
+    @property
+    def channels(self) -> Tensor:
+        """The unit of every element, where it is stored: of channels and heads."""
+        if self.unit is None:
+            raise ValueError(f"{self.tensor} is its own units: there is no table of them.")
+        return self.unit
+
+
+@dataclass(frozen=True)
+class Units:
+    """Parts of several tensors that can only go together: one of them for every index of ``shape``."""
+
+    name: str
+    grain: str
+    shape: tuple[int, ...]
+    members: tuple[Member, ...]
+
+    @property
+    def size(self) -> int:
+        """How many units there are."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """Channels that must stay, and why, in words that name the op and the module."""
+
+    tensor: str
+    dim: int
+    channels: int
+    reason: str

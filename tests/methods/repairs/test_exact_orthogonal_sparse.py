@@ -1,0 +1,69 @@
+"""Exact orthogonal sparse weights: isometry to rounding at a mask's own count."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from repair_networks import every_layer, inputs, masked, mlp, run, seeded
+from torch import nn
+
+from isoprune.isometry import jacobian_singular_values
+from isoprune.methods.repairs import exact_orthogonal_sparse
+from isoprune.methods.repairs.weights import weights
+from isoprune.types import IsopruneError
+
+CLOSE = {"rtol": 0, "atol": 1e-10}
+
+
+def require_isometries(new, gain=1.0):
+    for weight in weights(new, masked=True):
+        for W in weight.matrices:
+            sigma = torch.linalg.svdvals(W)
+            torch.testing.assert_close(sigma, torch.full_like(sigma, gain), **CLOSE)
+
+
+def test_masked_linear_network_is_exactly_isometric_at_its_density():
+    net = masked(seeded(lambda: mlp(20, 20, 20, 20, activation=nn.Identity)), 0.8)
+    new = run(exact_orthogonal_sparse, net)
+    sigma = jacobian_singular_values(new, inputs(2, 20))
+    torch.testing.assert_close(sigma, torch.ones(2, 20).double(), **CLOSE)
+    for a, b in zip(weights(net, masked=True), weights(new, masked=True), strict=True):
+        assert a.mask.sum() - 20 < b.mask.sum() <= a.mask.sum()
+        assert torch.equal(b.matrices != 0, b.arranged(b.mask) != 0)
+        assert not torch.equal(a.mask, b.mask)
+    assert torch.equal(net[0].bias, new[0].bias)
+
+
+def test_every_layer_at_a_density():
+    net = seeded(every_layer)
+    new = run(exact_orthogonal_sparse, net, gain=2, density=0.5)
+    require_isometries(new, 2)
+    for weight in weights(new):
+        block = weight.matrices[0]
+        assert (weight.matrices != 0).sum() <= 0.5 * weight.matrices.numel()
+        short = (weight.matrices != 0).sum() - 0.5 * weight.matrices.numel()
+        assert abs(short) <= weight.blocks * min(block.shape) + weight.blocks
+    require_isometries(run(exact_orthogonal_sparse, net, gain=1))
+
+
+def test_groups_share_the_count_of_a_mask():
+    net = masked(seeded(lambda: nn.Sequential(nn.Conv2d(6, 6, 3, groups=6))), 0.7)
+    dead = net[0].weight_mask
+    dead[0] = 0  # its group had nothing left
+    new = run(exact_orthogonal_sparse, net, gain=1)
+    require_isometries(new)
+    assert new[0].weight_mask.sum() <= dead.sum()
+    counts = new[0].weight_mask.flatten(1).sum(1)
+    assert counts.max() - counts.min() <= 1
+
+
+def test_too_few_weights_name_the_layer():
+    net = masked(seeded(lambda: mlp(10, 10, 10)), 0.95)
+    with pytest.raises(IsopruneError, match=r"^0: A matrix \[10, 10\].*at least 10.*5 are left"):
+        run(exact_orthogonal_sparse, net)
+
+
+@pytest.mark.parametrize("density", [0, 1.5])
+def test_bad_density(density):
+    with pytest.raises(IsopruneError, match=r"density is .*in \(0, 1\]"):
+        run(exact_orthogonal_sparse, seeded(lambda: mlp(3, 3)), density=density)
