@@ -1,4 +1,4 @@
-"""What one recorded forward leaves behind: its operations, and the channels of every tensor that took part."""
+"""What one recorded forward leaves behind: its operations, and the channels of every tensor in it."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Plan:
         return {name: tuple(index.tolist()) for name, index in gone.items() if len(index)}
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON: read back by `from_dict`. For units that are few; masks of weights are tensors."""
+        """Return plain JSON: read back by `from_dict`. Masks of weights are better kept as tensors."""
         shapes = {name: list(self.kept[name].shape) for name in self.removed}
         removed = {name: list(gone) for name, gone in self.removed.items()}
         return {"grain": self.grain, "removed": removed, "shapes": shapes, "request": dict(self.request)}

@@ -2,13 +2,4 @@
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "advise": ["advise"],
-        "diagnose": ["diagnose"],
-        "prune": ["prune", "verify"],
-        "repair": ["repair"],
-        "retrain": ["retrain"],
-    },
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

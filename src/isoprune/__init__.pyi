@@ -1,0 +1,18 @@
+from . import data as data
+from . import models as models
+from .export import export_onnx as export_onnx
+from .export import latency as latency
+from .export import load as load
+from .export import save as save
+from .graph import trace as trace
+from .isometry import jacobian_singular_values as jacobian_singular_values
+from .reporting import report as report
+from .types import IsopruneError as IsopruneError
+from .verbs import advise as advise
+from .verbs import diagnose as diagnose
+from .verbs import prune as prune
+from .verbs import repair as repair
+from .verbs import retrain as retrain
+from .verbs import verify as verify
+
+__version__: str

@@ -1,0 +1,9 @@
+from .advice_page import advice_page as advice_page
+from .diagnosis_page import diagnosis_page as diagnosis_page
+from .export import export_figures as export_figures
+from .export import write_figure as write_figure
+from .live_page import live_page as live_page
+from .page import report as report
+from .sentences import explain as explain
+from .tables import markdown_table as markdown_table
+from .tables import terminal_table as terminal_table

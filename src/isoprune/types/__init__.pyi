@@ -1,0 +1,13 @@
+from .data import Augment as Augment
+from .data import Batches as Batches
+from .data import Samples as Samples
+from .data import Splits as Splits
+from .errors import IsopruneError as IsopruneError
+from .methods import Penalty as Penalty
+from .methods import Repair as Repair
+from .methods import Schedule as Schedule
+from .plan import Plan as Plan
+from .units import Frozen as Frozen
+from .units import Member as Member
+from .units import Scores as Scores
+from .units import Units as Units
