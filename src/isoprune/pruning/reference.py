@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 from isoprune.graph import Graph
 from isoprune.graph.fixed_kernels import steady
 from isoprune.graph.labels import keep_mask, restrict
+from isoprune.graph.recording import Node
 from isoprune.graph.rules.reduction import reduced_dims
 from isoprune.graph.trace import as_call
 from isoprune.types import IsopruneError
