@@ -1,0 +1,41 @@
+"""What every verb takes and gives back: a pruned network, and all that is known of how it came about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from isoprune.graph import Graph
+from isoprune.pruning.verify import Verification
+from isoprune.types import Plan
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A pruned network, how it was made, and the proof.
+
+    Attributes:
+        model: The network now: smaller, or of the dense shape with units held at zero by masks.
+        dense: The network before anything went; left as it was.
+        plan: Which units stay, numbered as in ``dense``; over all rounds.
+        graph: Of ``dense``: its channels, and in ``graph.frozen`` what had to stay and why. None where
+            nothing was pruned.
+        proof: How far the network was, when its units went, from the one before with those units zeroed.
+        costs: Parameters and multiply-adds of ``dense`` and of ``model``.
+        history: One entry a step that was taken: {"step": "prune", ...}.
+        example_inputs: What the forward takes.
+        attempts: What did not fit and was put back, in the order of finding.
+    """
+
+    model: nn.Module
+    dense: nn.Module
+    plan: Plan
+    graph: Graph | None
+    proof: Verification | None
+    costs: Mapping[str, Any]
+    history: tuple[Mapping[str, Any], ...] = ()
+    example_inputs: Any = None
+    attempts: tuple[str, ...] = ()

@@ -1,0 +1,53 @@
+"""What a method needs and knows, said beside its function: the one place where its name stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is known of a method besides its function.
+
+    Attributes:
+        kind: "criterion", "repair", "penalty", "schedule", "cadence".
+        needs: Of "data", "labels", "gradients", "dense", "plan".
+        grains: The grains of units that it knows.
+        updates_weights: Whether it changes the weights that stay.
+        follows_order: Whether its result is the same, permuted, when filters are permuted.
+        removes: Whether its channels go when it is done (penalties).
+        masks: Whether it keeps what a mask holds at zero (repairs).
+        label: How tables and figures call it; "": its name.
+        source: Paper.
+    """
+
+    kind: str
+    needs: frozenset[str] = frozenset()
+    grains: tuple[str, ...] = ("channel",)
+    updates_weights: bool = False
+    follows_order: bool = True
+    removes: bool = False
+    masks: bool = False
+    label: str = ""
+    source: str = ""
+
+
+def method(kind: str, *needs: str, **facts: Any) -> Callable[[F], F]:
+    """Say of a function what method it is: `@method("criterion", "data", "labels", source="...")`."""
+
+    def mark(function: F) -> F:
+        function.method = Method(kind, frozenset(needs), **facts)  # pyright: ignore[reportFunctionMemberAccess]
+        return function
+
+    return mark
+
+
+def method_of(function: Callable[..., Any]) -> Method:
+    """Return what is known of a method; a user's own function without a mark needs nothing."""
+    while not hasattr(function, "method") and hasattr(function, "func"):  # a functools.partial
+        function = function.func  # pyright: ignore[reportFunctionMemberAccess]
+    return getattr(function, "method", Method("own"))

@@ -1,0 +1,94 @@
+"""The record: all that is known of one finished run. Reports see nothing else. Loads without torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+VERSION = 2
+
+ROLES = ("dense", "pruned", "repaired", "retrained")  # the usual ones, in their order; a step may name others
+
+
+class Histogram(Struct, frozen=True, forbid_unknown_fields=True):
+    """Counts of log10 of singular values: ``edges`` are one more than ``counts``."""
+
+    edges: list[float]
+    counts: list[int]
+
+
+class Cost(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a training took: samples seen, multiply-adds (a teacher's and all probes' included)."""
+
+    samples: int
+    multiply_adds: int
+    distillation: dict[str, float] | None = None
+
+
+class Network(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """One network on the way, with its role; ``step`` is the place of the step that made it, 0 the first.
+
+    ``round`` counts the rounds of a repeated part from 1; 0 where nothing is repeated. ``metrics`` are
+    fractions of 1 (accuracy, ...) and losses in nats, by names such as "test_accuracy". ``nonzero`` counts
+    the parameters that no mask holds at zero. ``flops``: multiply-adds of one sample.
+    """
+
+    role: str
+    step: int
+    digest: str
+    round: int = 0
+    parameters: int
+    nonzero: int
+    flops: int
+    metrics: dict[str, float]
+    jsv: dict[str, float] = {}
+    jsv_histogram: Histogram | None = None
+    history: list[dict[str, Any]] = []
+    seconds: float = 0.0
+    training: Cost | None = None
+    advice: dict[str, Any] | None = None
+
+
+class UnitsRemoved(Struct, frozen=True, forbid_unknown_fields=True):
+    """How many units of one name there were, and how many went."""
+
+    name: str
+    size: int
+    removed: int
+
+
+class Removal(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """What one pruning step removed, against the dense network: ``ratios`` are fractions that went.
+
+    ``ratios`` has "units", "filters", "parameters" and "flops"; ``request`` is what was asked for, as it was
+    asked; ``proof`` the largest difference from the dense network with those units zeroed.
+    """
+
+    step: int
+    round: int = 0
+    grain: str = "channel"
+    request: dict[str, Any] = {}
+    ratios: dict[str, float]
+    units: list[UnitsRemoved] = []
+    proof: dict[str, Any] = {}
+
+
+class Record(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """One finished run."""
+
+    version: int = VERSION
+    digest: str
+    status: str = "done"
+    name: str
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    networks: list[Network]
+    removals: list[Removal] = []
+    trainability_accuracy: float | None = None  # of the last retraining, over its epochs at the first rate
+    seconds: dict[str, float] = {}
+    latency: list[dict[str, Any]] = []
+
+    def network(self, role: str) -> Network | None:
+        """Return the last network of a role: of rounds that of the last one."""
+        return next((n for n in reversed(self.networks) if n.role == role), None)
