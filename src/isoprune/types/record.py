@@ -41,8 +41,8 @@ class Network(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     parameters: int
     nonzero: int
     flops: int
-    metrics: dict[str, float]
-    jsv: dict[str, float] = {}
+    metrics: dict[str, float | None]  # None: not finite, which JSON does not have
+    jsv: dict[str, float | None] = {}
     jsv_histogram: Histogram | None = None
     history: list[dict[str, Any]] = []
     seconds: float = 0.0
@@ -75,15 +75,21 @@ class Removal(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
 
 
 class Record(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """One finished run."""
+    """One finished run.
+
+    ``config`` is resolved: "seed", "data", "model", and "dense", "prune", "repair", "retrain" or "steps".
+    ``labels``: a method's name in ``config`` -> how tables call it, of those whose `@method` has a label.
+    ``seconds``: of what made no network ("measure"); a network has its own.
+    """
 
     version: int = VERSION
     digest: str
     status: str = "done"
     name: str
     config: dict[str, Any]
-    environment: dict[str, Any]
-    networks: list[Network]
+    labels: dict[str, str] = {}
+    environment: dict[str, Any] = {}
+    networks: list[Network] = []
     removals: list[Removal] = []
     trainability_accuracy: float | None = None  # of the last retraining, over its epochs at the first rate
     seconds: dict[str, float] = {}
