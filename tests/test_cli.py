@@ -211,19 +211,19 @@ def test_store_that_may_not_be_written_is_told(
 
     monkeypatch.setattr("isoprune.experiment.store.write_json", fail)
     line = refused(capsys, "study", toml, "--store", toml.parent / "runs")
-    assert re.search(r"Cannot write to the store .*runs: .* is read-only .*--store DIR", line)
+    assert re.search(r"Cannot write to the store .*runs: Read-only .*--store DIR", line)
 
 
 def test_finished_store_can_be_read_where_it_cannot_be_written(
     store: Store, record: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
 ):
     """Reports and diagnoses open nothing for writing in the store."""
-    from isoprune.experiment import files
 
     def fail(*_: object) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(files, "write_atomic", fail)
+    monkeypatch.setattr("isoprune.experiment.store.write_json", fail)
+    monkeypatch.setattr("isoprune.experiment.store.write_atomic", fail)
     listed = sorted(store.root.rglob("*"))
     assert main(["report", str(store.root), "--out", str(tmp_path / "page.html")]) == 0
     assert main(["diagnose", str(record[0])]) == 0

@@ -15,10 +15,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isoprune.experiment import files
-from isoprune.experiment.files import clear_temporary, explained, read_json, write_atomic, write_json
 from isoprune.experiment.store import Store, read_facts, read_tensors, save_network
-from isoprune.types import IsopruneError
+from isoprune.types import IsopruneError, files
+from isoprune.types.files import clear_temporary, explained, read_json, write_atomic, write_json
 
 TENSORS = {"weight": torch.arange(6, dtype=torch.float64).reshape(2, 3), "count": torch.tensor(7)}
 
@@ -172,10 +171,10 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        (errno.ENOSPC, r"No space left for the store .*\. Free some space and start the same command again"),
+        (errno.ENOSPC, r"No space left for the store .*\. Make room and start the same command again"),
         (errno.EDQUOT, "No space left for the store"),
         (errno.EFBIG, "No space left for the store"),
-        (errno.EROFS, r"Cannot write to the store .*read-only .*--store DIR"),
+        (errno.EROFS, r"Cannot write to the store .*Read-only.*--store DIR"),
         (errno.EACCES, r"Cannot write to the store .*Permission denied.*--store DIR"),
         (errno.EPERM, "Cannot write to the store"),
     ],
@@ -234,7 +233,7 @@ def test_other_errors_pass_as_they_are(tmp_path: Path):
 def test_a_file_where_the_store_should_be_is_refused(tmp_path: Path):
     (tmp_path / "runs").write_text("mine")
     with pytest.raises(
-        IsopruneError, match=r"The store .*runs cannot be made: .* is a file\. Give a directory"
+        IsopruneError, match=r"the store .*runs cannot be made: a file stands in its way\. Give a directory"
     ):
         Store(tmp_path / "runs").write_record({"digest": "r1"})
 

@@ -12,9 +12,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from isoprune.cli.advise_task import Task
 from isoprune.data.files import data_root
-from isoprune.experiment.files import read_json, write_json
 from isoprune.training.distill import Distill
 from isoprune.types.errors import IsopruneError
+from isoprune.types.files import read_json, write_json
 from isoprune.verbs.advise import Advice, Probe, advise
 
 

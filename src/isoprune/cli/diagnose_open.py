@@ -171,7 +171,7 @@ def _repair_name(choice: dict[str, Any]) -> str:
 
 def _folders(path: Path, stage: str | None) -> tuple[Path, Path | None]:
     """Return the folder of the network to diagnose, and that of its repaired form if it is to be told."""
-    from isoprune.experiment.files import read_json
+    from isoprune.types.files import read_json
 
     if path.is_dir() and (path / "record.json").exists():
         path = path / "record.json"

@@ -18,11 +18,10 @@ def delivered(
     """Save and time the network; return the record with its times, as it is now in the folder, and lines."""
     import torch
 
-    from isoprune.experiment.files import write_json
     from isoprune.experiment.networks import load_network
     from isoprune.export import latency
-    from isoprune.export.folder import in_words
     from isoprune.export.onnx import installed
+    from isoprune.types.files import explained, write_json
 
     folders = {name: store.folder(name, digest) for name, digest in record["networks"].items()}
     dense, facts = load_network(folders["dense"])
@@ -43,7 +42,7 @@ def delivered(
         )
         rows = report.as_rows()
     told = {**record, "latency": rows}
-    with in_words(out):
+    with explained(out):
         write_json(out / RECORD, told)
     return told, lines
 
@@ -70,7 +69,7 @@ def _saved(
 
 def _timed(path: Path, digest: str, backends: list[str]) -> list[dict[str, Any]] | None:
     """Return the times that this recipe measured already, None if it did not, or on other backends."""
-    from isoprune.experiment.files import read_json
+    from isoprune.types.files import read_json
 
     try:
         record = read_json(path, remedy="Delete it and start again.")

@@ -90,10 +90,9 @@ def _chosen(
     """
     from isoprune.experiment.config import experiment
     from isoprune.experiment.data_fit import fitting
-    from isoprune.experiment.files import read_json, write_json
     from isoprune.experiment.grid import override
     from isoprune.experiment.signatures import resolve
-    from isoprune.export.folder import in_words
+    from isoprune.types.files import explained, read_json, write_json
 
     asked = {key: getattr(args, key) for key in (*_ASKED, *_PRUNING)}
     asked |= {"target": dict(how), "shape": shape, "set": args.settings}
@@ -121,7 +120,7 @@ def _chosen(
         raise IsopruneError(f"{out} holds another recipe: {told}. {remedy}")
     else:
         return chosen
-    with in_words(out):
+    with explained(out):
         write_json(out / RECIPE, {"asked": asked, "table": table, "config": chosen.as_dict()})
     return chosen
 

@@ -64,8 +64,8 @@ def read_records(where: str, parts: Collection[str] | None = None) -> list[dict[
     With ``parts``, of each record only these.
     """
     from isoprune.comparison.records import load_records
-    from isoprune.experiment.files import read_json
     from isoprune.types.errors import IsopruneError
+    from isoprune.types.files import read_json
 
     path = _local(where)
     if path.suffix == ".toml":

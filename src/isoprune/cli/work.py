@@ -206,7 +206,7 @@ def write_out(file: Path, content: str, *, remedy: str = "Give another place: --
     Raises:
         IsopruneError: If it cannot be written, with the ``remedy``.
     """
-    from isoprune.experiment.files import write_atomic
+    from isoprune.types.files import write_atomic
 
     try:
         write_atomic(file, content.encode())

@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 from http.client import HTTPException
 from pathlib import Path
 
-from filelock import FileLock
-
 from isoprune.types import IsopruneError
+from isoprune.types.files import locked
 
 
 def data_root() -> Path:
@@ -33,8 +32,7 @@ def fetch(
     """
     part = root / f".{name}.part"
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / f".{name}.lock"):
+        with locked(root / f".{name}.lock"):
             if all((root / file).is_file() for file in files):
                 return
             shutil.rmtree(part, ignore_errors=True)

@@ -10,9 +10,9 @@ from typing import Any
 from torch import nn
 
 from isoprune.experiment.digests import derived_seed
-from isoprune.experiment.files import read_json, write_json
 from isoprune.experiment.stages import Bench
 from isoprune.training import Diverged, fit
+from isoprune.types.files import read_json, write_json
 from isoprune.verbs.advise import RATES, Probe, advise
 
 # A training that ends so far below the probe of its rate, which had a fraction of its steps, has broken down.

@@ -16,10 +16,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from isoprune.experiment.files import write_atomic
 from isoprune.experiment.remote import Mirror, get, is_url, listing, open_mirror, put
 from isoprune.experiment.store import Store
 from isoprune.types.errors import IsopruneError
+from isoprune.types.files import write_atomic
 
 SECONDS = 30.0  # between two publications of a training's checkpoint: what a lost machine costs at most
 

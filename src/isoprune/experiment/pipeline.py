@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from isoprune.experiment import networks, rewind, seeds
 from isoprune.experiment.config import Choice, Experiment, choice
 from isoprune.experiment.digests import canonical, digest, run_digest, stage_digest
-from isoprune.experiment.files import clear_temporary, read_json, write_json
 from isoprune.experiment.measure import measure_stage
 from isoprune.experiment.pruned import check_length, make_pruned
 from isoprune.experiment.record import make_record
@@ -30,6 +29,7 @@ from isoprune.experiment.store import Store, read_facts
 from isoprune.experiment.train import train_stage
 from isoprune.training import check_alone
 from isoprune.types import Plan, Splits
+from isoprune.types.files import clear_temporary, read_json, write_json
 from isoprune.types.samples import inputs_at
 
 

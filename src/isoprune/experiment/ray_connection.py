@@ -16,9 +16,9 @@ from uuid import uuid4
 import isoprune
 from isoprune.experiment import ray_node
 from isoprune.experiment.executor import ONE_THREAD
-from isoprune.experiment.files import explained
 from isoprune.experiment.mirror import is_url
 from isoprune.types.errors import IsopruneError
+from isoprune.types.files import explained
 
 SECONDS_TO_CONNECT = 5.0
 SECONDS_TO_ANSWER = 60.0  # A node that starts its first process is slow; who is slower is not waited for.

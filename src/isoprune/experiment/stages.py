@@ -13,9 +13,9 @@ from torch import nn
 from isoprune.experiment import networks
 from isoprune.experiment.config import Experiment
 from isoprune.experiment.digests import stage_config, stage_digest
-from isoprune.experiment.files import clear_temporary
 from isoprune.experiment.store import Store, forget_checkpoint, read_facts, read_tensors, save_network
 from isoprune.types import IsopruneError, Splits
+from isoprune.types.files import clear_temporary
 
 Event = Mapping[str, Any]
 OnEvent = Callable[[Event], None]

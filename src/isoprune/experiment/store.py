@@ -16,16 +16,14 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from isoprune.experiment.digests import FORMAT
-from isoprune.experiment.files import explained, read_json, write_atomic, write_json
 from isoprune.types.errors import IsopruneError
+from isoprune.types.files import explained, locked, read_json, write_atomic, write_json
 
 
 @dataclass(frozen=True)
@@ -52,10 +50,13 @@ class Store:
     @contextmanager
     def making(self, folder: Path) -> Iterator[None]:
         """Hold ``folder`` while its result is made; errors of the disk come out in words."""
-        with explained(self.root):
-            folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / ".lock"):
-                yield
+        with self._explained(), locked(folder / ".lock"):
+            yield
+
+    def _explained(self) -> AbstractContextManager[None]:
+        return explained(
+            self.root, name="the store", remedy="Give a directory you may write to: --store DIR."
+        )
 
     def read_record(self, digest: str) -> dict[str, Any] | None:
         """Return the finished record of a run, or None."""
@@ -72,11 +73,11 @@ class Store:
         return record
 
     def write_record(self, record: Mapping[str, Any]) -> None:
-        with explained(self.root):
+        with self._explained():
             write_json(self.record_path(record["digest"]), dict(record))
 
     def write_study(self, name: str, value: Mapping[str, Any]) -> None:
-        with explained(self.root):
+        with self._explained():
             write_json(self.study_path(name), dict(value))
 
 

@@ -10,11 +10,11 @@ from typing import Any
 from isoprune.experiment.config import Experiment
 from isoprune.experiment.digests import STAGES, digest, run_digest, stage_digest
 from isoprune.experiment.executor import Executor, OnEvent, Outcome, Task
-from isoprune.experiment.files import read_json
 from isoprune.experiment.grid import Study
 from isoprune.experiment.remote import open_mirror, put
 from isoprune.experiment.signatures import resolve
 from isoprune.experiment.store import Store
+from isoprune.types.files import read_json
 
 REST = 1  # What a task does besides epochs (load, prune, measure), counted as one epoch in the ETA.
 

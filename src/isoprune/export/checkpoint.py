@@ -13,12 +13,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from isoprune.export import manifest
-from isoprune.export.folder import PLAN, WEIGHTS, in_words, replacing, settled
+from isoprune.export.folder import PLAN, WEIGHTS, replacing, settled
 from isoprune.export.manifest import Entry, Manifest
 from isoprune.graph.trace import clone_sharing, tensor_names
 from isoprune.pruning import PruneResult
 from isoprune.pruning.shrink import replace_tensors
 from isoprune.types import IsopruneError
+from isoprune.types.files import explained
 
 HEADER = 2**16, 2**10  # most bytes of a safetensors header: so many, and so many a tensor
 
@@ -109,7 +110,7 @@ def load(directory: str | Path, build: Callable[[], Any]) -> nn.Module:
         IsopruneError: If files are missing or damaged, of a newer isoprune, or of another network.
     """
     place = settled(Path(directory))
-    with in_words(place):
+    with explained(place):
         facts = manifest.read(place)
     built = build()
     if not isinstance(built, nn.Module):
@@ -120,7 +121,7 @@ def load(directory: str | Path, build: Callable[[], Any]) -> nn.Module:
     model = clone_sharing(built)  # build may hand out a network that the user goes on with
     _check_same(facts, model, place)
     sizes = _checked_sizes(facts, model, place)
-    with in_words(place):
+    with explained(place):
         tensors = _read_weights(facts, place / WEIGHTS)
     for name, old in tensor_names(model).values():
         if not old.is_meta:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from isoprune.types import IsopruneError
+from isoprune.types.files import explained, flush
 
 WEIGHTS, PLAN = "model.safetensors", "plan.json"
 ONNX = "model.onnx"
 FORMAT = "isoprune network"  # by its first line, a plan.json of ours is told from another program's
 OURS = frozenset({WEIGHTS, PLAN, ONNX, f"{ONNX}.data"})
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def settled(directory: Path) -> Path:
@@ -35,7 +29,7 @@ def check_target(directory: Path) -> None:
     Raises:
         IsopruneError: If a file or somebody's other files are there.
     """
-    with in_words(directory):
+    with explained(directory):
         if not directory.exists():
             return
         if not directory.is_dir():
@@ -70,7 +64,7 @@ def replacing(directory: Path) -> Iterator[Path]:
     check_target(directory)
     directory = directory.resolve()  # a link to a directory stays a link
     aside, part = _aside(directory), directory.with_name(f".{directory.name}.{os.getpid()}.part")
-    with in_words(directory):
+    with explained(directory):
         directory.parent.mkdir(parents=True, exist_ok=True)
         if aside.exists() and not directory.exists():
             aside.rename(directory)
@@ -79,8 +73,8 @@ def replacing(directory: Path) -> Iterator[Path]:
             part.mkdir()
             yield part
             for file in part.iterdir():
-                _to_disk(file)
-            _to_disk(part)
+                flush(file)
+            flush(part)
             _exchange(part, directory, aside)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
@@ -98,44 +92,10 @@ def _exchange(part: Path, directory: Path, aside: Path) -> None:
         with suppress(OSError):
             aside.rename(directory)
         raise
-    _to_disk(directory.parent)
+    flush(directory.parent)
     shutil.rmtree(aside, ignore_errors=True)
 
 
 def _aside(directory: Path) -> Path:
     directory = directory.resolve()
     return directory.with_name(f".{directory.name}.replaced")
-
-
-def _to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def in_words(place: Path) -> Iterator[None]:
-    """Turn errors of the disk at ``place`` into one line that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        raise _worded(error.errno, error.strerror or str(error), place) from error
-    except SafetensorError as error:
-        # It writes from Rust and hands the system's errors on as text.
-        number = re.search(r"os error (\d+)", str(error))
-        if number is None:
-            raise
-        raise _worded(int(number[1]), os.strerror(int(number[1])), place) from error
-
-
-def _worded(number: int | None, text: str, place: Path) -> IsopruneError:
-    if number in _FULL:
-        remedy = "Make room, or give another directory; what was saved there before is kept."
-        return IsopruneError(f"No space left for {place}: {text}. {remedy}")
-    if number in _READ_ONLY:
-        return IsopruneError(f"Cannot write to {place}: {text}. Give a directory that you may write to.")
-    if number in (errno.ENOTDIR, errno.EEXIST):
-        return IsopruneError(f"{place} cannot be made: a file stands in its way. Give another directory.")
-    return IsopruneError(f"Cannot use {place}: {text}. Give another directory.")

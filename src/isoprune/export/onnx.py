@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from isoprune.export.folder import in_words
 from isoprune.export.outputs import TensorsOnly, inputs_of, tensors_of
 from isoprune.graph.trace import as_call, clone_sharing
 from isoprune.types import IsopruneError
+from isoprune.types.files import explained
 
 TOLERANCE = 1e-4  # of the largest output; onnxruntime fuses and sums in another order
 EXTERNAL = 3 * 2**29  # bytes; a protocol buffer, which an ONNX file is, ends at 2 GB
@@ -56,7 +56,7 @@ def export_onnx(
     network = clone_sharing(model).eval()
     fixed_batch, proof = (None if dynamic_batch else "not asked for"), {}
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with in_words(path), _scratch(part):
+    with explained(path), _scratch(part):
         file = part / path.name
         if dynamic_batch:
             larger = doubled(example_inputs)

@@ -14,6 +14,7 @@ from isoprune.comparison import text
 from isoprune.reporting import figures, theme
 from isoprune.reporting.study import Cell, make_cells, unique
 from isoprune.types import IsopruneError
+from isoprune.types.files import write_atomic
 
 _WIDTH = 560
 _PNG_SCALE = 2.0
@@ -50,7 +51,7 @@ def write_figure(figure: figures.Figure, file: Path, *, title: str) -> Path:
     spec["config"] = {**theme.config(), "background": "white", "padding": 12}
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(WRITERS[file.suffix.removeprefix(".")](spec))
+        write_atomic(file, WRITERS[file.suffix.removeprefix(".")](spec))
     except OSError as error:
         raise IsopruneError(
             f"The figure cannot be written to {file}: {error.strerror}. Give another place for it."

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import vl_convert
 
 from isoprune.reporting import figures, theme
 from isoprune.types import IsopruneError
+from isoprune.types.files import write_atomic
 
 _TEMPLATE = Path(__file__).parent / "template"
 
@@ -56,26 +55,12 @@ def write(page: str, file: Path) -> Path:
         IsopruneError: If it cannot be written.
     """
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(file, page)
+        write_atomic(file, page.encode())
     except OSError as error:
         raise IsopruneError(
             f"The page cannot be written to {file}: {error.strerror}. Give another place for it."
         ) from error
     return file
-
-
-def _write_whole(file: Path, page: str) -> None:
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(page)
-        # mkstemp makes it private; a page is for showing.
-        Path(name).chmod(0o644)
-        Path(name).replace(file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 @functools.cache

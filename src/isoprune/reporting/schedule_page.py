@@ -9,6 +9,7 @@ from isoprune.reporting import html, theme
 from isoprune.reporting.export import WRITERS
 from isoprune.reporting.schedule_figures import Curve, panel, sheet
 from isoprune.types import IsopruneError
+from isoprune.types.files import write_atomic
 
 FORMATS = (".html", *(f".{name}" for name in WRITERS))
 
@@ -32,7 +33,7 @@ def draw_schedules(curves: Sequence[Curve], out: Path, *, dark: bool = False) ->
     spec["config"] = {**config, "background": "#17181b" if dark else "white", "padding": 16}
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_bytes(WRITERS[out.suffix[1:]](spec))
+        write_atomic(out, WRITERS[out.suffix[1:]](spec))
     except OSError as error:
         raise IsopruneError(
             f"The figure cannot be written to {out}: {error.strerror}. Give another place for it."

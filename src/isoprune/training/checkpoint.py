@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from isoprune.types import IsopruneError
+from isoprune.types.files import clear_temporary, write_atomic
 
 
 class Damaged(Exception):
@@ -34,18 +33,10 @@ def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -
     }
     text = json.dumps(facts)
     content = save(tensors, {"facts": text, "digest": digest(tensors, text)})
-    part = path.with_name(f"{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        _sync_directory(path.parent)
+        write_atomic(path, content)
+        clear_temporary(path.parent, path.name)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
         raise IsopruneError(
             f"Cannot write the checkpoint {path}: {error.strerror or error}. "
             "Make room or choose a directory that can be written; the last whole checkpoint is kept."
@@ -84,12 +75,3 @@ def digest(tensors: Mapping[str, Tensor], text: str = "") -> str:
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return total.hexdigest()[:16]
-
-
-def _sync_directory(directory: Path) -> None:
-    # The rename itself is on the disk only when the directory is.
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
