@@ -2,19 +2,168 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
 
-from isoprune.types.task import CLASSIFICATION, Task
+from isoprune.graph.trace import as_call
+from isoprune.signals import activations, kfac, per_sample, products
+from isoprune.signals.effective import effective
+from isoprune.signals.matrices import filter_matrices
+from isoprune.signals.samples import cut, joined, on
+from isoprune.types import IsopruneError
+from isoprune.types.network import Network, module_of
+from isoprune.types.task import CLASSIFICATION, Task, samples_in
+
+Tensors = Mapping[str, Tensor]  # a tensor for every weight, by the weight's name
 
 
 @dataclass(frozen=True)
 class Signals:
-    """A network, data and a task, and what follows from them, gathered when it is asked for."""
+    """A network, data and a task, and what follows from them, gathered when it is read.
 
-    model: nn.Module
+    The network is read in eval mode (BatchNorm must not couple samples) and on a copy that shares its
+    weights: its modes, `.grad`, statistics and hooks stay as they are. Weights that a mask or another
+    parametrization makes are those that the forward works with. Weights and gradients are gathered once, so
+    the network must not change while its signals are in use.
+
+    Attributes:
+        model: A module, or a `Pruned`.
+        batches: What the task understands, such as (inputs, labels); any number of passes may be made, and
+            what can be passed through only once (a generator) is kept in memory.
+        task: What a batch means.
+        memory: Bound in bytes on what is held of single samples at a time.
+    """
+
+    model: Network
     batches: Iterable[Any] | None = None
     task: Task = CLASSIFICATION
+    memory: int = 2**30
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The copy that is read: eval mode, plain weights, shared with ``model`` where they can be."""
+        return effective(module_of(self.model))
+
+    @cached_property
+    def device(self) -> torch.device:
+        return next((p.device for p in self.network.parameters()), torch.device("cpu"))
+
+    @cached_property
+    def weights(self) -> dict[str, Tensor]:
+        """Every parameter by its name, detached; tied ones once, by their first name."""
+        named = self.network.named_parameters()
+        return {name: p.detach() for name, p in named if p.is_floating_point()}
+
+    @cached_property
+    def matrices(self) -> dict[str, Tensor]:
+        """The filter matrices [blocks, filters, fan_in] of Linear layers and convolutions, by weight."""
+        return filter_matrices(self.network)
+
+    @cached_property
+    def _all_batches(self) -> Iterable[Any]:
+        batches = () if self.batches is None else self.batches
+        return list(batches) if isinstance(batches, Iterator) else batches
+
+    def data(self) -> Iterator[Any]:
+        """Yield the batches, on the network's device.
+
+        Raises:
+            IsopruneError: If there are none.
+        """
+        number = 0
+        for number, batch in enumerate(self._all_batches, 1):  # noqa: B007
+            yield on(self.device, batch)
+        if not number:
+            raise IsopruneError(
+                "batches is empty, and this method looks at data. "
+                "Pass batches=[(inputs, targets), ...], such as a DataLoader of training data."
+            )
+
+    def chunks(self, samples: int, *, chunk: int = 64) -> Iterator[Any]:
+        """Yield the inputs of the first ``samples`` samples, at most ``chunk`` of them at a time."""
+        left = samples
+        for batch in self.data():
+            number = min(samples_in(batch), left)
+            for start in range(0, number, chunk):
+                yield self.task.inputs(cut(batch, start, min(start + chunk, number)))
+            left -= number
+            if left <= 0:
+                return
+
+    def inputs(self, samples: int) -> Any:
+        """Return the inputs of the first ``samples`` samples: a tensor, or whatever the forward takes."""
+        return joined(list(self.chunks(samples)))
+
+    def forward(self, inputs: Any, weights: Tensors | None = None) -> Any:
+        """Return the outputs for ``inputs``, with these weights in the place of the network's own."""
+        args, kwargs = as_call(inputs)
+        return functional_call(self.network, dict(weights or {}), args, kwargs)
+
+    def loss(self, batch: Any, weights: Tensors) -> Tensor:
+        """Return the task's loss on a batch, differentiable in ``weights``."""
+        return self.task.loss(self.forward(self.task.inputs(batch), weights), batch)
+
+    def leaves(self) -> dict[str, Tensor]:
+        """Return the weights as leaves of a new autograd graph."""
+        return {name: w.detach().requires_grad_() for name, w in self.weights.items()}
+
+    @cached_property
+    def gradients(self) -> dict[str, Tensor]:
+        """The gradient of the mean loss over all samples; zero where the loss does not depend on a weight.
+
+        Raises:
+            IsopruneError: Without data, or if a loss is not finite.
+        """
+        return products.mean(self, products.gradient)
+
+    @property
+    def sensitivities(self) -> dict[str, Tensor]:
+        r"""Weight times gradient, :math:`w \odot \partial L / \partial w`: minus the slope of fading it."""
+        return {name: self.weights[name] * g for name, g in self.gradients.items()}
+
+    def sample_gradients(self) -> Iterator[dict[str, Tensor]]:
+        """Yield the gradients of single samples' losses, [samples, *weight], some samples at a time."""
+        return per_sample.gradients(self)
+
+    @cached_property
+    def fisher_diagonal(self) -> dict[str, Tensor]:
+        """The mean square of single samples' gradients: the diagonal of the empirical Fisher matrix."""
+        return per_sample.mean(self, lambda g: {name: t.square().sum(0) for name, t in g.items()})
+
+    def fisher_product(self, vector: Tensors) -> dict[str, Tensor]:
+        r"""Return the empirical Fisher matrix times a vector: :math:`\frac{1}{N} \sum_n g_n (g_n^\top v)`."""
+        return per_sample.mean(self, lambda g: per_sample.outer_product(g, vector))
+
+    def hessian_product(self, vector: Tensors) -> dict[str, Tensor]:
+        """Return the Hessian of the mean loss times a vector."""
+        return products.mean(self, lambda s, batch: products.hessian(s, batch, vector))
+
+    def gauss_newton_product(self, vector: Tensors) -> dict[str, Tensor]:
+        r"""Return the generalized Gauss-Newton matrix times a vector: :math:`J^\top H J v`.
+
+        J is of the outputs by the weights, H the Hessian of the loss by the outputs: for cross-entropy the
+        Fisher matrix under the network's own labels.
+        """
+        return products.mean(self, lambda s, batch: products.gauss_newton(s, batch, vector))
+
+    def kfac_factors(self, loss: nn.Module | None = None, **options: Any) -> dict[str, kfac.Factors]:
+        """Return the Kronecker factors of the Fisher matrix of every Linear layer and Conv2d: see `kfac`."""
+        return kfac.factors(self, loss, **options)
+
+    def activations(
+        self, modules: Sequence[str], *, samples: int | None = None, gradients: bool = False
+    ) -> Iterator[dict[str, list[activations.Activation]]]:
+        """Yield, batch by batch, what each of these modules read and made, one entry for every run of it.
+
+        Args:
+            modules: Their names in the network.
+            samples: How many samples are looked at; None: all.
+            gradients: Whether to find the gradient of the batch's mean loss by what each module made.
+        """
+        return activations.watched(self, modules, samples=samples, gradients=gradients)

@@ -1,0 +1,93 @@
+"""What modules read and make."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from isoprune.signals.products import finite_or_raise
+from isoprune.signals.samples import cut
+from isoprune.types import IsopruneError
+from isoprune.types.errors import did_you_mean
+from isoprune.types.task import samples_in
+
+if TYPE_CHECKING:
+    from isoprune.signals.signals import Signals
+
+
+@dataclass(frozen=True)
+class Activation:
+    """One run of a module on a batch.
+
+    Attributes:
+        read: Its positional arguments; mostly one tensor.
+        made: What it returned.
+        gradient: Of the batch's mean loss by what it returned (by its first tensor); None if not requested.
+    """
+
+    read: tuple[Any, ...]
+    made: Any
+    gradient: Tensor | None = None
+
+
+def watched(
+    signals: Signals, modules: Sequence[str], *, samples: int | None, gradients: bool
+) -> Iterator[dict[str, list[Activation]]]:
+    """Yield, batch by batch, the runs of each module.
+
+    Raises:
+        IsopruneError: For a name that is no module's; without data; if a loss is not finite.
+    """
+    known = dict(signals.network.named_modules())
+    for name in modules:
+        if name not in known:
+            raise IsopruneError(f"There is no module {name!r}.{did_you_mean(name, [n for n in known if n])}")
+    left = samples
+    for batch in signals.data():
+        number = samples_in(batch)
+        if left is not None:
+            batch, left = cut(batch, 0, min(number, left)), left - number
+        yield _of_batch(signals, {name: known[name] for name in modules}, batch, gradients)
+        if left is not None and left <= 0:
+            return
+
+
+def _of_batch(
+    signals: Signals, modules: dict[str, nn.Module], batch: Any, gradients: bool
+) -> dict[str, list[Activation]]:
+    runs: dict[str, list[tuple[tuple[Any, ...], Any]]] = {name: [] for name in modules}
+    with contextlib.ExitStack() as stack:
+        for name, module in modules.items():
+
+            def ran(_: nn.Module, args: tuple[Any, ...], made: Any, name: str = name) -> None:
+                runs[name].append((args, made))
+
+            stack.callback(module.register_forward_hook(ran).remove)
+        with torch.set_grad_enabled(gradients):
+            outputs = signals.forward(signals.task.inputs(batch), signals.leaves() if gradients else None)
+        if not gradients:
+            return {name: [Activation(*run) for run in found] for name, found in runs.items()}
+        loss = signals.task.loss(outputs, batch)
+        finite_or_raise(loss.detach())
+    made = [_first(out) for found in runs.values() for _, out in found]
+    slopes = torch.autograd.grad(loss, made, allow_unused=True) if made else ()
+    slope = iter(torch.zeros_like(m) if g is None else g for m, g in zip(made, slopes, strict=True))
+    return {
+        name: [Activation(_detached(args), _detached(out), next(slope)) for args, out in found]
+        for name, found in runs.items()
+    }
+
+
+def _first(out: Any) -> Tensor:
+    return out[0] if isinstance(out, tuple | list) else out
+
+
+def _detached(value: Any) -> Any:
+    from torch.utils._pytree import tree_map
+
+    return tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, value)

@@ -1,0 +1,114 @@
+"""Gradients and products with the curvature of the mean loss, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from isoprune.types import IsopruneError
+from isoprune.types.task import samples_in
+
+if TYPE_CHECKING:
+    from isoprune.signals.signals import Signals, Tensors
+
+
+def mean(signals: Signals, of: Callable[[Signals, Any], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the mean over all samples of what is found of every batch, a mean over its samples."""
+    total: dict[str, Tensor] = {}
+    samples = 0
+    for batch in signals.data():
+        number = samples_in(batch)
+        found = of(signals, batch)
+        total = {name: total[name] + t * number if total else t * number for name, t in found.items()}
+        samples += number
+    return {name: t / samples for name, t in total.items()}
+
+
+def gradient(signals: Signals, batch: Any) -> dict[str, Tensor]:
+    """Return the gradient of a batch's mean loss.
+
+    Raises:
+        IsopruneError: If the loss is not finite.
+    """
+    weights = signals.leaves()
+    return _named(weights, _slopes(_finite(signals.loss(batch, weights)), list(weights.values())))
+
+
+def hessian(signals: Signals, batch: Any, vector: Tensors) -> dict[str, Tensor]:
+    """Return the Hessian of a batch's mean loss times ``vector``."""
+    weights = signals.leaves()
+    leaves = list(weights.values())
+    with sdpa_kernel(SDPBackend.MATH):  # the fused attentions have no second derivative
+        loss = _finite(signals.loss(batch, weights))
+        slope = _along(_slopes(loss, leaves, twice=True), weights, vector)
+        return _named(weights, _slopes(slope, leaves))
+
+
+def gauss_newton(signals: Signals, batch: Any, vector: Tensors) -> dict[str, Tensor]:
+    """Return the Gauss-Newton matrix of a batch's mean loss times ``vector``.
+
+    The derivative along the vector is that of a backward pass by what it is given (it is linear in it), so
+    no operation needs a forward derivative.
+    """
+    weights = signals.leaves()
+    leaves = list(weights.values())
+    with sdpa_kernel(SDPBackend.MATH):
+        outputs, structure = tree_flatten(signals.forward(signals.task.inputs(batch), weights))
+        reached = [o for o in outputs if isinstance(o, Tensor) and o.requires_grad]
+        seeds = [torch.zeros_like(o, requires_grad=True) for o in reached]
+        pulled = torch.autograd.grad(reached, leaves, seeds, create_graph=True, allow_unused=True)
+        moved = _slopes(_along(pulled, weights, vector), seeds)
+        cut = [o.detach().requires_grad_() for o in reached]
+        given = iter(cut)
+        again = [next(given) if isinstance(o, Tensor) and o.requires_grad else o for o in outputs]
+        loss = _finite(signals.task.loss(tree_unflatten(again, structure), batch))
+        slopes = _slopes(loss, cut, twice=True)
+        slope = torch.stack([(s * m).sum() for s, m in zip(slopes, moved, strict=True)]).sum()
+        bent = _slopes(slope, cut)
+        back = torch.autograd.grad(reached, leaves, bent, allow_unused=True)
+        return _named(weights, back)
+
+
+def finite_or_raise(losses: Tensor) -> None:
+    """Raise unless every loss is finite."""
+    bad = losses[~torch.isfinite(losses)].flatten()
+    if len(bad):
+        raise IsopruneError(
+            f"The loss on the data is {bad[0].item()}, so its gradients say nothing. "
+            "Training may have diverged: prune an earlier checkpoint."
+        )
+
+
+def _finite(loss: Tensor) -> Tensor:
+    finite_or_raise(loss.detach())
+    return loss
+
+
+def _slopes(of: Tensor, by: list[Tensor], *, twice: bool = False) -> list[Tensor]:
+    """Return the gradient, zero where nothing depends on a tensor."""
+    if not of.requires_grad:
+        return [torch.zeros_like(t) for t in by]
+    found = torch.autograd.grad(of, by, create_graph=twice, retain_graph=True, allow_unused=True)
+    return [torch.zeros_like(t) if g is None else g for t, g in zip(by, found, strict=True)]
+
+
+def _along(slopes: Any, weights: Tensors, vector: Tensors) -> Tensor:
+    """Return the product of slopes with the vector; weights that it does not name are zero in it."""
+    terms = [
+        (g * vector[name]).sum()
+        for name, g in zip(weights, slopes, strict=True)
+        if g is not None and name in vector
+    ]
+    return torch.stack(terms).sum()
+
+
+def _named(weights: Tensors, found: Any) -> dict[str, Tensor]:
+    return {
+        name: torch.zeros_like(w) if g is None else g.detach()
+        for (name, w), g in zip(weights.items(), found, strict=True)
+    }

@@ -1,0 +1,71 @@
+"""Batches of any structure: onto a device, cut into samples, joined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from isoprune.types import IsopruneError
+from isoprune.types.task import samples_in
+
+
+def on(device: torch.device, batch: Any) -> Any:
+    """Return the batch with its tensors on ``device``."""
+    return tree_map(lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, batch)
+
+
+def cut(batch: Any, start: int, stop: int) -> Any:
+    """Return some of the samples of a batch, as a batch: tensors and lists of samples are cut alike.
+
+    Raises:
+        IsopruneError: If the parts of the batch do not hold equally many samples.
+    """
+    number = samples_in(batch)
+    if (start, stop) == (0, number):
+        return batch
+    if isinstance(batch, list) and batch and not isinstance(batch[0], Tensor):
+        return batch[start:stop]
+    return _map_fields(lambda field: _part(field, number, start, stop), batch)
+
+
+def _map_fields(of: Callable[[Any], Any], value: Any) -> Any:
+    """Apply ``of`` to every field of a tuple, list or mapping; to the value itself, if it is none."""
+    if isinstance(value, Mapping):
+        return {key: of(field) for key, field in value.items()}
+    return type(value)(map(of, value)) if isinstance(value, tuple | list) else of(value)
+
+
+def _part(field: Any, number: int, start: int, stop: int) -> Any:
+    if isinstance(field, Mapping):
+        return {key: _part(inner, number, start, stop) for key, inner in field.items()}
+    cuts = field.dim() > 0 if isinstance(field, Tensor) else isinstance(field, list | tuple)
+    if not cuts or len(field) != number:
+        came = f"shape {tuple(field.shape)}" if isinstance(field, Tensor) else type(field).__name__
+        raise IsopruneError(
+            f"A batch of {number} samples holds a part of {came}, which cannot be cut into samples. Pass "
+            "batches of one sample each, or batches whose tensors all begin with the samples."
+        )
+    return field[start:stop]
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """Return inputs of any structure as one: tensors and lists of samples joined along the samples."""
+    first = parts[0]
+    if isinstance(first, Mapping):
+        return {key: _end_to_end([part[key] for part in parts]) for key in first}
+    if isinstance(first, tuple | list):
+        return type(first)(_end_to_end(same) for same in zip(*parts, strict=True))
+    return _end_to_end(parts)
+
+
+def _end_to_end(fields: Sequence[Any]) -> Any:
+    first = fields[0]
+    if isinstance(first, Tensor) and first.dim():
+        return torch.cat(list(fields))
+    if isinstance(first, Mapping):
+        return {key: _end_to_end([field[key] for field in fields]) for key in first}
+    return type(first)(x for field in fields for x in field) if isinstance(first, tuple | list) else first
