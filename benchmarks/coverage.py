@@ -94,8 +94,9 @@ def one(name: str) -> dict[str, Any]:
     """Prune one network in this process and say how it went."""
     import torch
 
-    from isoprune.pruning import WrongNetwork, prune
+    from isoprune.pruning import WrongNetwork
     from isoprune.types import IsopruneError
+    from isoprune.verbs import prune
 
     torch.set_num_threads(1)
     model, x = built(name)
@@ -129,15 +130,15 @@ def one(name: str) -> dict[str, Any]:
     why = "; ".join(
         f"{reason} ({number} channels)" for reason, number in sorted(frozen.items(), key=lambda f: -f[1])
     )
-    real = result.realised
+    gone = result.costs.ratios
     done = {
         "verdict": "partly" if stays > PARTLY else "right",
         "stays": stays,
         "why": why,
-        "error": result.verification.relative_error,
+        "error": result.proof.relative_error,
     }
-    times = {"flops": 1 / (1 - real["flops"]), "weights": 1 / (1 - real["weights"])}
-    return {**row, **done, **times, "filters": real["filters"]}
+    times = {"flops": 1 / (1 - gone["flops"]), "weights": 1 / (1 - gone["parameters"])}
+    return {**row, **done, **times, "filters": gone["filters"]}
 
 
 def child(name: str, end: Connection) -> None:

@@ -39,7 +39,7 @@ def main() -> None:
     options = parser.parse_args()
     import torch
 
-    from isoprune.pruning import prune
+    from isoprune.verbs import prune
     from pruning.zoo import BELOW_GOAL, MATRIX, made
 
     torch.set_num_threads(1)
@@ -51,13 +51,13 @@ def main() -> None:
         begin = time.perf_counter()
         result = prune(model, x, 0.5)
         seconds = time.perf_counter() - begin
-        gain = 1 / (1 - result.realised["flops"])
+        gain = 1 / (1 - result.costs.ratios["flops"])
         goal = 1.8 if entry.attention else 3.0
         lines = list(reasons(result.graph, {name for name, _ in model.named_parameters()}))
         met = "met" if gain >= goal else f"below: {BELOW_GOAL[entry.name][1]}"
         table.append(
-            f"| {entry.name} | {gain:.2f} | {goal} | {met} | {result.realised['filters']:.1%} | "
-            f"{result.verification.relative_error:.0e} | {seconds:.1f} | {len(lines) or 'nothing'} |"
+            f"| {entry.name} | {gain:.2f} | {goal} | {met} | {result.costs.ratios['filters']:.1%} | "
+            f"{result.proof.relative_error:.0e} | {seconds:.1f} | {len(lines) or 'nothing'} |"
         )
         print(table[-1], flush=True)
         if lines:

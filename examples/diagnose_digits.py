@@ -23,8 +23,8 @@ def main(epochs: int = 8) -> dict[tuple[str, float], float]:
     inputs = splits.validation.inputs[:64]
     batches = [(inputs, splits.validation.targets[:64])]
     result = isoprune.prune(dense.eval(), inputs, ratio=0.8, criterion="l1_norm")
-    error = isoprune.verify(dense, result, inputs)
-    print(f"pruned: proven to {error:.1e}; weights removed: {result.realised['weights']:.0%}")
+    error = isoprune.verify(result).max_abs_error
+    print(f"pruned: proven to {error:.1e}; weights removed: {result.costs.ratios['parameters']:.0%}")
 
     right = {}
     for method in ("none", "orthp"):

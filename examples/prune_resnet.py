@@ -24,8 +24,8 @@ def main(directory: Path, size: int = 224) -> None:
     images = torch.randn(2, 3, size, size)
 
     result = isoprune.prune(dense, images, ratio=0.5, round_to=8)
-    print(f"filters removed: {result.realised['filters']:.0%}, FLOPs: {result.realised['flops']:.0%}")
-    print(f"largest difference from the dense network with those filters zeroed: {result.verification}")
+    print(f"filters removed: {result.costs.ratios['filters']:.0%}, FLOPs: {result.costs.ratios['flops']:.0%}")
+    print(f"largest difference from the dense network with those filters zeroed: {result.proof}")
     for frozen in result.graph.frozen:
         print(f"left alone: {frozen.tensor}, {frozen.channels} channels: {frozen.reason}")
 

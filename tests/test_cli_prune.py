@@ -74,27 +74,30 @@ def test_what_is_printed_is_what_was_saved(capsys, tmp_path):
     torch.manual_seed(0)
     said = ran(capsys, *NET, "--ratio", "0.5")
     facts = json.loads((tmp_path / "Net-pruned" / "plan.json").read_text())
-    real = facts["realised"]
+    real = facts["costs"]
     assert re.search(r"filters\s+50\.0%\s+50\.0%\s+64\s+32\b", said)
-    for name in ("parameters", "flops_per_sample"):
+    for name in ("parameters", "flops"):
         for stage in ("dense", "pruned"):
-            assert f"{real[name][stage]:,}" in said
-    assert f"weights {real['weights']:15.1%}" in " ".join(said.split()) or f"{real['weights']:.1%}" in said
-    assert f"{real['flops']:.1%}" in said
+            assert f"{real[stage][name]:,}" in said
+    assert (
+        f"weights {real['ratios']['parameters']:15.1%}" in " ".join(said.split())
+        or f"{real['ratios']['parameters']:.1%}" in said
+    )
+    assert f"{real['ratios']['flops']:.1%}" in said
     assert "Proof: the pruned network differs from the dense one" in said
     assert "Stays (the network's output): head.weight (5 channels)" in said
     assert 'isoprune.load("Net-pruned", build=lambda: own_cli_nets.Net())' in said
     small = load("Net-pruned", build=build)
-    assert sum(p.numel() for p in small.parameters()) == real["parameters"]["pruned"]
+    assert sum(p.numel() for p in small.parameters()) == real["pruned"]["parameters"]
     assert facts["source"] == "own_cli_nets:Net"
     assert "random" not in said
 
 
-@pytest.mark.parametrize(("target", "what"), [("flops", "flops_per_sample"), ("parameters", "parameters")])
-def test_targets_are_the_share_that_stays(capsys, tmp_path, target, what):
+@pytest.mark.parametrize("target", ["flops", "parameters"])
+def test_targets_are_the_share_that_stays(capsys, tmp_path, target):
     said = ran(capsys, *NET, f"--{target}", "0.5", "--out", "small")
-    real = json.loads((tmp_path / "small" / "plan.json").read_text())["realised"][what]
-    assert 0.4 < real["pruned"] / real["dense"] <= 0.5
+    real = json.loads((tmp_path / "small" / "plan.json").read_text())["costs"]
+    assert 0.4 < real["pruned"][target] / real["dense"][target] <= 0.5
     assert "50.0%" in said
 
 
@@ -168,7 +171,7 @@ def test_latency_is_measured_and_reported(capsys):
     )
     assert asked is not None
     assert float(asked[1]) <= 60
-    told = json.loads(Path("small/plan.json").read_text())["realised"]["latency"]
+    told = json.loads(Path("small/plan.json").read_text())["costs"]["latency"]
     assert f"{told['share']:.1%}" == f"{asked[1]}%"
     assert re.search(r"pruned\s+eager\s+[\d.]+\s+[\d.]+-[\d.]+\s+[\d.]+\s+[\d.]+", said)
     assert "times fewer multiply-adds than dense" in said

@@ -28,11 +28,6 @@ LAYERS = (
 )
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 
-# Neighbours that may import each other's work, and why.
-NEIGHBOURS = {
-    ("pruning", "methods"): "`prune` takes a criterion's name",
-}
-
 
 def imports(file: Path) -> Iterator[tuple[str, int]]:
     """Yield the folder (or file) of isoprune that each import of ``file`` names, and its line."""
@@ -66,13 +61,7 @@ def test_imports_go_down(file: Path):
     for there, line in imports(file):
         where = f"{file.relative_to(PACKAGE)}:{line} imports {there}"
         assert there in DEPTH, f"{where}: which layer is it?"
-        allowed = there == here or DEPTH[there] > DEPTH[here] or (here, there) in NEIGHBOURS
-        assert allowed, f"{where}, which is not below {here}"
-
-
-def test_no_neighbour_is_allowed_that_does_not_ask():
-    asked = {(home(file), there) for file in FILES for there, _ in imports(file)}
-    assert set(NEIGHBOURS) <= asked
+        assert there == here or DEPTH[there] > DEPTH[here], f"{where}, which is not below {here}"
 
 
 def test_every_folder_has_its_layer():

@@ -67,7 +67,7 @@ def test_a_retrained_network_keeps_the_plan_beside_it(tmp_path):
     place = save(dataclasses.replace(result, model=result.model), tmp_path / "s")
     facts = json.loads((place / "plan.json").read_text())
     assert {k: tuple(v) for k, v in facts["plan"]["removed"].items()} == dict(result.plan.removed)
-    assert facts["realised"]["parameters"] == result.realised["parameters"]
+    assert facts["costs"]["pruned"]["parameters"] == result.costs.pruned.parameters
     assert bits(load(place, build=Convolutions)) == bits(result.model)
     assert manifest.read(place).plan == result.plan
     assert manifest.read(place).source is None

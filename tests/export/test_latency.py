@@ -74,7 +74,7 @@ def dense_and_pruned(**options):
     return dense, isoprune.prune(dense, images(), 0.5, **options)
 
 
-def test_the_report_counts_what_realised_counts_and_times_every_backend():
+def test_the_report_counts_what_the_costs_count_and_times_every_backend():
     dense, result = dense_and_pruned()
     before = bits(dense)
     seen: list[str] = []
@@ -87,9 +87,10 @@ def test_the_report_counts_what_realised_counts_and_times_every_backend():
         on_backend=seen.append,
     )
     assert seen == ["eager", "onnxruntime"]
-    work = result.realised["flops_per_sample"]
+    costs = {"dense": result.costs.dense, "pruned": result.costs.pruned}
+    work = {name: cost.flops for name, cost in costs.items()}
     assert report.flops == work
-    assert report.parameters == result.realised["parameters"]
+    assert report.parameters == {name: cost.parameters for name, cost in costs.items()}
     assert report.flops_gain == {"dense": 1.0, "pruned": work["dense"] / work["pruned"]}
     rows = report.as_rows()
     assert [(r["model"], r["backend"]) for r in rows] == [

@@ -178,13 +178,13 @@ def test_the_verb_tells_what_was_asked_and_what_came_of_it():
     model = seeded(lambda: Convolutions(width=128))
     x = torch.randn(2, 3, 48, 48)
     result = isoprune.prune(model, x, latency=0.5, backend="eager", round_to=8)
-    told = result.realised["latency"]
-    assert (told["asked"], told["backend"], told["threads"]) == (0.5, "eager", 1)
+    told = result.costs.latency
+    assert (told["request"], told["backend"], told["threads"]) == (0.5, "eager", 1)
     assert 0 < told["share"] <= 0.5
     assert result.plan.request["latency"] == 0.5
     assert 0 < result.plan.request["ratio"] < 1
-    assert result.realised["flops"] > 0
-    assert result.verification.relative_error < 1e-4
+    assert result.costs.ratios["flops"] > 0
+    assert result.proof.relative_error < 1e-4
 
 
 def test_one_way_of_saying_how_much(dense):

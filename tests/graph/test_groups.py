@@ -213,7 +213,7 @@ def test_a_forward_that_does_not_run_is_told_with_its_own_error():
 
 
 def test_a_literal_size_is_found_when_a_plan_is_tried():
-    from isoprune.pruning import prune
+    from isoprune.verbs import prune
 
     model, x = network((Literal, rows))
     result = prune(model, x, 0.5)
@@ -256,7 +256,7 @@ def test_tracing_computes_nothing():
 
 
 def test_widths_of_heads_written_as_attributes_follow():
-    from isoprune.pruning import prune
+    from isoprune.verbs import prune
 
     model, x = network((lambda: Heads(width=6), tokens))
     small = prune(model, x, 0.5).model

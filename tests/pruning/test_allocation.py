@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -12,9 +13,10 @@ from torch import nn
 
 from graph.small_networks import network, rows
 from isoprune.graph import trace
-from isoprune.pruning import NothingRemoved, make_plan, prune
+from isoprune.pruning import Costs, NothingRemoved, make_plan
 from isoprune.pruning.allocation import global_ranking, producers, removed_of
 from isoprune.types import IsopruneError
+from isoprune.verbs import prune
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,7 @@ def test_at_the_highest_ratio_one_channel_of_each_group_is_left(name):
     result = prune(model, x, 0.999)
     for g in result.graph.groups:
         assert len(result.plan.removed[g.name]) < g.size
-    assert result.verification.relative_error < 1e-12
+    assert result.proof.relative_error < 1e-12
 
 
 def test_the_last_pattern_that_matches_wins(graph):
@@ -136,7 +138,7 @@ def test_global_ranking_cannot_empty_a_group_of_low_scores(graph):
 def test_global_plans_verify_and_differ_from_uniform_ones():
     model, x = network("joined")
     result = prune(model, x, 0.3, allocation="global", criterion="random")
-    assert result.verification.relative_error < 1e-12
+    assert result.proof.relative_error < 1e-12
 
 
 @pytest.mark.parametrize("to", [2, 4, 8])
@@ -179,10 +181,10 @@ def test_a_target_is_met_within_one_step_of_bisection(what, target):
         (lambda: nn.Sequential(nn.Linear(7, 64), nn.ReLU(), nn.Linear(64, 64), nn.Linear(64, 5)), rows)
     )
     result = prune(model, x, **{what: target})
-    left = 1 - result.realised["flops" if what == "flops" else "weights"]
-    one_less = prune(model, x, min(result.plan.request["ratio"], 1) - 2 / 64).realised
+    left = 1 - result.costs.ratios[what]
+    one_less = prune(model, x, min(result.plan.request["ratio"], 1) - 2 / 64).costs
     assert left <= target
-    assert 1 - one_less["flops" if what == "flops" else "weights"] > target
+    assert 1 - one_less.ratios[what] > target
 
 
 def test_a_target_out_of_reach_says_what_is_left():
@@ -249,20 +251,18 @@ def test_when_rounding_leaves_all_channels_it_is_an_error():
         prune(*network("mlp"), 0.5, round_to=64)
 
 
-def test_realised_ratios_are_those_of_the_two_networks():
+def test_costs_are_those_of_the_two_networks():
     model, x = network("flattened")
     result = prune(model, x, 0.5)
-    real = result.realised
+    costs = result.costs
     count = [sum(p.numel() for p in m.parameters()) for m in (model, result.model)]
-    assert real["parameters"] == {"dense": count[0], "pruned": count[1]}
-    assert real["weights"] == pytest.approx(1 - count[1] / count[0])
+    assert [costs.dense.parameters, costs.pruned.parameters] == count
+    assert costs.ratios["parameters"] == pytest.approx(1 - count[1] / count[0])
     # conv 4 x 3 x 3x3 at 4x4 positions, linear 16 -> 6 -> 5; half: 2 filters, 8 -> 3 -> 5
-    assert real["flops_per_sample"] == {"dense": 4 * 27 * 16 + 96 + 30, "pruned": 2 * 27 * 16 + 24 + 15}
-    assert real["filters"] == pytest.approx(0.5)
-    assert real["groups"] == [
-        {"name": "0", "channels": 4, "removed": 2, "ratio": 0.5},
-        {"name": "5", "channels": 6, "removed": 3, "ratio": 0.5},
-    ]
+    assert (costs.dense.flops, costs.pruned.flops) == (4 * 27 * 16 + 96 + 30, 2 * 27 * 16 + 24 + 15)
+    assert costs.ratios["filters"] == costs.ratios["units"] == pytest.approx(0.5)
+    assert costs.units == (("0", 4, 2), ("5", 6, 3))
+    assert Costs.from_dict(json.loads(json.dumps(costs.as_dict()))) == costs
 
 
 @pytest.mark.parametrize(("name", "macs"), [
@@ -272,4 +272,4 @@ def test_realised_ratios_are_those_of_the_two_networks():
 ])  # fmt: skip
 def test_multiply_adds_are_those_counted_by_hand(name, macs):
     model, x = network(name)
-    assert prune(model, x, 0.5).realised["flops_per_sample"]["dense"] == macs
+    assert prune(model, x, 0.5).costs.dense.flops == macs

@@ -7,8 +7,8 @@ import torch
 from hypothesis import HealthCheck, event, given, settings
 
 from graph.small_networks import randomise_
-from isoprune.pruning import prune
 from isoprune.types import IsopruneError
+from isoprune.verbs import prune
 from pruning.oracle import difference, zeroed_reads
 from pruning.random_networks import Drawn, draws
 
@@ -27,7 +27,7 @@ def oracle_knows(draw, result):
     """Tell whether weights and norm layers are all that reads channels (and products of queries and keys)."""
     if any(name == "Statistic" or (name == "HeadsOver" and a % 3 == 0) for name, a, _ in draw["blocks"]):
         return False
-    norms = all(any(known in s for known in ORACLE_KNOWS) for s in result.verification.statistics)
+    norms = all(any(known in s for known in ORACLE_KNOWS) for s in result.proof.statistics)
     return norms and all(
         any(m.role == "in" for m in g.members) or "qkv" in g.name for g in result.graph.groups
     )
@@ -43,7 +43,7 @@ def check(draw):
             raise
         event("nothing could go")
         return
-    assert result.verification.relative_error < 1e-10
+    assert result.proof.relative_error < 1e-10
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     for group in result.graph.groups:
         assert len(result.plan.removed.get(group.name, ())) < group.size

@@ -9,7 +9,7 @@ from torch import nn
 from graph.more_networks import Recurrent, tokens
 from graph.small_networks import network
 from isoprune.graph import trace
-from isoprune.pruning import prune
+from isoprune.verbs import prune
 from pruning.oracle import difference, zeroed_reads
 
 
@@ -88,7 +88,7 @@ def test_an_attribute_that_two_layers_share_is_put_back_and_the_rest_goes():
     model, x = network((Shared, lambda: torch.randn(2, 7, generator=torch.Generator().manual_seed(1))))
     result = prune(model, x, 0.5)
     assert "mid" in result.plan.removed
-    assert result.verification.relative_error < 1e-12
+    assert result.proof.relative_error < 1e-12
 
 
 def test_windows_positions_and_masks_hold_no_channel_back():

@@ -11,8 +11,9 @@ from torch import nn
 
 from graph.small_networks import NETWORKS, Heads, image, network, rows, tokens
 from isoprune.graph import trace
-from isoprune.pruning import WrongNetwork, make_plan, prune, shrink, verify
+from isoprune.pruning import WrongNetwork, make_plan, shrink, verify
 from isoprune.types import IsopruneError
+from isoprune.verbs import prune
 from pruning.oracle import difference, zeroed_reads
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
@@ -26,7 +27,7 @@ def test_a_small_network_is_the_dense_one_whose_readers_are_zero(name, dtype, se
     result = prune(model, x, 0.4, criterion="random", seed=seed)
     want = zeroed_reads(model, result.graph, result.plan)
     assert difference(want, result.model, x) < TOLERANCE[dtype]
-    assert result.verification.relative_error < TOLERANCE[dtype]
+    assert result.proof.relative_error < TOLERANCE[dtype]
     assert difference(model, result.model, x) > 1e-3  # something went that mattered
 
 

@@ -11,7 +11,8 @@ from torch.nn.utils import parametrizations
 from torch.nn.utils import prune as masks
 
 from graph.small_networks import network, rows
-from isoprune.pruning import NothingRemoved, prune
+from isoprune.pruning import NothingRemoved
+from isoprune.verbs import prune
 from pruning.oracle import difference
 
 
@@ -41,7 +42,7 @@ def test_parametrized_weights_are_refused_with_the_way_out(wrap):
     with pytest.raises(NothingRemoved, match=r"has no rule.*fold them first with .*remove_parametrizations"):
         prune(model, x, 0.5)
     nn.utils.parametrize.remove_parametrizations(model[0], "weight")
-    assert prune(model, x, 0.5).verification.relative_error < 1e-12
+    assert prune(model, x, 0.5).proof.relative_error < 1e-12
 
 
 def test_frozen_weights_are_pruned_like_others():

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from isoprune.pruning import PruneResult, prune
+from isoprune.pruning import Pruned
+from isoprune.verbs import prune
 
 TORCHVISION = (
     "resnet50 vgg16_bn densenet121 vit_b_16 swin_t regnet_y_400mf shufflenet_v2_x1_0 googlenet squeezenet1_1 "
@@ -184,7 +185,7 @@ class Halved:
     entry: Entry
     dense: nn.Module
     before: Mapping[str, torch.Tensor]
-    result: PruneResult
+    result: Pruned
 
 
 def halved(entry: Entry) -> Halved:
@@ -201,7 +202,7 @@ def check(case: Halved) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert all(torch.equal(v, case.before[k]) for k, v in case.dense.state_dict().items())
-        assert result.verification.relative_error < 1e-4
+        assert result.proof.relative_error < 1e-4
         assert type(result.model) is type(case.dense)
         with torch.no_grad():
             dense, small = output(case.dense, x), output(result.model, x)
@@ -209,7 +210,7 @@ def check(case: Halved) -> None:
         assert (small - dense).abs().max() > 1e-3 * dense.abs().max()  # what went had mattered
         learns(copy.deepcopy(result.model), x)
         goal, _ = BELOW_GOAL.get(entry.name, (1.8 if entry.attention else 3.0, ""))
-        assert 1 / (1 - result.realised["flops"]) >= goal
+        assert 1 / (1 - result.costs.ratios["flops"]) >= goal
 
 
 def learns(model: nn.Module, x: Any) -> None:

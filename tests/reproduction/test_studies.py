@@ -65,7 +65,7 @@ def test_a_published_perceptron_is_built_pruned_and_verified(name):
     reproduction = find(name)
     for one in unique_networks(study_of(reproduction, "paper").experiments)[:4]:
         found = rehearse(one, reproduction.image_classes)
-        error = found.result.verification
+        error = found.result.proof
         assert error.max_abs_error <= 1e-4 * max(error.scale, 1.0)
 
 
@@ -78,7 +78,7 @@ def test_every_published_network_is_built_pruned_and_verified(name):
         for one in unique_networks(study_of(reproduction, "paper").experiments)
     ]
     for one in found:
-        assert one.result.verification.max_abs_error <= 1e-4 * max(one.result.verification.scale, 1.0)
+        assert one.result.proof.max_abs_error <= 1e-4 * max(one.result.proof.scale, 1.0)
 
 
 @pytest.mark.matrix

@@ -221,7 +221,7 @@ def read_shape(text: str | None) -> list[int] | None:
 def _pruned(args: argparse.Namespace, source: Any, how: dict[str, Any], stage: Callable[[str], None]) -> Any:
     from isoprune.export import prune_in_time
     from isoprune.export.target import MEASUREMENTS
-    from isoprune.pruning import prune
+    from isoprune.verbs import prune
 
     def at(**much: Any) -> Any:
         return prune(

@@ -55,10 +55,10 @@ def _saved(
     from isoprune.export.folder import ONNX, WEIGHTS
     from isoprune.export.onnx import installed
     from isoprune.graph import trace
-    from isoprune.pruning import PruneResult, Verification
+    from isoprune.pruning import Costs, Proof, Pruned
 
-    proof = Verification(**pruned["verification"])
-    result = PruneResult(small, plan_of(pruned), trace(dense, example), pruned["realised"], proof)
+    proof, costs = Proof(**pruned["proof"]), Costs.from_dict(pruned["costs"])
+    result = Pruned(small, dense, plan_of(pruned), trace(dense, example), proof, costs)
     save(result, place, dense=dense, source=args.source)
     lines = [f"Network: {place} ({megabytes((place / WEIGHTS).stat().st_size)})"]
     if not installed():

@@ -184,8 +184,8 @@ def _ratio_in_time(args: argparse.Namespace, share: float, model: Any, splits: A
     import torch
 
     from isoprune.export import prune_in_time
-    from isoprune.pruning import prune
     from isoprune.types.samples import inputs_at
+    from isoprune.verbs import prune
 
     one = inputs_at(splits.validation, torch.arange(1))
     # Time depends on how many channels stay, so the weights' own scores will do before any training.

@@ -15,7 +15,7 @@ def tell(console: Any, args: argparse.Namespace, source: Any, result: Any, direc
 
     console.print(f"{type(source.model).__name__} ({args.source})", markup=False)
     console.print(_realised_table(source.model, result))
-    if "latency" in result.realised:
+    if result.costs.latency:
         console.print(_latency_told(result), markup=False, soft_wrap=True)
     sentences = (
         *proof_in_words(result),
@@ -36,7 +36,7 @@ def tell(console: Any, args: argparse.Namespace, source: Any, result: Any, direc
 def _realised_table(dense: Any, result: Any) -> Any:
     from rich.table import Table
 
-    real, asked = result.realised, result.plan.request
+    costs, asked = result.costs, result.plan.request
     table = Table("removed", box=None)
     for heading in ("asked", "realised", "dense", "pruned"):
         table.add_column(heading, justify="right")
@@ -44,22 +44,22 @@ def _realised_table(dense: Any, result: Any) -> Any:
     said = f"{ratio:.1%}" if isinstance(ratio, int | float) else "by name" if ratio else ""
     went = {"flops": asked.get("flops"), "weights": asked.get("parameters")}
     wanted = {name: f"{1 - left:.1%}" if left is not None else "" for name, left in went.items()}
-    channels = [sum(g["channels"] for g in real["groups"]), sum(g["removed"] for g in real["groups"])]
+    channels = [sum(size for _, size, _ in costs.units), sum(gone for *_, gone in costs.units)]
     counts = [f"{channels[0]:,}", f"{channels[0] - channels[1]:,}"]
-    table.add_row("filters", "" if any(wanted.values()) else said, f"{real['filters']:.1%}", *counts)
-    sizes = [f"{n:,}" for n in (real["parameters"]["dense"], real["parameters"]["pruned"])]
-    table.add_row("weights", wanted["weights"], f"{real['weights']:.1%}", *sizes)
-    work = [f"{n:,}" for n in (real["flops_per_sample"]["dense"], real["flops_per_sample"]["pruned"])]
-    table.add_row("FLOPs", wanted["flops"], f"{real['flops']:.1%}", *work)
+    table.add_row("filters", "" if any(wanted.values()) else said, f"{costs.ratios['filters']:.1%}", *counts)
+    sizes = [f"{n:,}" for n in (costs.dense.parameters, costs.pruned.parameters)]
+    table.add_row("weights", wanted["weights"], f"{costs.ratios['parameters']:.1%}", *sizes)
+    work = [f"{n:,}" for n in (costs.dense.flops, costs.pruned.flops)]
+    table.add_row("FLOPs", wanted["flops"], f"{costs.ratios['flops']:.1%}", *work)
     sizes = [sum(t.nbytes for t in [*m.parameters(), *m.buffers()]) for m in (dense, result.model)]
     table.add_row("bytes", "", f"{1 - sizes[1] / sizes[0]:.1%}", *map(megabytes, sizes))
     return table
 
 
 def _latency_told(result: Any) -> str:
-    told = result.realised["latency"]
+    told = result.costs.latency
     return (
-        f"Latency: asked {told['asked']:.0%} of the dense network's time, measured {told['share']:.1%} on "
+        f"Latency: asked {told['request']:.0%} of the dense network's time, measured {told['share']:.1%} on "
         f"{told['backend']} ({told['threads']} thread{'s' * (told['threads'] > 1)}) at ratio "
         f"{result.plan.request['ratio']:.3f}."
     )

@@ -19,10 +19,11 @@ from isoprune.experiment.signatures import bind, find
 from isoprune.experiment.stages import Bench
 from isoprune.experiment.train import train_stage
 from isoprune.methods.penalties import PENALTIES, Penalty, steps_needed
-from isoprune.pruning import PruneResult, prune, prune_by
+from isoprune.pruning import Pruned, prune_by
 from isoprune.training import check_penalty_steps
 from isoprune.types import Plan
 from isoprune.types.samples import inputs_at
+from isoprune.verbs import prune
 
 
 def make_pruned(bench: Bench, dense: nn.Module, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -39,11 +40,8 @@ def make_pruned(bench: Bench, dense: nn.Module, folder: Path) -> tuple[nn.Module
         **found,
         "plan": result.plan.as_dict(),
         "sizes": networks.changed_sizes(large, result.model),
-        "realised": result.realised,
-        "verification": {
-            "max_abs_error": result.verification.max_abs_error,
-            "scale": result.verification.scale,
-        },
+        "costs": result.costs.as_dict(),
+        "proof": {"max_abs_error": result.proof.max_abs_error, "scale": result.proof.scale},
     }
 
 
@@ -74,7 +72,7 @@ def make_penalty(
 
 def _pressed(
     bench: Bench, dense: nn.Module, training: Training, penalty: Choice, folder: Path
-) -> tuple[nn.Module, PruneResult, dict[str, Any]]:
+) -> tuple[nn.Module, Pruned, dict[str, Any]]:
     """Train a copy while the penalty pushes out what the dense network's scores chose; remove just that."""
     first = _shot(bench, dense)
     made: list[Penalty] = []
@@ -91,7 +89,7 @@ def _pressed(
     return large, prune_by(large, _example(bench), first.graph, lambda *_: plan), found
 
 
-def _shot(bench: Bench, model: nn.Module) -> PruneResult:
+def _shot(bench: Bench, model: nn.Module) -> Pruned:
     pruning = bench.experiment.prune
     batches = seeds.batches(
         pruning.criterion, bench.splits.train, batch=bench.experiment.dense.batch, seed=bench.experiment.seed

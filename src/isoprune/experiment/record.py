@@ -34,7 +34,7 @@ def make_record(
         facts: Stage -> what the store knows of its network.
         measured: Stage -> accuracies and JSV.
     """
-    sizes = facts["pruned"]["realised"]
+    sizes = facts["pruned"]["costs"]
     record = {
         "version": VERSION,
         "digest": digest,
@@ -44,7 +44,7 @@ def make_record(
         "environment": environment(),
         "stages": {stage: {**numbers, **_size(sizes, stage)} for stage, numbers in measured.items()},
         "ratios": _ratios(config["prune"]["ratio"], sizes),
-        "verification": facts["pruned"]["verification"],
+        "verification": facts["pruned"]["proof"],
         "history": {stage: f["history"] for stage, f in facts.items() if f.get("history")},
         "networks": {stage: f["digest"] for stage, f in facts.items()},
         "seconds": {
@@ -97,7 +97,7 @@ def _cost(
     samples = facts.get(stage, {}).get("samples")
     if samples is None:  # not trained, or by a version that did not write it down
         return None
-    flops = facts["pruned"]["realised"]["flops_per_sample"]
+    flops = {which: facts["pruned"]["costs"][which]["flops"] for which in ("dense", "pruned")}
     distill = config["retrain"].get("distill") if stage == "retrained" else None
     cost = multiply_adds(
         samples["trained"],
@@ -113,8 +113,13 @@ def _cost(
 def _size(realised: Mapping[str, Any], stage: str) -> dict[str, int]:
     # Repairing and retraining change no shape.
     which = "dense" if stage == "dense" else "pruned"
-    return {"parameters": realised["parameters"][which], "flops": realised["flops_per_sample"][which]}
+    return {"parameters": realised[which]["parameters"], "flops": realised[which]["flops"]}
 
 
 def _ratios(asked: float | Mapping[str, float] | None, realised: Mapping[str, Any]) -> dict[str, Any]:
-    return {"asked": asked, **{key: realised[key] for key in ("filters", "weights", "flops", "groups")}}
+    groups = [
+        {"name": n, "channels": s, "removed": gone, "ratio": gone / s} for n, s, gone in realised["units"]
+    ]
+    went = realised["ratios"]
+    shares = {"filters": went["filters"], "weights": went["parameters"], "flops": went["flops"]}
+    return {"asked": asked, **shares, "groups": groups}

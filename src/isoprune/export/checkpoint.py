@@ -16,7 +16,7 @@ from isoprune.export import manifest
 from isoprune.export.folder import PLAN, WEIGHTS, replacing, settled
 from isoprune.export.manifest import Entry, Manifest
 from isoprune.graph.trace import clone_sharing, tensor_names
-from isoprune.pruning import PruneResult
+from isoprune.pruning import Pruned
 from isoprune.pruning.shrink import replace_tensors
 from isoprune.types import IsopruneError
 from isoprune.types.files import explained
@@ -25,7 +25,7 @@ HEADER = 2**16, 2**10  # most bytes of a safetensors header: so many, and so man
 
 
 def save(
-    result_or_module: PruneResult | nn.Module,
+    result_or_module: Pruned | nn.Module,
     directory: str | Path,
     *,
     dense: nn.Module | None = None,
@@ -34,7 +34,7 @@ def save(
     """Write a network so that `load` gives it back with equal bits, and return the directory.
 
     model.safetensors holds every parameter and buffer, those that a state dict leaves out included;
-    plan.json the shapes, the plan, the realised ratios and the integers that hold a size (`num_heads`,
+    plan.json the shapes, the plan, the costs and the integers that hold a size (`num_heads`,
     `groups`, ...). The directory is whole or not there at any moment; one that isoprune wrote is replaced.
 
     Args:
@@ -49,7 +49,7 @@ def save(
         IsopruneError: If the directory holds other files, is read-only or full; if ``dense`` is another
             network.
     """
-    result = result_or_module if isinstance(result_or_module, PruneResult) else None
+    result = result_or_module if isinstance(result_or_module, Pruned) else None
     model = _unwrapped(result.model if result is not None else result_or_module)  # pyright: ignore[reportArgumentType]
     facts = manifest.facts_of(model, result, dense, source)
     for name, entry in facts["tensors"].items():

@@ -16,7 +16,7 @@ from torch import nn
 import isoprune
 from isoprune.export.folder import FORMAT, PLAN
 from isoprune.graph.trace import tensor_names
-from isoprune.pruning import PruneResult
+from isoprune.pruning import Pruned
 from isoprune.types import IsopruneError, Plan
 
 VERSION = 1
@@ -91,7 +91,7 @@ def ties_of(model: nn.Module) -> dict[str, str]:
 
 
 def facts_of(
-    model: nn.Module, result: PruneResult | None, dense: nn.Module | None, source: str | None
+    model: nn.Module, result: Pruned | None, dense: nn.Module | None, source: str | None
 ) -> dict[str, Any]:
     """Return the content of plan.json, but for the digests."""
     tensors = dict(tensor_names(model).values())
@@ -112,7 +112,7 @@ def facts_of(
         "training": model.training,
         "other_mode": [name for name, m in modules.items() if m.training != model.training],
         "plan": None if result is None else _plan(result.plan),
-        "realised": None if result is None else dict(result.realised),
+        "costs": None if result is None else result.costs.as_dict(),
         "attributes": {name: changes for name, changes in changed.items() if changes},
         "tied": ties_of(model),
         "tensors": {
@@ -131,7 +131,7 @@ def _plan(plan: Plan) -> dict[str, Any]:
 
 
 def _dense_shapes(
-    tensors: Mapping[str, torch.Tensor], result: PruneResult | None, dense: nn.Module | None
+    tensors: Mapping[str, torch.Tensor], result: Pruned | None, dense: nn.Module | None
 ) -> dict[str, list[int]]:
     if dense is not None:
         shapes = {name: list(t.shape) for name, t in tensor_names(dense).values()}

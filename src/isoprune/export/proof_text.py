@@ -1,4 +1,4 @@
-"""A `PruneResult` in sentences: the proof, and what stays whole and why."""
+"""A `Pruned` in sentences: the proof, and what stays whole and why."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from torch import nn
 
 from isoprune.export.widths import odd_widths
 from isoprune.graph import Graph
-from isoprune.pruning import PruneResult
+from isoprune.pruning import Pruned
 
 REASONS = 6  # more are counted, not told
 
 
-def proof_in_words(result: PruneResult) -> Iterator[str]:
+def proof_in_words(result: Pruned) -> Iterator[str]:
     """Yield how far the pruned network is from the dense one, and where its function changes."""
-    proof = result.verification
+    proof = result.proof
     yield (
         "Proof: the pruned network differs from the dense one with those channels zeroed by "
         f"{proof.max_abs_error:.2g}, {proof.relative_error:.1g} of the largest output."

@@ -15,7 +15,7 @@ from torch import nn
 from isoprune.export.backends import Call, check_backends, prepared
 from isoprune.export.latency import quartiles, set_threads
 from isoprune.export.onnx import installed
-from isoprune.pruning import NothingRemoved, PruneResult
+from isoprune.pruning import NothingRemoved, Pruned
 from isoprune.types import IsopruneError
 
 MEASUREMENTS = 7
@@ -24,13 +24,13 @@ CLOSE = 0.03  # of the target: nearer than this, timing is not worth another net
 
 
 def prune_to_latency(
-    prune_at: Callable[[float], PruneResult],
+    prune_at: Callable[[float], Pruned],
     time_share: Callable[[nn.Module], float],
     target: float,
     *,
     measurements: int = MEASUREMENTS,
     on_try: Callable[[int, float, float], object] | None = None,
-) -> tuple[PruneResult, float, float]:
+) -> tuple[Pruned, float, float]:
     """Return the network of the smallest ratio found that meets the target, its ratio, and its share of time.
 
     Time falls as the ratio rises, about as the square of what stays: that law, fitted to what was measured
@@ -51,7 +51,7 @@ def prune_to_latency(
     if measurements < 1:
         raise IsopruneError(f"{measurements} measurements find nothing. Give at least 1.")
     low, high = (0.0, 1.0), (HIGHEST, 0.0)  # (ratio, share of time): too slow, fast enough
-    best: tuple[PruneResult, float, float] | None = None
+    best: tuple[Pruned, float, float] | None = None
     for number in range(1, measurements + 1):
         last = number == measurements and best is None
         ratio = HIGHEST if last else _next(low, high, target, halve=number % 2 == 0)
@@ -104,7 +104,7 @@ def check_target(target: float) -> None:
 
 
 def prune_in_time(
-    prune_at: Callable[[float], PruneResult],
+    prune_at: Callable[[float], Pruned],
     dense: nn.Module,
     example_inputs: Any,
     target: float,
@@ -113,20 +113,20 @@ def prune_in_time(
     threads: int = 1,
     on_backend: Callable[[str], object] | None = None,
     on_try: Callable[[int, float, float], object] | None = None,
-) -> PruneResult:
+) -> Pruned:
     """Return the network that `prune_to_latency` finds, timed on ``backend``; see `share_of_time`.
 
-    What was asked is in ``plan.request["latency"]``; asked, measured share, backend and threads are in
-    ``realised["latency"]``.
+    The request is in ``plan.request["latency"]``; request, measured share, backend and threads are in
+    ``costs.latency``.
     """
     check_target(target)
     share, backend = share_of_time(dense, example_inputs, backend=backend, threads=threads)
     if on_backend is not None:
         on_backend(backend)
     result, _, left = prune_to_latency(prune_at, share, target, on_try=on_try)
-    measured = {"asked": target, "share": left, "backend": backend, "threads": threads}
+    measured = {"request": target, "share": left, "backend": backend, "threads": threads}
     plan = dataclasses.replace(result.plan, request={**result.plan.request, "latency": target})
-    return dataclasses.replace(result, plan=plan, realised={**result.realised, "latency": measured})
+    return dataclasses.replace(result, plan=plan, costs=dataclasses.replace(result.costs, latency=measured))
 
 
 def share_of_time(

@@ -1,22 +1,23 @@
-"""Which channels go, the smaller network, and the proof that it is right."""
+"""Which units go, the network without them, and the proof that it is right."""
 
-from isoprune.pruning.costs import flops, realised
+from isoprune.pruning.costs import Cost, Costs, flops
 from isoprune.pruning.optimizer import shrink_optimizer_state
 from isoprune.pruning.plan import make_plan
-from isoprune.pruning.prune import NothingRemoved, PruneResult, prune, prune_by
+from isoprune.pruning.prune import NothingRemoved, prune_by
+from isoprune.pruning.pruned import Pruned
 from isoprune.pruning.shrink import shrink
-from isoprune.pruning.verify import Verification, WrongNetwork, verify
+from isoprune.pruning.verify import Proof, WrongNetwork, verify
 
 __all__ = [
+    "Cost",
+    "Costs",
     "NothingRemoved",
-    "PruneResult",
-    "Verification",
+    "Proof",
+    "Pruned",
     "WrongNetwork",
     "flops",
     "make_plan",
-    "prune",
     "prune_by",
-    "realised",
     "shrink",
     "shrink_optimizer_state",
     "verify",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -51,35 +52,72 @@ def everything(graph: Graph) -> Tensor:
     return torch.ones(len(graph.component), dtype=torch.bool)
 
 
-def realised(
-    model: nn.Module,
-    small: nn.Module,
-    graph: Graph,
-    plan: Plan,
-    example_inputs: Any,  # noqa: ARG001  the graph remembers them
-) -> dict[str, Any]:
-    """Return asked against realised: the ratios of filters, weights and FLOPs that went, and each group's.
+@dataclass(frozen=True)
+class Cost:
+    """What one network costs.
 
-    ``parameters`` and ``flops`` (multiply-adds of one sample) are given for ``dense`` and ``pruned``.
+    Attributes:
+        parameters: How many there are.
+        nonzero: How many of them no mask holds at zero.
+        flops: Multiply-adds of one sample, as a dense kernel does them: a mask saves none.
     """
+
+    parameters: int
+    nonzero: int
+    flops: int
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the dense and the pruned network cost, and what went.
+
+    Attributes:
+        dense, pruned: The two networks.
+        ratios: Fractions that went, in [0, 1): of "units", "filters" (of prunable layers), "parameters"
+            (zeros of masks count as gone) and "flops".
+        units: (name, how many there were, how many went), of all units that could go, or of those that lost
+            some, if any did.
+        latency: Of a latency budget: its request, the measured share of the dense network's time, backend
+            and threads.
+    """
+
+    dense: Cost
+    pruned: Cost
+    ratios: Mapping[str, float]
+    units: tuple[tuple[str, int, int], ...] = ()
+    latency: Mapping[str, Any] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON, read back by `from_dict`."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> Costs:
+        """Return what `as_dict` wrote."""
+        units = tuple((str(name), int(size), int(gone)) for name, size, gone in facts["units"])
+        return cls(Cost(**facts["dense"]), Cost(**facts["pruned"]), facts["ratios"], units, facts["latency"])
+
+
+def costs_of(model: nn.Module, small: nn.Module, graph: Graph, plan: Plan) -> Costs:
+    """Return what ``model`` and ``small``, made of it by ``plan`` of whole channels, cost."""
     kept = graph.kept_ids(plan)
-    full = everything(graph)
     before, after = (sum(p.numel() for p in m.parameters()) for m in (model, small))
-    flops_before, flops_after = flops(graph, full), flops(graph, kept)
-    groups = [
-        {"name": g.name, "channels": g.size, "removed": n, "ratio": n / g.size}
-        for g in graph.groups
-        if (n := len(plan.removed.get(g.name, ()))) or not plan.removed
-    ]
-    return {
-        "asked": plan.request.get("ratio"),
+    dense = Cost(before, before, flops(graph, everything(graph)))
+    pruned = Cost(after, after, flops(graph, kept))
+    removed = plan.removed
+    units = [(g, len(removed.get(g.name, ()))) for g in (*graph.groups, *graph.heads)]
+    units = [(g.name, g.size, n) for g, n in units if n or (not removed and g.grain == plan.grain)]
+    ratios = {
+        "units": _part(sum(n for *_, n in units), sum(g.size for g in graph.groups)),
         "filters": filters_removed(graph, kept),
-        "weights": 1 - after / before,
-        "flops": 1 - flops_after / max(flops_before, 1),
-        "groups": groups,
-        "parameters": {"dense": before, "pruned": after},
-        "flops_per_sample": {"dense": flops_before, "pruned": flops_after},
+        "parameters": _part(before - after, before),
+        "flops": _part(dense.flops - pruned.flops, dense.flops),
     }
+    return Costs(dense, pruned, ratios, tuple(units))
+
+
+def _part(gone: int, of: int) -> float:
+    return gone / max(of, 1)
 
 
 def filters_removed(graph: Graph, kept: Tensor) -> float:
@@ -91,8 +129,3 @@ def filters_removed(graph: Graph, kept: Tensor) -> float:
         before += shape[dim]
         after += box_size(planes, shape, kept)[dim]
     return 1 - after / before if before else 0.0
-
-
-def shapes(model: nn.Module) -> dict[str, Sequence[int]]:
-    """Return the shape of every tensor of the state dict."""
-    return {name: tuple(t.shape) for name, t in model.state_dict().items()}

@@ -1,26 +1,24 @@
-"""The verb: a network and a ratio -> a smaller network that is proven right."""
+"""A planner's wish -> a smaller network that is proven right: what does not fit is put back, and named."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import torch
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from isoprune.graph import Constraint, Graph, trace
-from isoprune.pruning import costs
-from isoprune.pruning.allocation import Number, Ratio
+from isoprune.graph import Constraint, Graph
 from isoprune.pruning.choose import clusters
+from isoprune.pruning.costs import costs_of
 from isoprune.pruning.drift import Drift
-from isoprune.pruning.plan import make_plan, plan_for_target, share
+from isoprune.pruning.pruned import Pruned
 from isoprune.pruning.rehearsal import Misfit, rehearse
 from isoprune.pruning.shrink import outline, shrink
-from isoprune.pruning.verify import NotFinite, Verification, WrongNetwork, verify
-from isoprune.types import IsopruneError, Plan, Scores
+from isoprune.pruning.verify import NotFinite, WrongNetwork, verify
+from isoprune.types import IsopruneError, Plan
 from isoprune.types.collector import uncollected
 
 Planner = Callable[[Graph, tuple[Constraint, ...]], Plan]
@@ -28,26 +26,6 @@ Planner = Callable[[Graph, tuple[Constraint, ...]], Plan]
 
 class NothingRemoved(IsopruneError):
     """Something was asked for and nothing could go: an error, not a silent success."""
-
-
-@dataclass(frozen=True)
-class PruneResult:
-    """A smaller network, how it was made, and the proof.
-
-    Attributes:
-        model: New, of the same class; the dense one is as it was.
-        plan: Which channels of which group went.
-        graph: Groups, and in ``graph.frozen`` what had to stay and why.
-        realised: Asked against realised ratios of filters, weights and FLOPs.
-        verification: The largest difference from the dense network with those channels zeroed.
-    """
-
-    model: nn.Module
-    plan: Plan
-    graph: Graph
-    realised: Mapping[str, Any]
-    verification: Verification
-    attempts: tuple[str, ...] = field(default=())
 
 
 @dataclass(frozen=True)
@@ -83,7 +61,7 @@ def settle(model: nn.Module, graph: Graph, planner: Planner) -> Settled:
     raise WrongNetwork(f"The sizes of a smaller network never fitted; last: {attempts[-1]}.")
 
 
-def prune_by(model: nn.Module, example_inputs: Any, graph: Graph, planner: Planner) -> PruneResult:
+def prune_by(model: nn.Module, example_inputs: Any, graph: Graph, planner: Planner) -> Pruned:
     """Return what ``planner`` asks for, as far as it can be proven.
 
     A plan whose shapes fit is made real and compared with the dense network. What cannot be proven is put
@@ -114,8 +92,9 @@ def prune_by(model: nn.Module, example_inputs: Any, graph: Graph, planner: Plann
             for ids, name in stuck:
                 graph = graph.refreeze(ids, f"{name} could not be proven: {error}")
         else:
-            realised = costs.realised(model, small, graph, plan, example_inputs)
-            return PruneResult(small, plan, graph, realised, proof, tried)
+            costs = costs_of(model, small, graph, plan)
+            history = ({"step": "prune", "grain": plan.grain, "request": dict(plan.request)},)
+            return Pruned(small, model, plan, graph, proof, costs, history, example_inputs, tried)
 
 
 def _nothing(model: nn.Module, graph: Graph, plan: Plan) -> NothingRemoved:
@@ -196,73 +175,3 @@ def _culprits(
         return search(units[:half]) + search(units[half:]) or names
 
     return search(clusters(graph, active))
-
-
-def prune(
-    model: nn.Module,
-    example_inputs: Any,
-    ratio: Ratio | None = None,
-    *,
-    criterion: str | Callable[..., Scores] = "l1_norm",
-    batches: Any = None,
-    flops: Number | None = None,
-    parameters: Number | None = None,
-    allocation: str = "uniform",
-    scope: str = "all",
-    round_to: int = 1,
-    floor: int = 1,
-    cap: Number = 0.9,
-    seed: int = 0,
-) -> PruneResult:
-    """Return a physically smaller network of the same class, proven against the dense one.
-
-    Args:
-        model: Any module; left as it is.
-        example_inputs: What its forward takes: a tensor, a tuple of arguments, or a dict of keywords.
-        ratio: Fraction of channels removed per group, or patterns -> fractions; see `make_plan`. The last
-            channel of a group and the network's outputs always stay.
-        criterion: A name from `isoprune methods`, or a function
-            (model, graph, batches, *, generator) -> scores.
-        batches: Data for criteria that need some.
-        flops: Instead of ``ratio``: the fraction of multiply-adds that may stay, such as 0.5.
-        parameters: Instead of ``ratio``: the fraction of parameters that may stay.
-        allocation, scope, round_to, floor, cap: See `make_plan`.
-        seed: For criteria that draw.
-
-    Returns:
-        Model, plan, graph (with what is frozen and why), realised ratios and the proof.
-
-    Raises:
-        IsopruneError: Bad options; a forward that does not run; nothing that could be removed.
-    """
-    from isoprune.methods.criteria import scores_of
-
-    targets = {"ratio": ratio, "flops": flops, "parameters": parameters}
-    given = [k for k, v in targets.items() if v is not None]
-    if len(given) != 1:
-        raise IsopruneError(f"Give one of ratio, flops and parameters; got {', '.join(given) or 'none'}.")
-    graph = trace(model, example_inputs)
-
-    def planner(graph: Graph, links: tuple[Constraint, ...]) -> Plan:
-        generator = torch.Generator().manual_seed(seed)
-        scores = scores_of(criterion, model, graph, batches, generator=generator)
-
-        def at(r: Ratio) -> Plan:
-            return make_plan(
-                graph,
-                scores,
-                ratio=r,
-                allocation=allocation,
-                scope=scope,
-                round_to=round_to,
-                floor=floor,
-                cap=cap,
-                links=links,
-            )
-
-        if ratio is not None:
-            return at(ratio)
-        target: Number = flops if flops is not None else parameters  # pyright: ignore[reportAssignmentType]
-        return plan_for_target(at, share(graph, model, given[0]), target, what=given[0])
-
-    return prune_by(model, example_inputs, graph, planner)

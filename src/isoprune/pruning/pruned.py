@@ -9,7 +9,8 @@ from typing import Any
 from torch import nn
 
 from isoprune.graph import Graph
-from isoprune.pruning.verify import Verification
+from isoprune.pruning.costs import Costs
+from isoprune.pruning.verify import Proof
 from isoprune.types import Plan
 
 
@@ -21,8 +22,7 @@ class Pruned:
         model: The network now: smaller, or of the dense shape with units held at zero by masks.
         dense: The network before anything went; left as it was.
         plan: Which units stay, numbered as in ``dense``; over all rounds.
-        graph: Of ``dense``: its channels, and in ``graph.frozen`` what had to stay and why. None where
-            nothing was pruned.
+        graph: Of ``dense``: its channels, and in ``graph.frozen`` what had to stay and why.
         proof: How far the network was, when its units went, from the one before with those units zeroed.
         costs: Parameters and multiply-adds of ``dense`` and of ``model``.
         history: One entry a step that was taken: {"step": "prune", ...}.
@@ -33,9 +33,9 @@ class Pruned:
     model: nn.Module
     dense: nn.Module
     plan: Plan
-    graph: Graph | None
-    proof: Verification | None
-    costs: Mapping[str, Any]
+    graph: Graph
+    proof: Proof
+    costs: Costs
     history: tuple[Mapping[str, Any], ...] = ()
     example_inputs: Any = None
     attempts: tuple[str, ...] = ()

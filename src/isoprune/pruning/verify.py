@@ -20,7 +20,7 @@ TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 5e-2, to
 
 
 @dataclass(frozen=True)
-class Verification:
+class Proof:
     """How far the small network is from the dense one with channels zeroed.
 
     ``statistics`` names where a mean or a norm ran over channels that went: there the function
@@ -44,7 +44,7 @@ class NotFinite(WrongNetwork):
     """Outputs from which nothing can be proven."""
 
 
-def verify(model: nn.Module, small: nn.Module, graph: Graph, plan: Plan, inputs: Any) -> Verification:
+def verify(model: nn.Module, small: nn.Module, graph: Graph, plan: Plan, inputs: Any) -> Proof:
     """Return the largest difference of ``small`` from ``model`` with the plan's channels zeroed.
 
     Channels are zeroed where the next layer reads them (after BatchNorm and activation). Both run in eval
@@ -80,4 +80,4 @@ def verify(model: nn.Module, small: nn.Module, graph: Graph, plan: Plan, inputs:
             f"The smaller network differs from the dense one by {error:.2g} on outputs up to {scale:.2g}. "
             "It is not handed out. Please report the model's class and the plan."
         )
-    return Verification(error, scale, tuple(sorted(statistics)))
+    return Proof(error, scale, tuple(sorted(statistics)))

@@ -19,8 +19,9 @@ from isoprune.experiment.config import experiment as read
 from isoprune.experiment.digests import canonical
 from isoprune.experiment.pipeline import splits_of
 from isoprune.experiment.signatures import bind, resolve
-from isoprune.pruning import PruneResult, prune
+from isoprune.pruning import Pruned
 from isoprune.types.errors import IsopruneError
+from isoprune.verbs import prune
 
 # Data set -> channels, pixels a side, classes; folders of images say the first two themselves.
 _SHAPES = {
@@ -40,19 +41,18 @@ class Rehearsed:
 
     experiment: Experiment
     dense: nn.Module
-    result: PruneResult
+    result: Pruned
     example: torch.Tensor
 
     @property
     def removed(self) -> float:
         """The fraction of weights that went."""
-        return float(self.result.realised["weights"])
+        return float(self.result.costs.ratios["parameters"])
 
     @property
     def speedup(self) -> float:
         """Multiply-adds of the dense network over those of the pruned one."""
-        flops = self.result.realised["flops_per_sample"]
-        return flops["dense"] / flops["pruned"]
+        return self.result.costs.dense.flops / self.result.costs.pruned.flops
 
 
 def shape_of(experiment: Experiment, image_classes: int) -> tuple[tuple[int, int, int], int]:
@@ -126,8 +126,8 @@ def sizes(experiment: Experiment, image_classes: int) -> tuple[int, int]:
 
 @functools.cache
 def _sizes(config: str, image_classes: int) -> tuple[int, int]:
-    flops = rehearse(read(json.loads(config)), image_classes).result.realised["flops_per_sample"]
-    return int(flops["dense"]), int(flops["pruned"])
+    costs = rehearse(read(json.loads(config)), image_classes).result.costs
+    return costs.dense.flops, costs.pruned.flops
 
 
 def train_samples(experiment: Experiment) -> int | None:

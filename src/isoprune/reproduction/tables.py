@@ -132,8 +132,9 @@ def networks(found: Sequence[Rehearsed]) -> Table:
     """Return what pruning makes of every network: removed weights, speed-up, the proof's largest error."""
     rows = []
     for one in found:
-        flops = one.result.realised["flops_per_sample"]
-        parameters = one.result.realised["parameters"]
+        costs = {"dense": one.result.costs.dense, "pruned": one.result.costs.pruned}
+        flops = {name: cost.flops for name, cost in costs.items()}
+        parameters = {name: cost.parameters for name, cost in costs.items()}
         rows.append(
             (
                 one.experiment.model.name,

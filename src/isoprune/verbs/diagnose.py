@@ -15,7 +15,7 @@ from isoprune.isometry import Diagnosis
 from isoprune.isometry.effort import BUDGET
 from isoprune.isometry.picks import InputPick, OutputPick
 from isoprune.methods.repairs import REPAIRS
-from isoprune.pruning import PruneResult
+from isoprune.pruning import Pruned
 from isoprune.types import Batches, IsopruneError, Plan
 from isoprune.types.errors import pick
 
@@ -25,7 +25,7 @@ _HELD = 64  # batches of an iterator that can be read once: so many are kept for
 
 
 def diagnose(
-    model: nn.Module | PruneResult,
+    model: nn.Module | Pruned,
     batches: Batches,
     dense: nn.Module | None = None,
     *,
@@ -46,11 +46,11 @@ def diagnose(
             give training data.
         repairs: Names that `isoprune methods repair` lists, each tried on a copy. None: all, unless the
             network is healthy. Those that refuse are in ``refused`` with their reason.
-        plan: What was removed, for repairs that look at it; that of a `PruneResult` is known.
+        plan: What was removed, for repairs that look at it; that of a `Pruned` is known.
 
     Other arguments, and what raises, as in `isoprune.isometry.diagnose`.
     """
-    if isinstance(model, PruneResult):
+    if isinstance(model, Pruned):
         model, plan = model.model, model.plan if plan is None else plan
     if isinstance(batches, Iterator):
         batches = list(islice(batches, _HELD))

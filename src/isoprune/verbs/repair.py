@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from isoprune.methods.repairs import REPAIRS, chain
-from isoprune.pruning import PruneResult
+from isoprune.pruning import Pruned
 from isoprune.types import Batches
 from isoprune.types.errors import pick
 
 
 def repair(
-    result: PruneResult,
+    result: Pruned,
     method: str | Callable[..., nn.Module] | Sequence[str | Callable[..., nn.Module]] = "auto",
     *,
     dense: nn.Module | None = None,
