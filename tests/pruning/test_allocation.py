@@ -212,7 +212,7 @@ MISTAKES = {
     "round_to": ({"ratio": 0.5, "round_to": 0}, "round_to is 0, not a positive number"),
     "floor": ({"ratio": 0.5, "floor": 0}, "floor is 0, not a positive number"),
     "cap": ({"ratio": 0.5, "allocation": "global", "cap": 1}, r"cap is 1, not a number in \[0, 1\)"),
-    "nothing_asked": ({}, "Give one of ratio, flops and parameters; got none"),
+    "nothing_asked": ({}, "Give one of ratio, flops, parameters and latency; got none"),
     "too_much_asked": ({"ratio": 0.5, "flops": 0.5}, "got ratio, flops"),
     "flops": ({"flops": 0.0}, r"flops is 0\.0, not a number in \(0, 1\]"),
 }

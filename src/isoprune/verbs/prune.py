@@ -13,7 +13,7 @@ from isoprune.methods.criteria import scores_of
 from isoprune.pruning import Pruned, prune_by
 from isoprune.pruning.allocation import Number, Ratio
 from isoprune.pruning.plan import make_plan, plan_for_target, share
-from isoprune.types import CLASSIFICATION, IsopruneError, Network, Plan, Scores, Task, module_of
+from isoprune.types import IsopruneError, Network, Plan, Scores, module_of
 
 
 def prune(
@@ -26,7 +26,6 @@ def prune(
     latency: Number | None = None,
     criterion: str | Callable[..., Scores] = "l1_norm",
     batches: Iterable[Any] | None = None,
-    task: Task = CLASSIFICATION,
     allocation: str = "uniform",
     scope: str = "all",
     round_to: int = 1,
@@ -53,7 +52,6 @@ def prune(
             networks are made, and timed in turns with the dense one.
         criterion: A name from `isoprune methods`, or a function of your own with a criterion's signature.
         batches: Data for criteria that need some, as a DataLoader yields them.
-        task: What a batch means; by default (inputs, labels), and the loss is cross-entropy.
         allocation, scope, round_to, floor, cap: See `isoprune.pruning.make_plan`.
         seed: For criteria that draw.
         backend: Where latency is measured: "onnxruntime" (the default, if it is installed and runs the
