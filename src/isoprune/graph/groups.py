@@ -91,6 +91,11 @@ class Graph:
         kept[0] = True
         return torch.from_numpy(kept)
 
+    @cached_property
+    def roles(self) -> Mapping[tuple[str, int], str]:
+        """What a dimension of a tensor does with its channels: "out" makes, "in" reads, "other" goes along."""
+        return _roles(self.ledger)
+
     def ids_of(self, name: str) -> np.ndarray:
         """Return every id of a group's channels."""
         return np.flatnonzero(np.isin(self.component, self.channels[name]))
