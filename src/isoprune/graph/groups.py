@@ -93,7 +93,7 @@ class Graph:
 
     @cached_property
     def roles(self) -> Mapping[tuple[str, int], str]:
-        """What a dimension of a tensor does with its channels: "out" makes, "in" reads, "other" goes along."""
+        """What a dimension of a tensor does with channels: "out" makes, "in" reads, "other" goes along."""
         return _roles(self.ledger)
 
     def ids_of(self, name: str) -> np.ndarray:

@@ -83,7 +83,7 @@ def units_of(graph: Graph, grain: str | Grain) -> tuple[Units, ...]:
 
 
 def weights_of(graph: Graph) -> Iterator[tuple[str, torch.Size, int]]:
-    """Yield name, shape and filter dimension of every tensor that a contraction multiplies activations with."""
+    """Yield name, shape and filter dimension of every tensor that activations are multiplied with."""
     for name, (_, shape) in graph.tensors.items():
         roles = [graph.roles.get((name, d)) for d in range(min(len(shape), 2))]
         # An embedding makes channels and reads none: its other dimension is a table's, not a channel's.

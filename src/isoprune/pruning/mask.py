@@ -2,7 +2,7 @@
 
 ``module.weight`` is then computed from ``module.parametrizations.weight.original``, which is what an
 optimizer sees: no gradient reaches what is masked, so no momentum and no weight decay brings it back,
-whatever loop trains the network. The mask is a buffer: a state dict has it, and so have copies and ONNX files.
+whatever loop trains the network. The mask is a buffer: a state dict has it, and copies and ONNX files too.
 """
 
 from __future__ import annotations
@@ -124,8 +124,8 @@ def check_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
         back = int((value.detach()[~kept.to(value.device)] != 0).sum())
         if back:
             raise IsopruneError(
-                f"{back} masked elements of {name} are not zero: its mask was removed. Keep the masked network "
-                "as it is while it trains, and call `harden` at the end."
+                f"{back} masked elements of {name} are not zero: its mask was removed. Keep the masked "
+                "network as it is while it trains, and call `harden` at the end."
             )
 
 
@@ -137,7 +137,7 @@ def harden(model: nn.Module) -> nn.Module:
             # A copy shares the class that torch made for the original, and removal would empty it for both.
             made = type(module)
             own = {k: v for k, v in vars(made).items() if k not in ("__dict__", "__weakref__")}
-            module.__class__ = type(made.__name__, made.__bases__, own)
+            object.__setattr__(module, "__class__", type(made.__name__, made.__bases__, own))
         for key, chain in list(getattr(module, "parametrizations", {}).items()):
             if all(isinstance(mask, Mask) for mask in chain):
                 parametrize.remove_parametrizations(module, key, leave_parametrized=True)
