@@ -34,12 +34,13 @@ def ours(model: Any, x: Any) -> dict[str, Any]:
     from isoprune.methods.criteria import scores_of
     from isoprune.pruning import make_plan, shrink, verify
     from isoprune.pruning.prune import settle
+    from isoprune.signals import Signals
 
     begin = time.perf_counter()
     graph = trace(model, x)
 
     def planner(graph: Any, links: Any) -> Any:
-        scores = scores_of("l1_norm", model, graph, None, generator=torch.Generator())
+        scores = scores_of("l1_norm", Signals(model), graph.groups, generator=torch.Generator())
         return make_plan(graph, scores, ratio=0.5, links=links)
 
     settled = settle(model, graph, planner)

@@ -10,6 +10,7 @@ import isoprune
 from isoprune.methods.criteria import l1_norm
 from isoprune.models import MODELS, build
 from isoprune.pruning import make_plan, shrink
+from isoprune.signals import Signals
 from pruning.oracle import difference, zeroed_reads
 
 SMALL = {
@@ -45,7 +46,7 @@ def network(request):
 
 def test_ratio_zero_is_the_identity(network):
     model, x, graph = network
-    plan = make_plan(graph, l1_norm(model, graph, None, generator=Generator()), ratio=0.0)
+    plan = make_plan(graph, l1_norm(Signals(model), graph.groups, generator=Generator()), ratio=0.0)
     assert not any(plan.removed.values())
     small = shrink(model, graph, plan)
     assert type(small) is type(model)
@@ -55,7 +56,7 @@ def test_ratio_zero_is_the_identity(network):
 @pytest.mark.parametrize("scope", ["all", "internal"])
 def test_the_shrunk_network_is_the_masked_one(network, scope):
     model, x, graph = network
-    scores = l1_norm(model, graph, None, generator=Generator())
+    scores = l1_norm(Signals(model), graph.groups, generator=Generator())
     plan = make_plan(graph, scores, ratio=0.6, scope=scope)
     assert sum(map(len, plan.removed.values())) > 0
     assert difference(zeroed_reads(model, graph, plan), shrink(model, graph, plan), x) < 1e-10

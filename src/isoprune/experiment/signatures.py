@@ -46,7 +46,7 @@ KINDS = {
         "criterion",
         "isoprune.methods.criteria",
         "CRITERIA",
-        frozenset({"model", "graph", "batches", "generator"}),
+        frozenset({"signals", "units", "generator"}),
         {"batches": int},
     ),
     "repair": Kind(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.utils.parametrize import is_parametrized
 
 from isoprune.graph.trace import as_call
 from isoprune.signals import activations, kfac, per_sample, products
@@ -57,7 +58,9 @@ class Signals:
     @cached_property
     def weights(self) -> dict[str, Tensor]:
         """Every parameter by its name, detached; tied ones once, by their first name."""
-        named = self.network.named_parameters()
+        module = module_of(self.model)
+        plain = not any(map(is_parametrized, module.modules()))
+        named = (module if plain else self.network).named_parameters()
         return {name: p.detach() for name, p in named if p.is_floating_point()}
 
     @cached_property
@@ -131,14 +134,18 @@ class Signals:
         """Yield the gradients of single samples' losses, [samples, *weight], some samples at a time."""
         return per_sample.gradients(self)
 
+    def sample_mean(self, total: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return the mean over samples of what ``total`` sums up over some samples' gradients."""
+        return per_sample.mean(self, total)
+
     @cached_property
     def fisher_diagonal(self) -> dict[str, Tensor]:
         """The mean square of single samples' gradients: the diagonal of the empirical Fisher matrix."""
-        return per_sample.mean(self, lambda g: {name: t.square().sum(0) for name, t in g.items()})
+        return self.sample_mean(lambda g: {name: t.square().sum(0) for name, t in g.items()})
 
     def fisher_product(self, vector: Tensors) -> dict[str, Tensor]:
         r"""Return the empirical Fisher matrix times a vector: :math:`\frac{1}{N} \sum_n g_n (g_n^\top v)`."""
-        return per_sample.mean(self, lambda g: per_sample.outer_product(g, vector))
+        return self.sample_mean(lambda g: per_sample.outer_product(g, vector))
 
     def hessian_product(self, vector: Tensors) -> dict[str, Tensor]:
         """Return the Hessian of the mean loss times a vector."""

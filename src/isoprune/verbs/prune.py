@@ -13,6 +13,7 @@ from isoprune.methods.criteria import scores_of
 from isoprune.pruning import Pruned, prune_by
 from isoprune.pruning.allocation import Number, Ratio
 from isoprune.pruning.plan import make_plan, plan_for_target, share
+from isoprune.signals import Signals
 from isoprune.types import IsopruneError, Network, Plan, Scores, module_of
 
 
@@ -69,6 +70,7 @@ def prune(
             f"Give one of ratio, flops, parameters and latency; got {', '.join(given) or 'none'}."
         )
     model = module_of(network)
+    signals = Signals(model, batches)
     if example_inputs is None and isinstance(network, Pruned):
         example_inputs = network.example_inputs
     options = {"allocation": allocation, "scope": scope, "round_to": round_to, "floor": floor, "cap": cap}
@@ -76,7 +78,7 @@ def prune(
     def shrunk(what: str, target: Any) -> Pruned:
         def planner(graph: Graph, links: tuple[Constraint, ...]) -> Plan:
             generator = torch.Generator().manual_seed(seed)
-            scores = scores_of(criterion, model, graph, batches, generator=generator)
+            scores = scores_of(criterion, signals, graph.groups, generator=generator)
             at = partial(make_plan, graph, scores, links=links, **options)
             if what == "ratio":
                 return at(ratio=target)

@@ -83,8 +83,8 @@ def doubled(net):
     return net
 
 
-def second_halves(model, graph, batches, *, generator):
-    return {g.name: -torch.arange(g.size).double() for g in graph.groups}
+def second_halves(signals, units, *, generator):
+    return {u.name: -torch.arange(u.size).double() for u in units}
 
 
 @pytest.mark.parametrize("normed", [True, False])

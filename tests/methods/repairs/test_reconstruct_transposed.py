@@ -115,9 +115,9 @@ class Decoder(nn.Module):
         return self.last(self.act(self.norm(self.up(x))))
 
 
-def halves_last(model, graph, batches, *, generator):
+def halves_last(signals, units, *, generator):
     """Score the later channels of a group low, whatever the weights: plans can be known beforehand."""
-    return {g.name: -torch.arange(g.size).double() for g in graph.groups}
+    return {u.name: -torch.arange(u.size).double() for u in units}
 
 
 def halved(net, x):

@@ -1,31 +1,33 @@
-"""Score channels: one method a file, `(model, graph, batches, *, generator, **options) -> Scores`."""
+"""Score units: one method a file, `(signals, units, *, generator, **options) -> Scores`."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch import Generator, nn
+from torch import Generator
 
-from isoprune.graph import Graph
 from isoprune.methods.criteria.fisher import fisher
 from isoprune.methods.criteria.l1_norm import l1_norm
 from isoprune.methods.criteria.l2_norm import l2_norm
 from isoprune.methods.criteria.random_scores import random
+from isoprune.methods.criteria.snip import snip
 from isoprune.methods.criteria.taylor import taylor
-from isoprune.types import Batches, IsopruneError, Scores
+from isoprune.methods.criteria.unit_scores import score_units
+from isoprune.signals import Signals
+from isoprune.types import IsopruneError, Scores, Units
+from isoprune.types.errors import pick
+from isoprune.types.method import method_of
 
-CRITERIA: dict[str, Callable[..., Scores]] = {
-    f.__name__: f for f in (l1_norm, l2_norm, taylor, fisher, random)
-}
+Criterion = Callable[..., Scores]
+
+CRITERIA: dict[str, Criterion] = {f.__name__: f for f in (l1_norm, l2_norm, taylor, fisher, snip, random)}
 
 
 def scores_of(
-    criterion: str | Callable[..., Scores],
-    model: nn.Module,
-    graph: Graph,
-    batches: Batches | None,
+    criterion: str | Criterion,
+    signals: Signals,
+    units: Sequence[Units],
     *,
     generator: Generator,
     **options: Any,
@@ -33,15 +35,33 @@ def scores_of(
     """Return the scores of a criterion given by its name or as a function.
 
     Raises:
-        IsopruneError: If the name is unknown.
+        IsopruneError: If the name is unknown, the criterion does not know the grain of the units, or it
+            needs data and there is none.
     """
-    if isinstance(criterion, str):
-        if criterion not in CRITERIA:
-            close = difflib.get_close_matches(criterion, CRITERIA, n=1)
-            hint = f" Did you mean '{close[0]}'?" if close else ""
-            raise IsopruneError(f"Unknown criterion '{criterion}'.{hint} Known: {', '.join(CRITERIA)}.")
-        criterion = CRITERIA[criterion]
-    return criterion(model, graph, batches, generator=generator, **options)
+    function = pick(CRITERIA, criterion, "criterion") if isinstance(criterion, str) else criterion
+    facts = method_of(function)
+    unknown = sorted({u.grain for u in units} - set(facts.grains)) if facts.kind == "criterion" else []
+    if unknown:
+        raise IsopruneError(
+            f"The criterion {criterion!r} does not score units of grain {unknown[0]!r}; it knows "
+            f"{', '.join(facts.grains)}."
+        )
+    if "data" in facts.needs and signals.batches is None:
+        raise IsopruneError(
+            f"The criterion {criterion!r} looks at data, and batches is empty. "
+            "Pass batches=[(inputs, targets), ...], such as a DataLoader of training data."
+        )
+    return function(signals, units, generator=generator, **options)
 
 
-__all__ = ["CRITERIA", "fisher", "l1_norm", "l2_norm", "random", "scores_of", "taylor"]
+__all__ = [
+    "CRITERIA",
+    "fisher",
+    "l1_norm",
+    "l2_norm",
+    "random",
+    "score_units",
+    "scores_of",
+    "snip",
+    "taylor",
+]

@@ -1,24 +1,24 @@
-"""Filter L1 norm."""
+"""L1 norm of the weights."""
 
 from __future__ import annotations
 
-from torch import Generator, nn
+from collections.abc import Sequence
 
-from isoprune.graph import Graph
-from isoprune.methods.criteria.filters import score_filters
-from isoprune.types import Batches, Scores
+from torch import Generator
+
+from isoprune.methods.criteria.unit_scores import score_units
+from isoprune.signals import Signals
+from isoprune.types import Scores, Units
+from isoprune.types.method import method
+from isoprune.types.units import GRAINS
 
 
-def l1_norm(
-    model: nn.Module,
-    graph: Graph,
-    batches: Batches | None,
-    *,
-    generator: Generator,
-) -> Scores:
-    r"""Mean absolute weight of each filter: :math:`s_i = \frac{1}{\text{fan-in}} \sum_j |W_{ij}|`.
+@method("criterion", grains=GRAINS, label="L1", source="Li, Kadav, Durdanovic, Samet & Graf, ICLR 2017")
+def l1_norm(signals: Signals, units: Sequence[Units], *, generator: Generator) -> Scores:
+    r"""Mean absolute weight of each unit: :math:`s_i = \frac{1}{n_i} \sum_{j \in i} |w_j|`.
 
-    Channels that several layers make (residual sums) get the mean over those layers. Li et al., 2017;
-    mean instead of sum as in the paper's code, which orders the filters of a layer alike.
+    Channels that several layers make (residual sums) get the mean over those layers. Mean instead of sum as
+    in the paper's code, which orders the filters of a layer alike; of single weights it is the magnitude.
     """
-    return score_filters(dict(model.named_parameters()), graph, lambda W: W.norm(1, dim=1) / W.shape[1])
+    magnitudes = {name: w.abs() for name, w in signals.weights.items()}
+    return score_units(magnitudes, units, lambda total, number: total / number)

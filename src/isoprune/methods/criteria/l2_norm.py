@@ -1,25 +1,23 @@
-"""Filter L2 norm."""
+"""L2 norm of the weights."""
 
 from __future__ import annotations
 
-from torch import Generator, nn
+from collections.abc import Sequence
 
-from isoprune.graph import Graph
-from isoprune.methods.criteria.filters import score_filters
-from isoprune.types import Batches, Scores
+from torch import Generator
+
+from isoprune.methods.criteria.unit_scores import score_units
+from isoprune.signals import Signals
+from isoprune.types import Scores, Units
+from isoprune.types.method import method
+from isoprune.types.units import GRAINS
 
 
-def l2_norm(
-    model: nn.Module,
-    graph: Graph,
-    batches: Batches | None,
-    *,
-    generator: Generator,
-) -> Scores:
-    r"""Root mean square weight of each filter: :math:`s_i = \|W_i\|_2 / \sqrt{\text{fan-in}}`.
+@method("criterion", grains=GRAINS, label="L2")
+def l2_norm(signals: Signals, units: Sequence[Units], *, generator: Generator) -> Scores:
+    r"""Root mean square weight of each unit: :math:`s_i = \sqrt{\frac{1}{n_i} \sum_{j \in i} w_j^2}`.
 
     Channels that several layers make (residual sums) get the mean over those layers.
     """
-    return score_filters(
-        dict(model.named_parameters()), graph, lambda W: W.norm(2, dim=1) / W.shape[1] ** 0.5
-    )
+    squares = {name: w.square() for name, w in signals.weights.items()}
+    return score_units(squares, units, lambda total, number: (total / number).sqrt())

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from torch import Generator, nn
+from torch import Generator
 
-from isoprune.graph import Graph
-from isoprune.types import Batches, Scores
+from isoprune.signals import Signals
+from isoprune.types import Scores, Units
+from isoprune.types.method import method
+from isoprune.types.units import GRAINS
 
 
-def random(
-    model: nn.Module,
-    graph: Graph,
-    batches: Batches | None,
-    *,
-    generator: Generator,
-) -> Scores:
-    """Uniform random scores, drawn from ``generator`` group by group."""
-    return {g.name: torch.rand(g.size, generator=generator, dtype=torch.float64) for g in graph.groups}
+@method("criterion", grains=GRAINS, follows_order=False, label="random")
+def random(signals: Signals, units: Sequence[Units], *, generator: Generator) -> Scores:
+    """Uniform random scores, drawn from ``generator`` units by units."""
+    return {u.name: torch.rand(u.shape, generator=generator, dtype=torch.float64) for u in units}

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from torch import Generator, Tensor, nn
+from collections.abc import Sequence
 
-from isoprune.graph import Graph
-from isoprune.methods.criteria.filters import score_filters
-from isoprune.methods.criteria.gradients import sensitivities
-from isoprune.types import Batches, Scores
+from torch import Generator
+
+from isoprune.methods.criteria.unit_scores import score_units
+from isoprune.signals import Signals
+from isoprune.types import Scores, Units
+from isoprune.types.method import method
+from isoprune.types.units import GRAINS
 
 
-def taylor(
-    model: nn.Module,
-    graph: Graph,
-    batches: Batches | None,
-    *,
-    generator: Generator,
-) -> Scores:
-    r"""First-order change of the loss without each filter: :math:`s_i = |\sum_j W_{ij} G_{ij}|`.
+@method(
+    "criterion",
+    "data",
+    "labels",
+    "gradients",
+    grains=GRAINS,
+    label="Taylor",
+    source="Molchanov, Mallya, Tyree, Frosio & Kautz, CVPR 2019",
+)
+def taylor(signals: Signals, units: Sequence[Units], *, generator: Generator) -> Scores:
+    r"""First-order change of the loss without each unit: :math:`s_i = |\sum_{j \in i} w_j g_j|`.
 
-    G is the gradient of the mean loss over all of ``batches``. Channels that several layers make get the
-    mean over those layers. Molchanov et al., 2019 (there squared, which orders a layer alike).
+    g is the gradient of the mean loss over all the data. Channels that several layers make get the mean over
+    those layers. In the paper it is squared, which orders a layer alike.
     """
-    total: dict[str, Tensor] = {}
-    samples = 0
-    for found, number in sensitivities(model, batches, "taylor"):
-        samples += number
-        for name, value in found.items():
-            total[name] = total[name] + value * number if name in total else value * number
-    mean = {name: value / samples for name, value in total.items()}
-    return score_filters(mean, graph, lambda S: S.sum(1).abs())
+    return score_units(signals.sensitivities, units, lambda total, _: total.abs())

@@ -1,0 +1,60 @@
+"""Values of weights -> scores of units, at any grain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from isoprune.types import Member, Scores, Units
+
+Reduce = Callable[[Tensor, Tensor], Tensor]  # sums, numbers of elements -> a value per unit
+
+
+def score_units(values: Mapping[str, Tensor], units: Sequence[Units], reduce: Reduce) -> Scores:
+    """Return for all units what ``reduce`` makes of the sum of their values, and of how many there are.
+
+    Units that lie in several tensors (channels of a residual sum) get the mean over the weights that make
+    them; where no weight does (a table of positions), over all that hold them.
+
+    Args:
+        values: A value for every element of a weight, by the weight's name.
+        units: What is scored.
+        reduce: (sums, numbers) -> scores, of units within one tensor.
+    """
+    return {u.name: _scores(u, values, reduce) for u in units}
+
+
+def _scores(units: Units, values: Mapping[str, Tensor], reduce: Reduce) -> Tensor:
+    if len(units.members) == 1 and units.members[0].unit is None:
+        v = values[units.members[0].tensor]
+        return reduce(v, torch.ones((), dtype=v.dtype, device=v.device)).cpu()
+    total = torch.zeros(units.size, dtype=torch.float64)
+    weights = torch.zeros(units.size, dtype=torch.float64)
+    for member in _makers(units, values):
+        sums, numbers = _sums(values[member.tensor], member.channels, units.size)
+        inside = numbers > 0
+        total = total + torch.where(inside, reduce(sums, numbers.clamp_min(1)), 0.0).cpu()
+        weights = weights + inside.cpu()
+    return (total / weights.clamp_min(1)).reshape(units.shape)
+
+
+def _makers(units: Units, values: Mapping[str, Tensor]) -> list[Member]:
+    known = [m for m in units.members if m.tensor in values]
+    makers = [m for m in known if m.role == "out" and values[m.tensor].dim() > 1]
+    return makers or [m for m in known if len(m.dims) == 1] or known
+
+
+def _sums(values: Tensor, unit: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Return the sum and the number of the values of every unit."""
+    unit = unit.to(values.device)
+    alike = [d for d in range(values.dim()) if unit.shape[d] == 1]
+    inner = values.sum(alike, keepdim=True, dtype=torch.float64) if alike else values.double()
+    flat = unit.expand(inner.shape).reshape(-1)
+    mine = flat >= 0
+    # Not in place, so that it can be mapped over samples.
+    sums = inner.new_zeros(size).index_add(0, flat[mine], inner.reshape(-1)[mine])
+    each = torch.ones(int(mine.sum()), dtype=torch.float64, device=values.device)
+    numbers = torch.zeros_like(sums).index_add(0, flat[mine], each)
+    return sums, numbers * (values.numel() // inner.numel())
