@@ -8,8 +8,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from isoprune.isometry import jacobian_singular_values
-from isoprune.isometry.first_linear import FirstLinear, through_first_linear
+from isoprune.isometry.first_linear import through_first_linear
 from isoprune.isometry.function import sample_function
+from isoprune.isometry.path import Path
 from isoprune.isometry.products import pull_back
 from reference import jsv_by_loops
 
@@ -21,7 +22,7 @@ class Via(nn.Module):
         self.function = function
 
     def forward(self, x):
-        return self.function(self, x)
+        return self.function(self, x).softmax(-1)  # else all of it would be a chain
 
 
 def make(function, shape=(12,), **sizes):
@@ -59,9 +60,9 @@ LEFT = {
 
 def taken(model, x):
     """Tell whether the short way is taken, the first sample's agreement included."""
-    watched = FirstLinear()
-    with sample_function(model, x, watch=watched.follow) as f:
-        short = through_first_linear(f, watched, room=2**40)
+    path = Path()
+    with sample_function(model, x, path=path) as f:
+        short = through_first_linear(f, path, room=2**40)
         if short is None:
             return False
         one = f.rows(0, 1)

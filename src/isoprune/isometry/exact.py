@@ -8,15 +8,18 @@ from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional as F
 
-from isoprune.isometry.first_linear import FirstLinear, through_first_linear
+from isoprune.isometry.chain import chain_jacobians
+from isoprune.isometry.first_linear import through_first_linear
 from isoprune.isometry.function import SampleFunction, require_finite, sample_function
 from isoprune.isometry.memory import Footprint, default_memory
+from isoprune.isometry.path import Path
 from isoprune.isometry.picks import InputPick, Inputs, OutputPick
 from isoprune.isometry.products import pull_back
 from isoprune.isometry.thin_convolutions import cheaper_convolutions
-from isoprune.types import IsopruneError
+from isoprune.types import IsopruneError, Network, module_of
 
 # Tensors of the largest activation's size that a backward holds at once, convolution work space included.
 _LIVE = 8
@@ -31,7 +34,7 @@ _CHUNK_BYTES = 2**22
 
 
 def jacobian_singular_values(
-    model: nn.Module,
+    network: Network,
     inputs: Inputs,
     *,
     input: InputPick = None,
@@ -41,43 +44,41 @@ def jacobian_singular_values(
 ) -> Float[Tensor, "samples min_dim"]:
     r"""Return the singular values of :math:`J_n = \partial y_n / \partial x_n`, descending, per sample.
 
-    One batched backward gives the rows of many outputs at once (few samples are repeated so that it has
-    enough to do); a QR of :math:`J^\top` (of J, if there are more outputs than inputs) then leaves a small
-    triangle with the same singular values. (The Gram matrix :math:`J J^\top` would be cheaper still, but
-    loses every value below :math:`\sqrt\epsilon\,\sigma_{\max}`, which are the ones that pruning makes.)
+    Where x goes through a chain of Linear layers and elementwise functions, J is a product of matrices.
+    Otherwise one batched backward gives the rows of many outputs at once (few samples are repeated so that it
+    has enough to do). No value is lost that its type can tell from zero: pruning makes small ones.
 
-    The model, its ``.grad``, buffers and flags, and the random generators stay as they were.
+    The network, its ``.grad``, buffers and flags, and the random generators stay as they were.
 
     Args:
-        model: In eval mode.
+        network: A module, or what holds one as ``model``, such as a `Pruned`; in eval mode.
         inputs: Samples along dimension 0; a tensor, or a tuple or mapping of them.
         input: What x is, `sample_function`; for integers, the name of a module, whose output is taken.
         output: What y is, `sample_function`: a key, an index, or a function of the output.
-        memory: Bound in bytes. None: a quarter of the free memory of the model's device.
-        dtype: float32 or float64; None: float64 if the model or the inputs are, else float32.
+        memory: Bound in bytes. None: a quarter of the free memory of the network's device.
+        dtype: float32 or float64; None: float64 if the network or the inputs are, else float32.
 
     Returns:
-        ``min(outputs, inputs)`` values a sample, on the model's device.
+        ``min(outputs, inputs)`` values a sample, on the network's device.
 
     Raises:
         IsopruneError: In train mode, for integers, outputs that do not depend on the input, NaN, a forward
             that is not deterministic, and if one sample's Jacobian does not fit into ``memory``.
     """
-    watched, ops = FirstLinear(), cheaper_convolutions(model)
-    with sample_function(model, inputs, input=input, output=output, dtype=dtype, watch=watched.follow) as f:
+    path = Path()
+    model = module_of(network)
+    with sample_function(model, inputs, input=input, output=output, dtype=dtype, path=path) as f:
         values = min(f.outputs, f.x[0].numel())
         sigma = []
-        for J in _jacobians_for_values(f, watched, ops, memory):
-            R = torch.linalg.qr(J if J.shape[1] > J.shape[2] else J.mT, mode="r")[1]
-            require_finite(R, "The Jacobian holds")  # as J does, at a fraction of the price
-            sigma.append(torch.linalg.svdvals(R))
+        for n, J in _jacobians_for_values(f, path, cheaper_convolutions(model), memory):
+            sigma.append(_singular_values(J).expand(n, -1))
         found = torch.cat(sigma)
     # A first Linear narrower than the outputs bounds the rank: the rest is zero.
-    return nn.functional.pad(found, (0, values - found.shape[1]))
+    return F.pad(found, (0, values - found.shape[1])) if found.shape[1] < values else found
 
 
 def jacobian(
-    model: nn.Module,
+    network: Network,
     inputs: Inputs,
     *,
     input: InputPick = None,
@@ -86,26 +87,58 @@ def jacobian(
     dtype: torch.dtype | None = None,
 ) -> Float[Tensor, "samples outputs inputs"]:
     """Return every Jacobian, inputs and outputs flattened; arguments as in `jacobian_singular_values`."""
+    model = module_of(network)
     with sample_function(model, inputs, input=input, output=output, dtype=dtype) as f:
         J = torch.cat(list(_jacobians(f, cheaper_convolutions(model), memory)))
     require_finite(J, "The Jacobian holds")
     return J
 
 
+def _singular_values(J: Tensor) -> Tensor:
+    r"""Return the singular values of matrices [n, rows, columns], descending.
+
+    Of float32, the roots of the eigenvalues of the Gram matrix in float64: its rounding moves a value
+    :math:`\sigma` by :math:`10^{-16} \sigma_{\max}^2 / \sigma`, which is below float32's own
+    :math:`10^{-7} \sigma_{\max}` wherever float32 says anything, and it takes half the time. Of float64 there
+    is no wider type to do so; a QR leaves a small triangle with the same singular values.
+    """
+    tall = J if J.shape[1] > J.shape[2] else J.mT
+    if J.dtype == torch.float32:
+        tall = tall.double()
+        gram = tall.mT @ tall
+        require_finite(gram, "The Jacobian holds")  # as J does, at a fraction of the price
+        return torch.linalg.eigvalsh(gram).flip(-1).clamp_min(0).sqrt().float()
+    R = torch.linalg.qr(tall, mode="r")[1]
+    require_finite(R, "The Jacobian holds")
+    return torch.linalg.svdvals(R)
+
+
 def _jacobians_for_values(
-    f: SampleFunction, watched: FirstLinear, ops: AbstractContextManager, memory: int | None
-) -> Iterator[Tensor]:
-    """Yield, chunk by chunk, what has the singular values of the Jacobians, zeros left out."""
+    f: SampleFunction, path: Path, ops: AbstractContextManager, memory: int | None
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield, chunk by chunk, how many samples, and what has their Jacobians' singular values, zeros aside.
+
+    One matrix may stand for all samples of a chunk.
+    """
     bound = default_memory(f.x.device) if memory is None else memory
-    short = through_first_linear(f, watched, bound - f.kept - _SCRATCH)
+    room = bound - f.kept - _SCRATCH
+    chain = chain_jacobians(path.links, f.x, f.outputs, room) if path.complete else None
+    if chain is not None:
+        for y, J in chain:
+            require_finite(y, "The outputs hold")
+            yield len(y), J
+        return
+    short = through_first_linear(f, path, room)
     if short is not None:
         for number, J in enumerate(_jacobians(short.inner, ops, bound)):
             if number == 0 and not short.agrees(J[0]):
                 break
-            yield (J.transpose(0, 1) @ short.rest).transpose(0, 1)  # outputs come first in memory: no copy
+            # Outputs come first in memory: no copy.
+            yield len(J), (J.transpose(0, 1) @ short.rest).transpose(0, 1)
         else:
             return
-    yield from _jacobians(f, ops, bound)
+    for J in _jacobians(f, ops, bound):
+        yield len(J), J
 
 
 def _jacobians(f: SampleFunction, ops: AbstractContextManager, memory: int | None) -> Iterator[Tensor]:
@@ -128,8 +161,8 @@ class _Chunk:
 
     def bytes(self, cost: Footprint, jacobian: int) -> int:
         rows = self.samples * self.copies
-        # J, its parts and the copy that QR works on, what the forward keeps, and what a backward has under
-        # way.
+        # J, its parts and the copies that its values are taken from, what the forward keeps, and what a
+        # backward has under way.
         return 3 * self.samples * jacobian + rows * (cost.saved + _LIVE * self.cotangents * cost.largest)
 
 
