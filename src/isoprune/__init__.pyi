@@ -1,5 +1,6 @@
 from . import data as data
 from . import models as models
+from .comparison.records import records as records
 from .export import export_onnx as export_onnx
 from .export import latency as latency
 from .export import load as load

@@ -6,9 +6,12 @@ import copy
 import hashlib
 from typing import Any
 
+from msgspec.structs import replace
+
 from isoprune.experiment.config import experiment
 from isoprune.experiment.grid import put
 from isoprune.training import multiply_adds, samples_seen
+from isoprune.types.record import ROLES, Cost, Network, Record
 
 TABLE: dict[str, Any] = {
     "data": {"name": "digits", "limit": 1000, "size": 8},
@@ -40,40 +43,45 @@ def changed(table: dict[str, Any] | None = None, /, **changes: Any) -> dict[str,
 
 def record(
     accuracy: float = 0.8, *, flops: tuple[int, int] = FLOPS, train: int = TRAIN, **changes: Any
-) -> dict[str, Any]:
+) -> Record:
     """Return a finished record of `changed`, in which every seed has its own dense network."""
     config = changed(**changes)
-    distill = config["retrain"].get("distill")
-    training = {}
-    for stage, name, cost in (("dense", "dense", flops[0]), ("retrain", "retrained", flops[1])):
-        how = config[stage]
-        if how["epochs"]:
-            samples = samples_seen(train, batch=how["batch"], epochs=how["epochs"], steps=how["steps"])
-            teacher = flops[0] if distill and stage == "retrain" else 0
-            estimated = train if how.get("average") else 0
-            ops = multiply_adds(samples, flops=cost, teacher=teacher, estimated=estimated)
-            training[name] = {"samples": samples, "multiply_adds": ops}
     dense = 0.9 + 0.001 * config["seed"]
-    stages = {
-        "dense": {
-            "validation_accuracy": dense,
-            "test_accuracy": dense,
-            "flops": flops[0],
-            "parameters": flops[0],
-        },
-        "pruned": {"test_accuracy": 0.1, "flops": flops[1], "parameters": flops[1]},
-    }
+    networks = [
+        _network("dense", dense, flops[0], _cost(config, "dense", train, flops)),
+        _network("pruned", 0.1, flops[1], None),
+    ]
     if config["retrain"]["epochs"]:
-        stages["retrained"] = {
-            "validation_accuracy": accuracy,
-            "test_accuracy": accuracy,
-            "jsv": {"mean": 1.0},
-        }
-    return {
-        "version": 1,
-        "digest": hashlib.sha256(repr(config).encode()).hexdigest()[:16],
-        "status": "done",
-        "config": config,
-        "stages": stages,
-        "training": training,
-    }
+        cost = _cost(config, "retrain", train, flops)
+        networks.append(_network("retrained", accuracy, flops[1], cost, jsv={"mean": 1.0}))
+    digest = hashlib.sha256(repr(config).encode()).hexdigest()[:16]
+    return Record(digest=digest, name="made", config=config, networks=networks)
+
+
+def _network(role: str, accuracy: float, size: int, cost: Cost | None, **more: Any) -> Network:
+    metrics: dict[str, float | None] = {"validation_accuracy": accuracy, "test_accuracy": accuracy}
+    step, sizes = ROLES.index(role), {"parameters": size, "nonzero": size, "flops": size}
+    return Network(role=role, step=step, digest=role, metrics=metrics, training=cost, **sizes, **more)
+
+
+def _cost(config: dict[str, Any], stage: str, train: int, flops: tuple[int, int]) -> Cost | None:
+    how = config[stage]
+    if not how["epochs"]:
+        return None
+    samples = samples_seen(train, batch=how["batch"], epochs=how["epochs"], steps=how["steps"])
+    teacher = flops[0] if how.get("distill") and stage == "retrain" else 0
+    estimated = train if how.get("average") else 0
+    size = flops[0] if stage == "dense" else flops[1]
+    ops = multiply_adds(samples, flops=size, teacher=teacher, estimated=estimated)
+    return Cost(samples=samples, multiply_adds=ops)
+
+
+def network_with(record: Record, role: str, **changes: Any) -> Record:
+    """Return the record with one network changed."""
+    networks = [replace(n, **changes) if n.role == role else n for n in record.networks]
+    return replace(record, networks=networks)
+
+
+def without(record: Record, role: str) -> Record:
+    """Return the record without the networks of a role."""
+    return replace(record, networks=[n for n in record.networks if n.role != role])

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from scipy import stats
 
 from comparison.made import FLOPS, changed, record
 from isoprune.comparison import Comparison, Setup, UnfairComparison, compare, scratch_b, scratch_e
 from isoprune.comparison.statistics import holm
+from isoprune.types.record import Record
 
 LUCK = [0.80, 0.83, 0.79, 0.85]
 GAIN = [0.010, 0.014, 0.008, 0.011]
@@ -20,7 +22,7 @@ GAIN = [0.010, 0.014, 0.008, 0.011]
 
 def runs(
     repair: str = "none", gains: list[float] = [0.0] * 4, seeds: Any = range(4), **more: Any
-) -> list[dict]:
+) -> list[Record]:
     return [record(LUCK[s] + gains[s], repair=repair, seed=s, **more) for s in seeds]
 
 
@@ -86,17 +88,17 @@ def test_one_seed_is_a_difference_without_a_test():
 
 def test_records_that_cannot_be_used_are_left_out_in_words():
     measured = runs(retrain={"epochs": 0}, seeds=[0])
-    unfinished = [{**record(seed=1), "status": "running"}]
+    unfinished = [replace(record(seed=1), status="running")]
     watched = runs(seeds=[3], retrain__trackers=["tensorboard"])
     got = compare(runs() + runs("orthp", GAIN) + measured + unfinished + watched)
     assert only(got).difference.n == 4
     assert got.left_out == (
         "1 run that is not finished.",
-        "1 run without test_accuracy (not retrained, or of an older version).",
+        "1 run without test_accuracy (not retrained).",
         "1 run of a setting and seed that is there already.",
     )
     assert compare(runs() + runs("orthp") + runs("polar"), without=["polar"]).left_out == (
-        "4 runs of polar, as asked.",
+        "4 runs of polar, as requested.",
     )
 
 
@@ -218,6 +220,6 @@ def test_the_seeds_of_two_of_three_methods_do_not_stop_the_third():
 
 
 def test_values_are_found_by_where_a_record_has_them():
-    got = only(compare(runs() + runs("orthp", GAIN), value="stages.retrained.validation_accuracy"))
+    got = only(compare(runs() + runs("orthp", GAIN), value="retrained.validation_accuracy"))
     assert got.difference.mean == pytest.approx(np.mean(GAIN))
     assert only(compare(runs() + runs("orthp", GAIN), value="jsv")).difference.mean == 0.0

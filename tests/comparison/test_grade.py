@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from comparison.made import TRAIN, changed, record
+from comparison.made import TRAIN, changed, network_with, record
 from isoprune.comparison import Setup, setup_of
 from isoprune.types import IsopruneError
+from isoprune.types.record import Record
 
 SCRATCH = {"repair": "scratch"}
 
@@ -16,32 +17,33 @@ def test_the_sizes_that_came_out_are_the_compression(flops, setup):
     got = setup_of(record(), record(flops=(4000, flops), prune__allocation="global"))
     assert got.setup is setup
     if setup is None:
-        assert (got.key, got.values) == ("stages.pruned.flops", (1000, flops))
+        assert (got.key, got.values) == ("pruned.flops", (1000, flops))
 
 
 def test_the_same_speed_up_will_do_without_the_same_compression():
     a, b = record(), record(prune__scope="internal")
-    b["stages"]["pruned"]["parameters"] = 2000
+    b = network_with(b, "pruned", parameters=2000)
     assert setup_of(a, b).setup is Setup.S4_2
 
 
 def test_equal_recipes_that_made_two_networks_have_no_base_in_common():
     """As on two machines: the record tells."""
     a, b = record(), record(repair="orthp")
-    b["stages"]["dense"]["validation_accuracy"] += 1e-4
+    b.networks[0].metrics["validation_accuracy"] += 1e-4
     got = setup_of(a, b)
-    assert (got.setup, got.key) == (Setup.S1, "stages.dense.validation_accuracy")
+    assert (got.setup, got.key) == (Setup.S1, "dense.validation_accuracy")
 
 
 def test_an_advised_rate_is_the_rate_that_was_trained_at():
     a, b = record(retrain__lr="auto"), record(retrain__lr="auto", repair="orthp")
     assert setup_of(a, b).setup is Setup.S4_2
-    a["advice"], b["advice"] = {"lr": 0.03}, {"lr": 0.01}
+    a = network_with(a, "retrained", advice={"lr": 0.03})
+    b = network_with(b, "retrained", advice={"lr": 0.01})
     got = setup_of(a, b)
     assert (got.setup, got.key, got.values) == (Setup.S3_1, "retrain.lr", (0.03, 0.01))
 
 
-def scratch(epochs: int, **more: object) -> dict:
+def scratch(epochs: int, **more: object) -> Record:
     return record(**SCRATCH, retrain__epochs=epochs, **more)
 
 

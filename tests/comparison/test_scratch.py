@@ -112,10 +112,10 @@ def test_records_of_run_and_control_share_sx_b(flops, budget):
     how = {f"retrain__{key}": value for key, value in budget.items()}
     pruned = record(flops=flops, **how)
     assert train_samples(pruned) == TRAIN
-    control = scratch_b(pruned["config"], *flops, train=train_samples(pruned))
+    control = scratch_b(pruned.config, *flops, train=train_samples(pruned))
     scratch = record(flops=flops, repair="scratch", retrain=control["retrain"])
     assert setup_of(pruned, scratch).setup is Setup.SX_B
-    control = scratch_e(pruned["config"], train=TRAIN)
+    control = scratch_e(pruned.config, train=TRAIN)
     scratch = record(flops=flops, repair="scratch", retrain=control["retrain"])
     assert setup_of(pruned, scratch).setup is Setup.SX_A
 
@@ -153,7 +153,7 @@ def test_the_dense_schedule_is_stretched_over_the_longer_run(how, ratio):
 REFUSED = {
     "sizes the wrong way round": (
         lambda: scratch_b(changed(), 1000, 4000),
-        r"flops_dense is 1000 and flops_pruned 4000\. Give the multiply-adds of a sample, stages\.dense",
+        r"flops_dense is 1000 and flops_pruned 4000\. Give the multiply-adds of a sample, dense\.flops",
     ),
     "nothing left": (lambda: scratch_b(changed(), 1000, 0), r"flops_pruned 0\. Give the multiply-adds"),
     "a part of an epoch": (

@@ -103,7 +103,7 @@ def test_cross_checks_are_told(sign, verdict):
 
 def test_what_is_left_out_is_said():
     text = sentences(compare(runs() + runs("orthp", GAIN) + runs("polar"), without=["polar"]))
-    assert text[-1] == "Left out: 4 runs of polar, as asked."
+    assert text[-1] == "Left out: 4 runs of polar, as requested."
 
 
 def test_rows_fit_the_columns_and_have_no_number_that_is_none():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import math
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
+
+from isoprune.types.record import ROLES, Histogram, Network, Record, Removal, UnitsRemoved
 
 EDGES = np.linspace(-8.0, 2.0, 41)
 FINAL = {  # retrained test accuracy by (activation, repair, lr)
@@ -29,20 +31,30 @@ PRUNED_JSV = {"linear": 0.005, "relu": 0.037}
 REPAIRED_JSV = {"linear": 1.0, "relu": 0.46, "scratch": 0.0021}
 
 
+# What experiment writes of the methods' marks.
+LABELS = {"l1_norm": "L1", "l2_norm": "L2", "orthp": "OrthP", "none": "no repair"}
+SECONDS = {"dense": 20.1, "pruned": 0.1, "repaired": 0.01, "retrained": 18.0}
+
+
 def _sigma(mean: float, spread: float, rng: np.random.Generator) -> np.ndarray:
     return mean * np.exp(spread * rng.standard_normal(640) - spread**2 / 2)
 
 
-def stage(accuracy: float, mean_jsv: float, spread: float, *, small: bool, rng: np.random.Generator) -> dict:
-    """One stage of a record; ``spread`` is the std of log sigma (0: an exact isometry)."""
+def network(
+    role: str, accuracy: float, mean_jsv: float, spread: float, rng: np.random.Generator, *, small: bool
+) -> Network:
+    """One network of a record; ``spread`` is the std of log sigma (0: an exact isometry)."""
     sigma = _sigma(mean_jsv, spread, rng)
     logs = np.clip(np.log10(np.maximum(sigma, 1e-30)), EDGES[0], EDGES[-1])
-    return {
-        "validation_accuracy": accuracy + 0.004,
-        "test_accuracy": accuracy,
-        "parameters": 13_010 if small else 153_910,
-        "flops": 12_900 if small else 152_400,
-        "jsv": {
+    return Network(
+        role=role,
+        step=ROLES.index(role),
+        digest=role,
+        parameters=13_010 if small else 153_910,
+        nonzero=13_010 if small else 153_910,
+        flops=12_900 if small else 152_400,
+        metrics={"validation_accuracy": accuracy + 0.004, "test_accuracy": accuracy},
+        jsv={
             "mean": float(sigma.mean()),
             "std": float(sigma.std()),
             "min": float(sigma.min()),
@@ -52,11 +64,9 @@ def stage(accuracy: float, mean_jsv: float, spread: float, *, small: bool, rng: 
             "below_1e3": float((sigma < 1e-3).mean()),
             "distance": float(((sigma - 1) ** 2).mean()),
         },
-        "jsv_histogram": {
-            "log10_edges": EDGES.tolist(),
-            "counts": [int(c) for c in np.histogram(logs, EDGES)[0]],
-        },
-    }
+        jsv_histogram=Histogram(edges=EDGES.tolist(), counts=[int(c) for c in np.histogram(logs, EDGES)[0]]),
+        seconds=SECONDS[role],
+    )
 
 
 def history(final: float, start: float, jsv: float, lr: float, epochs: int, rng: np.random.Generator) -> list:
@@ -90,7 +100,7 @@ def record(
     epochs: int = 30,
     criterion: str = "l1_norm",
     data: str = "fashion_mnist",
-) -> dict[str, Any]:
+) -> Record:
     """One record; ``epochs=0`` is a measurement without retraining."""
     rng = np.random.default_rng(
         [seed, int(lr * 1e5), int(ratio * 100), len(repair), len(activation), len(model)]
@@ -108,16 +118,16 @@ def record(
     }.get(repair, (pruned_accuracy, pruned_jsv * 3, 0.9))
     shared = np.random.default_rng([seed, int(ratio * 100), 1])
     small = ratio > 0
-    stages = {
-        "dense": stage(dense_accuracy, dense_jsv, 0.6, small=False, rng=np.random.default_rng(seed)),
-        "pruned": stage(pruned_accuracy, pruned_jsv, 1.2, small=small, rng=shared),
-        "repaired": stage(*repaired, small=small, rng=np.random.default_rng([seed, 7])),
-    }
+    networks = [
+        network("dense", dense_accuracy, dense_jsv, 0.6, np.random.default_rng(seed), small=False),
+        network("pruned", pruned_accuracy, pruned_jsv, 1.2, shared, small=small),
+        network("repaired", *repaired, np.random.default_rng([seed, 7]), small=small),
+    ]
     rows: list = []
     if epochs:
         final = FINAL.get((activation, repair, lr), 0.8) + 0.0012 * rng.standard_normal() + 0.001 * seed
         rows = history(final, repaired[0], repaired[1], lr, epochs, rng)
-        stages["retrained"] = stage(final, 2.2, 0.5, small=small, rng=rng)
+        networks.append(replace(network("retrained", final, 2.2, 0.5, rng, small=small), history=rows))
     training = {
         "epochs": 30,
         "lr": 0.01,
@@ -128,54 +138,56 @@ def record(
     }
     options = {"gain": 1.0 if activation == "linear" else 2**0.5} if repair == "orthp" else {}
     removed = math.ceil(100 * ratio)
-    made = {
-        "version": 1,
-        "digest": hashlib.sha256(
-            repr((seed, model, activation, repair, lr, ratio, epochs, criterion, data)).encode()
-        ).hexdigest()[:16],
-        "status": "done",
-        "name": "synthetic",
-        "config": {
+    of = (seed, model, activation, repair, lr, ratio, epochs, criterion, data)
+    return Record(
+        digest=hashlib.sha256(repr(of).encode()).hexdigest()[:16],
+        name="synthetic",
+        config={
             "seed": seed,
             "data": {"name": data, "validation": 6000},
             "model": {"name": model, "activation": activation, "width": 100, "depth": 7},
-            "dense": training,
+            "dense": dict(training),
             "prune": {"criterion": {"name": criterion}, "ratio": ratio},
             "repair": {"name": repair, **options},
             "retrain": {**training, "epochs": epochs, "lr": lr},
             "measure": {"samples": 64, "bins": 40},
         },
-        "environment": {
+        labels=dict(LABELS),
+        environment={
             "python": "3.11.7",
             "torch": "2.15.0",
             "isoprune": "0.1.0",
             "platform": "Linux x86_64",
             "threads": 1,
         },
-        "stages": stages,
-        "ratios": {
-            "asked": ratio,
-            "filters": removed / 100,
-            "weights": 0.916 if small else 0.0,
-            "flops": 0.915 if small else 0.0,
-            "groups": [
-                {"name": f"net.{2 * i}", "channels": 100, "removed": removed, "ratio": removed / 100}
-                for i in range(6)
-            ],
-        },
-        "verification": {"max_abs_error": 1.2e-7},
-        "history": {"dense": [], "retrained": rows},
-        "trainability_accuracy": float(np.mean([r["validation_accuracy"] for r in rows[1:11]]))
+        networks=networks,
+        removals=[
+            Removal(
+                step=1,
+                request={"ratio": ratio},
+                ratios={
+                    "units": removed / 100,
+                    "filters": removed / 100,
+                    "parameters": 0.916 if small else 0.0,
+                    "flops": 0.915 if small else 0.0,
+                },
+                units=[UnitsRemoved(f"net.{2 * i}", 100, removed) for i in range(6)],
+                proof={"max_abs_error": 1.2e-7},
+            )
+        ],
+        trainability_accuracy=float(np.mean([r["validation_accuracy"] for r in rows[1:11]]))
         if rows
         else None,
-        "seconds": {"dense": 20.1, "prune": 0.1, "repair": 0.01, "retrain": 18.0, "measure": 0.4},
-    }
-    return copy.deepcopy(made)
+        seconds={"measure": 0.4},
+    )
 
 
-def lr_effect(
-    seeds: int = 3, repairs: tuple[str, ...] = ("none", "orthp", "scratch")
-) -> list[dict[str, Any]]:
+def without(record: Record, *roles: str) -> Record:
+    """Return the record without the networks of these roles."""
+    return replace(record, networks=[n for n in record.networks if n.role not in roles])
+
+
+def lr_effect(seeds: int = 3, repairs: tuple[str, ...] = ("none", "orthp", "scratch")) -> list[Record]:
     """mlp_7 linear and relu, three repairs, two learning rates: the main job."""
     return [
         record(seed=seed, activation=activation, repair=repair, lr=lr)
@@ -186,7 +198,7 @@ def lr_effect(
     ]
 
 
-def jsv_vs_ratio(seeds: int = 3) -> list[dict[str, Any]]:
+def jsv_vs_ratio(seeds: int = 3) -> list[Record]:
     """Two networks, each linear and relu, six ratios, not retrained: the paper's figure."""
     return [
         record(seed=seed, model=model, activation=activation, repair=repair, ratio=ratio, epochs=0)

@@ -162,9 +162,9 @@ def test_hostile_names_do_nothing_in_a_browser(opened, tmp_path):
     )
     records = lr_effect(1)[:4]
     for one in records:
-        one["config"]["model"]["name"] = hostile
-        if one["config"]["repair"]["name"] == "orthp":
-            one["config"]["repair"]["name"] = hostile
+        one.config["model"]["name"] = hostile
+        if one.config["repair"]["name"] == "orthp":
+            one.config["repair"]["name"] = hostile
     page = opened(report(records, tmp_path / "page.html", title="safe"))
     draw_all(page)
     chart = page.locator("#network-1-accuracy")

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from isoprune.reporting import export_figures, figures, series, theme
 from isoprune.reporting.study import make_cells
@@ -26,7 +27,7 @@ def test_epoch_rows_are_mean_and_range_over_seeds():
     records = lr_effect()[:3]  # linear, no repair, 1e-2, three seeds
     rows = series.epoch_rows(make_cells(records), "validation_accuracy", percent=True)
     curves = 100 * np.array(
-        [[row["validation_accuracy"] for row in one["history"]["retrained"]] for one in records]
+        [[row["validation_accuracy"] for row in one.network("retrained").history] for one in records]
     )
     assert [row["x"] for row in rows] == list(range(31))
     for key, want in (("mean", curves.mean(0)), ("low", curves.min(0)), ("high", curves.max(0))):
@@ -35,9 +36,9 @@ def test_epoch_rows_are_mean_and_range_over_seeds():
 
 def test_seeds_that_stopped_early_count_only_where_they_are():
     records = lr_effect()[:2]
-    del records[1]["history"]["retrained"][5:]
+    del records[1].network("retrained").history[5:]
     rows = series.epoch_rows(make_cells(records), "jsv_mean")
-    alone = records[0]["history"]["retrained"][5]["jsv_mean"]
+    alone = records[0].network("retrained").history[5]["jsv_mean"]
     assert len(rows) == 31
     assert rows[5]["mean"] == rows[5]["low"] == rows[5]["high"] == pytest.approx(alone, rel=1e-4)
     assert "±" in rows[4]["text"]
@@ -45,15 +46,15 @@ def test_seeds_that_stopped_early_count_only_where_they_are():
 
 
 def test_jsv_rows_start_at_the_dense_network():
-    studied = [one for one in jsv_vs_ratio() if one["config"]["prune"]["ratio"] > 0]
+    studied = [one for one in jsv_vs_ratio() if one.config["prune"]["ratio"] > 0]
     rows = series.jsv_rows(make_cells(studied))
     assert len({row["series"] for row in rows}) == 8
     first = [row for row in rows if row["series"] == "mlp_7 relu, pruned"]
     assert [row["x"] for row in first] == [0.0, 0.1, 0.3, 0.5, 0.7, 0.9]
     dense = {
-        one["config"]["seed"]: one["stages"]["dense"]["jsv"]["mean"]
+        one.config["seed"]: one.network("dense").jsv["mean"]
         for one in studied
-        if (one["config"]["model"]["name"], one["config"]["model"]["activation"]) == ("mlp_7", "relu")
+        if (one.config["model"]["name"], one.config["model"]["activation"]) == ("mlp_7", "relu")
     }
     assert first[0]["mean"] == pytest.approx(np.mean(list(dense.values())), rel=1e-4)
 
@@ -68,7 +69,7 @@ def test_a_repaired_line_does_not_start_at_the_dense_network_and_brings_the_prun
 
 def test_jsv_of_zero_is_drawn_on_the_floor_and_told_as_zero():
     dead = [record(ratio=ratio, epochs=0) for ratio in (0.3, 0.9)]
-    dead[1]["stages"]["pruned"]["jsv"]["mean"] = 0.0
+    dead[1].network("pruned").jsv["mean"] = 0.0
     rows = series.jsv_rows(make_cells(dead))
     assert (rows[-1]["mean"], rows[-1]["text"]) == (series.FLOOR, "0")
     assert all(math.log(row["low"]) <= math.log(row["mean"]) for row in rows)
@@ -111,11 +112,17 @@ def test_every_series_differs_in_more_than_colour():
 
 
 def test_colours_of_stages_are_the_same_everywhere_and_never_shared():
-    few, many = theme.colours(["no repair", "OrthP"]), theme.colours(["no repair", "mine", "OrthP", "yours"])
-    assert few["OrthP"] == many["OrthP"] == theme.colours(["dense", "OrthP"])["OrthP"]
-    assert len(set(many.values())) == 4
+    cells = make_cells(lr_effect(1))
+    colours = {cell.repair: cell.colour for cell in cells}
+    assert colours == {"no repair": theme.UNTOUCHED, "OrthP": theme.BLUE, "scratch": theme.CONTROL}
+    for network in ("mlp_7 linear", "mlp_7 relu"):
+        own = [cell for cell in cells if cell.network == network]
+        assert {
+            s.label: s.colour for s in series.stages(own) if s.role == "repaired"
+        }.items() <= colours.items()
+        assert {e.label.split(",")[0]: e.colour for e in series.retrained_series(own)} == colours
     names = ["pruned", *(f"OrthP (gain {gain})" for gain in range(5))]
-    assert len(set(theme.colours(names).values())) == 6
+    assert len(set(theme.colours(names, {"pruned": theme.UNTOUCHED}).values())) == 6
 
 
 def _luminance(colour):
@@ -140,14 +147,13 @@ def test_contrast_of_text_and_marks_in_both_schemes():
 @pytest.mark.parametrize("draw", ALL)
 def test_figures_without_their_numbers_are_none(draw):
     bare = record(epochs=0)
-    for stage in bare["stages"].values():
-        stage.pop("jsv_histogram")
+    bare = replace(bare, networks=[replace(n, jsv_histogram=None) for n in bare.networks])
     assert draw(make_cells([bare])) is None
 
 
 def test_histories_without_jsv_leave_only_the_accuracy():
     one = record()
-    for row in one["history"]["retrained"]:
+    for row in one.network("retrained").history:
         del row["jsv_mean"]
     cells = make_cells([one])
     assert figures.jsv_per_epoch(cells) is None
@@ -171,7 +177,7 @@ def test_export_writes_every_figure_in_every_format(tmp_path):
 
 
 def test_export_of_a_ratio_study_has_the_papers_figure(tmp_path):
-    studied = [one for one in jsv_vs_ratio(1) if one["config"]["prune"]["ratio"] in (0.3, 0.9)]
+    studied = [one for one in jsv_vs_ratio(1) if one.config["prune"]["ratio"] in (0.3, 0.9)]
     names = {path.name for path in export_figures(studied, tmp_path, formats=("svg",))}
     assert "jsv_vs_ratio.svg" in names
     assert "singular_values_mlp_7_relu_ratio_0.9.svg" in names
@@ -193,7 +199,7 @@ def test_an_interval_ends_where_accuracy_does():
     """Seeds at 75, 96 and 95 %: the t interval reaches 117 %, its bar must not."""
     records = [record(seed=seed) for seed in range(3)]
     for one, accuracy in zip(records, (0.75, 0.96, 0.95), strict=True):
-        one["stages"]["retrained"]["test_accuracy"] = accuracy
+        one.network("retrained").metrics["test_accuracy"] = accuracy
     (row,), _ = series.final_rows(make_cells(records))
     assert row["high"] == 100
     assert row["low"] == pytest.approx(100 * (0.8866667 - 4.3026527 * 0.1184624 / math.sqrt(3)), abs=1e-3)

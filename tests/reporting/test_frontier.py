@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from statistics import fmean
 
 import pytest
+from msgspec.structs import replace
 from scipy import stats
 
 from isoprune.reporting import figures, report
@@ -33,12 +33,12 @@ def study(lost=()):
                 for seed in SEEDS:
                     if (repair, steps, lr, seed) in lost:
                         continue
-                    one = copy.deepcopy(record(seed=seed, repair=repair, lr=lr, epochs=1))
-                    one["config"]["retrain"]["steps"] = steps
-                    one["digest"] = f"{repair}{steps}{lr}{seed}"
+                    one = record(seed=seed, repair=repair, lr=lr, epochs=1)
+                    one = replace(one, digest=f"{repair}{steps}{lr}{seed}")
+                    one.config["retrain"]["steps"] = steps
                     told = accuracy(repair, steps, lr, seed)
-                    one["stages"]["retrained"]["validation_accuracy"] = told["validation"]
-                    one["stages"]["retrained"]["test_accuracy"] = told["test"]
+                    one.network("retrained").metrics["validation_accuracy"] = told["validation"]
+                    one.network("retrained").metrics["test_accuracy"] = told["test"]
                     made.append(one)
     return made
 
@@ -51,7 +51,7 @@ def test_best_and_worst_are_chosen_by_validation_and_told_on_test():
             assert p.best == {s: accuracy(method, steps, 1e-2, s)["test"] for s in SEEDS}
             assert p.worst == {s: accuracy(method, steps, 1e-3, s)["test"] for s in SEEDS}
     assert {steps for _, steps in found} == {0, *BUDGETS}
-    start = {r["config"]["seed"]: r["stages"]["repaired"]["test_accuracy"] for r in study()}
+    start = {r.config["seed"]: r.network("repaired").metrics["test_accuracy"] for r in study()}
     assert found["auto", 0].best.keys() == start.keys()
 
 
@@ -106,9 +106,8 @@ def test_settings_that_differ_are_points_of_their_own():
     """Another weight decay, or another criterion, must not take the place of the first."""
     other = study()
     for one in other:
-        one["config"]["retrain"]["weight_decay"] = 0.5
-        one["digest"] += "w"
-        one["stages"]["retrained"]["test_accuracy"] = 0.25
+        one.config["retrain"]["weight_decay"] = 0.5
+        one.network("retrained").metrics["test_accuracy"] = 0.25
     found = points(make_cells(study() + other))
     assert len(found) == 2 * len(points(make_cells(study())))
     lower = [p for p in found if p.steps and set(p.best.values()) == {0.25}]

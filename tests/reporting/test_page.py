@@ -7,10 +7,12 @@ import json
 import re
 
 import pytest
+from msgspec.structs import replace
 
 from isoprune.reporting import report
 from isoprune.reporting.html import _bundle
 from isoprune.types import IsopruneError
+from isoprune.types.record import UnitsRemoved
 from reporting.records import jsv_vs_ratio, lr_effect, record
 
 HOSTILE = '</script><script>document.title="broken"</script><img src=x onerror=alert(1)>'
@@ -68,13 +70,13 @@ def test_a_seed_more_adds_no_curve(tmp_path):
 def test_hostile_names_stay_text(tmp_path):
     records = [record(repair=repair, lr=lr) for repair in ("none", "orthp") for lr in (1e-2, 1e-3)]
     clean = _Outline(report(records, tmp_path / "clean.html").read_text())
+    records = [replace(one, name=HOSTILE) for one in records]
     for one in records:
-        one["name"] = HOSTILE
-        one["config"]["model"]["name"] = HOSTILE
-        one["config"]["data"]["name"] = HOSTILE
-        one["config"]["repair"]["name"] = HOSTILE if one["config"]["repair"]["name"] == "orthp" else "none"
-        one["ratios"]["groups"][0]["name"] = HOSTILE
-        one["environment"]["platform"] = HOSTILE
+        one.config["model"]["name"] = HOSTILE
+        one.config["data"]["name"] = HOSTILE
+        one.config["repair"]["name"] = HOSTILE if one.config["repair"]["name"] == "orthp" else "none"
+        one.removals[0].units[0] = UnitsRemoved(HOSTILE, 100, 80)
+        one.environment["platform"] = HOSTILE
     outline = _Outline(report(records, tmp_path / "page.html").read_text())
     assert set(outline.tags) == set(clean.tags)
     assert len(outline.scripts) == len(clean.scripts) == 3
@@ -86,9 +88,9 @@ def test_hostile_names_stay_text(tmp_path):
 
 def test_numbers_that_json_does_not_have_become_null(tmp_path):
     one = record()
-    one["stages"]["pruned"]["jsv"]["condition"] = float("inf")
-    one["stages"]["pruned"]["jsv"]["mean"] = float("nan")
-    one["history"]["retrained"][3]["jsv_mean"] = float("nan")
+    one.network("pruned").jsv["condition"] = float("inf")
+    one.network("pruned").jsv["mean"] = float("nan")
+    one.network("retrained").history[3]["jsv_mean"] = float("nan")
     scripts = _Outline(report([one], tmp_path / "page.html").read_text()).scripts
     json.loads(scripts[0], parse_constant=pytest.fail)
 
@@ -96,16 +98,18 @@ def test_numbers_that_json_does_not_have_become_null(tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda one: one["history"].clear(),
-        lambda one: one.pop("history"),
-        lambda one: one.pop("ratios"),
-        lambda one: one.pop("environment"),
-        lambda one: one.pop("seconds"),
-        lambda one: one.pop("verification"),
-        lambda one: one["stages"].pop("retrained"),
-        lambda one: one["stages"].clear(),
-        lambda one: one["config"].pop("retrain"),
-        lambda one: one["config"].pop("seed"),
+        lambda one: one.network("retrained").history.clear(),
+        lambda one: one.removals.clear(),
+        lambda one: one.removals[0].units.clear(),
+        lambda one: one.removals[0].ratios.clear(),
+        lambda one: one.removals[0].proof.clear(),
+        lambda one: one.environment.clear(),
+        lambda one: one.seconds.clear(),
+        lambda one: one.labels.clear(),
+        lambda one: one.networks.pop(),
+        lambda one: one.networks.clear(),
+        lambda one: one.config.pop("retrain"),
+        lambda one: one.config.pop("seed"),
     ],
 )
 def test_a_record_without_a_part_is_reported_without_it(tmp_path, change):
@@ -117,7 +121,7 @@ def test_a_record_without_a_part_is_reported_without_it(tmp_path, change):
 
 
 def test_title_and_unfinished_runs_are_told(tmp_path):
-    running = record(seed=1) | {"status": "running"}
+    running = replace(record(seed=1), status="running")
     page = report([record(), running], tmp_path / "page.html", title="Mine & <yours>").read_text()
     assert "<h1>Mine &amp; &lt;yours&gt;</h1>" in page
     assert "1 unfinished, left out" in page

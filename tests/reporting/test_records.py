@@ -2,55 +2,62 @@
 
 from __future__ import annotations
 
-import json
 import re
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
-from isoprune.comparison.records import load_records
+import isoprune
+from isoprune.comparison.records import load_records, runs_of
 from isoprune.types import IsopruneError
 from reporting.records import lr_effect, record
 
 
 def _store(root, records):
     for one in records:
-        path = root / "runs" / one["digest"] / "record.json"
+        path = root / "runs" / one.digest / "record.json"
         path.parent.mkdir(parents=True)
-        path.write_text(json.dumps(one))
+        path.write_bytes(msgspec.json.encode(one))
 
 
 def test_a_directory_gives_back_every_record_in_it(tmp_path):
     records = lr_effect(1)
     _store(tmp_path, records)
-    assert load_records(tmp_path) == sorted(records, key=lambda one: one["digest"])
+    assert load_records(tmp_path) == sorted(records, key=lambda one: one.digest)
     assert load_records([tmp_path, str(tmp_path)]) == load_records(tmp_path)
 
 
 def test_paths_come_back_in_their_order(tmp_path):
     records = lr_effect(1)[:3]
     _store(tmp_path, records)
-    paths = [tmp_path / "runs" / one["digest"] / "record.json" for one in reversed(records)]
+    paths = [tmp_path / "runs" / one.digest / "record.json" for one in reversed(records)]
     assert load_records(paths) == records[::-1]
 
 
 def test_half_written_files_beside_a_record_are_not_records(tmp_path):
     _store(tmp_path, [record()])
-    (tmp_path / "runs" / record()["digest"] / "record.json.tmp").write_text('{"version"')
+    (tmp_path / "runs" / record().digest / "record.json.tmp").write_text('{"version"')
     assert load_records(tmp_path) == [record()]
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'{"version": 1, "config": {', "is not a readable record .*delete it and run the study again"),
+        (b'{"version": 2, "config": {', "is not a readable record .*delete it and run the study again"),
         (b"\xff\xfe\x00", "is not a readable record"),
         (b"", "is not a readable record"),
-        (b"[1, 2]", "holds a list, not a record"),
-        (b'{"version": 1, "stages": {}}', "has no config, so it is not a record"),
-        (b'{"version": 1, "config": {}, "stages": null}', "has no stages, so it is not a record"),
+        (b"[1, 2]", "is JSON, but not a record. Give a record.json"),
+        (b'{"accuracy": 1}', "is a record of no version; this isoprune reads version 2"),
+        (b'{"version": 7, "config": {}}', "is a record of version 7; this isoprune reads version 2"),
+        (b'{"version": 2, "digest": "d", "name": "n"}', "is not a record as isoprune writes it .*`config`"),
         (
-            b'{"version": 7, "config": {}, "stages": {}}',
-            "is a record of version 7; this isoprune reads version 1",
+            b'{"version": 2, "digest": "d", "name": "n", "config": {}, "networks": [1]}',
+            "is not a record as isoprune writes it .*networks",
+        ),
+        (
+            b'{"version": 2, "digest": "d", "name": "n", "config": {}, "stages": {}}',
+            "is not a record as isoprune writes it .*unknown field `stages`",
         ),
     ],
 )
@@ -67,3 +74,41 @@ def test_missing_and_empty_places_say_what_to_give(tmp_path):
         load_records(tmp_path / "nothing")
     with pytest.raises(IsopruneError, match=r"No record\.json below"):
         load_records(tmp_path)
+
+
+def test_a_frame_has_what_the_records_have(tmp_path):
+    records = lr_effect(2)
+    _store(tmp_path, records)
+    frame = isoprune.records(tmp_path)
+    assert frame.height == len(records)
+    by_digest = {one.digest: one for one in records}
+    for row in frame.iter_rows(named=True):
+        one = by_digest[row["digest"]]
+        for role in ("dense", "pruned", "repaired", "retrained"):
+            network = one.network(role)
+            assert row[f"{role}.flops"] == network.flops
+            assert row[f"{role}.test_accuracy"] == network.metrics["test_accuracy"]
+            assert row[f"{role}.jsv.mean"] == network.jsv["mean"]
+        assert row["retrain.lr"] == one.config["retrain"]["lr"]
+        assert row["repair.gain"] == one.config["repair"].get("gain")
+        assert row["removed.parameters"] == 0.916
+        assert row["trainability_accuracy"] == one.trainability_accuracy
+
+
+def test_words_and_numbers_in_one_column_are_words():
+    advised = record()
+    advised.config["retrain"]["lr"] = "auto"
+    runs = runs_of([record(), advised])
+    assert runs.frame["retrain.lr"].to_list() == ["0.01", "auto"]
+    assert runs.frame["retrain.schedule.milestones"].to_list() == ["[10, 20]"] * 2
+
+
+def test_of_several_rounds_the_last_is_in_the_frame():
+    """Rounds and roles that no page knows are columns like the others."""
+    one = record()
+    first = replace(one.network("pruned"), round=1, flops=99_000)
+    networks = [one.network("dense"), first, replace(one.network("pruned"), round=2)]
+    networks.append(replace(one.network("retrained"), role="clustered", step=5))
+    frame = runs_of([replace(one, networks=networks)]).frame
+    assert frame["pruned.flops"].to_list() == [12_900]
+    assert frame["clustered.test_accuracy"].to_list() == [networks[-1].metrics["test_accuracy"]]

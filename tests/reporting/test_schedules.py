@@ -75,7 +75,7 @@ def test_equal_rates_are_one_line_and_each_is_its_history():
     assert [entry.label for entry in entries] == ["LR 1e-2, step_decay", "LR 1e-3, step_decay"]
     rows = used(cells).tables["rows"]
     for entry, lr in zip(entries, (1e-2, 1e-3), strict=True):
-        history = next(r for r in records if r["config"]["retrain"]["lr"] == lr)["history"]["retrained"]
+        history = next(r for r in records if r.config["retrain"]["lr"] == lr).network("retrained").history
         mine = [row for row in rows if row["series"] == entry.label]
         # An epoch's rate holds from its beginning to its end.
         assert [(row["x"], row["lr"]) for row in mine] == [
@@ -85,7 +85,7 @@ def test_equal_rates_are_one_line_and_each_is_its_history():
 
 def test_other_schedules_of_one_name_and_rate_are_told_apart():
     records = [record(seed=seed) for seed in (0, 1)]
-    for row in records[1]["history"]["retrained"]:
+    for row in records[1].network("retrained").history:
         row["lr"] = 1e-2
     assert [e.label for e in used_series(make_cells(records))] == [
         "LR 1e-2, step_decay",
@@ -95,7 +95,7 @@ def test_other_schedules_of_one_name_and_rate_are_told_apart():
 
 def test_what_falls_far_lies_on_the_floor_and_keeps_its_words():
     one = record()
-    for row in one["history"]["retrained"]:
+    for row in one.network("retrained").history:
         row["lr"] = 1e-2 * 10.0 ** -row["epoch"]
     figure = used(make_cells([one]))
     assert min(row["lr"] for row in figure.tables["rows"]) == pytest.approx(1e-3 * 10.0**-LOW)
@@ -105,7 +105,7 @@ def test_what_falls_far_lies_on_the_floor_and_keeps_its_words():
 def test_no_history_no_steps_and_no_forest():
     assert used(make_cells(jsv_vs_ratio())) is None
     budget = record()
-    budget["config"]["retrain"]["steps"] = 100
+    budget.config["retrain"]["steps"] = 100
     assert used(make_cells([budget])) is None
     many = [record(lr=1e-3 * (i + 1)) for i in range(MOST + 1)]
     assert len(used_series(make_cells(many[:-1]))) == MOST
@@ -124,16 +124,15 @@ def test_the_report_shows_the_rates_and_hides_one_on_demand(opened, tmp_path):
 def test_the_page_tells_each_schedule_with_its_own_options(tmp_path):
     records = [record(lr=lr) for lr in (1e-2, 1e-3)]
     inner = {"name": "cosine", "floor": 0.0}
-    records[1]["config"]["retrain"]["schedule"] = {"name": "warm_up", "rise": 3, "schedule": inner}
+    records[1].config["retrain"]["schedule"] = {"name": "warm_up", "rise": 3, "schedule": inner}
     page = report(records, tmp_path / "page.html").read_text()
     assert "step_decay at 10, 20 (× 0.1) and warm_up of cosine, batch" in page
 
 
 def test_a_rewound_network_has_the_label_of_what_was_done_to_it():
     plain, rewound, repaired = record(), record(), record(repair="orthp")
-    for i, one in enumerate((rewound, repaired)):
-        one["config"]["rewind"] = 5
-        one["digest"] = f"rewound-{i}"
+    for one in (rewound, repaired):
+        one.config["rewind"] = 5
     cells = make_cells([plain, rewound, repaired])
     labels = {cell.repair: (cell.untouched, cell.extra) for cell in cells}
     assert labels == {

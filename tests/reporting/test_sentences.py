@@ -16,8 +16,10 @@ def _study(accuracies, validation=None):
     for (repair, lr), values in accuracies.items():
         for seed, accuracy in enumerate(values):
             one = record(seed=seed, repair=repair, lr=lr)
-            one["stages"]["retrained"]["test_accuracy"] = accuracy
-            one["stages"]["retrained"]["validation_accuracy"] = (validation or {}).get((repair, lr), accuracy)
+            one.network("retrained").metrics["test_accuracy"] = accuracy
+            one.network("retrained").metrics["validation_accuracy"] = (validation or {}).get(
+                (repair, lr), accuracy
+            )
             made.append(one)
     return made
 
@@ -75,7 +77,7 @@ def test_one_seed_is_said_to_have_no_interval():
 
 
 def test_repair_that_does_not_help_is_told_so():
-    relu = [one for one in lr_effect() if one["config"]["model"]["activation"] == "relu"]
+    relu = [one for one in lr_effect() if one.config["model"]["activation"] == "relu"]
     assert "points below no repair" in explain(relu)[2]
 
 
@@ -98,7 +100,7 @@ def test_gap_is_between_the_extreme_rates():
 def test_nothing_is_said_of_what_was_not_measured():
     one = record(epochs=0)
     assert len(explain([one])) == 1
-    del one["stages"]["pruned"]["jsv"]
+    one.network("pruned").jsv.clear()
     assert explain([one]) == []
 
 
@@ -118,7 +120,7 @@ def test_ratios_are_told_as_a_trend():
 
 def test_jsv_that_rises_is_told_as_larger():
     one = record(epochs=0)
-    one["stages"]["dense"]["jsv"]["mean"], one["stages"]["pruned"]["jsv"]["mean"] = 0.01, 0.5
+    one.network("dense").jsv["mean"], one.network("pruned").jsv["mean"] = 0.01, 0.5
     assert "(50 times larger)" in explain([one])[0]
-    one["stages"]["pruned"]["jsv"]["mean"] = 0.015
+    one.network("pruned").jsv["mean"] = 0.015
     assert "times" not in explain([one])[0]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-import math
 import random
 
 import pytest
+from msgspec.structs import replace
 
-from isoprune.reporting.study import by_seed, make_cells, settings, value, varied
+from isoprune.comparison.records import IGNORED, flatten, runs_of, under
+from isoprune.reporting.study import by_seed, make_cells
 from isoprune.types import IsopruneError
+from isoprune.types.record import Record
 from reporting.records import jsv_vs_ratio, lr_effect, record
 
 
@@ -17,8 +19,8 @@ def test_cells_partition_the_records():
     records = lr_effect()
     cells = make_cells(records)
     assert len(cells) == 2 * 3 * 2
-    digests = sorted(one["digest"] for cell in cells for one in cell.records)
-    assert digests == sorted(one["digest"] for one in records)
+    digests = sorted(one.digest for cell in cells for one in cell.records)
+    assert digests == sorted(one.digest for one in records)
 
 
 def test_cells_do_not_depend_on_the_order_of_records_within_a_network():
@@ -41,7 +43,7 @@ def test_reading_order_is_no_repair_repair_control_and_large_rates_first():
 
 def test_equal_names_with_other_options_are_told_apart_by_those_options():
     first, second = record(), record()
-    second["config"]["model"]["width"] = 50
+    second.config["model"]["width"] = 50
     assert [cell.network for cell in make_cells([first, second])] == [
         "mlp_7 linear (width 100)",
         "mlp_7 linear (width 50)",
@@ -60,7 +62,7 @@ def test_a_gain_that_follows_the_activation_is_no_second_repair():
 
 def test_two_gains_on_one_network_are_two_repairs():
     first, second = record(repair="orthp"), record(repair="orthp")
-    second["config"]["repair"]["gain"] = 1.5
+    second.config["repair"]["gain"] = 1.5
     assert [cell.repair for cell in make_cells([first, second])] == ["OrthP (gain 1)", "OrthP (gain 1.5)"]
 
 
@@ -81,34 +83,34 @@ def test_measurements_beside_retrained_runs_are_no_variant():
 
 def test_a_choice_given_as_a_word_is_its_name():
     short, long = record(), record()
-    short["config"]["repair"] = "none"
-    short["config"]["prune"]["criterion"] = "l1_norm"
-    assert settings(short) == settings(long)
+    short.config["repair"] = "none"
+    short.config["prune"]["criterion"] = "l1_norm"
+    assert flatten(short.config) == flatten(long.config)
 
 
 def test_ratio_that_is_not_one_number_is_the_realised_one():
     one = record()
-    one["config"]["prune"]["ratio"] = {"net.*": 0.5}
+    one.config["prune"]["ratio"] = {"net.*": 0.5}
     assert make_cells([one])[0].ratio == 0.8
 
 
 def test_stages_shared_by_cells_count_once_per_seed():
     cells = make_cells(lr_effect(3))[:6]
-    dense = by_seed(cells, "stages", "dense", "test_accuracy")
+    dense = by_seed(cells, "dense.test_accuracy")
     assert sorted(dense) == [0, 1, 2]
 
 
-def test_missing_numbers_are_nan():
+def test_missing_numbers_are_not_there():
     one = record()
-    one["stages"]["dense"]["jsv"]["mean"] = None
-    assert math.isnan(value(one, "stages", "dense", "jsv", "mean"))
-    assert math.isnan(value(one, "stages", "nowhere", "jsv"))
-    assert math.isnan(value(one, "status"))
-    assert by_seed(make_cells([one]), "stages", "dense", "jsv", "mean") == {}
+    one.network("dense").jsv["mean"] = None
+    one.network("pruned").jsv["mean"] = float("nan")
+    for column in ("dense.jsv.mean", "pruned.jsv.mean", "nowhere.jsv.mean", "status"):
+        assert not runs_of([one]).numbers(column).count()
+    assert by_seed(make_cells([one]), "dense.jsv.mean") == {}
 
 
 def test_varied_names_exactly_the_axes_of_the_grid():
-    assert set(varied(jsv_vs_ratio(2))) == {
+    assert set(runs_of(jsv_vs_ratio(2)).varied) == {
         "seed",
         "model.name",
         "model.activation",
@@ -119,7 +121,7 @@ def test_varied_names_exactly_the_axes_of_the_grid():
 
 
 def test_unfinished_records_are_left_out_and_none_finished_is_an_error():
-    running = record(seed=1) | {"status": "running"}
+    running = replace(record(seed=1), status="running")
     assert len(make_cells([record(), running])[0].records) == 1
     with pytest.raises(IsopruneError, match="None of 1 records is finished"):
         make_cells([running])
@@ -127,9 +129,9 @@ def test_unfinished_records_are_left_out_and_none_finished_is_an_error():
         make_cells([])
 
 
-def distilled(weight: float = 0.9, **changes) -> dict:
+def distilled(weight: float = 0.9, **changes) -> Record:
     one = record(**changes)
-    one["config"]["retrain"]["distill"] = {"weight": weight, "temperature": 4.0}
+    one.config["retrain"]["distill"] = {"weight": weight, "temperature": 4.0}
     return one
 
 
@@ -149,14 +151,15 @@ def test_distillation_is_named_beside_what_else_differs():
 
 def test_a_measurement_was_not_distilled():
     one = distilled(epochs=0)
-    del one["config"]["retrain"]["distill"]  # what no step reads is not in the config
+    del one.config["retrain"]["distill"]  # what no step reads is not in the config
     assert [cell.extra for cell in make_cells([one])] == [""]
 
 
 def test_how_a_run_was_watched_is_no_variant():
     watched = record(seed=1)
-    watched["config"]["retrain"] |= {"trackers": ["tensorboard"], "checkpoint_steps": 9}
-    watched["config"]["dense"] |= {"checkpoint_seconds": 5.0}
+    watched.config["retrain"] |= {"trackers": ["tensorboard"], "checkpoint_steps": 9}
+    watched.config["dense"] |= {"checkpoint_seconds": 5.0}
     cells = make_cells([record(), watched])
     assert [(cell.extra, len(cell.records)) for cell in cells] == [("", 2)]
-    assert set(varied([record(), watched])) == {"seed"}
+    differing = runs_of([record(), watched]).varied
+    assert [key for key in differing if not any(under(key, ignored) for ignored in IGNORED)] == ["seed"]

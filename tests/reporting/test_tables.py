@@ -31,16 +31,16 @@ def test_results_are_means_and_deviations_over_seeds():
         mine = [
             one
             for one in records
-            if told["network"].endswith(one["config"]["model"]["activation"])
-            and told["repair"] == text.name(one["config"]["repair"]["name"])
-            and told["LR"] == text.learning_rate(one["config"]["retrain"]["lr"])
+            if told["network"].endswith(one.config["model"]["activation"])
+            and told["repair"] == one.labels.get(name := one.config["repair"]["name"], name)
+            and told["LR"] == text.learning_rate(one.config["retrain"]["lr"])
         ]
-        after = [100 * one["stages"]["retrained"]["test_accuracy"] for one in mine]
+        after = [100 * one.network("retrained").metrics["test_accuracy"] for one in mine]
         assert told["n"] == "3"
         assert told["after %"] == f"{statistics.mean(after):.2f} ± {statistics.stdev(after):.2f}"
-        first = [100 * one["trainability_accuracy"] for one in mine]
+        first = [100 * one.trainability_accuracy for one in mine]
         assert told["trainability %"] == f"{statistics.mean(first):.2f} ± {statistics.stdev(first):.2f}"
-        before = [100 * one["stages"]["repaired"]["test_accuracy"] for one in mine]
+        before = [100 * one.network("repaired").metrics["test_accuracy"] for one in mine]
         assert told["before %"] == f"{statistics.mean(before):.2f}"
 
 
@@ -63,7 +63,7 @@ def test_sizes_are_the_realised_ones():
     table = sizes(make_cells(lr_effect()))
     assert len(table.rows) == 2
     told = dict(zip(table.columns, table.rows[0], strict=True))
-    assert (told["filters %"], told["weights %"], told["max error"]) == ("80.0", "91.6", "1.2e-7")
+    assert (told["filters %"], told["parameters %"], told["max error"]) == ("80.0", "91.6", "1.2e-7")
     assert told["parameters"].replace("\u202f", "") == "153910 → 13010"
 
 
@@ -77,7 +77,7 @@ def test_markdown_is_a_grid_and_names_cannot_break_it():
     lines = markdown_table(lr_effect()).splitlines()
     assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
     hostile = record()
-    hostile["config"]["model"]["name"] = "a|b\nc <i>"
+    hostile.config["model"]["name"] = "a|b\nc <i>"
     row = markdown_table([hostile]).splitlines()[2]
     assert row.startswith("| a\\|b c \\<i> linear |")
 
@@ -93,7 +93,7 @@ def test_terminal_table_fits_eighty_columns():
 
 def test_terminal_table_takes_names_as_they_are():
     hostile = record()
-    hostile["config"]["model"]["name"] = "[red]net[/red]"
+    hostile.config["model"]["name"] = "[red]net[/red]"
     assert "[red]net[/red] linear" in _printed(terminal_table([hostile]), 100)
 
 
@@ -149,7 +149,7 @@ def test_small_differences_have_no_negative_zero():
 
 def test_runs_with_distillation_say_so():
     plain, taught = record(), record()
-    taught["config"]["retrain"]["distill"] = {"weight": 0.9, "temperature": 4.0}
+    taught.config["retrain"]["distill"] = {"weight": 0.9, "temperature": 4.0}
     table = results(make_cells([plain, taught]))
     column = table.columns.index("variant")
     assert sorted(row[column] for row in table.rows) == ["with distillation", "–"]

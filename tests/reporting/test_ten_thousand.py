@@ -61,13 +61,13 @@ def test_a_browser_draws_it_and_its_legend_answers(opened, page):
 def test_the_table_is_the_mean_of_the_records(records):
     table = pivot(records, rows="ratio", columns="model,repair,lr")
     assert len(table.cells) == 2000
-    asked = {"model": records[0]["config"]["model"], "ratio": 0.9, "repair": "orthp", "lr": 0.01}
+    asked = {"model": records[0].config["model"], "ratio": 0.9, "repair": "orthp", "lr": 0.01}
 
     def told(config):
         ratio, repair = config["prune"]["ratio"], config["repair"]["name"]
         return {"model": config["model"], "ratio": ratio, "repair": repair, "lr": config["retrain"]["lr"]}
 
-    chosen = [r["stages"]["retrained"]["test_accuracy"] for r in records if told(r["config"]) == asked]
+    chosen = [r.network("retrained").metrics["test_accuracy"] for r in records if told(r.config) == asked]
     head = next(
         h for h in table.heads if "linear" in h[0] and "mlp_7" in h[0] and h[2] == "0.01" and "orthp" in h[1]
     )

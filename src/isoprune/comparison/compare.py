@@ -12,8 +12,8 @@ from isoprune.comparison.cross import Cross, crosses_of
 from isoprune.comparison.difference import Difference
 from isoprune.comparison.grade import grade
 from isoprune.comparison.pairs import Pair, fair_pairs
-from isoprune.comparison.records import told
-from isoprune.comparison.settings import differing, make_settings
+from isoprune.comparison.records import Runs, written
+from isoprune.comparison.settings import Settings, differing, make_settings
 from isoprune.comparison.setups import Setup
 from isoprune.comparison.statistics import holm, p_value, paired_difference
 
@@ -37,7 +37,7 @@ class Comparison:
 
 
 def compare(
-    records: Sequence[Any],
+    records: Sequence[Any] | Runs,
     *,
     by: str | Sequence[str] | None = None,
     value: str = "test_accuracy",
@@ -51,12 +51,12 @@ def compare(
     t-tests, corrected by Holm for all tests together.
 
     Args:
-        records: Of finished runs, as `isoprune.experiment.run` returns them.
+        records: Of runs, as `isoprune.experiment.run` returns them or `load_records` reads them.
         by: What is compared: repair, criterion, allocation, distill, schedule, lr, epochs, ratio, or a key;
             several make a method together. None: repair, criterion and allocation where they differ, or else
             the first of the others that does.
         value: test_accuracy, validation_accuracy, trainability_accuracy, jsv (all after retraining), or
-            where a record has a number, as "stages.repaired.test_accuracy".
+            a number by its role, as "repaired.test_accuracy".
         require: The setup that every pair must share.
         without: Methods to leave out, by the names they have here.
 
@@ -65,27 +65,25 @@ def compare(
             to do.
         IsopruneError: If there is nothing to compare.
     """
-    chosen, settings, left_out = make_settings(records, by=by, value=value, without=without)
-    compared = [key for keys in chosen.values() for key in keys]
-    pairs, alone = fair_pairs(settings, require=require, compared=compared)
-    keys = differing(settings)
-    differences = [_difference(pair, keys, require) for pair in pairs]
+    chosen = make_settings(records, by=by, value=value, without=without)
+    pairs, alone = fair_pairs(chosen, require=require)
+    keys = differing(chosen.settings)
+    differences = [_difference(pair, keys, chosen, require) for pair in pairs]
     corrected = holm([d.p for d in differences])
     differences = [dataclasses.replace(d, corrected=c) for d, c in zip(differences, corrected, strict=True)]
-    first = settings[0].rest
     named = ("data.name", "model.name", "model.activation", "prune.ratio", "prune.flops", "prune.parameters")
     return Comparison(
-        by=tuple(chosen),
+        by=tuple(chosen.by),
         value=value,
         require=require,
-        common={key: told(first[key]) for key in named if first.get(key) is not None and key not in keys},
+        common={key: written(v) for key in named if (v := chosen.common.get(key)) is not None},
         differences=tuple(differences),
         crosses=crosses_of(differences),
-        left_out=(*left_out, *alone),
+        left_out=(*chosen.left_out, *alone),
     )
 
 
-def _difference(pair: Pair, keys: Sequence[str], require: Setup) -> Difference:
+def _difference(pair: Pair, keys: Sequence[str], chosen: Settings, require: Setup) -> Difference:
     base, other, seeds = pair.base, pair.other, pair.seeds
     difference = paired_difference(other.values, base.values)
     lonely = {s.method: tuple(sorted(s.runs.keys() - set(seeds))) for s in (base, other)}
@@ -97,7 +95,7 @@ def _difference(pair: Pair, keys: Sequence[str], require: Setup) -> Difference:
         other=other.method,
         where=_where(pair, keys),
         setup=top or Setup.S1,
-        strict=grade(base.runs[seeds[0]], other.runs[seeds[0]]).setup,
+        strict=grade(base.runs[seeds[0]], other.runs[seeds[0]], chosen.keys).setup,
         seeds=seeds,
         unpaired={method: left for method, left in lonely.items() if left},
         values={seed: (base.values[seed], other.values[seed]) for seed in seeds},
@@ -112,15 +110,11 @@ def _where(pair: Pair, keys: Sequence[str]) -> dict[str, str]:
     if base.scratch != other.scratch:
         # Scratch has a recipe of its own; the pair stands where the pruned network does.
         pruned = other if base.scratch else base
-        return {key: told(pruned.rest[key]) for key in keys if pruned.rest.get(key) is not None}
-    apart = [
-        key
-        for key in sorted(base.rest.keys() | other.rest.keys())
-        if base.rest.get(key) != other.rest.get(key)
-    ]
+        return {key: written(pruned.rest[key]) for key in keys if pruned.rest.get(key) is not None}
+    apart = [key for key, value in base.rest.items() if value != other.rest[key]]
     where = {}
     for key in dict.fromkeys([*keys, *apart]):
         a, b = base.rest.get(key), other.rest.get(key)
         if a is not None or b is not None:
-            where[key] = told(a) if a == b else f"{told(a)} and {told(b)}"
+            where[key] = written(a) if a == b else f"{written(a)} and {written(b)}"
     return where

@@ -36,9 +36,9 @@ class Difference:
     unpaired: Mapping[str, tuple[int, ...]]
     values: Mapping[int, tuple[Number, Number]]
     difference: Summary
-    p: float
-    corrected: float = math.nan
+    p: Number
+    corrected: Number = math.nan
 
-    def shown(self, alpha: float = 0.05) -> bool:
+    def shown(self, alpha: Number = 0.05) -> bool:
         """Whether the difference is more than these seeds' noise, after correction."""
         return self.corrected < alpha

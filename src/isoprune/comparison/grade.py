@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from isoprune.comparison.records import UNSET, Number, number, under
-from isoprune.comparison.runs import Budget, Run, Table, budget, read
+from isoprune.comparison.records import UNSET, Number, under
+from isoprune.comparison.runs import Budget, Run, Source, read
 from isoprune.comparison.setups import Setup, place, rung
 
 # Sizes are compared as they are published, with three digits; one channel of a narrow layer is about as much.
@@ -40,7 +40,7 @@ class Grade:
         return self.setup is not None and self.setup >= required
 
 
-def setup_of(first: Table, second: Table, *, compared: Sequence[str] = ()) -> Grade:
+def setup_of(first: Source, second: Source, *, compared: Sequence[str] = ()) -> Grade:
     """Return the highest setup that two records or resolved configs share, and what bars the next one.
 
     Symmetric: the other way round, only ``values`` change places. Of records the sizes that came out count,
@@ -55,12 +55,13 @@ def setup_of(first: Table, second: Table, *, compared: Sequence[str] = ()) -> Gr
     Raises:
         IsopruneError: If one is neither a record nor a config.
     """
-    return grade(read(first), read(second), compared=compared)
+    a, b = read(first), read(second)
+    return grade(a, b, sorted(a.flat.keys() | b.flat.keys()), compared=compared)
 
 
-def grade(a: Run, b: Run, *, compared: Sequence[str] = ()) -> Grade:
-    """Return what two runs share; see `setup_of`."""
-    apart = min(_differences(a, b, compared), key=lambda d: (d[0], place(d[1])), default=None)
+def grade(a: Run, b: Run, keys: Sequence[str], *, compared: Sequence[str] = ()) -> Grade:
+    """Return what two runs share, of which only ``keys`` may differ; see `setup_of`."""
+    apart = min(_differences(a, b, keys, compared), key=lambda d: (d[0], place(d[1])), default=None)
     if apart is not None and apart[0] is Setup.S1:
         return Grade(None, frozenset(), *apart[1:])
     budgets, bar = budgets_of(a, b, compared)
@@ -76,17 +77,19 @@ def grade(a: Run, b: Run, *, compared: Sequence[str] = ()) -> Grade:
 _NOTHING = ("", (None, None))
 
 
-def _differences(a: Run, b: Run, compared: Sequence[str]) -> Iterator[tuple[Setup, str, tuple[Any, Any]]]:
+def _differences(
+    a: Run, b: Run, keys: Sequence[str], compared: Sequence[str]
+) -> Iterator[tuple[Setup, str, tuple[Any, Any]]]:
     sizes = _sizes(a, b)
     if any(under("prune.ratio", prefix) for prefix in compared):
         sizes = None  # Sizes are what is compared.
     if sizes is not None and not any(_close(*pair) for pair in sizes.values()):
-        yield Setup.S1, "stages.pruned.flops", sizes["flops"]
+        yield Setup.S1, "pruned.flops", sizes["flops"]
     if a.scratch != b.scratch:
         yield Setup.S2, "repair", (a.flat.get("repair.name"), b.flat.get("repair.name"))
     elif a.trained[0] == "dense" and (dense := _dense(a, b)) is not None:
-        yield Setup.S2, "stages.dense.validation_accuracy", dense
-    for key in sorted(a.flat.keys() | b.flat.keys()):
+        yield Setup.S2, "dense.validation_accuracy", dense
+    for key in keys:
         setup = rung(key)
         if setup is None or any(under(key, prefix) for prefix in compared):
             continue
@@ -101,19 +104,19 @@ def _value(run: Run, key: str) -> Any:
     value = run.flat.get(key)
     if value is None:
         return UNSET
-    advised = number(run.record, "advice", "lr") if key == "retrain.lr" and value == "auto" else None
+    advised = run.number("retrained.advice.lr") if key == "retrain.lr" and value == "auto" else None
     return value if advised is None else advised
 
 
 def _sizes(a: Run, b: Run) -> dict[str, tuple[Number, Number]] | None:
     """Return both pruned networks' sizes; None if one is not known."""
-    found = {}
+    sizes = {}
     for kind in ("flops", "parameters"):
-        pair = [number(run.record, "stages", "pruned", kind) for run in (a, b)]
-        if pair[0] is None or pair[1] is None:
+        x, y = a.number(f"pruned.{kind}"), b.number(f"pruned.{kind}")
+        if x is None or y is None:
             return None
-        found[kind] = (pair[0], pair[1])
-    return found
+        sizes[kind] = (x, y)
+    return sizes
 
 
 def _close(a: Number, b: Number) -> bool:
@@ -121,10 +124,10 @@ def _close(a: Number, b: Number) -> bool:
 
 
 def _dense(a: Run, b: Run) -> tuple[Number, Number] | None:
-    """Return both bases' accuracies if they tell that equal recipes made two networks, on other machines."""
-    if not number(a.flat, "dense.epochs"):
+    """Return both bases' accuracies if they show that equal recipes made two networks, on other machines."""
+    if not a.flat.get("dense.epochs"):
         return None
-    x, y = (number(run.record, "stages", "dense", "validation_accuracy") for run in (a, b))
+    x, y = (run.number("dense.validation_accuracy") for run in (a, b))
     return None if x is None or y is None or x == y else (x, y)
 
 
@@ -135,7 +138,7 @@ def budgets_of(
     other = _other_steps(a, b, compared) or _other_steps(b, a, compared, turned=True)
     if other is not None:
         return frozenset(), other
-    x, y = budget(a), budget(b)
+    x, y = a.budget, b.budget
     shared = {
         setup for setup, same in ((Setup.SX_A, _same_epochs(x, y)), (Setup.SX_B, _same_cost(x, y))) if same
     }
@@ -144,13 +147,13 @@ def budgets_of(
     if Setup.SX_A in shared:
         costs = [UNKNOWN if run.multiply_adds is None else run.multiply_adds for run in (x, y)]
         return frozenset(shared), ("multiply-adds of all training", (costs[0], costs[1]))
-    return frozenset(shared), ("epochs of all training", (_told(x), _told(y)))
+    return frozenset(shared), ("epochs of all training", (_epochs(x), _epochs(y)))
 
 
 UNKNOWN = "not known"
 
 
-def _told(known: Budget) -> Any:
+def _epochs(known: Budget) -> Any:
     if known.epochs is None:
         return UNKNOWN if known.samples is None else f"{known.samples} samples"
     return int(known.epochs) if known.epochs.denominator == 1 else float(known.epochs)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from isoprune.comparison.grade import Grade, budgets_of, grade
 from isoprune.comparison.methods import FAMILIES
-from isoprune.comparison.records import told, under
-from isoprune.comparison.settings import Setting, described, differing
+from isoprune.comparison.records import under, written
+from isoprune.comparison.settings import Setting, Settings, described, differing
 from isoprune.comparison.setups import METHODS, Setup
 from isoprune.comparison.unfair import UnfairComparison
 
@@ -24,9 +24,7 @@ class Pair:
     seeds: tuple[int, ...]
 
 
-def fair_pairs(
-    settings: Sequence[Setting], *, require: Setup, compared: Sequence[str]
-) -> tuple[list[Pair], list[str]]:
+def fair_pairs(chosen: Settings, *, require: Setup) -> tuple[list[Pair], list[str]]:
     """Return every fair pair of settings of two methods, and what was left out, in words.
 
     Settings with all else equal make a pair. One that has no such partner makes a pair with each of the other
@@ -36,65 +34,63 @@ def fair_pairs(
         UnfairComparison: If there is no fair pair of two methods; the pair that is nearest to one says why.
     """
     by_method: dict[str, list[Setting]] = {}
-    for setting in settings:
+    for setting in chosen.settings:
         by_method.setdefault(setting.method, []).append(setting)
     pairs: list[Pair] = []
     left_out: list[str] = []
     for (_, base), (_, other) in itertools.combinations(by_method.items(), 2):
-        found, refused = _of_two(base, other, require, compared)
-        if not found and refused:
-            raise UnfairComparison(_nearest(refused, require, compared))
-        if not found:
+        fair, refused = _of_two(base, other, chosen, require)
+        if not fair and refused:
+            raise UnfairComparison(_nearest(refused, require, chosen.compared))
+        if not fair:
             left_out.append(_no_seed(base[0], other[0]))
-        pairs += found
+        pairs += fair
     if not pairs:
         raise UnfairComparison(f"{left_out[0]} Run both with the same seeds.")
     used = {id(setting) for pair in pairs for setting in (pair.base, pair.other)}
-    keys = differing(settings)
+    keys = differing(chosen.settings)
     left_out += [
         f"{described(setting, keys)}: no other method has been run at that setting."
-        for setting in settings
+        for setting in chosen.settings
         if id(setting) not in used
     ]
     return pairs, left_out
 
 
 def _of_two(
-    base: Sequence[Setting], other: Sequence[Setting], require: Setup, compared: Sequence[str]
+    base: Sequence[Setting], other: Sequence[Setting], chosen: Settings, require: Setup
 ) -> tuple[list[Pair], list[Pair]]:
     """Return the fair pairs of two methods, and the pairs that are not."""
-    found, refused = [], []
-    alike = {frozenset(setting.rest.items()): setting for setting in other}
+    fair, refused = [], []
+    alike = {tuple(setting.rest.values()): setting for setting in other}
     for setting in base:
-        twin = alike.get(frozenset(setting.rest.items()))
-        if twin is not None and (pair := _pair(setting, twin, require, compared)) is not None:
-            (found if pair.grade.meets(require) else refused).append(pair)
-    paired = {id(setting) for pair in found for setting in (pair.base, pair.other)}
-    for x, y in itertools.product(base, other):
-        if id(x) in paired or id(y) in paired or x.rest == y.rest:
-            continue
-        if (pair := _pair(x, y, require, compared)) is None:
-            continue
-        fair = pair.grade.meets(require) and not _second_method(x, y)
-        (found if fair else refused).append(pair)
-    return found, refused
+        twin = alike.get(tuple(setting.rest.values()))
+        if twin is not None and (pair := _pair(setting, twin, chosen, require)) is not None:
+            (fair if pair.grade.meets(require) else refused).append(pair)
+    paired = {id(setting) for pair in fair for setting in (pair.base, pair.other)}
+    alone = ([setting for setting in side if id(setting) not in paired] for side in (base, other))
+    for x, y in itertools.product(*alone):
+        if x.rest != y.rest and (pair := _pair(x, y, chosen, require)) is not None:
+            good = pair.grade.meets(require) and not _second_method(x, y)
+            (fair if good else refused).append(pair)
+    return fair, refused
 
 
-def _pair(base: Setting, other: Setting, require: Setup, compared: Sequence[str]) -> Pair | None:
+def _pair(base: Setting, other: Setting, chosen: Settings, require: Setup) -> Pair | None:
     """Return the pair with what its least alike seed shares; None if they have no seed in common."""
     seeds = sorted(base.runs.keys() & other.runs.keys())
     if not seeds:
         return None
-    grades = [grade(base.runs[seed], other.runs[seed], compared=compared) for seed in seeds]
+    grades = [grade(base.runs[s], other.runs[s], chosen.keys, compared=chosen.compared) for s in seeds]
     least = min(grades, key=lambda g: (g.meets(require), g.setup or 0))
     return Pair(base, other, least, tuple(seeds))
 
 
 def _second_method(x: Setting, y: Setting) -> tuple[str, str, str] | None:
     """Return a key of a method that is not what is compared and is not the same, with both values."""
-    for key in sorted(x.rest.keys() | y.rest.keys()):
-        if any(under(key, method) for method in METHODS) and x.rest.get(key) != y.rest.get(key):
-            return key, told(x.rest.get(key)), told(y.rest.get(key))
+    for key, value in x.rest.items():
+        if value != y.rest[key] and any(under(key, method) for method in METHODS):
+            return key, written(value), written(y.rest[key])
     return None
 
 
@@ -114,7 +110,7 @@ def _nearest(refused: Sequence[Pair], require: Setup, compared: Sequence[str]) -
         seed = pair.seeds[0]
         key, values = budgets_of(pair.base.runs[seed], pair.other.runs[seed], compared)[1] or (key, values)
     share = f"setup {pair.grade.setup}" if pair.grade.setup is not None else "no setup"
-    a, b = (told(value) for value in values)
+    a, b = (written(value) for value in values)
     return f"{names} share {share}, not {require}: {key} is {a} and {b}. {_remedy(pair, key)}"
 
 
@@ -123,7 +119,7 @@ def _remedy(pair: Pair, key: str) -> str:
     setup = pair.grade.setup
     settle = "" if setup is None else f", or pass require=Setup.{setup.name}"
     if setup is None:
-        if key.startswith(("prune", "stages")):
+        if key.startswith("prune"):
             return "Prune both to one size, by one prune.ratio or prune.flops."
         return "Compare on one data set and network."
     if pair.base.scratch != pair.other.scratch:

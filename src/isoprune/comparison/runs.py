@@ -5,51 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
-from isoprune.comparison.records import flatten, number
+from isoprune.comparison.records import Flat, Number, flatten
+from isoprune.comparison.records.frame import numbers_of
 from isoprune.types.errors import IsopruneError
+from isoprune.types.record import Record
 
-Table = Mapping[str, Any]
+Source = Mapping[str, Any] | Record
 SCRATCH = "scratch"
-
-
-@dataclass(frozen=True)
-class Run:
-    """A config with dotted keys, and its record if there is one."""
-
-    flat: Mapping[str, Any]
-    record: Table | None = None
-
-    @property
-    def scratch(self) -> bool:
-        """Whether its weights are drawn anew after pruning: of the base only the shape is left."""
-        steps = self.flat.get("repair.steps") or ()
-        names = [self.flat.get("repair.name"), *(dict(step).get("name") for step in steps)]
-        return SCRATCH in names
-
-    @property
-    def trained(self) -> tuple[str, ...]:
-        """The trainings that its network is the result of, in order."""
-        # A teacher is not given up with its weights.
-        distilled = self.flat.get("retrain.distill.weight") is not None
-        return ("retrain",) if self.scratch and not distilled else ("dense", "prune", "retrain")
-
-
-def read(run: Table) -> Run:
-    """Return the run of a record (it has a ``config``) or of a config.
-
-    Raises:
-        IsopruneError: If it is neither.
-    """
-    record = run if isinstance(run, Mapping) and "config" in run else None
-    config = run if record is None else run["config"]
-    if not isinstance(config, Mapping) or not {"data", "model", "prune", "retrain"} <= config.keys():
-        raise IsopruneError(
-            "What is compared must be records, or configs with data, model, prune and retrain. "
-            "Give what isoprune.experiment.run returns, or a record.json."
-        )
-    return Run(flatten(config), record)
 
 
 @dataclass(frozen=True)
@@ -65,34 +30,73 @@ class Budget:
     step: tuple[int, int] = (0, 0)  # samples, multiply-adds
 
 
-# What a record calls the training of a stage.
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A config with dotted keys, and the numbers of its record by role; of a config alone there are none."""
+
+    flat: Flat
+    numbers: Flat | None = None
+
+    @cached_property
+    def scratch(self) -> bool:
+        """Whether its weights are drawn anew after pruning: of the base only the shape is left."""
+        return SCRATCH in str(self.flat.get("repair.name")).split(" + ")
+
+    @cached_property
+    def trained(self) -> tuple[str, ...]:
+        """The trainings that its network is the result of, in order."""
+        # A teacher is not given up with its weights.
+        distilled = self.flat.get("retrain.distill.weight") is not None
+        return ("retrain",) if self.scratch and not distilled else ("dense", "prune", "retrain")
+
+    def number(self, column: str) -> Number | None:
+        return None if self.numbers is None else self.numbers.get(column)
+
+    @cached_property
+    def budget(self) -> Budget:
+        """What the trainings behind its network took: base, pruning and retraining."""
+        epochs = [_epochs(self, stage) for stage in self.trained]
+        counted = [_counted(self, stage) for stage in self.trained]
+        known = [c for c in counted if c is not None]
+        all_known = len(known) == len(counted)
+        batch = int(self.flat.get("retrain.batch") or 0)
+        flops = int(self.number("pruned.flops") or 0)
+        steps = [(batch, 3 * flops * batch)]
+        if self.trained[0] == "dense" and counted[0] and self.flat.get("dense.steps") is not None:
+            samples, cost = counted[0]
+            batch = int(self.flat.get("dense.batch") or 0)
+            steps.append((batch, cost * batch // max(samples, 1)))
+        return Budget(
+            None if None in epochs else sum((e for e in epochs if e is not None), Fraction(0)),
+            sum(samples for samples, _ in known) if all_known else None,
+            sum(cost for _, cost in known) if all_known else None,
+            max(steps, key=lambda step: step[1]),
+        )
+
+
+def read(source: Source) -> Run:
+    """Return the run of a record or of a config.
+
+    Raises:
+        IsopruneError: If it is neither.
+    """
+    if isinstance(source, Record):
+        return Run(flatten(source.config), numbers_of(source))
+    if not isinstance(source, Mapping) or not {"data", "model", "prune", "retrain"} <= source.keys():
+        raise IsopruneError(
+            "What is compared must be records, or configs with data, model, prune and retrain. "
+            "Give what isoprune.experiment.run returns, or what load_records reads."
+        )
+    return Run(flatten(source))
+
+
+# The role of the network that a training ends with.
 _TRAINED = {"dense": "dense", "prune": "pruned", "retrain": "retrained"}
-
-
-def budget(run: Run) -> Budget:
-    """Return what the trainings behind a run's network took: base, pruning and retraining."""
-    epochs: list[Fraction | None] = [_epochs(run, stage) for stage in run.trained]
-    counted = [_counted(run, stage) for stage in run.trained]
-    known = [c for c in counted if c is not None]
-    all_known = len(known) == len(counted)
-    batch = int(number(run.flat, "retrain.batch") or 0)
-    flops = int(number(run.record, "stages", "pruned", "flops") or 0)
-    steps = [(batch, 3 * flops * batch)]
-    if run.trained[0] == "dense" and counted[0] and run.flat.get("dense.steps") is not None:
-        samples, cost = counted[0]
-        batch = int(number(run.flat, "dense.batch") or 0)
-        steps.append((batch, cost * batch // max(samples, 1)))
-    return Budget(
-        None if None in epochs else sum((e for e in epochs if e is not None), Fraction(0)),
-        sum(samples for samples, _ in known) if all_known else None,
-        sum(cost for _, cost in known) if all_known else None,
-        max(steps, key=lambda step: step[1]),
-    )
 
 
 def _epochs(run: Run, stage: str) -> Fraction | None:
     key = "prune.train" if stage == "prune" else stage
-    epochs = number(run.flat, f"{key}.epochs")
+    epochs = run.flat.get(f"{key}.epochs")
     if epochs is None:
         return Fraction(0) if stage == "prune" else None
     if not epochs and stage == "dense" and _comes_trained(run):
@@ -108,8 +112,10 @@ def _comes_trained(run: Run) -> bool:
 
 def _counted(run: Run, stage: str) -> tuple[int, int] | None:
     """Return samples and multiply-adds of a training, as its record counted them."""
-    if run.record is not None:
-        found = [number(run.record, "training", _TRAINED[stage], key) for key in ("samples", "multiply_adds")]
-        if None not in found:
-            return int(found[0] or 0), int(found[1] or 0)
-    return (0, 0) if run.record is not None and _epochs(run, stage) == 0 else None
+    if run.numbers is None:
+        return None
+    role = _TRAINED[stage]
+    samples, cost = (run.number(f"{role}.training.{key}") for key in ("samples", "multiply_adds"))
+    if samples is not None and cost is not None:
+        return int(samples), int(cost)
+    return (0, 0) if _epochs(run, stage) == 0 else None

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from isoprune.comparison.records import flatten, number
+from isoprune.comparison.records import flatten
 from isoprune.comparison.runs import Run
 from isoprune.types.errors import IsopruneError
+from isoprune.types.record import Record
 
 Table = dict[str, Any]
 # Options of schedules that are a number of epochs as an integer and a part of the run as a float.
@@ -56,8 +57,8 @@ def scratch_b(
 
     Args:
         config: Of the pruned run.
-        flops_dense: F1, multiply-adds of one forward pass of one sample (a record's ``stages.dense.flops``).
-        flops_pruned: F2, likewise (``stages.pruned.flops``).
+        flops_dense: F1, multiply-adds of one forward pass of one sample (``record.network("dense").flops``).
+        flops_pruned: F2, likewise (``network("pruned").flops``).
         train: Samples that make an epoch.
 
     Raises:
@@ -66,8 +67,7 @@ def scratch_b(
     if not 0 < flops_pruned <= flops_dense:
         raise IsopruneError(
             f"flops_dense is {flops_dense} and flops_pruned {flops_pruned}. Give the multiply-adds of a "
-            "sample, stages.dense.flops and stages.pruned.flops of a record: the pruned network has no more "
-            "of them."
+            "sample, dense.flops and pruned.flops of a record: the pruned network has no more of them."
         )
     lengths = _lengths(config, train)
     large, small = Fraction(flops_dense), Fraction(flops_pruned)
@@ -80,17 +80,17 @@ def scratch_b(
     return _control(config, total / (3 * small), train)
 
 
-def train_samples(record: Mapping[str, Any]) -> int:
+def train_samples(record: Record) -> int:
     """Return how many samples make an epoch, from what a record's trainings took.
 
     Raises:
         IsopruneError: If it does not say: no training of whole epochs, or one with probes for its rate.
     """
-    for stage, name in (("dense", "dense"), ("retrain", "retrained")):
-        how = record["config"][stage]
-        samples = number(record, "training", name, "samples")
-        if samples is not None and how["epochs"] and how.get("steps") is None and how.get("lr") != "auto":
-            return int(samples) // how["epochs"]
+    for stage, role in (("dense", "dense"), ("retrain", "retrained")):
+        how, network = record.config[stage], record.network(role)
+        whole = how["epochs"] and how.get("steps") is None and how.get("lr") != "auto"
+        if whole and network is not None and network.training is not None:
+            return network.training.samples // how["epochs"]
     raise IsopruneError(
         "The record does not say how many samples make an epoch: neither training had whole epochs at a "
         "given rate. Give train, the size of the training split."

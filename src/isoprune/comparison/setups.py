@@ -5,9 +5,10 @@ Source: Wang, Qin, Bai & Fu, Why is the state of neural network pruning so confu
 
 from __future__ import annotations
 
+import functools
 from enum import IntEnum
 
-from isoprune.comparison.records import SILENT, under
+from isoprune.comparison.records import IGNORED, under
 from isoprune.types.errors import IsopruneError, did_you_mean
 
 
@@ -62,7 +63,7 @@ def read_setup(text: str) -> Setup:
 
 
 # A key, or all keys below it, and the first setup that asks that it be the same. The order is that in which
-# differences are told. Between a key and one that begins like it, the longer counts.
+# differences are listed. Between a key and one that begins like it, the longer counts.
 RUNGS: dict[str, Setup] = {
     "data": Setup.S1,
     "model": Setup.S1,
@@ -97,12 +98,13 @@ FREE: dict[str, str] = {
     "prune.criterion": "a method: it is what is compared",
     "prune.train.penalty": "a method: what pushes the channels out",
     "retrain.penalty": "a method: what keeps the layers near isometries",
-    **SILENT,
+    **IGNORED,
 }
 # Free, and a method: not the same in two runs, they are (part of) what is compared.
 METHODS = ("repair", "rewind", "prune.criterion", "prune.train.penalty", "retrain.penalty")
 
 
+@functools.cache
 def rung(key: str) -> Setup | None:
     """Return the first setup that asks ``key`` to be the same; None if none does.
 
@@ -115,6 +117,7 @@ def rung(key: str) -> Setup | None:
     return best[1]
 
 
+@functools.cache
 def place(key: str) -> tuple[int, str]:
     """Return what sorts keys into the order in which differences are told."""
     order = list(RUNGS)

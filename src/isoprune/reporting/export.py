@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,14 @@ from isoprune.reporting import figures, theme
 from isoprune.reporting.study import Cell, make_cells, unique
 from isoprune.types import IsopruneError
 from isoprune.types.files import write_atomic
+from isoprune.types.record import Record
 
 _WIDTH = 560
 _PNG_SCALE = 2.0
 
 
 def export_figures(
-    records: Sequence[Mapping[str, Any]], out_dir: Path, formats: Sequence[str] = ("pdf", "svg", "png")
+    records: Sequence[Record], out_dir: Path, formats: Sequence[str] = ("pdf", "svg", "png")
 ) -> list[Path]:
     """Write every figure of the page into ``out_dir`` and return the files' paths.
 
@@ -34,7 +35,7 @@ def export_figures(
     unknown = [form for form in formats if form not in WRITERS]
     if unknown:
         raise IsopruneError(f"Unknown format {unknown[0]!r}. Known: {', '.join(WRITERS)}.")
-    charts = _charts(make_cells([dict(record) for record in records]))
+    charts = _charts(make_cells(records))
     paths = []
     for name, title, chart in charts:
         paths += [write_figure(chart, out_dir / f"{name}.{form}", title=title) for form in formats]

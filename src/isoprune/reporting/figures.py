@@ -9,11 +9,10 @@ from typing import Any
 
 import altair as alt
 
-from isoprune.comparison.statistics import summarize
-from isoprune.reporting import frontier, theme
+from isoprune.reporting import frontier
 from isoprune.reporting import series as data
 from isoprune.reporting.series import Row, Series
-from isoprune.reporting.study import Cell, apart, by_seed, unique
+from isoprune.reporting.study import Cell, apart, over_seeds, unique
 
 _POWERS = {str(power): f"{10.0**power:g}" if -4 < power < 4 else f"1e{power}" for power in range(-30, 31)}
 _POWER_LABEL = f"({_POWERS})[round(log(datum.value) / LN10)]"
@@ -46,7 +45,7 @@ def jsv_against_ratio(cells: Sequence[Cell], *, legend: bool = True) -> Figure |
 
 def accuracy_per_epoch(cells: Sequence[Cell], *, legend: bool = True) -> Figure | None:
     """Return one network's validation accuracy per epoch of retraining; None without histories."""
-    dense = summarize(by_seed(cells, "stages", "dense", "validation_accuracy").values())
+    dense = over_seeds(cells, "dense.validation_accuracy")
     levels = [{"y": 100 * dense.mean, "label": "dense"}] if dense.n else []
     rows = data.epoch_rows(cells, "validation_accuracy", percent=True)
     y = {"title": "validation accuracy, %", "scale": alt.Scale(zero=False), "axis": alt.Axis(tickCount=6)}
@@ -55,7 +54,7 @@ def accuracy_per_epoch(cells: Sequence[Cell], *, legend: bool = True) -> Figure 
 
 def jsv_per_epoch(cells: Sequence[Cell], *, legend: bool = True) -> Figure | None:
     """Return one network's mean JSV (log) per epoch of retraining; None without histories."""
-    dense = summarize(by_seed(cells, "stages", "dense", "jsv", "mean").values())
+    dense = over_seeds(cells, "dense.jsv.mean")
     levels = [{"y": dense.mean, "label": "dense"}] if dense.n and dense.mean > 0 else []
     rows = data.epoch_rows(cells, "jsv_mean")
     if not rows:
@@ -71,7 +70,7 @@ def accuracy_against_budget(cells: Sequence[Cell], *, legend: bool = True) -> Fi
     rows, entries = frontier.rows(apart(cells)[1])
     if not rows:
         return None
-    dense = summarize(by_seed(cells, "stages", "dense", "test_accuracy").values())
+    dense = over_seeds(cells, "dense.test_accuracy")
     places = {row["x"]: row["place"] for row in rows}
     labels = f"({ {f'{x:g}': str(place) for x, place in places.items()} })[datum.value]"
     axis = alt.Axis(values=sorted(places), labelExpr=labels, labelOverlap="greedy")
@@ -84,7 +83,7 @@ def accuracy_against_budget(cells: Sequence[Cell], *, legend: bool = True) -> Fi
 def singular_values(cells: Sequence[Cell]) -> Figure | None:
     """Return the distributions of one network's sigma, a row per stage, each as high as its fullest bin."""
     rows = data.spectrum_rows(cells)
-    return ridges(rows, theme.colours(unique(row["stage"] for row in rows))) if rows else None
+    return ridges(rows, {stage.label: stage.colour for stage in data.stages(cells)}) if rows else None
 
 
 def ridges(rows: list[Row], colour: dict[str, str]) -> Figure:
@@ -145,7 +144,7 @@ def final_accuracy(cells: Sequence[Cell]) -> Figure | None:
         entry for entry in data.retrained_series(cells) if any(m["series"] == entry.label for m in means)
     ]
     order = [entry.label for entry in entries]
-    dense = summarize(by_seed(cells, "stages", "dense", "test_accuracy").values())
+    dense = over_seeds(cells, "dense.test_accuracy")
     x = alt.X("mean:Q", title="test accuracy, %", scale=alt.Scale(zero=False, padding=24))
     x = x.axis(format="~f", tickCount=6)
     y = alt.Y("series:N", sort=order, title=None, axis=alt.Axis(labelLimit=0, labelPadding=12, grid=False))

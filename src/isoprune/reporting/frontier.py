@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from isoprune.comparison import text
 from isoprune.comparison.statistics import Summary, summarize
 from isoprune.reporting import theme
 from isoprune.reporting.pivots import Table, markdown
 from isoprune.reporting.sentences import Finding
-from isoprune.reporting.series import Row, Series
-from isoprune.reporting.study import Cell, apart, by_seed, make_cells, settings, unique
+from isoprune.reporting.series import Row, Series, row_of
+from isoprune.reporting.study import Cell, apart, by_seed, make_cells, unique
+from isoprune.types.record import Record
 
 BEST, WORST = "best rate", "worst rate"
 _BASELINES = ("none", "batchnorm")  # no repair; where there is none, its BatchNorm statistics taken anew
@@ -39,7 +39,7 @@ def points(cells: Sequence[Cell]) -> list[Point]:
     """Return the points of one network and ratio, from runs with a budget; 0 steps: before retraining."""
     cells = apart(cells)[1]
     rates = unique(cell.lr for cell in cells)
-    seeds = {seed for cell in cells for seed in by_seed([cell], "stages", "dense", "test_accuracy")}
+    seeds = {seed for cell in cells for seed in by_seed([cell], "dense.test_accuracy")}
     found = []
     several = len(unique(cell.criterion for cell in cells)) > 1
     variants: dict[str, list[Cell]] = {}
@@ -47,19 +47,17 @@ def points(cells: Sequence[Cell]) -> list[Point]:
         label = ", ".join(filter(None, [cell.criterion if several else "", cell.repair, cell.extra]))
         variants.setdefault(label, []).append(cell)
     for repair, own in variants.items():
-        method = str(settings(own[0].records[0]).get("repair.name", "none"))
-        start = by_seed(own, "stages", "repaired", "test_accuracy")
+        method = str(own[0].value("repair.name") or "none")
+        start = by_seed(own, "repaired.test_accuracy")
         found.append(Point(repair, method, 0, start, start, None))
         for steps in sorted(unique(cell.steps or 0 for cell in own)):
             runs = {cell.lr: cell for cell in own if cell.steps == steps}
-            judged = {
-                lr: by_seed([cell], "stages", "retrained", "validation_accuracy") for lr, cell in runs.items()
-            }
+            judged = {lr: by_seed([cell], "retrained.validation_accuracy") for lr, cell in runs.items()}
             mean = {lr: summarize(j.values()).mean for lr, j in judged.items() if j.keys() == seeds}
             if not mean:
                 continue
             best, worst = max(mean, key=mean.__getitem__), min(mean, key=mean.__getitem__)
-            ends = [by_seed([runs[lr]], "stages", "retrained", "test_accuracy") for lr in (best, worst)]
+            ends = [by_seed([runs[lr]], "retrained.test_accuracy") for lr in (best, worst)]
             lost = len(mean) < len(rates)
             found.append(Point(repair, method, steps, ends[0], {} if lost else ends[1], best))
     return found
@@ -72,32 +70,29 @@ def rows(cells: Sequence[Cell]) -> tuple[list[Row], list[Series]]:
         for ratio in sorted(unique(cell.ratio for cell in cells))
     }
     repairs = unique(p.repair for ps in by_ratio.values() for p in ps)
-    colour = theme.colours(repairs)
+    untouched = next((p.repair for ps in by_ratio.values() for p in ps if p.method == "none"), "")
+    colour = theme.colours(repairs, {untouched: theme.UNTOUCHED})
     entries = [
         Series(f"{repair}, {end}", colour[repair], theme.DASHES[kind], theme.SHAPES[kind])
         for repair in repairs
         for kind, end in enumerate((BEST, WORST))
     ]
     first = min((p.steps for ps in by_ratio.values() for p in ps if p.steps), default=1)
-    drawn = []
-    for ratio, found in by_ratio.items():
-        for p in found:
-            for end, values in ((BEST, p.best), (WORST, p.worst)):
-                told = summarize(values.values())
-                if told.n:
-                    drawn.append(
-                        {
-                            "series": f"{p.repair}, {end}",
-                            "ratio": text.plain(ratio),
-                            # Zero has no logarithm: it lies to the left of all budgets.
-                            "x": p.steps or first / 4,
-                            "place": p.steps,
-                            "mean": 100 * told.mean,
-                            "low": 100 * told.low,
-                            "high": 100 * told.high,
-                            "text": text.percent(told),
-                        }
-                    )
+    drawn = [
+        row_of(
+            summary,
+            percent=True,
+            series=f"{p.repair}, {end}",
+            ratio=text.plain(ratio),
+            # Zero has no logarithm: it lies to the left of all budgets.
+            x=p.steps or first / 4,
+            place=p.steps,
+        )
+        for ratio, found in by_ratio.items()
+        for p in found
+        for end, values in ((BEST, p.best), (WORST, p.worst))
+        if (summary := summarize(values.values())).n
+    ]
     return drawn, entries
 
 
@@ -130,13 +125,13 @@ def _cell(point: Point) -> str:
     return f"{best} ({worst})"
 
 
-def markdown_frontier(records: Sequence[Mapping[str, Any]]) -> str:
+def markdown_frontier(records: Sequence[Record]) -> str:
     """Return the frontier's table and sentences in Markdown; empty without budgets of steps.
 
     Raises:
         IsopruneError: If no record is finished, or one is not a record.
     """
-    cells = make_cells([dict(record) for record in records])
+    cells = make_cells(records)
     if not apart(cells)[1]:
         return ""
     told = "".join(f"- {finding}\n" for finding in findings(cells))

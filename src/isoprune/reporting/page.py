@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from isoprune.comparison import text
-from isoprune.comparison.records import check_records
-from isoprune.comparison.statistics import summarize
+from isoprune.comparison.records import runs_of
 from isoprune.reporting import figures, frontier, html, series, study_settings, tables, theme
 from isoprune.reporting.schedule_figures import used, used_series
 from isoprune.reporting.sentences import findings
-from isoprune.reporting.study import Cell, apart, by_seed, make_cells, unique
+from isoprune.reporting.study import Cell, apart, make_cells, over_seeds, unique
+from isoprune.types.record import Record
 
 
-def report(records: Sequence[Mapping[str, Any]], out: Path, *, title: str | None = None) -> Path:
+def report(records: Sequence[Record], out: Path, *, title: str | None = None) -> Path:
     """Write the page on ``records`` and return its path.
 
     The file holds everything it shows, scripts included, asks nothing of the network, and is
@@ -29,16 +29,15 @@ def report(records: Sequence[Mapping[str, Any]], out: Path, *, title: str | None
     Raises:
         IsopruneError: If no record is finished, one is not a record, or ``out`` cannot be written.
     """
-    given = [dict(record) for record in records]
-    page = _render(given, title=title)
+    page = _render(records, title=title)
     file = out if out.suffix == ".html" else out / "index.html"
     return html.write(page, file)
 
 
-def _render(records: list[dict[str, Any]], *, title: str | None) -> str:
-    cells = make_cells(records)
-    finished = len(check_records(records))
-    names = unique(str(record.get("name", "study")) for record in records)
+def _render(records: Sequence[Record], *, title: str | None) -> str:
+    study = runs_of(records)
+    cells = make_cells(study)
+    names = unique(record.name for record in records)
     sections = [
         _section(f"network-{number}", [cell for cell in cells if cell.network == network])
         for number, network in enumerate(unique(cell.network for cell in cells), start=1)
@@ -60,9 +59,9 @@ def _render(records: list[dict[str, Any]], *, title: str | None) -> str:
         "page.html.j2",
         charts,
         title=title or text.listed(names),
-        count=finished,
+        count=len(study),
         networks=len(unique(cell.network for cell in cells)),
-        unfinished=len(records) - finished,
+        unfinished=study.unfinished,
         retrained=any(cell.lr is not None for cell in cells),
         question=study_settings.question(cells),
         setup=study_settings.setup(cells),
@@ -79,7 +78,7 @@ def _render(records: list[dict[str, Any]], *, title: str | None) -> str:
         configuration=study_settings.configuration(cells),
         environment=study_settings.environment(cells),
         runs=study_settings.runs(cells),
-        versions=unique(str((r.get("environment") or {}).get("isoprune", "")) for r in records),
+        versions=unique(str(record.environment.get("isoprune", "")) for record in records),
     )
 
 
@@ -126,7 +125,7 @@ def _section(name: str, cells: Sequence[Cell]) -> dict[str, Any]:
         "title": cells[0].network,
         "ratios": [text.plain(ratio) for ratio in ratios],
         "shown": text.plain(shown),
-        "stages": [stage for ratio in ratios for stage in _stages([c for c in cells if c.ratio == ratio])],
+        "stages": [_card(stage) for stage in sorted(series.stages(cells), key=lambda s: s.ratio)],
         "charts": [chart for chart in charts if chart],
         "legend": _legend(series.retrained_series(cells)),
     }
@@ -164,21 +163,12 @@ def _legend(entries: Mapping[series.Series, object]) -> list[dict[str, Any]]:
     ]
 
 
-def _stages(cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """Return the numbers of dense, pruned and every repaired network at one ratio."""
-    repairs = unique(cell.repair for cell in cells if not cell.untouched)
-    found = [("dense", "dense", cells), ("pruned", "pruned", cells)]
-    found += [(repair, "repaired", [cell for cell in cells if cell.repair == repair]) for repair in repairs]
-    colours = theme.colours([label for label, _, _ in found])
-    return [
-        {
-            "ratio": text.plain(cells[0].ratio),
-            "label": label,
-            "slot": theme.PALETTE.index(colours[label]),
-            "jsv": text.number(summarize(by_seed(members, "stages", stage, "jsv", "mean").values()).mean),
-            "accuracy": text.percent(
-                summarize(by_seed(members, "stages", stage, "test_accuracy").values()), spread=False
-            ),
-        }
-        for label, stage, members in found
-    ]
+def _card(stage: series.Stage) -> dict[str, Any]:
+    """Return the numbers of a stage."""
+    return {
+        "ratio": text.plain(stage.ratio),
+        "label": stage.label,
+        "slot": theme.PALETTE.index(stage.colour),
+        "jsv": text.number(over_seeds(stage.cells, f"{stage.role}.jsv.mean").mean),
+        "accuracy": text.percent(over_seeds(stage.cells, f"{stage.role}.test_accuracy"), spread=False),
+    }

@@ -13,7 +13,7 @@ from isoprune.comparison import text
 from isoprune.reporting import figures, series, theme
 from isoprune.reporting.figures import Figure, powers, table
 from isoprune.reporting.series import Series
-from isoprune.reporting.study import Cell, apart, settings
+from isoprune.reporting.study import Cell, apart
 
 LOW = 4  # decades below the peak that have a line
 _FLOOR = 10.0 ** -(LOW + 0.4)  # what is lower is drawn here: zero has no logarithm
@@ -88,8 +88,7 @@ def used_series(cells: Sequence[Cell]) -> dict[Series, Rates]:
     found: dict[Rates, str] = {}
     for cell in apart(cells)[0]:
         for record in cell.records:
-            history = (record.get("history") or {}).get("retrained") or []
-            rates = tuple((row["epoch"], row["lr"]) for row in history if row.get("lr") and row["epoch"])
+            rates = tuple((r["epoch"], r["lr"]) for r in series.history(record) if r.get("lr") and r["epoch"])
             if rates and rates not in found:
                 found[rates] = _label(cell, rates, found)
     if len(found) > MOST:
@@ -103,7 +102,7 @@ def used_series(cells: Sequence[Cell]) -> dict[Series, Rates]:
 
 
 def _label(cell: Cell, rates: Rates, found: Mapping[Rates, str]) -> str:
-    name = str(settings(cell.records[0]).get("retrain.schedule.name", "schedule"))
+    name = cell.value("retrain.schedule.name") or "schedule"
     label = f"LR {text.learning_rate(cell.lr or rates[0][1])}, {name}"
     label += f", {rates[-1][0]} epochs" if any(other[-1][0] != rates[-1][0] for other in found) else ""
     same = [known for known in found.values() if known == label or known.startswith(f"{label} (")]

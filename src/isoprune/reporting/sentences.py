@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from isoprune.comparison import text
-from isoprune.comparison.statistics import Summary, paired_difference, summarize
-from isoprune.reporting.study import Cell, apart, by_seed, make_cells, unique
+from isoprune.comparison.statistics import Summary, paired_difference
+from isoprune.reporting.study import Cell, apart, by_seed, make_cells, over_seeds, unique
+from isoprune.types.record import Record
 
 # One seed gives no interval; then only a gap of half a point is called one.
 ONE_SEED = 0.005
-_AFTER = ("stages", "retrained", "test_accuracy")
+_AFTER = "retrained.test_accuracy"
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Finding:
         return f"{self.lead}, {'; '.join(self.clauses)}."
 
 
-def explain(records: Sequence[Mapping[str, Any]]) -> list[str]:
+def explain(records: Sequence[Record]) -> list[str]:
     """Return the sentences that explain the records: JSV, the learning rate's effect, what repair did to it.
 
     Differences are paired by seed. With two seeds or more, one counts as shown only if its 95 % Student-t
@@ -37,7 +37,7 @@ def explain(records: Sequence[Mapping[str, Any]]) -> list[str]:
     Raises:
         IsopruneError: If no record is finished, or one is not a record.
     """
-    return [str(finding) for finding in findings(make_cells([dict(record) for record in records]))]
+    return [str(finding) for finding in findings(make_cells(records))]
 
 
 def findings(cells: Sequence[Cell]) -> list[Finding]:
@@ -103,7 +103,7 @@ def _only(view: _View) -> str:
     if len(retrained) != 1:
         return ""
     (cell,) = retrained
-    ends = [_mean([cell], "stages", stage, "test_accuracy") for stage in ("pruned", "retrained", "dense")]
+    ends = [_mean([cell], f"{stage}.test_accuracy") for stage in ("pruned", "retrained", "dense")]
     before, after, dense = (f"{100 * end:.2f} %" for end in ends)
     at = f"at LR {text.learning_rate(cell.lr or 0.0)}" + (f" ({cell.extra})" if cell.extra else "")
     told = f"{view.network} goes from {before} to {after} {at}; the dense network has {dense}"
@@ -120,11 +120,11 @@ def _removal(views: Sequence[_View]) -> str:
 
 
 def _mean(cells: Sequence[Cell], *path: str) -> float:
-    return summarize(by_seed(cells, *path).values()).mean
+    return over_seeds(cells, *path).mean
 
 
 def _jsv_of(cells: Sequence[Cell], stage: str) -> float:
-    return _mean(cells, "stages", stage, "jsv", "mean")
+    return _mean(cells, f"{stage}.jsv.mean")
 
 
 def _times(before: float, after: float) -> str:
@@ -180,7 +180,7 @@ def gap(cells: Sequence[Cell]) -> tuple[Summary, float, float] | None:
     rates = sorted(unique(cell.lr for cell in cells if cell.lr is not None))
     if len(rates) < 2:
         return None
-    ends = [by_seed([cell for cell in cells if cell.lr == lr], *_AFTER) for lr in (rates[-1], rates[0])]
+    ends = [by_seed([cell for cell in cells if cell.lr == lr], _AFTER) for lr in (rates[-1], rates[0])]
     difference = paired_difference(*ends)
     return (difference, rates[-1], rates[0]) if difference.n else None
 
@@ -255,13 +255,13 @@ def _verdict(bare: list[Cell], cells: list[Cell], before: Summary, after: Summar
 
 def _gaps_by_seed(cells: Sequence[Cell]) -> dict[int, float]:
     rates = sorted(unique(cell.lr for cell in cells if cell.lr is not None))
-    large, small = (by_seed([c for c in cells if c.lr == lr], *_AFTER) for lr in (rates[-1], rates[0]))
+    large, small = (by_seed([c for c in cells if c.lr == lr], _AFTER) for lr in (rates[-1], rates[0]))
     return {seed: large[seed] - small[seed] for seed in large.keys() & small.keys()}
 
 
 def best(cells: Sequence[Cell]) -> Cell | None:
     """Return the cell with the highest mean *validation* accuracy after retraining: test never chooses."""
-    scored = [(_mean([cell], "stages", "retrained", "validation_accuracy"), cell) for cell in cells]
+    scored = [(_mean([cell], "retrained.validation_accuracy"), cell) for cell in cells]
     known = [(score, cell) for score, cell in scored if math.isfinite(score)]
     return max(known, key=lambda pair: pair[0])[1] if known else None
 
@@ -270,9 +270,9 @@ def _gain(view: _View, name: str, cells: Sequence[Cell]) -> str:
     ours, theirs = best(cells), best(view.bare)
     if ours is None:
         return ""
-    accuracy = text.percent(summarize(by_seed([ours], *_AFTER).values()), spread=False)
+    accuracy = text.percent(over_seeds([ours], _AFTER), spread=False)
     reached = f"at its best LR {name} ends at {accuracy} %"
-    difference = paired_difference(*(by_seed([cell], *_AFTER) for cell in (ours, theirs))) if theirs else None
+    difference = paired_difference(*(by_seed([cell], _AFTER) for cell in (ours, theirs))) if theirs else None
     if difference is None or difference.n == 0:
         return reached
     if not shown(difference):
@@ -284,13 +284,13 @@ def _control(view: _View) -> str:
     control = best(view.control)
     if control is None:
         return ""
-    accuracy = text.percent(summarize(by_seed([control], *_AFTER).values()), spread=False)
+    accuracy = text.percent(over_seeds([control], _AFTER), spread=False)
     rivals = {"no repair": best(view.bare)} | {name: best(cells) for name, cells in view.mended.items()}
     against = []
     for name, rival in rivals.items():
         if rival is None:
             continue
-        difference = paired_difference(by_seed([control], *_AFTER), by_seed([rival], *_AFTER))
+        difference = paired_difference(by_seed([control], _AFTER), by_seed([rival], _AFTER))
         if difference.n:
             against.append(f"{_above(difference.mean)} {name}" if shown(difference) else f"level with {name}")
     reached = f"the pruned shape of {view.network} ends at {accuracy} %"

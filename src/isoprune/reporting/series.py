@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,8 @@ from isoprune.comparison import text
 from isoprune.comparison.statistics import Summary, summarize
 from isoprune.reporting import theme
 from isoprune.reporting.statistics import pool_histograms
-from isoprune.reporting.study import Cell, by_seed, unique, value
+from isoprune.reporting.study import Cell, by_seed, seed_of, unique
+from isoprune.types.record import Record
 
 Row = dict[str, Any]
 # Zero has no logarithm: a JSV this small is drawn here, with its true value in the tooltip.
@@ -34,15 +35,13 @@ def retrained_series(cells: Sequence[Cell]) -> dict[Series, list[Cell]]:
     """Return one network's legend of retraining: the repair is the colour, the learning rate the dash."""
     done = [cell for cell in cells if cell.lr is not None and cell.steps is None]
     criteria = unique(cell.criterion for cell in done)
-    methods = unique(_method(cell, criteria) for cell in done)
-    colour = theme.colours(methods)
     details = unique((cell.lr, cell.extra) for cell in done)
     found: dict[Series, list[Cell]] = {}
     for cell in done:
         method, detail = _method(cell, criteria), (cell.lr, cell.extra)
         kind = details.index(detail)
         label = ", ".join(filter(None, [method, f"LR {text.learning_rate(cell.lr or 0.0)}", cell.extra]))
-        series = _series(label, colour[method], kind)
+        series = _series(label, cell.colour, kind)
         found.setdefault(series, []).append(cell)
     return found
 
@@ -73,36 +72,37 @@ def _method(cell: Cell, criteria: Sequence[str]) -> str:
     return f"{cell.criterion}, {cell.repair}" if len(criteria) > 1 else cell.repair
 
 
+def row_of(summary: Summary, *, percent: bool = False, floor: float = -math.inf, **about: Any) -> Row:
+    """Return what is drawn of one point: its mean, its lowest and highest seed, and its words."""
+    scale = 100.0 if percent else 1.0
+    ends = {key: max(scale * getattr(summary, key), floor) for key in ("mean", "low", "high")}
+    words = text.percent(summary) if percent else _spread(summary)
+    return {**about, **{key: _short(end) for key, end in ends.items()}, "text": words}
+
+
 def epoch_rows(cells: Sequence[Cell], metric: str, *, percent: bool = False) -> list[Row]:
     """Return a row per series, ratio and epoch: mean, lowest and highest seed of ``metric``."""
-    scale, told_as = (100.0, text.percent) if percent else (1.0, _spread)
-    rows = []
-    for series, members in retrained_series(cells).items():
-        for cell in members:
-            for epoch, found in _epochs(cell, metric).items():
-                told = summarize(found)
-                rows.append(
-                    {
-                        "series": series.label,
-                        "ratio": text.plain(cell.ratio),
-                        "x": epoch,
-                        "mean": _short(scale * told.mean),
-                        "low": _short(scale * told.low),
-                        "high": _short(scale * told.high),
-                        "text": told_as(told),
-                    }
-                )
-    return rows
+    return [
+        row_of(summarize(numbers), percent=percent, series=entry.label, ratio=text.plain(cell.ratio), x=epoch)
+        for entry, members in retrained_series(cells).items()
+        for cell in members
+        for epoch, numbers in _epochs(cell, metric).items()
+    ]
 
 
 def _epochs(cell: Cell, metric: str) -> dict[int, list[float]]:
-    found: dict[int, list[float]] = {}
-    for record in cell.records:
-        for row in (record.get("history") or {}).get("retrained") or []:
-            number = value(row, metric)
-            if math.isfinite(number):
-                found.setdefault(int(row["epoch"]), []).append(number)
-    return dict(sorted(found.items()))
+    epochs: dict[int, list[float]] = {}
+    for row in (row for record in cell.records for row in history(record)):
+        number = row.get(metric)
+        if number is not None and math.isfinite(number):
+            epochs.setdefault(int(row["epoch"]), []).append(number)
+    return dict(sorted(epochs.items()))
+
+
+def history(record: Record) -> list[dict[str, Any]]:
+    """Return the epochs of the last retraining."""
+    network = record.network("retrained")
+    return [] if network is None else network.history
 
 
 def hover_rows(
@@ -139,43 +139,57 @@ def jsv_rows(cells: Sequence[Cell]) -> list[Row]:
         points: dict[float, dict[int, float]] = {}
         # Ratio 0 is the dense network; a repair of it is another network, drawn only if it was measured.
         if pruned and all(cell.ratio > 0 for cell in members):
-            points[0.0] = by_seed(members, *_jsv("dense"))
+            points[0.0] = by_seed(members, "dense.jsv.mean")
         for cell in members:
             own = points.setdefault(cell.ratio, {})
-            own.update(by_seed([cell], *_jsv("pruned" if pruned else "repaired")))
-        for ratio, seeds in sorted(points.items()):
-            told = summarize(seeds.values())
-            if told.n:
-                rows.append(
-                    {
-                        "series": series.label,
-                        "ink": series.colour,
-                        "mark": series.shape,
-                        "x": ratio,
-                        "mean": _short(max(told.mean, FLOOR)),
-                        "low": _short(max(told.low, FLOOR)),
-                        "high": _short(max(told.high, FLOOR)),
-                        "text": _spread(told),
-                    }
-                )
+            own.update(by_seed([cell], "pruned.jsv.mean" if pruned else "repaired.jsv.mean"))
+        about = {"series": series.label, "ink": series.colour, "mark": series.shape}
+        rows += [
+            row_of(summarize(seeds.values()), floor=FLOOR, **about, x=ratio)
+            for ratio, seeds in sorted(points.items())
+            if seeds
+        ]
     return rows
 
 
-def _jsv(stage: str) -> tuple[str, ...]:
-    return ("stages", stage, "jsv", "mean")
+@dataclass(frozen=True)
+class Stage:
+    """The networks of one role at one ratio: dense, pruned, or what one repair made."""
+
+    label: str
+    role: str
+    colour: str
+    ratio: float
+    cells: Sequence[Cell]
+
+
+def stages(cells: Sequence[Cell]) -> list[Stage]:
+    """Return dense, pruned and every repaired network at each ratio."""
+    made = []
+    for ratio in unique(cell.ratio for cell in cells):
+        here = [cell for cell in cells if cell.ratio == ratio]
+        made += [
+            Stage("dense", "dense", theme.DENSE, ratio, here),
+            Stage("pruned", "pruned", theme.UNTOUCHED, ratio, here),
+        ]
+        for repair in unique(cell.repair for cell in here if not cell.untouched):
+            own = [cell for cell in here if cell.repair == repair]
+            made.append(Stage(repair, "repaired", own[0].colour, ratio, own))
+    return made
 
 
 def spectrum_rows(cells: Sequence[Cell]) -> list[Row]:
     """Return a row per stage, ratio and bin: the bin's ends (log10 sigma) and its share of the values."""
     rows = []
-    for ratio in unique(cell.ratio for cell in cells):
-        here = [cell for cell in cells if cell.ratio == ratio]
-        stages = [("dense", "dense", here), ("pruned", "pruned", here)]
-        repairs = unique(cell.repair for cell in here if not cell.untouched)
-        stages += [(name, "repaired", [cell for cell in here if cell.repair == name]) for name in repairs]
-        for label, stage, members in stages:
-            edges, shares = pool_histograms(_histograms(members, stage))
-            rows += histogram_rows(label, text.plain(ratio), edges, shares)
+    for stage in stages(cells):
+        seeds = {
+            seed_of(cell.runs, row): network.jsv_histogram
+            for cell in stage.cells
+            for row, record in zip(cell.rows, cell.records, strict=True)
+            if (network := record.network(stage.role)) is not None and network.jsv_histogram is not None
+        }
+        edges, shares = pool_histograms((h.edges, h.counts) for h in seeds.values())
+        rows += histogram_rows(stage.label, text.plain(stage.ratio), edges, shares)
     return rows
 
 
@@ -197,22 +211,12 @@ def histogram_rows(stage: str, ratio: str, edges: list[float], shares: list[floa
     ]
 
 
-def _histograms(cells: Sequence[Cell], stage: str) -> list[tuple[list[float | int], list[float | int]]]:
-    found: dict[int, Mapping[str, Any]] = {}
-    for cell in cells:
-        for record in cell.records:
-            histogram = (record["stages"].get(stage) or {}).get("jsv_histogram")
-            if histogram:
-                found[int(record["config"].get("seed", 0))] = histogram
-    return [(list(h["log10_edges"]), list(h["counts"])) for h in found.values()]
-
-
 def final_rows(cells: Sequence[Cell]) -> tuple[list[Row], list[Row]]:
     """Return test accuracy after retraining in percent: one row per series and ratio, and one per seed."""
     means, seeds = [], []
     for series, members in retrained_series(cells).items():
         for cell in members:
-            found = by_seed([cell], "stages", "retrained", "test_accuracy")
+            found = by_seed([cell], "retrained.test_accuracy")
             told = summarize(found.values())
             key = {"series": series.label, "ratio": text.plain(cell.ratio)}
             if told.n:

@@ -1,20 +1,21 @@
-"""Records -> cells: what was varied gets a label, and the seeds of one setting come together."""
+"""Runs -> cells: what was varied gets a label, and the seeds of one setting come together."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import median, median_low
 from typing import Any
 
-from isoprune.comparison import text
-from isoprune.comparison.records import Record, check_records
+from isoprune.comparison.records import IGNORED, Flat, Runs, labels_apart, runs_of, under, written
+from isoprune.comparison.runs import SCRATCH
+from isoprune.comparison.statistics import Summary, summarize
+from isoprune.reporting import theme
+from isoprune.types.record import Record
 
-_NETWORK = ("data", "model", "dense")
-_WATCHING = ("trackers", "checkpoint_steps", "checkpoint_seconds")  # these change no result
 ADVISED = "auto"
-_CHOICES = ("data", "model", "prune.criterion", "repair")
+_NETWORK = ("data", "model", "dense")
+_REPAIR = ("repair", "rewind")
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,9 @@ class Cell:
     """One setting with all its seeds. Labels name only what tells it from the other cells.
 
     ``steps`` is the budget of its retraining, None where it was retrained for whole epochs or not at all.
+    ``untouched``: the pruned network was retrained as it is, with no repair and not rewound. ``scratch``: the
+    weights were drawn anew: the control, not a repair. ``colour``: of its criterion and repair, in every chart
+    of the study.
     """
 
     network: str
@@ -31,21 +35,19 @@ class Cell:
     lr: float | None
     extra: str
     steps: int | None
+    untouched: bool
+    scratch: bool
     records: tuple[Record, ...]
+    colour: str = field(compare=False)
+    runs: Runs = field(compare=False, repr=False)
+    rows: tuple[int, ...] = field(compare=False, repr=False)
 
-    @property
-    def untouched(self) -> bool:
-        """Whether the pruned network was retrained as it is, with no repair and not rewound."""
-        flat = settings(self.records[0])
-        return flat.get("repair.name", "none") == "none" and flat.get("rewind") is None
-
-    @property
-    def scratch(self) -> bool:
-        """Whether the weights were drawn anew: the control, not a repair."""
-        return settings(self.records[0]).get("repair.name") == "scratch"
+    def value(self, column: str) -> Any:
+        """Return what its first run has in a column of the frame."""
+        return self.runs.values(column)[self.rows[0]]
 
 
-def make_cells(records: Sequence[Record]) -> tuple[Cell, ...]:
+def make_cells(records: Sequence[Record] | Runs) -> tuple[Cell, ...]:
     """Return the cells of the finished records, in reading order.
 
     Networks come in the order of the records; within one, ratio, then no repair before repairs
@@ -54,103 +56,87 @@ def make_cells(records: Sequence[Record]) -> tuple[Cell, ...]:
     Raises:
         IsopruneError: If no record is finished, or one is not a record.
     """
-    finished = check_records(records)
-    flat = [settings(record) for record in finished]
-    networks = _labels(flat, _is_network, _network_name)
-    criteria = _labels(flat, lambda key: key.startswith("prune.criterion."), _criterion_name)
-    repairs: list[str] = [""] * len(flat)
-    extras: list[str] = [""] * len(flat)
-    for network in dict.fromkeys(networks):
-        # Within a network: a gain that follows the activation is no second method.
-        own = [i for i, label in enumerate(networks) if label == network]
-        for i, repair in zip(own, _labels([flat[i] for i in own], _is_repair, _repair_name), strict=True):
-            repairs[i] = repair
-        # A measurement has no retraining that could differ from that of other runs, and a run with a
-        # budget of steps is compared with its like alone.
-        for covers in _EXTRAS.values():
-            part = [i for i in own if _EXTRAS[_kind(finished[i], flat[i])] is covers]
-            here = [flat[i] for i in part]
-            taught = _labels(here, _is_distillation, _distillation_name)
-            for i, *words in zip(part, taught, _labels(here, covers, lambda _: ""), strict=True):
-                extras[i] = ", ".join(filter(None, words))
-    ratios = _ratios(finished, flat, networks)
-    found: dict[tuple[str, str, float, str, float | None, str, int | None], dict[int, Record]] = {}
-    for i, record in enumerate(finished):
-        lr, steps = _lr(record, flat[i]), _steps(record, flat[i])
-        key = (networks[i], criteria[i], ratios[i], repairs[i], lr, extras[i], steps)
-        found.setdefault(key, {})[seed_of(record)] = record
-    cells = [_cell(key, tuple(seeds[s] for s in sorted(seeds))) for key, seeds in found.items()]
-    order = list(dict.fromkeys(networks))
-    return tuple(sorted(cells, key=lambda cell: _reading_order(cell, order)))
-
-
-def _cell(
-    key: tuple[str, str, float, str, float | None, str, int | None], records: tuple[Record, ...]
-) -> Cell:
-    network, criterion, ratio, repair, lr, extra, steps = key
-    if lr == 0.0:
-        lr = median(value(record, "advice", "lr") for record in records)
-        extra = ", ".join(filter(None, ["advised rate", extra]))
-    return Cell(network, criterion, ratio, repair, lr, extra, steps, records)
-
-
-def settings(record: Record) -> dict[str, Any]:
-    """Return a record's config with dotted keys; a choice given as a word is its ``name``."""
-    flat: dict[str, Any] = {}
-
-    def walk(value: object, path: str) -> None:
-        if isinstance(value, Mapping):
-            for key, inner in value.items():
-                if key not in _WATCHING:
-                    walk(inner, f"{path}.{key}" if path else str(key))
-        elif path in _CHOICES or path.endswith(".schedule"):
-            flat[f"{path}.name"] = value
-        else:
-            flat[path] = tuple(value) if isinstance(value, list) else value
-
-    walk(record["config"], "")
-    return flat
-
-
-def seed_of(record: Record) -> int:
-    """Return the record's seed; 0 if its config has none."""
-    return int(record["config"].get("seed", 0))
-
-
-def ratio_of(record: Record) -> float:
-    """Return the ratio that was asked for, or, if it was not one number, the realised one of filters."""
-    asked = record["config"].get("prune", {}).get("ratio", 0.0)
-    if isinstance(asked, int | float):
-        return float(asked)
-    realised = value(record, "ratios", "filters")
-    return realised if math.isnan(realised) else round(realised, 2)
-
-
-def _ratios(
-    records: Sequence[Record], flat: Sequence[Mapping[str, Any]], networks: Sequence[str]
-) -> list[float]:
-    """Return each record's ratio; where a target was asked for, the middle one of all with that target.
-
-    What meets a target of FLOPs or parameters may differ from seed to seed, and these are one setting.
-    """
-    asked = [
-        (network, *sorted((key, str(item)) for key, item in one.items() if key.startswith("prune.")))
-        for network, one in zip(networks, flat, strict=True)
+    runs = runs_of(records)
+    network = _labels(runs, _below(runs, _NETWORK), _network_name)
+    criterion = _labels(runs, _below(runs, ("prune.criterion",)), _named(runs, "prune.criterion"))
+    # Within a network: a gain that follows the activation is no second method.
+    repair = _labels(runs, _below(runs, _REPAIR), _repair_name(runs), within=network)
+    retrained = [digest is not None for digest in runs.values("retrained.digest")]
+    steps = [
+        int(n) if done and n is not None else None
+        for n, done in zip(runs.values("retrain.steps"), retrained, strict=True)
     ]
-    own = [ratio_of(record) for record in records]
-    return [median_low([r for r, other in zip(own, asked, strict=True) if other == mine]) for mine in asked]
+    extra = _extras(runs, network, retrained, steps)
+    ratio = _ratios(runs, network)
+    lr = [value if done else None for value, done in zip(runs.values("retrain.lr"), retrained, strict=True)]
+    rates = [0.0 if value == ADVISED else None if value is None else float(value) for value in lr]
+    rows: dict[tuple[Any, ...], dict[int, int]] = {}
+    for i, key in enumerate(zip(network, criterion, ratio, repair, rates, extra, steps, strict=True)):
+        rows.setdefault(key, {})[seed_of(runs, i)] = i
+    done = {key: [seeds[seed] for seed in sorted(seeds)] for key, seeds in rows.items()}
+    order = unique(network)
+    cells = [_cell(runs, key, own) for key, own in done.items()]
+    return _coloured(sorted(cells, key=lambda cell: _reading_order(cell, order)))
 
 
-def value(record: Record, *path: str) -> float:
-    """Return the number at ``path`` of a record, NaN if it is missing or not a number."""
-    found: Any = record
-    for key in path:
-        if not isinstance(found, Mapping) or key not in found:
-            return math.nan
-        found = found[key]
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        return math.nan
-    return float(found)
+def _cell(runs: Runs, key: tuple[Any, ...], rows: Sequence[int]) -> Cell:
+    network, criterion, ratio, repair, lr, extra, steps = key
+    if lr == 0.0:  # advised, to each seed its own
+        advised = runs.values("retrained.advice.lr")
+        lr = median([advised[i] for i in rows])
+        extra = ", ".join(filter(None, ["advised rate", extra]))
+    method = runs.values("repair.name")[rows[0]] or "none"
+    return Cell(
+        network,
+        criterion,
+        ratio,
+        repair,
+        lr,
+        extra,
+        steps,
+        untouched=method == "none" and runs.values("rewind")[rows[0]] is None,
+        scratch=SCRATCH in method.split(" + "),
+        records=tuple(runs.records[i] for i in rows),
+        colour="",
+        runs=runs,
+        rows=tuple(rows),
+    )
+
+
+def _coloured(cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    fixed = {}
+    for cell in cells:
+        if cell.untouched or cell.scratch:
+            fixed.setdefault(cell.repair, theme.UNTOUCHED if cell.untouched else theme.CONTROL)
+    first = cells[0].criterion
+    # The repairs of the first criterion are those of charts that know no criterion.
+    names = [c.repair if c.criterion == first else f"{c.criterion}, {c.repair}" for c in cells]
+    plain = [name for name, cell in zip(names, cells, strict=True) if cell.criterion == first]
+    colours = theme.colours(unique([*plain, *names]), fixed)
+    return tuple(replace(cell, colour=colours[name]) for cell, name in zip(cells, names, strict=True))
+
+
+def seed_of(runs: Runs, row: int) -> int:
+    """Return a run's seed; 0 if its config has none."""
+    return int(runs.values("seed")[row] or 0)
+
+
+def _ratios(runs: Runs, networks: Sequence[str]) -> list[float]:
+    """Return each run's ratio; where a target was set, the middle one of all with that target.
+
+    It is the ratio of the config, or, if that is not one number, the fraction of filters that went. What meets
+    a target of FLOPs or parameters may differ from seed to seed, and these are one setting.
+    """
+    removed = [round(ratio or 0.0, 2) for ratio in runs.values("removed.filters")]
+    own = [
+        float(ratio) if ratio is not None else realised
+        for ratio, realised in zip(runs.values("prune.ratio"), removed, strict=True)
+    ]
+    targets: dict[tuple[str, int], list[float]] = {}
+    places = list(zip(networks, runs.kinds(runs.below(["prune"]))[1], strict=True))
+    for place, ratio in zip(places, own, strict=True):
+        targets.setdefault(place, []).append(ratio)
+    return [median_low(targets[place]) for place in places]
 
 
 def apart(cells: Iterable[Cell]) -> tuple[list[Cell], list[Cell]]:
@@ -159,13 +145,22 @@ def apart(cells: Iterable[Cell]) -> tuple[list[Cell], list[Cell]]:
     return [cell for cell in given if cell.steps is None], [cell for cell in given if cell.steps is not None]
 
 
-def by_seed(cells: Iterable[Cell], *path: str) -> dict[int, float]:
-    """Return the finite numbers at ``path``, one per seed.
+def by_seed(cells: Iterable[Cell], column: str) -> dict[int, float]:
+    """Return the numbers of a column of the frame, one per seed.
 
     Cells that differ only after a stage share it, so a seed counts once however many cells it is in.
     """
-    numbers = {seed_of(record): value(record, *path) for cell in cells for record in cell.records}
-    return {seed: found for seed, found in numbers.items() if math.isfinite(found)}
+    return {
+        seed_of(cell.runs, row): float(number)
+        for cell in cells
+        for row in cell.rows
+        if (number := cell.runs.values(column)[row]) is not None
+    }
+
+
+def over_seeds(cells: Iterable[Cell], column: str) -> Summary:
+    """Return what the seeds say of a column of the frame."""
+    return summarize(by_seed(cells, column).values())
 
 
 def unique(items: Iterable[Any]) -> list[Any]:
@@ -173,123 +168,104 @@ def unique(items: Iterable[Any]) -> list[Any]:
     return list(dict.fromkeys(items))
 
 
-def varied(records: Sequence[Record]) -> dict[str, list[Any]]:
-    """Return the dotted keys whose value is not the same in all records, with their values."""
-    flat = [settings(record) for record in records]
-    keys = unique(key for one in flat for key in one)
-    values = {key: unique(_hashable(one.get(key)) for one in flat) for key in keys}
-    return {key: found for key, found in values.items() if len(found) > 1}
+def _extras(
+    runs: Runs, network: Sequence[str], retrained: Sequence[bool], steps: Sequence[int | None]
+) -> list[str]:
+    """Return what else tells runs of a network apart, but for the seed.
+
+    A measurement has no retraining that could differ from that of other runs, and a run with a budget of steps
+    is compared with its like alone.
+    """
+    named = ("seed", "prune.ratio", "retrain.lr", "prune.criterion", "retrain.distill", *_NETWORK, *_REPAIR)
+    covered = _below(runs, runs.keys, but=named)
+    kinds = ["epochs" if n is None else "budget" for n in steps]
+    kinds = [kind if done else "measurement" for kind, done in zip(kinds, retrained, strict=True)]
+    within = list(zip(network, kinds, strict=True))
+    # With a budget of steps, the number of epochs says nothing.
+    left = {"epochs": (), "measurement": ("retrain",), "budget": ("retrain.steps", "retrain.epochs")}
+    others = {
+        kind: _labels(runs, [k for k in covered if not any(under(k, p) for p in but)], within=within)
+        for kind, but in left.items()
+    }
+    taught = _labels(runs, _below(runs, ("retrain.distill",)), _distillation_name, within=within)
+    return [", ".join(filter(None, (taught[i], others[kind][i]))) for i, kind in enumerate(kinds)]
 
 
-def _lr(record: Record, flat: Mapping[str, Any]) -> float | None:
-    """Return the learning rate that was asked for; 0 if it was advised, to each seed its own."""
-    lr = flat.get("retrain.lr")
-    if lr == ADVISED and "retrained" in record["stages"]:
-        return 0.0
-    return float(lr) if "retrained" in record["stages"] and isinstance(lr, int | float) else None
+def _below(runs: Runs, prefixes: Iterable[str], *, but: Iterable[str] = ()) -> list[str]:
+    """Return the keys below ``prefixes`` and not below ``but``, as the config has them in order."""
+    inside, outside = tuple(prefixes), (*IGNORED, *but)
+    return [
+        key
+        for key in runs.keys
+        if any(under(key, p) for p in inside) and not any(under(key, p) for p in outside)
+    ]
 
 
-def _steps(record: Record, flat: Mapping[str, Any]) -> int | None:
-    steps = flat.get("retrain.steps")
-    return int(steps) if "retrained" in record["stages"] and isinstance(steps, int | float) else None
+def _labels(
+    runs: Runs,
+    keys: Sequence[str],
+    base: Callable[[Flat], str] = lambda _: "",
+    within: Sequence[Any] | None = None,
+) -> list[str]:
+    """Return a label for each run: its base name, plus the options that tell equal names apart.
+
+    ``within``: runs of different groups need not be told apart.
+    """
+    flats, codes = runs.kinds(keys)
+    groups: dict[Any, list[int]] = {}
+    for row, group in enumerate(within or [None] * len(codes)):
+        groups.setdefault(group, []).append(row)
+    labels = [""] * len(codes)
+    for rows in groups.values():
+        kinds = unique(codes[row] for row in rows)
+        own = [flats[kind] for kind in kinds]
+        names = [base(flat) for flat in own]
+        made = dict(zip(kinds, labels_apart(own, names, keys, _option), strict=True))
+        for row in rows:
+            labels[row] = made[codes[row]]
+    return labels
 
 
-def _kind(record: Record, flat: Mapping[str, Any]) -> str:
-    if "retrained" not in record["stages"]:
-        return "measurement"
-    return "epochs" if _steps(record, flat) is None else "budget"
+def _option(key: str, value: Any) -> str:
+    section, _, last = key.rpartition(".")
+    if last == "name":
+        return written(value)
+    return f"{key if section == 'dense' else last} {written(value)}"
 
 
-def _is_network(key: str) -> bool:
-    return key.split(".")[0] in _NETWORK
+def _network_name(flat: Flat) -> str:
+    words = (flat.get("model.name") or "network", flat.get("model.activation"))
+    return " ".join(str(word) for word in words if word is not None)
 
 
-def _is_distillation(key: str) -> bool:
-    return key.startswith("retrain.distill.")
+def _named(runs: Runs, key: str) -> Callable[[Flat], str]:
+    def name(flat: Flat) -> str:
+        chosen = str(flat.get(f"{key}.name") or "")
+        return " + ".join(runs.labels.get(word, word) for word in chosen.split(" + "))
+
+    return name
 
 
-def _distillation_name(flat: Mapping[str, Any]) -> str:
+def _repair_name(runs: Runs) -> Callable[[Flat], str]:
+    def name(flat: Flat) -> str:
+        chosen, rewound = str(flat.get("repair.name") or "none"), flat.get("rewind")
+        words = [runs.labels.get(word, word) for word in chosen.split(" + ")]
+        if rewound is None:
+            return " + ".join(words)
+        # Rewound first: a repair works on the weights of that epoch.
+        return " + ".join([f"rewound to epoch {rewound}", *(words if chosen != "none" else [])])
+
+    return name
+
+
+def _distillation_name(flat: Flat) -> str:
     """Return what tells a run with a teacher from one that learned from labels alone."""
     return "with distillation" if flat.get("retrain.distill.weight") is not None else ""
 
 
-def _is_extra(key: str) -> bool:
-    covered = key in ("seed", "prune.ratio", "retrain.lr", "rewind") or key.startswith(
-        ("prune.criterion.", "repair.")
-    )
-    return not covered and not _is_network(key) and not _is_distillation(key)
-
-
-def _is_extra_of_measurement(key: str) -> bool:
-    return _is_extra(key) and not key.startswith("retrain.")
-
-
-def _is_extra_of_budget(key: str) -> bool:
-    # With a budget of steps, the number of epochs says nothing.
-    return _is_extra(key) and key not in ("retrain.steps", "retrain.epochs")
-
-
-_EXTRAS = {"epochs": _is_extra, "measurement": _is_extra_of_measurement, "budget": _is_extra_of_budget}
-
-
-def _is_repair(key: str) -> bool:
-    return key.startswith("repair.") or key == "rewind"
-
-
-def _network_name(flat: Mapping[str, Any]) -> str:
-    words = (flat.get("model.name", "network"), flat.get("model.activation"))
-    return " ".join(str(word) for word in words if word is not None)
-
-
-def _criterion_name(flat: Mapping[str, Any]) -> str:
-    return text.name(str(flat.get("prune.criterion.name", "")))
-
-
-def _repair_name(flat: Mapping[str, Any]) -> str:
-    steps, name = flat.get("repair.steps"), str(flat.get("repair.name", "none"))
-    names = [str(step["name"]) for step in steps] if isinstance(steps, tuple) else [name]
-    if flat.get("rewind") is None:
-        return " + ".join(map(text.name, names))
-    # Rewound first: a repair works on the weights of that epoch.
-    rewound = f"rewound to epoch {flat['rewind']}"
-    return " + ".join([rewound, *(text.name(name) for name in names if name != "none")])
-
-
-def _labels(
-    flat: Sequence[Mapping[str, Any]], covers: Callable[[str], bool], base: Callable[[Mapping[str, Any]], str]
-) -> list[str]:
-    """Return a label for each config: its base name, plus the covered options that tell equal names apart."""
-    own = [{key: _hashable(item) for key, item in one.items() if covers(key)} for one in flat]
-    names = [base(one) for one in flat]
-    differing: dict[str, list[str]] = {}
-    for label in unique(names):
-        rivals = [other for other, rival in zip(own, names, strict=True) if rival == label]
-        keys = unique(key for other in rivals for key in other)
-        differing[label] = [key for key in keys if len({other.get(key) for other in rivals}) > 1]
-    labels = []
-    for mine, label in zip(own, names, strict=True):
-        options = ", ".join(_option(key, mine.get(key)) for key in differing[label])
-        labels.append(f"{label} ({options})" if label and options else label or options)
-    return labels
-
-
-def _option(key: str, found: Any) -> str:
-    section, _, last = key.rpartition(".")
-    if last == "name":
-        return text.setting(found)
-    return f"{key if section == 'dense' else last} {text.setting(found)}"
-
-
-def _hashable(item: Any) -> Any:
-    if isinstance(item, Mapping):
-        return tuple((key, _hashable(inner)) for key, inner in item.items())
-    return tuple(_hashable(inner) for inner in item) if isinstance(item, list | tuple) else item
-
-
-def _reading_order(cell: Cell, networks: Sequence[str]) -> tuple:
-    kind = str(settings(cell.records[0]).get("repair.name", "none"))
+def _reading_order(cell: Cell, networks: Sequence[str]) -> tuple[Any, ...]:
     # The control last, whatever repairs there are.
-    rank = {"none": 0, "orthp": 1, "scratch": 3}.get(kind, 2)
+    rank = 0 if cell.untouched else 2 if cell.scratch else 1
     lr = -cell.lr if cell.lr is not None else 0.0
     place = (networks.index(cell.network), cell.criterion, cell.ratio, rank, cell.repair, cell.extra)
     return (*place, cell.steps or 0, lr)

@@ -1,20 +1,15 @@
-"""What was asked: the settings of a study as a reader would tell them, and in full."""
+"""What the runs of a study are: their settings as a reader would say them, and in full."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from isoprune.comparison import text
+from isoprune.comparison.records import Runs, written
 from isoprune.reporting.pivots import Table
-from isoprune.reporting.study import ADVISED, Cell, seed_of, settings, unique, value, varied
+from isoprune.reporting.study import ADVISED, Cell, seed_of, unique
 
-_TRAINING = (
-    "epochs",
-    "lr",
-    "batch",
-    "weight_decay",
-)
+_TRAINING = ("epochs", "lr", "batch", "weight_decay")
 
 
 def question(cells: Sequence[Cell]) -> str:
@@ -36,21 +31,22 @@ def question(cells: Sequence[Cell]) -> str:
 
 def setup(cells: Sequence[Cell]) -> list[tuple[str, str]]:
     """Return the steps of the experiment, a name and a phrase each; several values are all listed."""
-    flat = [settings(record) for cell in cells for record in cell.records]
-    seeds = sorted({seed_of(record) for cell in cells for record in cell.records})
+    runs = cells[0].runs
+    rows = [row for cell in cells for row in cell.rows]
     ratios = [text.plain(ratio) for ratio in sorted({cell.ratio for cell in cells})]
     criteria = unique(cell.criterion for cell in cells if cell.criterion)
     by = f" by {text.listed(criteria)}" if criteria else ""
+    retrained = [row for cell in cells if cell.lr is not None for row in cell.rows]
     steps = [
         ("Network", text.listed(unique(cell.network for cell in cells))),
-        ("Data", _values(flat, "data.name")),
-        ("Dense", _training(flat, "dense")),
+        ("Data", _values(runs, rows, "data.name")),
+        ("Dense", _training(runs, rows, "dense")),
         ("Pruned", f"ratio {text.listed(ratios)} of the filters{by}"),
         ("Repaired", text.listed(unique(cell.repair for cell in cells))),
+        ("Retrained", _training(runs, retrained, "retrain") if retrained else "not in this study"),
+        ("Seeds", _seeds(sorted({seed_of(runs, row) for row in rows}))),
     ]
-    retrained = [settings(record) for cell in cells if cell.lr is not None for record in cell.records]
-    steps.append(("Retrained", _training(retrained, "retrain") if retrained else "not in this study"))
-    return [(name, told) for name, told in [*steps, ("Seeds", _seeds(seeds))] if told]
+    return [(name, phrase) for name, phrase in steps if phrase]
 
 
 def _seeds(seeds: Sequence[int]) -> str:
@@ -59,54 +55,60 @@ def _seeds(seeds: Sequence[int]) -> str:
     return text.listed([str(seed) for seed in seeds])
 
 
-def _values(flat: Sequence[Mapping[str, Any]], key: str) -> str:
-    found = unique(one[key] for one in flat if one.get(key) is not None)
-    show = text.learning_rate if key.endswith((".lr", ".weight_decay")) else text.setting
-    return text.listed(["as advised" if item == ADVISED else show(item) for item in found])
+def _values(runs: Runs, rows: Sequence[int], key: str) -> str:
+    values = runs.values(key)
+    rate = key.endswith((".lr", ".weight_decay"))
+    return text.listed(
+        [
+            "as advised" if value == ADVISED else text.learning_rate(float(value)) if rate else written(value)
+            for value in unique(values[row] for row in rows if values[row] is not None)
+        ]
+    )
 
 
-def _training(flat: Sequence[Mapping[str, Any]], section: str) -> str:
-    told = {key: _values(flat, f"{section}.{key}") for key in _TRAINING}
-    schedule = text.listed(unique(filter(None, (_schedule(one, f"{section}.schedule") for one in flat))))
+def _training(runs: Runs, rows: Sequence[int], section: str) -> str:
+    values = {key: _values(runs, rows, f"{section}.{key}") for key in _TRAINING}
+    schedules = unique(filter(None, (_schedule(runs, row, f"{section}.schedule") for row in rows)))
     phrases = [
-        f"{told['epochs']} epochs" if told["epochs"] else "",
-        f"LR {told['lr']}" if told["lr"] else "",
-        schedule,
-        f"batch {told['batch']}" if told["batch"] else "",
-        f"weight decay {told['weight_decay']}" if told["weight_decay"] else "",
+        f"{values['epochs']} epochs" if values["epochs"] else "",
+        f"LR {values['lr']}" if values["lr"] else "",
+        text.listed(schedules),
+        f"batch {values['batch']}" if values["batch"] else "",
+        f"weight decay {values['weight_decay']}" if values["weight_decay"] else "",
     ]
     return ", ".join(filter(None, phrases))
 
 
-def _schedule(flat: Mapping[str, Any], section: str) -> str:
+def _schedule(runs: Runs, row: int, section: str) -> str:
     """Return one schedule in words, with its milestones, and the one it holds if it does."""
-    told = str(flat.get(f"{section}.name") or "")
-    if milestones := flat.get(f"{section}.milestones"):
-        told += f" at {text.setting(milestones)[1:-1]}"
-    if told and flat.get(f"{section}.gamma") is not None and not flat.get(f"{section}.schedule.name"):
-        told += f" (× {text.setting(flat[f'{section}.gamma'])})"
-    inner = _schedule(flat, f"{section}.schedule") if f"{section}.schedule.name" in flat else ""
-    return f"{told} of {inner}" if inner else told
+    name, milestones, gamma, inner = (
+        runs.values(f"{section}.{key}")[row] for key in ("name", "milestones", "gamma", "schedule.name")
+    )
+    phrase = str(name or "")
+    if milestones:
+        phrase += f" at {milestones[1:-1]}"
+    if phrase and gamma is not None and not inner:
+        phrase += f" (× {written(gamma)})"
+    inner = _schedule(runs, row, f"{section}.schedule") if inner else ""
+    return f"{phrase} of {inner}" if inner else phrase
 
 
 def configuration(cells: Sequence[Cell]) -> Table:
     """Return every setting with dotted keys; where the runs differ, all its values."""
-    records = [record for cell in cells for record in cell.records]
-    differing = varied(records)
-    flat = [settings(record) for record in records]
-    rows = []
-    for key in unique(key for one in flat for key in one):
-        values = differing.get(key, [next(one[key] for one in flat if key in one)])
-        rows.append((key, "  ·  ".join(text.MISSING if v is None else text.setting(v) for v in values)))
+    runs = cells[0].runs
+    rows = [
+        (key, "  ·  ".join(text.MISSING if v is None else written(v) for v in unique(runs.values(key))))
+        for key in runs.keys
+    ]
     return Table(("setting", "value"), tuple(rows), words=2)
 
 
 def environment(cells: Sequence[Cell]) -> Table:
     """Return what the runs ran on; where they differ, all values."""
-    found = [record.get("environment") or {} for cell in cells for record in cell.records]
+    given = [record.environment for cell in cells for record in cell.records]
     rows = [
-        (str(key), "  ·  ".join(unique(text.setting(one[key]) for one in found if key in one)))
-        for key in unique(key for one in found for key in one)
+        (str(key), "  ·  ".join(unique(written(one[key]) for one in given if key in one)))
+        for key in unique(key for one in given for key in one)
     ]
     return Table(("environment", "value"), tuple(rows), words=2)
 
@@ -115,12 +117,11 @@ def runs(cells: Sequence[Cell]) -> Table:
     """Return one row per record: its digest, what tells it apart, and its time."""
     rows = []
     for cell in cells:
-        for record in cell.records:
-            spent = record.get("seconds") or {}
-            seconds = sum(s for s in (value(spent, key) for key in spent) if s == s)
-            words = (str(record.get("digest", text.MISSING)), cell.network, cell.criterion, cell.repair)
-            rate = text.learning_rate(cell.lr) if cell.lr is not None else text.MISSING
-            details = (cell.extra or text.MISSING, text.plain(cell.ratio), rate, str(seed_of(record)))
-            rows.append((*words, *details, text.duration(seconds)))
+        rate = text.learning_rate(cell.lr) if cell.lr is not None else text.MISSING
+        labels = (cell.network, cell.criterion, cell.repair, cell.extra or text.MISSING)
+        for row, record in zip(cell.rows, cell.records, strict=True):
+            seed = str(seed_of(cell.runs, row))
+            time = text.duration(record.total_seconds)
+            rows.append((record.digest, *labels, text.plain(cell.ratio), rate, seed, time))
     head = ("digest", "network", "criterion", "repair", "variant", "ratio", "LR", "seed", "time")
     return Table(head, tuple(rows), words=5)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from statistics import fmean
 
 from rich import box
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from isoprune.comparison import text
-from isoprune.comparison.statistics import Summary, summarize
 from isoprune.reporting.pivots import Table, markdown
-from isoprune.reporting.study import Cell, apart, by_seed, make_cells, unique, value
+from isoprune.reporting.study import Cell, apart, make_cells, over_seeds, seed_of, unique
+from isoprune.types.record import ROLES, Record, UnitsRemoved
 
 
 def results(cells: Sequence[Cell]) -> Table:
@@ -39,73 +39,69 @@ def results(cells: Sequence[Cell]) -> Table:
 
 
 def _numbers(cell: Cell) -> tuple[str, ...]:
-    stage = {
-        name: summarize(by_seed([cell], "stages", name, "test_accuracy").values())
-        for name in ("dense", "repaired", "retrained")
-    }
-    jsv = [_jsv(cell, name) for name in ("pruned", "repaired")]
+    accuracy = {role: over_seeds([cell], f"{role}.test_accuracy") for role in ROLES}
+    jsv = [text.number(over_seeds([cell], f"{role}.jsv.mean").mean) for role in ("pruned", "repaired")]
     return (
         text.plain(cell.ratio),
         text.learning_rate(cell.lr) if cell.lr is not None else text.MISSING,
         str(len(cell.records)),
-        text.percent(stage["dense"], spread=False),
-        jsv[0] if cell.untouched else f"{jsv[0]} → {jsv[1]}",
-        text.percent(stage["repaired"], spread=False),
-        text.percent(stage["retrained"]),
-        text.percent(summarize(by_seed([cell], "trainability_accuracy").values())),
+        text.percent(accuracy["dense"], spread=False),
+        jsv[0] if cell.untouched else " → ".join(jsv),
+        text.percent(accuracy["repaired"], spread=False),
+        text.percent(accuracy["retrained"]),
+        text.percent(over_seeds([cell], "trainability_accuracy")),
     )
 
 
-def _jsv(cell: Cell, stage: str) -> str:
-    found = summarize(by_seed([cell], "stages", stage, "jsv", "mean").values())
-    return text.number(found.mean)
+def _prunings(cells: Sequence[Cell]) -> Iterator[tuple[tuple[str, str, str], list[Cell]]]:
+    """Yield network, criterion and ratio in words, with the cells that were pruned in this way."""
+    for network, criterion, ratio in unique((cell.network, cell.criterion, cell.ratio) for cell in cells):
+        here = [c for c in cells if (c.network, c.criterion, c.ratio) == (network, criterion, ratio)]
+        yield (network, criterion or text.MISSING, text.plain(ratio)), here
 
 
 def sizes(cells: Sequence[Cell]) -> Table:
-    """Return what was removed: asked and realised ratios, parameters, FLOPs, the proof's largest error."""
-    rows = []
-    for network, criterion, ratio in unique((cell.network, cell.criterion, cell.ratio) for cell in cells):
-        here = [c for c in cells if (c.network, c.criterion, c.ratio) == (network, criterion, ratio)]
-        error = summarize(by_seed(here, "verification", "max_abs_error").values())
-        rows.append(
-            (
-                network,
-                criterion or text.MISSING,
-                text.plain(ratio),
-                *(_share(_over_seeds(here, "ratios", kind)) for kind in ("filters", "weights", "flops")),
-                *(_shrunk(here, kind) for kind in ("parameters", "flops")),
-                text.number(error.high),
-            )
+    """Return what was removed: fractions that went, parameters, FLOPs, the proof's largest error."""
+    # Masks leave the parameters in their place: then those that are not zero tell.
+    masked = any(cell.value("pruned.nonzero") != cell.value("pruned.parameters") for cell in cells)
+    counts = ("parameters", *(["nonzero"] if masked else []), "flops")
+    rows = [
+        (
+            *pruning,
+            *(
+                _share(over_seeds(here, f"removed.{kind}").mean)
+                for kind in ("filters", "parameters", "flops")
+            ),
+            *(_shrunk(here, kind) for kind in counts),
+            text.number(over_seeds(here, "proof.max_abs_error").high),
         )
-    head = ("asked", "filters %", "weights %", "FLOPs %", "parameters", "FLOPs", "max error")
-    return Table(("network", "criterion", *head), tuple(rows), words=2)
+        for pruning, here in _prunings(cells)
+    ]
+    head = ["filters %", "parameters %", "FLOPs %", *counts, "max error"]
+    head[-2] = "FLOPs"
+    return Table(("network", "criterion", "ratio", *head), tuple(rows), words=2)
 
 
 def groups(cells: Sequence[Cell]) -> Table:
-    """Return the filters removed from every group, mean over seeds."""
+    """Return the units removed from every group of them, mean over seeds."""
     rows = []
-    for network, criterion, ratio in unique((cell.network, cell.criterion, cell.ratio) for cell in cells):
-        here = [c for c in cells if (c.network, c.criterion, c.ratio) == (network, criterion, ratio)]
-        found: dict[str, dict[int, Mapping[str, Any]]] = {}
-        for record in (record for cell in here for record in cell.records):
-            for group in (record.get("ratios") or {}).get("groups") or []:
-                found.setdefault(str(group.get("name")), {})[int(record["config"].get("seed", 0))] = group
-        for name, seeds in found.items():
-            mean = {
-                key: summarize(value(dict(group), key) for group in seeds.values()).mean
-                for key in ("channels", "removed", "ratio")
-            }
-            removed = text.MISSING if math.isnan(mean["removed"]) else f"{mean['removed']:.4g}"
-            rows.append(
-                (network, name, text.plain(ratio), text.count(mean["channels"]), removed, _share_of(mean))
-            )
-    return Table(("network", "group", "asked", "filters", "removed", "removed %"), tuple(rows), words=2)
+    for (network, _, ratio), here in _prunings(cells):
+        groups: dict[str, dict[int, UnitsRemoved]] = {}
+        for cell in here:
+            for row, record in zip(cell.rows, cell.records, strict=True):
+                for units in record.removals[-1].units if record.removals else ():
+                    groups.setdefault(units.name, {})[seed_of(cell.runs, row)] = units
+        for name, seeds in groups.items():
+            size = fmean(units.size for units in seeds.values())
+            removed = fmean(units.removed for units in seeds.values())
+            rows.append((network, name, ratio, text.count(size), f"{removed:.4g}", _share(removed / size)))
+    return Table(("network", "units", "ratio", "filters", "removed", "removed %"), tuple(rows), words=2)
 
 
-def latency(records: Sequence[Mapping[str, Any]]) -> Table:
+def latency(records: Sequence[Record]) -> Table:
     """Return what one forward takes, dense and pruned, by backend, of the records in which it was timed."""
     rows = []
-    for timed in (row for record in records for row in record.get("latency") or ()):
+    for timed in (row for record in records for row in record.latency):
         # A record from the disk has null where there was no number: the dense network did not run.
         gains = [text.MISSING if timed[k] is None else text.number(timed[k]) for k in ("gain", "flops_gain")]
         if timed["problem"]:
@@ -118,30 +114,22 @@ def latency(records: Sequence[Mapping[str, Any]]) -> Table:
     return Table(("network", "backend", "median ms", "quartiles", "gain", "FLOPs gain"), tuple(rows), words=2)
 
 
-def _share_of(mean: Mapping[str, float]) -> str:
-    return _share(summarize([mean["ratio"]]))
-
-
-def _over_seeds(cells: Sequence[Cell], *path: str) -> Summary:
-    return summarize(by_seed(cells, *path).values())
-
-
-def _share(summary: Summary) -> str:
-    return text.MISSING if summary.n == 0 else f"{100 * summary.mean:.1f}"
+def _share(fraction: float) -> str:
+    return text.MISSING if math.isnan(fraction) else f"{100 * fraction:.1f}"
 
 
 def _shrunk(cells: Sequence[Cell], kind: str) -> str:
-    ends = [_over_seeds(cells, "stages", stage, kind).mean for stage in ("dense", "pruned")]
+    ends = [over_seeds(cells, f"{role}.{kind}").mean for role in ("dense", "pruned")]
     return f"{text.count(ends[0])} → {text.count(ends[1])}"
 
 
-def markdown_table(records: Sequence[Mapping[str, Any]]) -> str:
+def markdown_table(records: Sequence[Record]) -> str:
     """Return the table of the study in Markdown, numbers aligned to the right.
 
     Raises:
         IsopruneError: If no record is finished, or one is not a record.
     """
-    return markdown(results(make_cells([dict(record) for record in records])))
+    return markdown(results(make_cells(records)))
 
 
 # Two lines a heading: the table fits 80 columns.
@@ -154,13 +142,13 @@ _SHORT = {
 }
 
 
-def terminal_table(records: Sequence[Mapping[str, Any]]) -> RichTable:
+def terminal_table(records: Sequence[Record]) -> RichTable:
     """Return the table of the study for the terminal: networks as headings, spread of the accuracy alone.
 
     Raises:
         IsopruneError: If no record is finished, or one is not a record.
     """
-    table = results(make_cells([dict(record) for record in records]))
+    table = results(make_cells(records))
     rich = RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for number, column in enumerate(table.columns[1:], start=1):
         numeric = number >= table.words

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # Okabe and Ito, "Color Universal Design", 2008. The yellow is left out: it vanishes on white.
@@ -25,18 +25,18 @@ NETWORKS = (PURPLE, ORANGE, SKY, INK, GREEN, BLUE, RED)
 DASHES = ((1, 0), (6, 4), (2, 3), (10, 3, 2, 3), (12, 4), (1, 5))
 SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down")
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif"
-_KNOWN = {"dense": INK, "pruned": RED, "no repair": RED, "OrthP": BLUE, "scratch": GREEN}
+# Of the roles that every study has; a repair takes what is left.
+DENSE, UNTOUCHED, CONTROL = INK, RED, GREEN
+_REPAIRS = (BLUE, PURPLE, ORANGE, SKY, GREEN, RED)
 
 
-def colours(labels: Sequence[str]) -> dict[str, str]:
-    """Return a colour for each stage or repair: the known ones always the same, the others what is left."""
-    chosen = {label: _KNOWN[label] for label in labels if label in _KNOWN}
+def colours(labels: Sequence[str], fixed: Mapping[str, str]) -> dict[str, str]:
+    """Return a colour for each label: of ``fixed`` where it is there, else one that is used least."""
+    chosen = {label: fixed[label] for label in labels if label in fixed}
     for label in labels:
         if label not in chosen:
-            own = _KNOWN.get(label.split(" (")[0])
-            used = [list(chosen.values()).count(colour) for colour in PALETTE[1:]]
-            free = [c for c, times in zip(PALETTE[1:], used, strict=True) if times == min(used)]
-            chosen[label] = own if own in free else free[-1] if len(chosen) < 3 else free[0]
+            used = list(chosen.values())
+            chosen[label] = min(_REPAIRS, key=used.count)
     return chosen
 
 

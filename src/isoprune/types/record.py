@@ -74,7 +74,7 @@ class Removal(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     proof: dict[str, Any] = {}
 
 
-class Record(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+class Record(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One finished run.
 
     ``config`` is resolved: "seed", "data", "model", and "dense", "prune", "repair", "retrain" or "steps".
@@ -98,3 +98,8 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     def network(self, role: str) -> Network | None:
         """Return the last network of a role: of rounds that of the last one."""
         return next((n for n in reversed(self.networks) if n.role == role), None)
+
+    @property
+    def total_seconds(self) -> float:
+        """All that the run took; what it shares with others counted in full."""
+        return sum(network.seconds for network in self.networks) + sum(self.seconds.values())

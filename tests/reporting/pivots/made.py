@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from comparison.made import record
+from isoprune.types.record import Record
 
 SEEDS = (0, 1, 2)
 # (repair, rate) -> accuracy of seed 1 at ratio 0.5; every seed is 0.01 apart, ratio 0.9 is 0.1 lower.
@@ -15,7 +16,7 @@ def accuracy(repair: str, lr: float, ratio: float, seed: int) -> float:
     return ACCURACY[repair, lr] + 0.01 * (seed - 1) - (0.1 if ratio == 0.9 else 0.0)
 
 
-def run(repair: str = "none", lr: float = 0.01, ratio: float = 0.5, seed: int = 0, **more: Any) -> dict:
+def run(repair: str = "none", lr: float = 0.01, ratio: float = 0.5, seed: int = 0, **more: Any) -> Record:
     return record(
         accuracy(repair, lr, ratio, seed),
         repair=repair,
@@ -26,7 +27,7 @@ def run(repair: str = "none", lr: float = 0.01, ratio: float = 0.5, seed: int = 
     )
 
 
-def grid(**more: Any) -> list[dict[str, Any]]:
+def grid(**more: Any) -> list[Record]:
     """Return all of them, the last first: the order of the files means nothing."""
     runs = [
         run(repair, lr, ratio, seed, **more)

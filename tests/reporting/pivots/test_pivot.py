@@ -7,7 +7,9 @@ import random
 import statistics
 
 import pytest
+from msgspec.structs import replace
 
+from comparison.made import without
 from isoprune.reporting.pivots import pivot
 from reporting.pivots.made import ACCURACY, SEEDS, accuracy, grid, run
 
@@ -57,19 +59,17 @@ def test_only_the_runs_asked_for():
 
 
 def test_any_number_of_a_record_can_be_told():
-    table = pivot(grid(), rows="repair", columns="ratio", value="stages.dense.flops", where={"lr": "0.01"})
+    table = pivot(grid(), rows="repair", columns="ratio", value="dense.flops", where={"lr": "0.01"})
     assert table.written(("none",), ("0.5",)) == ("4000", "0")
     assert not table.percent
-    dense = pivot(
-        grid(), rows="repair", columns="ratio", value="stages.dense.test_accuracy", where={"lr": "0.01"}
-    )
+    dense = pivot(grid(), rows="repair", columns="ratio", value="dense.test_accuracy", where={"lr": "0.01"})
     assert dense.percent
 
 
 def test_what_is_not_finished_or_has_no_value_is_left_out_and_counted():
     records = grid()
-    records[0]["status"] = "failed"
-    del records[1]["stages"]["retrained"]
+    records[0] = replace(records[0], status="failed")
+    records[1] = without(records[1], "retrained")
     table = pivot(records, rows="repair,lr", columns="ratio")
     assert "1 run left out: not finished." in table.notes
     assert "1 run left out: without test_accuracy." in table.notes
@@ -88,7 +88,7 @@ def test_an_empty_cell_is_told():
 
 
 def test_one_seed_has_no_spread_and_the_note_says_so():
-    table = pivot([r for r in grid() if r["config"]["seed"] == 1], rows="repair,lr", columns="ratio")
+    table = pivot([r for r in grid() if r.config["seed"] == 1], rows="repair,lr", columns="ratio")
     assert table.written(("none", "0.01"), ("0.5",)) == ("80.00", "")
     assert math.isnan(table.summary(("none", "0.01"), ("0.5",)).std)
     assert "One seed in each cell" in table.notes[0]
@@ -115,10 +115,10 @@ def test_what_changes_no_result_makes_no_difference():
 def test_the_options_of_methods_tell_namesakes_apart():
     mild = [run(seed=s) for s in SEEDS]
     for record in mild:
-        record["config"]["repair"] = {"name": "polar", "gain": 1.0}
+        record.config["repair"] = {"name": "polar", "gain": 1.0}
     strong = [run(seed=s) for s in SEEDS]
     for record in strong:
-        record["config"]["repair"] = {"name": "polar", "gain": 2.0}
+        record.config["repair"] = {"name": "polar", "gain": 2.0}
     assert pivot([*mild, *strong], rows="repair").sides == (("polar (gain=1)",), ("polar (gain=2)",))
 
 
@@ -127,8 +127,8 @@ def test_pruned_by_training_and_in_one_shot_stand_in_one_table():
     trained = [run(seed=seed) for seed in SEEDS]
     penalised = [run(seed=seed) for seed in SEEDS]
     for record in trained:
-        record["config"]["prune"]["train"] = how
+        record.config["prune"]["train"] = how
     for record in penalised:
-        record["config"]["prune"]["train"] = how | {"penalty": {"name": "tpp", "growth": 0.01}}
+        record.config["prune"]["train"] = how | {"penalty": {"name": "tpp", "growth": 0.01}}
     table = pivot([*penalised, *trained, *(run(seed=s) for s in SEEDS)], rows="penalty")
     assert table.sides == (("without penalty",), ("without penalty (epochs=15)",), ("tpp",))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
+from comparison.made import network_with, without
 from isoprune.reporting.pivots import pivot
 from isoprune.types.errors import IsopruneError
 from reporting.pivots.made import SEEDS, grid, run
@@ -53,9 +55,9 @@ def test_what_is_set_in_one_run_of_a_cell_only_is_a_difference_too():
         ({"rows": ""}, "A table needs rows"),
         ({"rows": "ratios"}, "Did you mean 'ratio'?"),
         ({"columns": "retrain.lrs"}, "Did you mean 'retrain.lr'?"),
-        ({"columns": "ratio"}, "'ratio' is asked for twice"),
+        ({"columns": "ratio"}, "'ratio' is given twice"),
         ({"value": "test_acuracy"}, "Did you mean 'test_accuracy'?"),
-        ({"value": "stages.dense.flop"}, "Did you mean 'stages.dense.flops'?"),
+        ({"value": "dense.flop"}, "Did you mean 'dense.flops'?"),
         ({"value": "config.seed.x"}, "has a number"),
         ({"spread": "sd"}, "Did you mean 'std'?"),
         ({"where": {"ratio": "0.7"}}, "has ratio = 0.7. There is: 0.5, 0.9."),
@@ -66,18 +68,13 @@ def test_a_word_that_is_none_is_named_with_the_right_one(asked, said):
     assert said in refused(grid(), **asked)
 
 
-def test_a_value_of_another_stage_is_pointed_to():
-    records = grid()
-    for record in records:
-        del record["stages"]["retrained"]
-        record["stages"]["pruned"]["jsv"] = {"mean": 0.5}
-    assert "There is: stages.pruned.jsv.mean." in refused(records, value="jsv")
-    assert "stages.dense.test_accuracy, stages.pruned.test_accuracy" in refused(records)
+def test_a_value_of_another_role_is_pointed_to():
+    records = [without(network_with(one, "pruned", jsv={"mean": 0.5}), "retrained") for one in grid()]
+    assert "There is: pruned.jsv.mean." in refused(records, value="jsv")
+    assert "dense.test_accuracy, pruned.test_accuracy" in refused(records)
 
 
 def test_nothing_and_nothing_finished_are_no_table():
-    records = [run(seed=seed) for seed in SEEDS]
-    for record in records:
-        record["status"] = "failed"
+    records = [replace(run(seed=seed), status="failed") for seed in SEEDS]
     for given in ([], records):
         refused(given)

@@ -80,7 +80,7 @@ def test_no_character_of_a_word_is_a_command():
 def test_small_and_endless_numbers_are_mathematics():
     records = grid()
     for record in records:
-        record["stages"]["retrained"]["jsv"] = {"mean": 1.5e-7}
+        record.network("retrained").jsv["mean"] = 1.5e-7
     made = as_latex(pivot(records, rows="ratio", columns="repair,lr", value="jsv", spread="none"))
     assert r"$1.5 \times 10^{-7}$" in made
 
@@ -115,8 +115,8 @@ def test_csv_leaves_empty_what_one_seed_cannot_tell():
 def test_csv_quotes_a_label_with_a_comma():
     records = grid()
     for record in records:
-        how = {"name": "polar", "gain": 2.0 if record["config"]["retrain"]["lr"] == 0.01 else 1.0}
-        record["config"]["repair"] = how | {"iterations": int(how["gain"])}
+        how = {"name": "polar", "gain": 2.0 if record.config["retrain"]["lr"] == 0.01 else 1.0}
+        record.config["repair"] = how | {"iterations": int(how["gain"])}
     lines = list(csv.DictReader(io.StringIO(as_csv(pivot(records, rows="repair,lr,ratio")))))
     assert {line["repair"] for line in lines} == {
         "polar (gain=1, iterations=1)",

@@ -1,44 +1,62 @@
-"""A record's config as flat keys, and the numbers deep in it."""
+"""A record's config as flat keys: "retrain.lr" -> 0.01; every value a number, a word or None."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
+UNSET = "not set"
+# What is chosen by name: given as a word it is its ``name``.
+_CHOICES = frozenset({"data", "model", "criterion", "repair", "penalty", "schedule", "cadence"})
+
 Number = float | int
-_CHOICES = ("data", "model", "prune.criterion", "repair", "retrain.penalty", "prune.train.penalty")
+Flat = Mapping[str, Any]
 
 
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config with dotted keys; a choice given as a word is its ``name``. Values can be compared."""
+    """Return a config with dotted keys; a choice given as a word is its ``name``, a list is text.
+
+    A chain of repairs is one repair: "orthp + spectrum" is its name, "repair.1.strength" an option of its
+    second.
+    """
     flat: dict[str, Any] = {}
 
     def walk(value: Any, path: str) -> None:
-        if isinstance(value, dict):
+        last = path.rpartition(".")[2]
+        if last == "repair" and isinstance(value, Mapping) and "steps" in value:
+            value = value["steps"]
+        if isinstance(value, Mapping):
             for key, inner in value.items():
                 walk(inner, f"{path}.{key}" if path else str(key))
-        elif path == "repair" and isinstance(value, list | tuple):
-            flat["repair.name"] = "chain"
-            flat["repair.steps"] = tuple(_frozen(v if isinstance(v, Mapping) else {"name": v}) for v in value)
-        elif path in _CHOICES or path.split(".")[-1] == "schedule":
+        elif last == "repair" and isinstance(value, list | tuple):
+            steps = [step if isinstance(step, Mapping) else {"name": step} for step in value]
+            flat[f"{path}.name"] = " + ".join(str(step.get("name")) for step in steps)
+            for i, step in enumerate(steps):
+                walk({key: inner for key, inner in step.items() if key != "name"}, f"{path}.{i}")
+        elif path == "steps" and isinstance(value, list | tuple):
+            walk({str(i): step for i, step in enumerate(value)}, path)
+        elif last in _CHOICES:
             flat[f"{path}.name"] = value
         else:
-            flat[path] = _frozen(value)
+            flat[path] = written(value) if isinstance(value, list | tuple) else value
 
     walk(config, "")
     return flat
 
 
-def _frozen(value: Any) -> Any:
-    if isinstance(value, dict):
-        return tuple(sorted((key, _frozen(inner)) for key, inner in value.items()))
-    return tuple(_frozen(inner) for inner in value) if isinstance(value, list | tuple) else value
+def written(value: Any) -> str:
+    """Return a config's value as one word or a short list: 0.01, true, [5, 10], not set."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(written(item) for item in value) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {written(item)}" for key, item in value.items()) + "}"
+    return UNSET if value is None else str(value)
 
 
-def number(table: Any, *path: str) -> Number | None:
-    """Return a finite number deep in a record; None where there is none."""
-    for key in path:
-        table = table.get(key) if isinstance(table, Mapping) else None
-    good = isinstance(table, int | float) and not isinstance(table, bool) and math.isfinite(table)
-    return table if good else None
+def under(key: str, prefix: str) -> bool:
+    """Whether ``key`` is ``prefix`` or below it: "repair.gain" is under "repair"."""
+    return key == prefix or key.startswith(f"{prefix}.")

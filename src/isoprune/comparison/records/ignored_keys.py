@@ -12,7 +12,7 @@ _STEPS = {
 }
 
 # Key, or what it begins with -> why it says nothing of the result.
-SILENT: dict[str, str] = {
+IGNORED: dict[str, str] = {
     "measure": "how finely the stages are measured",
     "data.root": "where the files lie",
     **{

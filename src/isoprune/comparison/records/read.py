@@ -3,61 +3,87 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from isoprune.types.collector import uncollected
 from isoprune.types.errors import IsopruneError
+from isoprune.types.record import VERSION, Cost, Record
 
-Record = dict[str, Any]
-VERSION = 1
 RECORD = "record.json"
-_PARTS = {"config": dict, "stages": dict}
-_ALWAYS = frozenset({"version", "digest", "status", "name", *_PARTS})
 
 
-def load_records(
-    paths: str | Path | Iterable[str | Path], *, parts: Collection[str] | None = None
-) -> list[Record]:
+class OutlineNetwork(Struct, frozen=True):
+    """A network of a record without its history and histogram."""
+
+    role: str
+    digest: str
+    parameters: int
+    nonzero: int
+    flops: int
+    metrics: dict[str, float | None]
+    jsv: dict[str, float | None] = {}
+    seconds: float = 0.0
+    training: Cost | None = None
+    advice: dict[str, Any] | None = None
+
+
+class OutlineRemoval(Struct, frozen=True):
+    """What a step removed, without the list of units."""
+
+    ratios: dict[str, float]
+    proof: dict[str, Any] = {}
+
+
+class Outline(Struct, frozen=True):
+    """What a frame holds of a record: read in a third of the time, for what it does not name is not built."""
+
+    version: int
+    digest: str
+    name: str
+    config: dict[str, msgspec.Raw]
+    status: str = "done"
+    labels: dict[str, str] = {}
+    networks: list[OutlineNetwork] = []
+    removals: list[OutlineRemoval] = []
+    trainability_accuracy: float | None = None
+
+
+Read = TypeVar("Read", Record, Outline)
+
+
+def load_records(paths: str | Path | Iterable[str | Path]) -> list[Record]:
     """Return the records found at ``paths``, each digest once, in the order of the paths.
 
     Args:
         paths: One path or several. A directory stands for every ``record.json`` below it, sorted.
-        parts: Keep only these of a record's keys, besides those that every record has, and do not even
-            build the others: half the time and a quarter of the memory. None: the whole record.
 
     Raises:
         IsopruneError: If a path does not exist, a directory holds no record, or a file is not a
-            record: not JSON, cut off, of another version, or without a config or its stages.
+            record: not JSON, cut off, of another version, or with keys that no record has.
     """
+    return _load(paths, msgspec.json.Decoder(Record))
+
+
+def outlines(paths: str | Path | Iterable[str | Path]) -> list[Outline]:
+    """Return of the records found at ``paths`` what a frame is made of; see `load_records`."""
+    return _load(paths, msgspec.json.Decoder(Outline))
+
+
+def _load(paths: str | Path | Iterable[str | Path], decoder: msgspec.json.Decoder[Read]) -> list[Read]:
     given = [paths] if isinstance(paths, str | Path) else list(paths)
-    found: dict[str, Record] = {}
+    found: dict[str, Read] = {}
     with uncollected():
         for path in given:
             for file in _record_files(Path(path)):
-                record = _read(file, parts)
-                found[str(record.get("digest", file))] = record
+                record = _read(file, decoder)
+                found[record.digest] = record
     return list(found.values())
-
-
-def check_records(records: Sequence[Record]) -> list[Record]:
-    """Return the finished records.
-
-    Raises:
-        IsopruneError: If there is none, or if one is not a record.
-    """
-    for number, record in enumerate(records, start=1):
-        _check(record, f"record {number} of {len(records)}")
-    finished = [record for record in records if record.get("status", "done") == "done"]
-    if not finished:
-        raise IsopruneError(
-            f"None of {len(records)} records is finished, so there is nothing to report. "
-            "Run the study first: isoprune study <file.toml>."
-        )
-    return finished
 
 
 def _record_files(path: Path) -> list[Path]:
@@ -85,49 +111,40 @@ def _below(folder: Path) -> Iterator[Path]:
         yield from _below(folder / name)
 
 
-def _read(file: Path, parts: Collection[str] | None) -> Record:
+def _read(file: Path, decoder: msgspec.json.Decoder[Read]) -> Read:
     try:
         content = file.read_bytes()
-        record = msgspec.json.decode(content) if parts is None else _decoded(content, parts)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise IsopruneError(
-            f"{file} is not a readable record ({error}). It was cut off or edited by hand: "
-            "delete it and run the study again; only this run is repeated."
-        ) from error
     except OSError as error:
         raise IsopruneError(f"{file} cannot be read: {error.strerror}. Check its permissions.") from error
-    _check(record, str(file))
+    try:
+        record = decoder.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise IsopruneError(_reason(file, content, error)) from error
+    if record.version != VERSION:
+        raise IsopruneError(_reason(file, content, None))
     return record
 
 
-_UNREAD = msgspec.json.Decoder(dict[str, msgspec.Raw])
+class _Head(Struct):
+    version: Any = None
 
 
-def _decoded(content: bytes, parts: Collection[str]) -> Any:
+def _reason(file: Path, content: bytes, error: Exception | None) -> str:
+    """Return why a file is no record, and what to do."""
     try:
-        unread = _UNREAD.decode(content)
-    except msgspec.ValidationError:  # JSON, but no object: `_check` says so.
-        return msgspec.json.decode(content)
-    return {
-        key: msgspec.json.decode(value) for key, value in unread.items() if key in _ALWAYS or key in parts
-    }
-
-
-def _check(record: object, where: str) -> None:
-    if not isinstance(record, dict):
-        raise IsopruneError(
-            f"{where} holds a {type(record).__name__}, not a record (a JSON object). "
-            "Give a record.json written by isoprune run or study."
+        version = msgspec.json.decode(content, type=_Head).version
+    except msgspec.ValidationError:
+        return f"{file} is JSON, but not a record. Give a record.json written by isoprune run or study."
+    except (msgspec.DecodeError, UnicodeDecodeError) as damage:
+        return (
+            f"{file} is not a readable record ({damage}). It was cut off or edited by hand: "
+            "delete it and run the study again; only this run is repeated."
         )
-    version = record.get("version", VERSION)
     if version != VERSION:
-        raise IsopruneError(
-            f"{where} is a record of version {version}; this isoprune reads version {VERSION}. "
+        what = "no version" if version is None else f"version {version}"
+        return (
+            f"{file} is a record of {what}; this isoprune reads version {VERSION}. "
             "Update isoprune, or run the study again."
         )
-    for part, kind in _PARTS.items():
-        if not isinstance(record.get(part), kind):
-            raise IsopruneError(
-                f"{where} has no {part}, so it is not a record. "
-                "Give a record.json written by isoprune run or study."
-            )
+    said = re.sub(r"\s+", " ", str(error))
+    return f"{file} is not a record as isoprune writes it ({said}). Delete it and run the study again."

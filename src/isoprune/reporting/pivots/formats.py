@@ -109,8 +109,8 @@ def as_csv(pivot: Pivot) -> str:
     for side, head in itertools.product(pivot.sides, pivot.heads):
         found = pivot.summary(side, head)
         if found.n:
-            told = [found.mean, found.std, *found.interval]
-            exact = ["" if math.isnan(number) else f"{number:.10g}" for number in told]
+            numbers = [found.mean, found.std, *found.interval]
+            exact = ["" if math.isnan(number) else f"{number:.10g}" for number in numbers]
             seeds = " ".join(map(str, sorted(pivot.cells[side, head])))
             writer.writerow([*side, *head, found.n, *exact, seeds])
     return file.getvalue()

@@ -1,121 +1,78 @@
-"""What is asked of records: which of them, along which keys, and which of their numbers."""
+"""Which runs a table is made of, along which keys, and which of their numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from isoprune.comparison.records import (
-    VALUES,
-    WORDS,
-    Number,
-    Record,
-    check_records,
-    flatten,
-    labels,
-    number,
-    path_of,
-    told,
-    under,
-    varied,
-)
+import polars as pl
+
+from isoprune.comparison.records import VALUES, WORDS, Number, Runs, labels, runs_of, under, varied, written
 from isoprune.types.errors import IsopruneError, did_you_mean
 
-Flat = Mapping[str, Any]
 SPREADS = ("std", "interval", "none")
 # A table may set runs side by side that no comparison may: pruned by training, and in one shot.
 _ALSO = {"penalty": ("prune.train",)}
-_LOOKED = 100  # records in which other numbers are looked for
 
 
-@dataclass(frozen=True)
-class Row:
-    """One run: its config with dotted keys, and the number that is asked of it."""
-
-    flat: Flat
-    value: Number
-
-
-def chosen(records: Sequence[Record], value: str, where: Mapping[str, str]) -> tuple[list[Row], list[str]]:
-    """Return the finished runs that are asked for and have the value, and what was left out, in words.
+def select(records: Any, value: str, where: Mapping[str, str]) -> tuple[Runs, list[Number], list[str]]:
+    """Return the finished runs that fit ``where`` and have the value, their values, and what was left out.
 
     Args:
-        records: Of any runs.
-        value: A word of ``VALUES``, or where a record has a number, as "stages.pruned.jsv.mean".
+        records: Of any runs, or their frame.
+        value: A word of ``VALUES``, or a number by its role, as "pruned.jsv.mean".
         where: Word or key -> the values that it may have, separated by commas.
 
     Raises:
         IsopruneError: If a record is none, a word is unknown, or no run is left.
     """
-    finished = check_records(records)
-    left_out = _said(len(records) - len(finished), "not finished")
-    flats = [flatten(record["config"]) for record in finished]
+    runs = runs_of(records)
+    left_out = _left_out(runs.unfinished, "not finished")
     for word, wanted in where.items():
-        keep = _matching(flats, word, wanted)
-        left_out += _said(len(flats) - sum(keep), f"not of {word} = {wanted}")
-        finished = [record for record, kept in zip(finished, keep, strict=True) if kept]
-        flats = [flat for flat, kept in zip(flats, keep, strict=True) if kept]
-    path = path_of(value)
-    found = [
-        Row(flat, v)
-        for flat, record in zip(flats, finished, strict=True)
-        if (v := number(record, *path)) is not None
-    ]
-    if not found:
-        raise IsopruneError(f"None of {len(flats)} runs has a number {value!r}.{_instead(value, finished)}")
-    return found, left_out + _said(len(flats) - len(found), f"without {value}")
+        rest = runs.where(_matching(runs, word, wanted))
+        left_out += _left_out(len(runs) - len(rest), f"not of {word} = {wanted}")
+        runs = rest
+    numbers = runs.numbers(value)
+    having = runs.where(numbers.is_not_null())
+    if not len(having):
+        raise IsopruneError(f"None of {len(runs)} runs has a number {value!r}.{_instead(value, runs)}")
+    left_out += _left_out(len(runs) - len(having), f"without {value}")
+    return having, numbers.drop_nulls().to_list(), left_out
 
 
-def _instead(value: str, records: Sequence[Record]) -> str:
-    """Return where the records have a number of this kind, or what was probably meant."""
-    there = sorted({".".join(path) for record in records[:_LOOKED] for path in _numbers(record)})
-    leaf = path_of(value)[-2:] if value == "jsv" else path_of(value)[-1:]
-    alike = [path for path in there if tuple(path.split("."))[-len(leaf) :] == leaf]
+def _instead(value: str, runs: Runs) -> str:
+    """Return which numbers of this kind there are, or what was probably meant."""
+    there = sorted(column for column in runs.frame.columns if runs.numbers(column).count())
+    alike = [column for column in there if column.endswith(VALUES.get(value, f".{value}").partition(".")[2])]
     if alike:
         return f" There is: {', '.join(alike)}."
     return did_you_mean(value, [*get_close_matches(value, there), *VALUES])
 
 
-def _numbers(table: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    for key, value in table.items():
-        if key == "config":
-            continue
-        if isinstance(value, Mapping):
-            yield from ((key, *path) for path in _numbers(value))
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield (key,)
-
-
-def _said(n: int, why: str) -> list[str]:
+def _left_out(n: int, why: str) -> list[str]:
     return [f"{n} run{'s' if n != 1 else ''} left out: {why}."] if n else []
 
 
-def _matching(flats: Sequence[Flat], word: str, wanted: str) -> list[bool]:
-    prefixes = keys_of(word, flats)
-    keys = {key for key in known(flats) if any(under(key, prefix) for prefix in prefixes)}
+def _matching(runs: Runs, word: str, wanted: str) -> pl.Series:
+    """Return which runs have one of the values that are wanted of a word or key."""
+    prefixes = keys_of(word, runs)
+    keys = runs.below(prefixes)
     # A word of a method is its name; a number may be written in any way.
-    named = {key for key in keys if key in prefixes or key.removesuffix(".name") in prefixes} or keys
-    texts = [text.strip() for text in wanted.split(",")]
+    named = [key for key in keys if key in prefixes or key.removesuffix(".name") in prefixes] or keys
+    texts = {text.strip() for text in wanted.split(",")}
     numbers = {float(text) for text in texts if _is_number(text)}
+    there, codes = runs.kinds(named)
 
-    def fits(flat: Flat) -> bool:
-        for key in named:
-            value = flat.get(key)
-            if isinstance(value, int | float) and not isinstance(value, bool) and value in numbers:
-                return True
-            if value is not None and told(value) in texts:
-                return True
-        return False
+    def fits(value: Any) -> bool:
+        number = value if isinstance(value, int | float) else None
+        return value is not None and (written(value) in texts or number in numbers)
 
-    keep = [fits(flat) for flat in flats]
-    if not any(keep):
-        there = {value for flat in flats for key in named if (value := flat.get(key)) is not None}
-        raise IsopruneError(
-            f"No run of {len(flats)} has {word} = {wanted}. There is: {', '.join(sorted(map(told, there)))}."
-        )
-    return keep
+    fitting = [any(fits(value) for value in flat.values()) for flat in there]
+    if not any(fitting):
+        values = sorted({written(v) for flat in there for v in flat.values() if v is not None})
+        raise IsopruneError(f"No run of {len(runs)} has {word} = {wanted}. There is: {', '.join(values)}.")
+    return pl.Series([fitting[code] for code in codes])
 
 
 def _is_number(text: str) -> bool:
@@ -126,7 +83,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def keys_of(word: str, flats: Sequence[Flat]) -> tuple[str, ...]:
+def keys_of(word: str, runs: Runs) -> tuple[str, ...]:
     """Return the keys that a word stands for, or what they begin with.
 
     Raises:
@@ -134,31 +91,23 @@ def keys_of(word: str, flats: Sequence[Flat]) -> tuple[str, ...]:
     """
     if word in WORDS:
         return (*WORDS[word], *_ALSO.get(word, ()))
-    keys = known(flats)
-    if not any(under(key, word) for key in keys):
-        raise IsopruneError(f"Unknown {word!r}.{did_you_mean(word, [*WORDS, *sorted(keys)])}")
+    if not runs.below([word]):
+        raise IsopruneError(f"Unknown {word!r}.{did_you_mean(word, [*WORDS, *sorted(runs.keys)])}")
     return (word,)
 
 
-def known(flats: Sequence[Flat]) -> set[str]:
-    """Return the keys that any run has."""
-    return set().union(*flats)
-
-
-def along(flats: Sequence[Flat], word: str) -> list[str]:
+def along(runs: Runs, word: str) -> list[str]:
     """Return what each run is called along ``word``: "0.9" of a ratio, "polar (gain=1)" of a repair."""
-    prefixes = keys_of(word, flats)
-    keys = sorted(key for key in known(flats) if any(under(key, prefix) for prefix in prefixes))
-    own = [tuple(flat.get(key) for key in keys) for flat in flats]
-    unique = list(dict.fromkeys(own))
-    named = dict(
-        zip(unique, _named([dict(zip(keys, u, strict=True)) for u in unique], word, prefixes), strict=True)
-    )
-    return [named[values] for values in own]
+    prefixes = keys_of(word, runs)
+    flats, codes = runs.kinds(runs.below(prefixes))
+    keys = varied(flats, flats[0]) or list(flats[0])
+    only = keys[0] if len(keys) == 1 else ""
+    named = only in prefixes or only.removesuffix(".name") in prefixes
+    values = [flat.get(only) for flat in flats]
+    names = [written(v) for v in values] if named and None not in values else labels(flats, {word: prefixes})
+    return [names[code] for code in codes]
 
 
-def _named(flats: Sequence[Flat], word: str, prefixes: Sequence[str]) -> list[str]:
-    keys = varied(flats, prefixes) or list(flats[0])
-    named = len(keys) == 1 and (keys[0] in prefixes or keys[0].removesuffix(".name") in prefixes)
-    values = [flat.get(keys[0]) for flat in flats] if named else [None]
-    return labels(flats, {word: prefixes}) if None in values else [told(value) for value in values]
+def is_of(key: str, word: str, runs: Runs) -> bool:
+    """Whether a key of a config belongs to a word."""
+    return any(under(key, prefix) for prefix in keys_of(word, runs))

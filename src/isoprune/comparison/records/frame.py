@@ -1,0 +1,209 @@
+"""Records -> one frame: a row for every finished run, its config as flat keys, numbers by role."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from isoprune.comparison.records.flat_config import Flat, flatten, under, written
+from isoprune.comparison.records.labels import labels
+from isoprune.comparison.records.read import Outline, outlines
+from isoprune.types.collector import uncollected
+from isoprune.types.errors import IsopruneError
+from isoprune.types.record import Record
+
+# What may be said of a run in one word -> its column.
+VALUES = {
+    "test_accuracy": "retrained.test_accuracy",
+    "validation_accuracy": "retrained.validation_accuracy",
+    "trainability_accuracy": "trainability_accuracy",
+    "jsv": "retrained.jsv.mean",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """Finished runs.
+
+    Attributes:
+        frame: A row a run. Null: not in its record.
+        keys: The columns that are keys of its config.
+        labels: A method's name -> how tables call it.
+        unfinished: How many records were not finished, and are no row.
+        records: Those of the rows, in their order.
+    """
+
+    frame: pl.DataFrame
+    keys: tuple[str, ...]
+    labels: Mapping[str, str]
+    unfinished: int
+    records: tuple[Record | Outline, ...]
+
+    def __len__(self) -> int:
+        return self.frame.height
+
+    def where(self, mask: pl.Series) -> Runs:
+        """Return the runs for which ``mask`` is true."""
+        kept = tuple(r for r, keep in zip(self.records, mask, strict=True) if keep)
+        return Runs(self.frame.filter(mask), self.keys, self.labels, self.unfinished, kept)
+
+    def numbers(self, value: str) -> pl.Series:
+        """Return a number of every run, by its word or column; null where there is none."""
+        column = VALUES.get(value, value)
+        known = column in self.frame.columns and column not in self.keys
+        series = self.frame[column] if known else pl.Series([None] * len(self), dtype=pl.Float64)
+        return series if series.dtype.is_numeric() else pl.Series([None] * len(self), dtype=pl.Float64)
+
+    def values(self, column: str) -> list[Any]:
+        """Return a column as a list, all None where the frame has none."""
+        if column not in self._lists:
+            known = column in self.frame.columns
+            self._lists[column] = self.frame[column].to_list() if known else [None] * len(self)
+        return self._lists[column]
+
+    @cached_property
+    def _lists(self) -> dict[str, list[Any]]:
+        return {}
+
+    @cached_property
+    def varied(self) -> tuple[str, ...]:
+        """The keys of the config that are not the same in all runs, sorted."""
+        return tuple(sorted(key for key in self.keys if self.frame[key].n_unique() > 1))
+
+    def below(self, prefixes: Iterable[str]) -> list[str]:
+        """Return the keys that are one of ``prefixes`` or below one, sorted."""
+        prefixes = tuple(prefixes)
+        return sorted(key for key in self.keys if any(under(key, prefix) for prefix in prefixes))
+
+    def kinds(self, keys: Sequence[str]) -> tuple[list[Flat], list[int]]:
+        """Return what ``keys`` are, each combination once, and which of them each run has."""
+        places: dict[tuple[Any, ...], int] = {}
+        rows = self.frame.select(keys).rows() if keys else [()] * len(self)
+        codes = [places.setdefault(row, len(places)) for row in rows]
+        return [dict(zip(keys, row, strict=True)) for row in places], codes
+
+    def labelled(self, by: Mapping[str, Sequence[str]]) -> list[str]:
+        """Return what to call each run along the words of ``by``; see `labels`."""
+        flats, codes = self.kinds(self.below(prefix for prefixes in by.values() for prefix in prefixes))
+        names = labels(flats, by)
+        return [names[code] for code in codes]
+
+
+def records(paths: str | Path | Iterable[str | Path]) -> pl.DataFrame:
+    """Return the finished runs found at ``paths`` as a data frame, a row each (pandas: ``.to_pandas()``).
+
+    Columns are the keys of the config ("retrain.lr"; null where a run does not set it) and numbers by role:
+    "retrained.test_accuracy", "pruned.flops", "repaired.jsv.mean"; "removed.parameters" and the like are
+    fractions that went. Of a role that several rounds have, the numbers are those of the last.
+
+    Args:
+        paths: One path or several; a directory stands for every ``record.json`` below it.
+
+    Raises:
+        IsopruneError: If a path does not exist, a directory holds no record, a file is none, or no run is
+            finished.
+    """
+    return runs_of(outlines(paths)).frame
+
+
+def runs_of(given: Sequence[Any] | Runs) -> Runs:
+    """Return the finished ones of ``given``, as a frame.
+
+    Raises:
+        IsopruneError: If there is none, or one is not a record.
+    """
+    if isinstance(given, Runs):
+        return given
+    for number, record in enumerate(given, start=1):
+        if not isinstance(record, Record | Outline):
+            raise IsopruneError(
+                f"record {number} of {len(given)} is no record but a {type(record).__name__}. "
+                "Give what isoprune run or study wrote."
+            )
+    finished = [record for record in given if record.status == "done"]
+    if not finished:
+        raise IsopruneError(
+            f"None of {len(given)} records is finished, so there is nothing to report or compare. "
+            "Run the study first: isoprune study <file.toml>."
+        )
+    with uncollected():
+        config = _config_columns([_sections(record.config) for record in finished])
+        rows = [numbers_of(record) for record in finished]
+        names = dict.fromkeys(name for row in rows for name in row)
+        numbers = {name: _column([row.get(name) for row in rows]) for name in names}
+    about = {key: [getattr(record, key) for record in finished] for key in ("digest", "name", "status")}
+    labels = {name: label for record in finished for name, label in record.labels.items()}
+    return Runs(
+        pl.DataFrame({**about, **config, **numbers}),
+        tuple(config),
+        labels,
+        len(given) - len(finished),
+        tuple(finished),
+    )
+
+
+def _sections(config: Mapping[str, Any]) -> dict[str, bytes]:
+    return {
+        key: bytes(part) if isinstance(part, msgspec.Raw) else msgspec.json.encode(part)
+        for key, part in config.items()
+    }
+
+
+def _config_columns(configs: Sequence[Mapping[str, bytes]]) -> dict[str, pl.Series]:
+    """Return a column for every key. Runs share most sections of their configs: each is read once."""
+    columns: dict[str, pl.Series] = {}
+    for section in dict.fromkeys(key for config in configs for key in config):
+        places: dict[bytes, int] = {}
+        codes = [places.setdefault(config.get(section, b"null"), len(places)) for config in configs]
+        flats = [flatten({section: msgspec.json.decode(part)}) for part in places]
+        for key in dict.fromkeys(key for flat in flats for key in flat):
+            columns[key] = _column([flat.get(key) for flat in flats]).gather(codes)
+    return columns
+
+
+def _column(values: Sequence[Any]) -> pl.Series:
+    """Return a column of one type: of numbers and words together, all are words."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {int, float}:
+        return pl.Series([None if value is None else float(value) for value in values])
+    if len(kinds) > 1:
+        return pl.Series([None if value is None else written(value) for value in values])
+    return pl.Series(values)
+
+
+def numbers_of(record: Record | Outline) -> dict[str, Any]:
+    """Return the numbers of a record that are finite, by role."""
+    row: dict[str, Any] = {"trainability_accuracy": record.trainability_accuracy}
+    for network in record.networks:  # of several rounds the last stays
+        role = network.role
+        row |= {
+            f"{role}.digest": network.digest,
+            f"{role}.parameters": network.parameters,
+            f"{role}.nonzero": network.nonzero,
+            f"{role}.flops": network.flops,
+            f"{role}.seconds": network.seconds,
+        }
+        for key, value in network.metrics.items():
+            row[f"{role}.{key}"] = _finite(value)
+        for key, value in network.jsv.items():
+            row[f"{role}.jsv.{key}"] = _finite(value)
+        if network.training is not None:
+            row[f"{role}.training.samples"] = network.training.samples
+            row[f"{role}.training.multiply_adds"] = network.training.multiply_adds
+        if network.advice is not None:
+            row[f"{role}.advice.lr"] = network.advice.get("lr")
+    for removal in record.removals:
+        row |= {f"removed.{kind}": ratio for kind, ratio in removal.ratios.items()}
+        row["proof.max_abs_error"] = _finite(removal.proof.get("max_abs_error"))
+    return row
+
+
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
