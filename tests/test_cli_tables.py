@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from isoprune.cli import main
@@ -21,9 +21,9 @@ ASKED = ("--rows", "ratio", "--columns", "repair,lr")
 def store(tmp_path: Path) -> Path:
     """Return a store of the runs of a made-up study."""
     for record in grid():
-        folder = tmp_path / "runs" / "runs" / record["digest"]
+        folder = tmp_path / "runs" / "runs" / record.digest
         folder.mkdir(parents=True)
-        (folder / "record.json").write_text(json.dumps(record), encoding="utf-8")
+        (folder / "record.json").write_bytes(msgspec.json.encode(record))
     return tmp_path / "runs"
 
 
@@ -52,7 +52,7 @@ def test_the_suffix_says_what_is_written(store: Path, capsys: Any, tmp_path: Pat
 
 def test_where_value_spread_and_format_reach_the_table(store: Path, capsys: Any):
     where = ("--where", "ratio=0.5", "--where", "lr=1e-2")
-    more = ("--value", "stages.dense.test_accuracy", "--spread", "interval", "--format", "csv")
+    more = ("--value", "dense.test_accuracy", "--spread", "interval", "--format", "csv")
     code, out, _ = asked(capsys, store, "--rows", "repair", *where, *more)
     assert code == 0
     assert [line["repair"] for line in csv.DictReader(out.splitlines())] == ["none", "orthp"]
@@ -77,7 +77,7 @@ def test_what_is_no_table_is_refused_in_one_line(store: Path, capsys: Any, argv:
     assert not Path("t.docx").exists()
 
 
-@pytest.mark.parametrize("content", ["", '{"version": 1, "sta', "[1, 2]", '{"version": 1}', "\x00"])
+@pytest.mark.parametrize("content", ["", '{"version": 2, "net', "[1, 2]", '{"version": 2}', "\x00"])
 def test_a_damaged_record_is_named(store: Path, capsys: Any, content: str):
     file = next(store.glob("runs/*/record.json"))
     file.write_text(content, encoding="utf-8")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from isoprune.reproduction.claims import Cells, Flat, Place, Published, Reproduction
+from isoprune.types.record import Network, Record
 
 
 def place(flat: Flat) -> Place:
@@ -20,7 +21,7 @@ def record(
     seed: int = 0,
     model: str = "net",
     lr: float = 0.1,
-) -> dict[str, Any]:
+) -> Record:
     config = {
         "data": {"name": "digits"},
         "model": {"name": model},
@@ -30,12 +31,18 @@ def record(
         "retrain": {"epochs": 2, "lr": lr, "batch": 10},
         "seed": seed,
     }
-    stages = {"retrained": {"test_accuracy": accuracy, "jsv": {"mean": accuracy}}}
     digest = f"{model}-{repair}-{ratio}-{seed}-{lr}"
-    return {"version": 1, "status": "done", "digest": digest, "config": config, "stages": stages}
+    return Record(digest=digest, name="made", config=config, networks=[network("retrained", accuracy)])
 
 
-def records(accuracies: Mapping[str, Sequence[float]], **more: Any) -> list[dict[str, Any]]:
+def network(role: str, number: float) -> Network:
+    """Return a network whose accuracy and mean JSV are one number."""
+    sizes = dict.fromkeys(("parameters", "nonzero", "flops"), 1)
+    metrics, jsv = {"test_accuracy": number}, {"mean": number}
+    return Network(role=role, step=0, digest=role, metrics=metrics, jsv=jsv, **sizes)
+
+
+def records(accuracies: Mapping[str, Sequence[float]], **more: Any) -> list[Record]:
     """Return a record for every repair and seed."""
     return [record(a, repair=r, seed=i, **more) for r, own in accuracies.items() for i, a in enumerate(own)]
 

@@ -11,7 +11,7 @@ from isoprune.reproduction import figures
 from isoprune.reproduction.claims import Value
 from reproduction.made import records, reproduction
 
-JSV = Value("mean JSV", ("stages", "retrained", "jsv", "mean"), percent=False, log=True)
+JSV = Value("mean JSV", "retrained.jsv.mean", percent=False, log=True)
 STUDY = dataclasses.replace(reproduction(), value=JSV)
 
 

@@ -17,7 +17,8 @@ from isoprune.reproduction.claims import (
     Value,
 )
 from isoprune.reproduction.judges import above, paired, within
-from reproduction.made import cells, record, reproduction
+from isoprune.types.record import Record
+from reproduction.made import cells, network, record, reproduction
 
 UP = {"b": [0.81, 0.82, 0.84, 0.83], "a": [0.70, 0.72, 0.73, 0.71]}
 NOISE = {"b": [0.71, 0.75, 0.70, 0.74], "a": [0.74, 0.71, 0.73, 0.72]}
@@ -109,7 +110,7 @@ def test_not_below_lets_the_first_be_as_high_as_it_likes():
     assert judge(reproduction(), cells({"b": UP["a"], "a": UP["b"]})).word == NOT_CONFIRMED
 
 
-JSV = Value("mean JSV", ("stages", "retrained", "jsv", "mean"), percent=False, log=True)
+JSV = Value("mean JSV", "retrained.jsv.mean", percent=False, log=True)
 
 
 def test_ratios_are_compared_by_their_logarithm():
@@ -128,11 +129,10 @@ def test_a_zero_among_what_is_compared_by_ratios_is_told_and_decides_nothing(jud
 
 def test_a_fall_to_zero_has_no_factor():
     study = find("jsv-vs-ratio")
-    network = {"model.name": "mlp_7", "model.activation": "linear"}
     ends = {Place("mlp_7 linear", "L1", column): {} for column in ("0", "0.9")}
     for place, means in zip(ends, ([2.0, 2.2, 2.1], [1e-4, 2e-4, 0.0]), strict=True):
         for seed, mean in enumerate(means):
-            ends[place][seed] = {"config": network, "stages": {"repaired": {"jsv": {"mean": mean}}}}
+            ends[place][seed] = Record(digest="d", name="n", config={}, networks=[network("repaired", mean)])
     judge = study.claims[1].judge
     assert "is zero" in judge(study, ends).because
     ends[Place("mlp_7 linear", "L1", "0.9")].pop(2)
@@ -156,4 +156,4 @@ def test_the_setup_is_what_the_pair_shares_at_least():
 
 
 def test_the_value_of_a_record_without_it_is_not_a_number():
-    assert np.isnan(TEST_ACCURACY.of({"stages": {}}))
+    assert np.isnan(TEST_ACCURACY.of(Record(digest="d", name="n", config={})))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from isoprune.cli import main
 from isoprune.comparison import Setup, setup_of
+from isoprune.comparison.records import read_records
 from isoprune.reproduction import REPRODUCTIONS, find
+from isoprune.types.record import Record
 
 SLOW = [name for name in REPRODUCTIONS if name not in ("value-of-pruning",)]
 
@@ -20,11 +21,8 @@ def reproduce(name: str, folder: Path, *more: str) -> int:
     )
 
 
-def records(folder: Path, name: str) -> list[dict]:
-    listing = json.loads((folder / "runs" / "studies" / f"{name}-smoke.json").read_text())
-    return [
-        json.loads((folder / "runs" / "runs" / key / "record.json").read_text()) for key in listing["runs"]
-    ]
+def records(folder: Path, name: str) -> list[Record]:
+    return read_records(folder / "runs" / "studies" / f"{name}-smoke.json")
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--value",
         default="test_accuracy",
         metavar="VALUE",
-        help="test_accuracy, validation_accuracy, trainability_accuracy, jsv, or where a record has a number "
+        help="test_accuracy, validation_accuracy, trainability_accuracy, jsv, or a number by its role "
         "(default: %(default)s)",
     )
     parser.add_argument(
@@ -55,18 +55,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from isoprune.cli.report import read_records
     from isoprune.comparison import UnfairComparison, compare, read_setup, sentences
+    from isoprune.comparison.records import read_outlines
     from isoprune.types.errors import IsopruneError
 
     require = read_setup(args.require)
     if args.out is not None and args.out.suffix not in SUFFIXES:
         raise IsopruneError(f"--out {args.out} is neither .md nor .json. Give one of them, as result.md.")
-    found = {str(record.get("digest", i)): record for i, record in enumerate(_read(args.paths, read_records))}
+    records = read_outlines(*args.paths)
     try:
-        comparison = compare(
-            list(found.values()), by=args.by, value=args.value, require=require, without=args.without
-        )
+        comparison = compare(records, by=args.by, value=args.value, require=require, without=args.without)
     except UnfairComparison as error:
         raise UnfairComparison(_as_options(str(error))) from None
     console = output_console()
@@ -78,10 +76,6 @@ def run(args: argparse.Namespace) -> int:
         _write(args.out, comparison)
         console.print(f"\nWritten: {args.out.resolve()}", markup=False, soft_wrap=True)
     return 0
-
-
-def _read(paths: list[str], read_records: Any) -> list[dict[str, Any]]:
-    return [record for path in paths for record in read_records(path)]
 
 
 def _as_options(message: str) -> str:

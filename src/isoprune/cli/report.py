@@ -7,7 +7,6 @@ The page works offline; the same figures can be had as files. With --rows: no pa
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +38,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if tabulate.asked(args):
-        return tabulate.run(args, read_records)
+        return tabulate.run(args)
+    from isoprune.comparison.records import read_records
+
     formats = _formats(args.figures)
-    records = [record for path in args.paths for record in read_records(path)]
-    records = list({r["digest"]: r for r in records}.values())
-    return write(records, args.out or PAGE, formats=formats, title=args.title)
+    return write(read_records(*args.paths), args.out or PAGE, formats=formats, title=args.title)
 
 
 def _formats(text: str) -> tuple[str, ...]:
@@ -58,45 +57,7 @@ def _formats(text: str) -> tuple[str, ...]:
     return formats
 
 
-def read_records(where: str, parts: Collection[str] | None = None) -> list[dict[str, Any]]:
-    """Return the records of a store, of a study of a store (those that are finished), or of a file.
-
-    With ``parts``, of each record only these.
-    """
-    from isoprune.comparison.records import load_records
-    from isoprune.types.errors import IsopruneError
-    from isoprune.types.files import read_json
-
-    path = _local(where)
-    if path.suffix == ".toml":
-        raise IsopruneError(
-            f"{path} is a config, not results. Run it first (isoprune study {path}), then give the store."
-        )
-    if path.is_dir() or path.name == "record.json" or not path.exists():
-        return load_records([path], parts=parts)
-    listing = read_json(path, remedy="Delete it and start its study again; finished runs are kept.")
-    if not isinstance(listing.get("runs"), list):
-        return load_records([path], parts=parts)
-    runs = path.resolve().parents[1] / "runs"  # ROOT/studies/<name>.json
-    files = [runs / digest / "record.json" for digest in listing["runs"]]
-    finished = [file for file in files if file.exists()]
-    if not finished:
-        raise IsopruneError(f"No run of {path} is finished. Start it: isoprune study {listing['name']}.toml.")
-    # A run that two studies share bears the name of the one that ran it first.
-    return [{**record, "name": listing["name"]} for record in load_records(finished, parts=parts)]
-
-
-def _local(where: str) -> Path:
-    if "://" not in where:
-        return Path(where)
-    from isoprune.experiment.mirror import local  # fsspec, which a path does not need
-
-    return local(where)
-
-
-def write(
-    records: list[dict[str, Any]], out: Path, *, formats: tuple[str, ...] = (), title: str | None = None
-) -> int:
+def write(records: list[Any], out: Path, *, formats: tuple[str, ...] = (), title: str | None = None) -> int:
     """Write the page and the figures beside it, and say where they are."""
     from isoprune.reporting import export_figures, report
 

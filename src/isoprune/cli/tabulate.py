@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from typing import Any
 
 from isoprune.cli.work import output_console, write_out
@@ -24,8 +23,8 @@ def arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--value",
         metavar="VALUE",
-        help="test_accuracy, validation_accuracy, trainability_accuracy, jsv (after retraining), or where a "
-        "record has a number, as stages.repaired.test_accuracy (default: test_accuracy)",
+        help="test_accuracy, validation_accuracy, trainability_accuracy, jsv (after retraining), or a "
+        "number by its role, as repaired.test_accuracy (default: test_accuracy)",
     )
     group.add_argument(
         "--where",
@@ -55,9 +54,9 @@ def asked(args: argparse.Namespace) -> bool:
     return args.rows is not None
 
 
-def run(args: argparse.Namespace, read_records: Callable[..., list[dict[str, Any]]]) -> int:
+def run(args: argparse.Namespace) -> int:
     """Write the table, or print it."""
-    from isoprune.comparison.records import path_of
+    from isoprune.comparison.records import read_outlines
     from isoprune.reporting.pivots import FORMATS, pivot
     from isoprune.types.collector import uncollected
 
@@ -65,10 +64,8 @@ def run(args: argparse.Namespace, read_records: Callable[..., list[dict[str, Any
     value = args.value or "test_accuracy"
 
     def made() -> str:
-        parts = path_of(value)[:1]
-        records = {r.get("digest", id(r)): r for path in args.paths for r in read_records(path, parts)}
         found = pivot(
-            list(records.values()),
+            read_outlines(*args.paths),
             rows=args.rows,
             columns=args.columns or (),
             value=value,

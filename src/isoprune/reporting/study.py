@@ -24,8 +24,7 @@ class Cell:
 
     ``steps`` is the budget of its retraining, None where it was retrained for whole epochs or not at all.
     ``untouched``: the pruned network was retrained as it is, with no repair and not rewound. ``scratch``: the
-    weights were drawn anew: the control, not a repair. ``colour``: of its criterion and repair, in every chart
-    of the study.
+    weights were drawn anew: the control, no repair. ``colour``: of its criterion and repair, in every chart.
     """
 
     network: str
@@ -124,8 +123,8 @@ def seed_of(runs: Runs, row: int) -> int:
 def _ratios(runs: Runs, networks: Sequence[str]) -> list[float]:
     """Return each run's ratio; where a target was set, the middle one of all with that target.
 
-    It is the ratio of the config, or, if that is not one number, the fraction of filters that went. What meets
-    a target of FLOPs or parameters may differ from seed to seed, and these are one setting.
+    It is the ratio of the config, or, if that is not one number, the fraction of filters that went. What
+    meets a target of FLOPs or parameters may differ from seed to seed, and these are one setting.
     """
     removed = [round(ratio or 0.0, 2) for ratio in runs.values("removed.filters")]
     own = [
@@ -173,8 +172,8 @@ def _extras(
 ) -> list[str]:
     """Return what else tells runs of a network apart, but for the seed.
 
-    A measurement has no retraining that could differ from that of other runs, and a run with a budget of steps
-    is compared with its like alone.
+    A measurement has no retraining that could differ from that of other runs, and a run with a budget of
+    steps is compared with its like alone.
     """
     named = ("seed", "prune.ratio", "retrain.lr", "prune.criterion", "retrain.distill", *_NETWORK, *_REPAIR)
     covered = _below(runs, runs.keys, but=named)

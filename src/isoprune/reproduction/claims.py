@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from isoprune.comparison.records import flatten, number, under
+from isoprune.comparison.records import Flat, flatten, under
+from isoprune.comparison.records.frame import numbers_of
 from isoprune.experiment.grid import Study
-
-Record = Mapping[str, Any]
-Flat = Mapping[str, Any]
+from isoprune.types.record import Record
 
 CONFIRMED = "confirmed"
 NOT_CONFIRMED = "not confirmed"
@@ -31,9 +29,9 @@ Cells = Mapping[Place, Mapping[int, Record]]  # seed -> record
 
 
 def ratio_of(flat: Flat) -> str:
-    """Return the ratio that was asked for; of a table of patterns, the largest."""
-    asked = [value for key, value in flat.items() if under(key, "prune.ratio") and value is not None]
-    return f"{max(asked):g}"
+    """Return the ratio of the config; of a table of patterns, the largest."""
+    ratios = [value for key, value in flat.items() if under(key, "prune.ratio") and value is not None]
+    return f"{max(ratios):g}"
 
 
 @dataclass(frozen=True)
@@ -67,31 +65,31 @@ class Published:
 
 @dataclass(frozen=True)
 class Value:
-    """A number of a record. ``percent``: a fraction that is told in percent; ``log``: compared by ratios."""
+    """A number of a record, by its column. ``percent``: a fraction, shown in percent; ``log``: of ratios."""
 
     name: str
-    path: tuple[str, ...]
+    column: str
     percent: bool = True
     log: bool = False
 
     def of(self, record: Record) -> float:
         """Return the number, NaN if there is none."""
-        found = number(record, *self.path)
-        return math.nan if found is None else float(found)
+        number = numbers_of(record).get(self.column)
+        return math.nan if number is None else float(number)
 
     def compared(self, record: Record) -> float:
         """Return what differences are taken of: percent, the logarithm to base 10, or the number."""
-        found = self.of(record)
+        number = self.of(record)
         if self.log:
-            return math.log10(found) if found > 0 else math.nan
-        return 100 * found if self.percent else found
+            return math.log10(number) if number > 0 else math.nan
+        return 100 * number if self.percent else number
 
     def published(self, value: float) -> float:
         """Return a printed number (accuracies are printed in percent) as `compared` returns ours."""
         return math.log10(value) if self.log else value
 
 
-TEST_ACCURACY = Value("test accuracy after retraining, %", ("stages", "retrained", "test_accuracy"))
+TEST_ACCURACY = Value("test accuracy after retraining, %", "retrained.test_accuracy")
 
 
 @dataclass(frozen=True)
@@ -169,9 +167,9 @@ class Reproduction:
 
     def cells(self, records: Sequence[Record]) -> Cells:
         """Return where the finished records stand; a seed that comes twice counts once."""
-        found: dict[Place, dict[int, Record]] = {}
+        cells: dict[Place, dict[int, Record]] = {}
         for record in records:
-            place = self.place(flatten(record["config"]))
+            place = self.place(flatten(record.config))
             if place is not None:
-                found.setdefault(place, {}).setdefault(int(record["config"].get("seed", 0)), record)
-        return found
+                cells.setdefault(place, {}).setdefault(int(record.config.get("seed", 0)), record)
+        return cells

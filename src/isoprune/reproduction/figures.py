@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
@@ -12,6 +12,7 @@ from isoprune.comparison.statistics import summarize
 from isoprune.reporting import figures, theme
 from isoprune.reporting.figures import Figure
 from isoprune.reproduction.claims import Cells, Reproduction, Value
+from isoprune.types.record import Record
 
 Row = dict[str, Any]
 
@@ -51,7 +52,7 @@ def ours(reproduction: Reproduction, cells: Cells, panel: str, names: Sequence[s
     return _chart(reproduction, rows, names)
 
 
-def _shown(value: Value, record: Mapping[str, Any]) -> float:
+def _shown(value: Value, record: Record) -> float:
     return value.of(record) * (100 if value.percent else 1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from isoprune.comparison.records import number
+from isoprune.comparison.records.frame import numbers_of
 from isoprune.comparison.statistics import summarize
 from isoprune.reproduction.claims import (
     CONFIRMED,
@@ -72,13 +72,13 @@ def _exact(_: Reproduction, cells: Cells) -> Verdict:
     if not records:
         return Verdict(NOT_TESTABLE, "no finished runs to judge it by")
     means = [abs(_JSV.of(record) - 1) for record in records]
-    spreads = [number(record, "stages", "repaired", "jsv", "std") or 0.0 for record in records]
+    spreads = [numbers_of(record).get("repaired.jsv.std") or 0.0 for record in records]
     worst = max(*means, *spreads)
     told = f"largest distance of a mean from 1, and largest spread, {worst:.1e} in {len(records)} networks"
     return Verdict(CONFIRMED if worst < _EXACT else NOT_CONFIRMED, told)
 
 
-_JSV = Value("mean JSV before retraining", ("stages", "repaired", "jsv", "mean"), percent=False, log=True)
+_JSV = Value("mean JSV before retraining", "repaired.jsv.mean", percent=False, log=True)
 
 JSV_VS_RATIO = Reproduction(
     name="jsv-vs-ratio",

@@ -7,8 +7,8 @@ from isoprune.reproduction.judges import above, within
 
 _LARGE, _SMALL = "LR 1e-2", "LR 1e-3"
 _ROWS = {"none": "L1", "orthp": "L1 + OrthP", "scratch": "scratch"}
-_TRAINABILITY = Value("trainability accuracy, %", ("trainability_accuracy",))
-_JSV = Value("mean JSV after retraining", ("stages", "retrained", "jsv", "mean"), percent=False, log=True)
+_TRAINABILITY = Value("trainability accuracy, %", "trainability_accuracy")
+_JSV = Value("mean JSV after retraining", "retrained.jsv.mean", percent=False, log=True)
 _TPP = "TPP, arXiv 2207.12534, table 1"
 
 

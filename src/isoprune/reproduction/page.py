@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from isoprune.comparison.records import check_records
+from isoprune.comparison.records import runs_of
 from isoprune.experiment.config import Experiment
 from isoprune.reporting import html, theme
 from isoprune.reporting.pivots import Table, markdown
@@ -17,10 +17,10 @@ from isoprune.reproduction.claims import (
     NOT_TESTABLE,
     Cells,
     Claim,
-    Record,
     Reproduction,
     Verdict,
 )
+from isoprune.types.record import Record
 
 _COLOUR = {CONFIRMED: theme.GREEN, NOT_CONFIRMED: theme.RED, NOT_TESTABLE: theme.ORANGE}
 _SMOKE = "A smoke run shows that the study runs from end to end, and nothing about the claim."
@@ -55,7 +55,7 @@ def reproduction_page(
     Raises:
         IsopruneError: If no record is finished, or the files cannot be written.
     """
-    finished = check_records([dict(record) for record in records])
+    finished = runs_of(records).records
     cells = reproduction.cells(finished)
     verdicts = judged(reproduction, cells, scale)
     content = {
@@ -71,7 +71,7 @@ def reproduction_page(
         "differs": tables.scale(paper, study),
         "notes": reproduction.notes,
         "value": reproduction.value.name,
-        "versions": sorted({str((r.get("environment") or {}).get("isoprune", "")) for r in finished}),
+        "versions": sorted({str(record.environment.get("isoprune", "")) for record in finished}),
     }
     charts = {chart["id"]: chart.pop("spec") for panel in content["panels"] for chart in panel["charts"]}
     page = html.write(
@@ -81,17 +81,11 @@ def reproduction_page(
     return page, verdicts
 
 
-def _runs(finished: Sequence[Record], asked: int) -> str:
-    seconds = sum(sum(v for v in (r.get("seconds") or {}).values() if v) for r in finished)
-    shared: dict[str, float] = {}
-    for record in finished:
-        # A dense network is trained once for all its runs, and its time stands in every record.
-        dense = str((record.get("networks") or {}).get("dense"))
-        spent = (record.get("seconds") or {}).get("dense") or 0.0
-        seconds -= spent
-        shared[dense] = spent
-    minutes = (seconds + sum(shared.values())) / 60
-    missing = f" of {asked}" if len(finished) < asked else ""
+def _runs(finished: Sequence[Record], planned: int) -> str:
+    # A network is made once for all its runs, and its time stands in every record.
+    networks = {network.digest: network.seconds for record in finished for network in record.networks}
+    minutes = (sum(networks.values()) + sum(sum(record.seconds.values()) for record in finished)) / 60
+    missing = f" of {planned}" if len(finished) < planned else ""
     return f"{len(finished)}{missing} runs, {minutes:.0f} minutes of one core in all"
 
 

@@ -14,7 +14,8 @@ import polars as pl
 
 from isoprune.comparison.records.flat_config import Flat, flatten, under, written
 from isoprune.comparison.records.labels import labels
-from isoprune.comparison.records.read import Outline, outlines
+from isoprune.comparison.records.places import read_outlines
+from isoprune.comparison.records.read import Outline
 from isoprune.types.collector import uncollected
 from isoprune.types.errors import IsopruneError
 from isoprune.types.record import Record
@@ -96,21 +97,20 @@ class Runs:
         return [names[code] for code in codes]
 
 
-def records(paths: str | Path | Iterable[str | Path]) -> pl.DataFrame:
-    """Return the finished runs found at ``paths`` as a data frame, a row each (pandas: ``.to_pandas()``).
+def records(*places: str | Path) -> pl.DataFrame:
+    """Return the finished runs of ``places`` as a data frame, a row each (pandas: ``.to_pandas()``).
 
     Columns are the keys of the config ("retrain.lr"; null where a run does not set it) and numbers by role:
     "retrained.test_accuracy", "pruned.flops", "repaired.jsv.mean"; "removed.parameters" and the like are
     fractions that went. Of a role that several rounds have, the numbers are those of the last.
 
     Args:
-        paths: One path or several; a directory stands for every ``record.json`` below it.
+        places: Stores, studies of a store (``runs/studies/<name>.json``) or single records; URLs too.
 
     Raises:
-        IsopruneError: If a path does not exist, a directory holds no record, a file is none, or no run is
-            finished.
+        IsopruneError: If there is no such place, a record in it cannot be read, or no run is finished.
     """
-    return runs_of(outlines(paths)).frame
+    return runs_of(read_outlines(*places)).frame
 
 
 def runs_of(given: Sequence[Any] | Runs) -> Runs:

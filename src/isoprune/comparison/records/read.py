@@ -70,7 +70,7 @@ def load_records(paths: str | Path | Iterable[str | Path]) -> list[Record]:
     return _load(paths, msgspec.json.Decoder(Record))
 
 
-def outlines(paths: str | Path | Iterable[str | Path]) -> list[Outline]:
+def load_outlines(paths: str | Path | Iterable[str | Path]) -> list[Outline]:
     """Return of the records found at ``paths`` what a frame is made of; see `load_records`."""
     return _load(paths, msgspec.json.Decoder(Outline))
 
