@@ -17,6 +17,7 @@ import torchvision
 
 import isoprune
 from isoprune.methods.repairs import reconstruct
+from isoprune.signals.signals import Signals
 
 
 def main() -> None:
@@ -45,7 +46,7 @@ def main() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     began = time.perf_counter()
     repaired = reconstruct(
-        result.model, dense=dense, plan=result.plan, batches=batches, generator=torch.Generator(),
+        result, Signals(result.model, batches), generator=torch.Generator(),
         samples=args.samples, places=args.places,
     )  # fmt: skip
     seconds = time.perf_counter() - began

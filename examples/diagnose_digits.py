@@ -28,7 +28,7 @@ def main(epochs: int = 8) -> dict[tuple[str, float], float]:
 
     right = {}
     for method in ("none", "orthp"):
-        repaired = isoprune.repair(result, method=method, dense=dense, batches=batches).eval()
+        repaired = isoprune.repair(result, method=method, batches=batches).model.eval()
         sigma = isoprune.jacobian_singular_values(repaired, inputs)
         print(f"\nrepair {method}: mean Jacobian singular value {float(sigma.mean()):.3g}")
         print(isoprune.diagnose(repaired, batches, dense=dense))

@@ -38,11 +38,11 @@ def result(dense, batches):
 
 def test_every_repair_is_told_with_its_mean_or_its_reason(result, dense, batches):
     before = copy.deepcopy(result.model.state_dict())
-    found = isoprune.diagnose(result, batches, dense)
+    found = isoprune.diagnose(result, batches)
     assert found.verdict in ("damaged", "collapsed")
     assert {*found.repairs, *found.refused} == set(every_repair())
     inputs = torch.cat([x for x, _ in batches])
-    orthp = isoprune.repair(result, method="orthp", dense=dense, batches=batches).eval()
+    orthp = isoprune.repair(result, method="orthp", batches=batches).model.eval()
     want = float(jacobian_singular_values(orthp, inputs).double().mean())
     assert found.numbers["orthp_jsv_mean"] == pytest.approx(want, rel=1e-6)
     assert any(s.startswith("Repair orthp brings the mean to") for s in found.sentences)
@@ -51,9 +51,9 @@ def test_every_repair_is_told_with_its_mean_or_its_reason(result, dense, batches
 
 
 def test_repairs_that_need_an_option_are_not_tried_by_themselves(monkeypatch):
-    def optional(pruned, *, dense, plan, batches, generator, gain=1.0): ...
+    def optional(pruned, signals, *, generator, gain=1.0): ...
 
-    def needy(pruned, *, dense, plan, batches, generator, steps): ...
+    def needy(pruned, signals, *, generator, steps): ...
 
     monkeypatch.setattr(diagnosis, "REPAIRS", {"none": REPAIRS["none"], "optional": optional, "needy": needy})
     assert every_repair() == ["optional"]
@@ -76,17 +76,17 @@ def test_batches_of_an_iterator_serve_repairs_too(result, dense, batches):
 
 
 def test_what_refuses_or_stumbles_is_listed(result, dense, batches, monkeypatch):
-    def stumbling(pruned, *, dense, plan, batches, generator):
+    def stumbling(pruned, signals, *, generator):
         raise TypeError("forward() takes 2 arguments")
 
-    def picky(pruned, *, dense, plan, batches, generator):
+    def picky(pruned, signals, *, generator):
         raise isoprune.IsopruneError("It needs what is not there. Give it.")
 
-    def curious(pruned, *, dense, plan, batches, generator):
-        assert dense is not None
-        assert plan is not None
-        assert next(iter(batches))
-        return pruned
+    def curious(pruned, signals, *, generator):
+        assert pruned.dense is dense
+        assert pruned.plan
+        assert next(iter(signals.batches))
+        return pruned.model
 
     monkeypatch.setattr(
         diagnosis,
@@ -104,10 +104,7 @@ def test_what_refuses_or_stumbles_is_listed(result, dense, batches, monkeypatch)
 def test_repairs_draw_from_the_seed(result):
     weights = [
         torch.cat(
-            [
-                p.flatten()
-                for p in dict(try_repairs(result.model, ["scratch"], seed=s))["scratch"].parameters()
-            ]
+            [p.flatten() for p in dict(try_repairs(result, ["scratch"], seed=s))["scratch"].parameters()]
         )
         for s in (0, 0, 1)
     ]

@@ -6,9 +6,12 @@ import sys
 
 import pytest
 import torch
+from torch import nn
 
 import isoprune
 from isoprune.methods.repairs import orthp
+from isoprune.methods.repairs.forward import forward
+from isoprune.signals.signals import Signals
 
 
 @pytest.fixture
@@ -47,9 +50,9 @@ def test_the_story_in_ten_lines(network, images):
     result = isoprune.prune(network, images, ratio=0.5, criterion="l1_norm")
     assert type(result.model) is type(network)
     assert isoprune.verify(result).max_abs_error < 1e-12
-    repaired = isoprune.repair(result, method="orthp", dense=network)
+    repaired = isoprune.repair(result, method="orthp")
     # OrthP makes every layer sqrt(2) times an isometry, so no gradient can grow by more than 2 ** (7 / 2).
-    sigma = isoprune.jacobian_singular_values(repaired.eval(), images)
+    sigma = isoprune.jacobian_singular_values(repaired.model.eval(), images)
     assert sigma.shape == (5, 10)
     assert float(sigma.max()) <= 2 ** (7 / 2) * (1 + 1e-9)
     assert float(sigma.mean()) > float(isoprune.jacobian_singular_values(result.model.eval(), images).mean())
@@ -60,7 +63,7 @@ def test_the_story_in_ten_lines(network, images):
 def test_a_linear_network_has_jsv_one_after_orthp(images):
     linear = isoprune.models.mlp_7(activation="linear", in_shape=(1, 8, 8), classes=10, width=12).double()
     repaired = isoprune.repair(isoprune.prune(linear, images, ratio=0.8 / 7), method="orthp")
-    sigma = isoprune.jacobian_singular_values(repaired.eval(), images)
+    sigma = isoprune.jacobian_singular_values(repaired.model.eval(), images)
     torch.testing.assert_close(sigma, torch.ones_like(sigma), rtol=0, atol=1e-10)
 
 
@@ -74,15 +77,51 @@ def test_a_list_of_repairs_is_done_in_order_and_auto_is_the_default(network, ima
     batches = [(images, torch.zeros(5))]
     result = isoprune.prune(network, images, ratio=0.5)
     in_turn = isoprune.repair(result, method=["polar", functools.partial(orthp, gain=2.0)])
-    by_hand = orthp(
-        isoprune.repair(result, method="polar"),
-        dense=None, plan=None, batches=None, generator=torch.Generator(), gain=2.0,
-    )  # fmt: skip
-    for a, b in zip(in_turn.parameters(), by_hand.parameters(), strict=True):
+    first = isoprune.repair(result, method="polar")
+    by_hand = orthp(first, Signals(first.model), generator=torch.Generator(), gain=2.0)
+    for a, b in zip(in_turn.model.parameters(), by_hand.parameters(), strict=True):
         assert torch.equal(a, b)
-    chosen = isoprune.repair(result, dense=network, batches=batches, seed=3)
-    named = isoprune.repair(result, method="auto", dense=network, batches=batches, seed=3)
-    for a, b in zip(chosen.parameters(), named.parameters(), strict=True):
+    chosen = isoprune.repair(result, batches=batches, seed=3)
+    named = isoprune.repair(result, method="auto", batches=batches, seed=3)
+    for a, b in zip(chosen.model.parameters(), named.model.parameters(), strict=True):
         assert torch.equal(a, b)
-    with pytest.raises(isoprune.IsopruneError, match="Repair 'auto' looks at the network before pruning"):
+    steps = [entry["method"] for entry in in_turn.history if entry["step"] == "repair"]
+    assert steps == [["polar", "orthp"]]
+    assert in_turn.dense is network
+    assert in_turn.plan == result.plan
+
+
+def test_a_repair_that_lacks_what_it_needs_says_what(network, images):
+    result = isoprune.prune(network, images, ratio=0.5)
+    with pytest.raises(isoprune.IsopruneError, match=r"Repair 'auto' looks at data, .* Pass batches="):
         isoprune.repair(result)
+    with pytest.raises(isoprune.IsopruneError, match=r"Repair 'auto' looks at the network before pruning"):
+        isoprune.repair(result.model, batches=[(images, torch.zeros(5))])
+    alone = isoprune.repair(result.model, "polar")
+    assert not alone.plan
+    assert alone.dense is result.model
+
+
+class Keyed(nn.Module):
+    """Two inputs, one of them optional; outputs in a dict."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 4))
+
+    def forward(self, x, y=None):
+        return {"out": self.body(x if y is None else x - y), "like": [x]}
+
+
+@pytest.mark.parametrize("how", [lambda x: x, lambda x: (x, x.roll(1, 1)), lambda x: {"x": x, "y": x**2}])
+@pytest.mark.parametrize("method", ["auto", "lsuv", "data_dependent", "balance"])
+def test_inputs_and_outputs_of_any_structure_are_repaired(how, method):
+    dense, x = Keyed().eval(), torch.randn(40, 8, generator=torch.Generator().manual_seed(0))
+    result = isoprune.prune(dense, how(x[:2]), ratio=0.5)
+    batches = [(how(part), torch.zeros(len(part))) for part in x.split(25)]
+    repaired = isoprune.repair(result, method, batches=batches).model
+    with torch.no_grad():
+        made, before, want = (forward(net, how(x))["out"] for net in (repaired, result.model, dense))
+    assert torch.isfinite(made).all()
+    if method == "auto":
+        assert (made - want).norm() < (before - want).norm()

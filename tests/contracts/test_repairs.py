@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import copy
 import inspect
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
-from isoprune.methods.repairs import FILTER_ORDER_MATTERS, NEEDS, REPAIRS
-from isoprune.types import IsopruneError, Plan
+from isoprune.methods.repairs import REPAIRS
+from isoprune.pruning.pruned import as_pruned
+from isoprune.signals.signals import Signals
+from isoprune.types import IsopruneError
+from isoprune.types.method import method_of
+from isoprune.verbs.repair import require_needs
 
 every_repair = pytest.mark.parametrize("repair", REPAIRS.values(), ids=REPAIRS.keys())
 
@@ -46,23 +51,20 @@ def batches(dtype=torch.float64):
 
 def call(repair, pruned, seed=0, dense=None, **options):
     like = mlp if isinstance(pruned[0], nn.Flatten) else convolutional
-    return repair(
-        pruned,
-        dense=network(like) if dense is None else dense,
-        plan=Plan(),
-        batches=batches(),
-        generator=torch.Generator().manual_seed(seed),
-        **options,
-    )
+    known = replace(as_pruned(pruned), dense=network(like) if dense is None else dense)
+    generator = torch.Generator().manual_seed(seed)
+    return repair(known, Signals(pruned, batches()), generator=generator, **options)
 
 
 @pytest.mark.parametrize("name", REPAIRS)
 def test_the_table_knows_functions_by_their_names_and_signature(name):
     parameters = inspect.signature(REPAIRS[name]).parameters
     assert REPAIRS[name].__name__ == name
-    assert list(parameters)[:5] == ["pruned", "dense", "plan", "batches", "generator"]
-    assert all(p.default is not p.empty for p in list(parameters.values())[5:]), "options have defaults"
-    assert not {"result", "method", "seed"} & set(parameters), "a word of isoprune.repair's own"
+    assert list(parameters)[:3] == ["pruned", "signals", "generator"]
+    assert all(p.default is not p.empty for p in list(parameters.values())[3:]), "options have defaults"
+    assert not {"network", "method", "batches", "task", "seed"} & set(parameters), (
+        "a word of isoprune.repair's own"
+    )
 
 
 @every_repair
@@ -118,11 +120,7 @@ def test_follows_a_filter_permutation_or_says_why_not(repair):
     b = call(repair, permuted(net, order), dense=permuted(net, order)).state_dict()
     # Least squares divides rounding by its weakest pull, 1e-6.
     follows = all(torch.allclose(a[key], b[key], rtol=1e-8, atol=1e-9) for key in a)
-    if repair.__name__ in FILTER_ORDER_MATTERS:
-        assert not follows, "it follows after all: take it off FILTER_ORDER_MATTERS"
-        assert len(FILTER_ORDER_MATTERS[repair.__name__]) > 20
-    else:
-        assert follows
+    assert follows == method_of(repair).follows_order
 
 
 @every_repair
@@ -137,10 +135,17 @@ def test_is_decided_by_the_generator(repair):
 
 @every_repair
 def test_works_with_what_it_needs_and_says_what_is_missing(repair):
-    needs = NEEDS.get(repair.__name__, ())
-    given = {"dense": network(), "plan": Plan(), "batches": batches()}
-    generator = torch.Generator().manual_seed(0)
-    repair(network(), **{key: given[key] if key in needs else None for key in given}, generator=generator)
-    for missing in needs:
-        with pytest.raises(IsopruneError, match=rf"{missing} is None. Pass {missing}="):
-            repair(network(), **{**given, missing: None}, generator=generator)
+    needs = method_of(repair).needs
+    assert method_of(repair).kind == "repair"
+    assert needs <= {"data", "dense", "plan"}
+    known = replace(as_pruned(network()), dense=network())
+    given = batches() if "data" in needs else None
+    pruned = known if "dense" in needs else as_pruned(known.model)
+    repair(pruned, Signals(pruned.model, given), generator=torch.Generator().manual_seed(0))
+    require_needs(repair, pruned, given)
+    if "data" in needs:
+        with pytest.raises(IsopruneError, match=f"Repair '{repair.__name__}' looks at data, and batches is"):
+            require_needs(repair, pruned, None)
+    if "dense" in needs:
+        with pytest.raises(IsopruneError, match=f"Repair '{repair.__name__}' looks at the network before"):
+            require_needs(repair, as_pruned(pruned.model), given)

@@ -18,11 +18,9 @@ HERE = __name__
 
 
 def shaky(
-    pruned: nn.Module,
+    pruned: Any,
+    signals: Any,
     *,
-    dense: nn.Module | None,
-    plan: Any,
-    batches: Any,
     generator: Generator,
     scale: float,
     steps: int = 3,
@@ -35,9 +33,7 @@ def shaky(
     return pruned
 
 
-def lenient(
-    pruned: nn.Module, *, dense: Any, plan: Any, batches: Any, generator: Any, **options: Any
-) -> nn.Module:
+def lenient(pruned: Any, signals: Any, *, generator: Any, **options: Any) -> nn.Module:
     return pruned
 
 

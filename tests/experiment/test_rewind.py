@@ -35,10 +35,10 @@ NETWORKS = {
 seen: list[dict[str, torch.Tensor]] = []
 
 
-def watching(pruned: nn.Module, *, dense: nn.Module, plan: Any, batches: Any, generator: Any) -> nn.Module:
+def watching(pruned: Any, signals: Any, *, generator: Any) -> nn.Module:
     """A repair that looks at what it is given and doubles every parameter."""
-    seen[:] = [{k: v.clone() for k, v in m.state_dict().items()} for m in (pruned, dense)]
-    doubled = copy.deepcopy(pruned)
+    seen[:] = [{k: v.clone() for k, v in m.state_dict().items()} for m in (pruned.model, pruned.dense)]
+    doubled = copy.deepcopy(pruned.model)
     with torch.no_grad():
         for parameter in doubled.parameters():
             parameter *= 2

@@ -61,26 +61,24 @@ def _huge(progress: float) -> float:
     return 1.0 if progress < 0.5 else 1e30
 
 
-def killed(pruned: nn.Module, *, dense: Any, plan: Any, batches: Any, generator: Any) -> nn.Module:
+def killed(pruned: Any, signals: Any, *, generator: Any) -> nn.Module:
     """A repair that the system kills, as it does when memory runs out."""
     os.kill(os.getpid(), signal.SIGKILL)
-    return pruned
+    return pruned.model
 
 
-def buggy(pruned: nn.Module, *, dense: Any, plan: Any, batches: Any, generator: Any) -> nn.Module:
+def buggy(pruned: Any, signals: Any, *, generator: Any) -> nn.Module:
     """A repair with a bug, which also prints."""
     print("hello from a repair")  # noqa: T201
     raise ZeroDivisionError("a bug")
 
 
-def noisy(
-    pruned: nn.Module, *, dense: Any, plan: Any, batches: Any, generator: torch.Generator, draws: int = 1
-) -> nn.Module:
+def noisy(pruned: Any, signals: Any, *, generator: torch.Generator, draws: int = 1) -> nn.Module:
     """A repair that draws random numbers and looks at data, and changes nothing."""
     torch.rand(draws, generator=generator)
     torch.rand(draws)
-    list(batches)
-    return pruned
+    list(signals.batches)
+    return pruned.model
 
 
 class Plain(nn.Module):

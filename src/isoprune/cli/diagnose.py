@@ -92,6 +92,8 @@ def _diagnosed(args: argparse.Namespace) -> tuple[Any, Any, Any]:
     from isoprune.cli.prune import read_shape
     from isoprune.isometry import diagnose, with_repairs
     from isoprune.isometry.effort import BUDGET
+    from isoprune.pruning.pruned import as_pruned
+    from isoprune.types import Plan
     from isoprune.verbs.diagnose import try_repairs
 
     common = {"shape": read_shape(args.shape), "seed": args.seed}
@@ -115,11 +117,12 @@ def _diagnosed(args: argparse.Namespace) -> tuple[Any, Any, Any]:
         seed=args.seed,
         **where,
     )
+    pruned = as_pruned(subject.model)
+    if subject.dense is not None:
+        pruned = replace(pruned, dense=subject.dense, plan=subject.plan or Plan())
     tried = try_repairs(
-        subject.model,
+        pruned,
         [name for name in _repairs(args.repairs, diagnosis.verdict) if name not in subject.repaired],
-        dense=subject.dense,
-        plan=subject.plan,
         batches=data.training,
         seed=args.seed,
     )

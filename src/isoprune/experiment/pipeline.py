@@ -27,6 +27,8 @@ from isoprune.experiment.signatures import bind, resolve
 from isoprune.experiment.stages import Bench, OnEvent, Stage, find_or_make
 from isoprune.experiment.store import Store, read_facts
 from isoprune.experiment.train import train_stage
+from isoprune.pruning.pruned import as_pruned
+from isoprune.signals.signals import Signals
 from isoprune.training import check_alone
 from isoprune.types import Plan, Splits
 from isoprune.types.files import clear_temporary, read_json, write_json
@@ -136,10 +138,8 @@ def _repaired(bench: Bench, dense: Stage, pruned: Stage) -> Stage:
             # What a repair restores is then what the dense network was at that epoch.
             reference, small = rewind.rewound(dense.model, state, plan, example)
         repaired = bind("repair", repair)(
-            small,
-            dense=reference,
-            plan=plan,
-            batches=_batches(bench, repair),
+            dataclasses.replace(as_pruned(small), dense=reference, plan=plan),
+            Signals(small, _batches(bench, repair)),
             generator=seeds.generator(bench.experiment.seed, "repair"),
         )
         return repaired, {key: pruned.facts[key] for key in ("plan", "sizes")}

@@ -53,7 +53,7 @@ KINDS = {
         "repair",
         "isoprune.methods.repairs",
         "REPAIRS",
-        frozenset({"pruned", "dense", "plan", "batches", "generator"}),
+        frozenset({"pruned", "signals", "generator"}),
         {"batches": int},
         {"chain": "steps"},
     ),

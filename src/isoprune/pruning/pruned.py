@@ -8,10 +8,14 @@ from typing import Any
 
 from torch import nn
 
-from isoprune.graph import Graph
-from isoprune.pruning.costs import Costs
+from isoprune.graph import Graph, trace
+from isoprune.graph.groups import build
+from isoprune.graph.ledger import Ledger
+from isoprune.graph.recording import Recording
+from isoprune.pruning.costs import Costs, costs_of
 from isoprune.pruning.verify import Proof
 from isoprune.types import Plan
+from isoprune.types.network import Network, module_of
 
 
 @dataclass(frozen=True)
@@ -39,3 +43,17 @@ class Pruned:
     history: tuple[Mapping[str, Any], ...] = ()
     example_inputs: Any = None
     attempts: tuple[str, ...] = ()
+
+
+def as_pruned(network: Network, example_inputs: Any = None) -> Pruned:
+    """Return a `Pruned` as it is, and a module as one of which nothing went: it is its own dense network.
+
+    Without ``example_inputs`` there is no forward to record: its graph is empty, its multiply-adds count 0.
+    """
+    if isinstance(network, Pruned):
+        return network
+    model, plan = module_of(network), Plan()
+    nothing = build(Recording(None, {}, (), (), {}), Ledger())
+    graph = nothing if example_inputs is None else trace(model, example_inputs)
+    costs = costs_of(model, model, graph, plan)
+    return Pruned(model, model, plan, graph, Proof(0.0, 0.0), costs, example_inputs=example_inputs)

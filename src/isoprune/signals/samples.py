@@ -42,6 +42,8 @@ def _map_fields(of: Callable[[Any], Any], value: Any) -> Any:
 def _part(field: Any, number: int, start: int, stop: int) -> Any:
     if isinstance(field, Mapping):
         return {key: _part(inner, number, start, stop) for key, inner in field.items()}
+    if isinstance(field, tuple | list) and all(_has_rows(inner, number) for inner in field):
+        return type(field)(inner[start:stop] for inner in field)  # several inputs
     cuts = field.dim() > 0 if isinstance(field, Tensor) else isinstance(field, list | tuple)
     if not cuts or len(field) != number:
         came = f"shape {tuple(field.shape)}" if isinstance(field, Tensor) else type(field).__name__
@@ -50,6 +52,10 @@ def _part(field: Any, number: int, start: int, stop: int) -> Any:
             "batches of one sample each, or batches whose tensors all begin with the samples."
         )
     return field[start:stop]
+
+
+def _has_rows(field: Any, number: int) -> bool:
+    return isinstance(field, Tensor) and field.dim() > 0 and len(field) == number
 
 
 def joined(parts: Sequence[Any]) -> Any:

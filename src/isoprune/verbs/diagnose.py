@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import replace
 from inspect import signature
 from itertools import islice
 from typing import Any
@@ -15,22 +17,27 @@ from isoprune.isometry import Diagnosis
 from isoprune.isometry.effort import BUDGET
 from isoprune.isometry.picks import InputPick, OutputPick
 from isoprune.methods.repairs import REPAIRS
-from isoprune.pruning import Pruned
-from isoprune.types import Batches, IsopruneError, Plan
+from isoprune.pruning.pruned import Pruned, as_pruned
+from isoprune.signals.modes import in_eval_mode
+from isoprune.signals.signals import Signals
+from isoprune.types import IsopruneError
 from isoprune.types.errors import pick
+from isoprune.types.network import Network
+from isoprune.types.task import CLASSIFICATION, Task
+from isoprune.verbs.repair import require_needs
 
-_GIVEN = ("pruned", "dense", "plan", "batches", "generator")
+_SUPPLIED = ("pruned", "signals", "generator")
 _NOTHING = ("none", "chain")  # they return a copy: a chain without steps too
-_HELD = 64  # batches of an iterator that can be read once: so many are kept for the repairs
+_KEPT = 64  # batches of an iterator that can be read once: so many are kept for the repairs
 
 
 def diagnose(
-    model: nn.Module | Pruned,
-    batches: Batches,
+    network: Network,
+    batches: Iterable[Any],
     dense: nn.Module | None = None,
     *,
+    task: Task = CLASSIFICATION,
     repairs: Iterable[str] | None = None,
-    plan: Plan | None = None,
     samples: int | None = None,
     budget: float | int = BUDGET,
     input: InputPick = None,
@@ -41,25 +48,40 @@ def diagnose(
     """Return whether a network is fit to be retrained, which layers lost it, and what each repair restores.
 
     Args:
-        model: In eval mode, as ``dense``; or what `isoprune.prune` returned.
-        batches: (inputs, targets). Their first inputs are measured; repairs that need data get them too, so
-            give training data.
+        network: What `isoprune.prune` returned, or a module, in eval mode.
+        batches: Their first inputs are measured; repairs that need data get them too, so give training data.
+        dense: The network before pruning, where ``network`` is a module; a `Pruned` knows its own. Without
+            it, the verdict is about the network as it is.
+        task: What a batch means.
         repairs: Names that `isoprune methods repair` lists, each tried on a copy. None: all, unless the
             network is healthy. Those that refuse are in ``refused`` with their reason.
-        plan: What was removed, for repairs that look at it; that of a `Pruned` is known.
 
     Other arguments, and what raises, as in `isoprune.isometry.diagnose`.
     """
-    if isinstance(model, Pruned):
-        model, plan = model.model, model.plan if plan is None else plan
+    pruned = as_pruned(network)
+    if dense is not None:
+        pruned = replace(pruned, dense=dense)
+    before = pruned.dense if pruned is network or dense is not None else None
     if isinstance(batches, Iterator):
-        batches = list(islice(batches, _HELD))
+        batches = list(islice(batches, _KEPT))
+    measured = _Inputs(batches, task)
     where: dict[str, Any] = {"input": input, "output": output, "memory": memory, "seed": seed}
-    found = isometry.diagnose(model, batches, dense, samples=samples, budget=budget, **where)
+    with in_eval_mode(pruned.dense) if before is not None else nullcontext():
+        diagnosis = isometry.diagnose(pruned.model, measured, before, samples=samples, budget=budget, **where)
     if repairs is None:
-        repairs = () if found.verdict == "healthy" else every_repair()
-    tried = try_repairs(model, repairs, dense=dense, plan=plan, batches=batches, seed=seed)
-    return isometry.with_repairs(found, tried, batches, **where)
+        repairs = () if diagnosis.verdict == "healthy" else every_repair()
+    tried = try_repairs(pruned, repairs, batches=batches, task=task, seed=seed)
+    return isometry.with_repairs(diagnosis, tried, measured, **where)
+
+
+class _Inputs:
+    """(inputs, batch) of every batch, as often as it is asked for."""
+
+    def __init__(self, batches: Iterable[Any], task: Task) -> None:
+        self.batches, self.task = batches, task
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        return ((self.task.inputs(batch), batch) for batch in self.batches)
 
 
 def every_repair() -> list[str]:
@@ -68,17 +90,18 @@ def every_repair() -> list[str]:
         name
         for name, method in REPAIRS.items()
         if name not in _NOTHING
-        and all(p.default is not p.empty or p.name in _GIVEN for p in signature(method).parameters.values())
+        and all(
+            p.default is not p.empty or p.name in _SUPPLIED for p in signature(method).parameters.values()
+        )
     ]
 
 
 def try_repairs(
-    pruned: nn.Module,
+    network: Network,
     names: Iterable[str],
     *,
-    dense: nn.Module | None = None,
-    plan: Plan | None = None,
-    batches: Batches | None = None,
+    batches: Iterable[Any] | None = None,
+    task: Task = CLASSIFICATION,
     seed: int = 0,
 ) -> Iterator[tuple[str, nn.Module | str]]:
     """Yield the name of each repair with the network that it makes, in eval mode, or with why it does not.
@@ -87,21 +110,18 @@ def try_repairs(
         IsopruneError: If a name is unknown, before anything is tried.
     """
     methods = {name: pick(REPAIRS, name, "repair") for name in names}
-    return _try_each(methods, pruned, dense, plan, batches, seed)
+    pruned = as_pruned(network)
+    return _try_each(methods, pruned, Signals(pruned.model, batches, task), seed)
 
 
 def _try_each(
-    methods: dict[str, Callable[..., nn.Module]],
-    pruned: nn.Module,
-    dense: nn.Module | None,
-    plan: Plan | None,
-    batches: Batches | None,
-    seed: int,
+    methods: dict[str, Callable[..., nn.Module]], pruned: Pruned, signals: Signals, seed: int
 ) -> Iterator[tuple[str, nn.Module | str]]:
     for name, method in methods.items():
         generator = torch.Generator().manual_seed(seed)
         try:
-            made = method(pruned, dense=dense, plan=plan, batches=batches, generator=generator)
+            require_needs(method, pruned, signals.batches)
+            repaired = method(pruned, signals, generator=generator)
         except IsopruneError as error:
             yield name, str(error)
         except (
@@ -109,4 +129,4 @@ def _try_each(
         ) as error:  # a repair that stumbles over somebody's forward must not end the diagnosis
             yield name, f"It failed on this network: {type(error).__name__}: {error}"
         else:
-            yield name, made.eval()
+            yield name, repaired.eval()

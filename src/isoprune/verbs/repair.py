@@ -3,50 +3,82 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from isoprune.methods.repairs import REPAIRS, chain
-from isoprune.pruning import Pruned
-from isoprune.types import Batches
+from isoprune.pruning.pruned import Pruned, as_pruned
+from isoprune.signals.signals import Signals
+from isoprune.types import IsopruneError
 from isoprune.types.errors import pick
+from isoprune.types.method import method_of
+from isoprune.types.network import Network
+from isoprune.types.task import CLASSIFICATION, Task
+
+Repair = Callable[..., nn.Module]
 
 
 def repair(
-    result: Pruned,
-    method: str | Callable[..., nn.Module] | Sequence[str | Callable[..., nn.Module]] = "auto",
+    network: Network,
+    method: str | Repair | Sequence[str | Repair] = "auto",
     *,
-    dense: nn.Module | None = None,
-    batches: Batches | None = None,
+    batches: Iterable[Any] | None = None,
+    task: Task = CLASSIFICATION,
     seed: int = 0,
     **options: Any,
-) -> nn.Module:
-    """Return a repaired copy of the pruned network: what to retrain.
+) -> Pruned:
+    """Return the network repaired: what to retrain. What was given stays as it is.
 
     Args:
-        result: From `isoprune.prune`.
+        network: From `isoprune.prune`, or any module; a module is its own dense network, and repairs that
+            compare with the one before pruning refuse it.
         method: A name that `isoprune methods` lists, a function of your own with a repair's signature, or a
-            list of them, done one after the other. "auto" needs ``dense`` and ``batches``.
-        dense: The network before pruning, for repairs that look at it.
-        batches: Data, for repairs that need some; never labels of validation or test.
+            list of them, done one after the other. "auto" needs ``batches``.
+        batches: Training data, for repairs that look at some; never that of validation or test.
+        task: What a batch means.
         seed: For repairs that draw.
         options: The method's own; those of a list's steps are bound with functools.partial.
 
     Raises:
         IsopruneError: If the method is unknown, or lacks what it needs.
     """
-
-    def found(one: str | Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-        return pick(REPAIRS, one, "repair") if isinstance(one, str) else one
-
-    if isinstance(method, str) or callable(method):
-        method = found(method)
-    else:
-        method = functools.partial(chain, steps=[found(one) for one in method])
+    several = not (isinstance(method, str) or callable(method))
+    steps = [pick(REPAIRS, one, "repair") if isinstance(one, str) else one for one in _listed(method)]
+    pruned = as_pruned(network)
+    for step in steps:
+        require_needs(step, pruned, batches)
+    function = functools.partial(chain, steps=steps) if several else steps[0]
     generator = torch.Generator().manual_seed(seed)
-    return method(
-        result.model, dense=dense, plan=result.plan, batches=batches, generator=generator, **options
-    )
+    signals = Signals(pruned.model, batches, task)
+    repaired = function(pruned, signals, generator=generator, **options)
+    names = [getattr(getattr(step, "func", step), "__name__", "own") for step in steps]
+    entry = {"step": "repair", "method": names if several else names[0]}
+    return replace(pruned, model=repaired, history=(*pruned.history, entry))
+
+
+def require_needs(repair: Repair, pruned: Pruned, batches: Iterable[Any] | None) -> None:
+    """Refuse a repair that lacks what it needs.
+
+    Raises:
+        IsopruneError: If it looks at data, and there is none, or at the network before pruning, and that is
+            not known.
+    """
+    needs, name = method_of(repair).needs, getattr(repair, "__name__", "own")
+    if "data" in needs and batches is None:
+        raise IsopruneError(
+            f"Repair {name!r} looks at data, and batches is None. Pass batches=, such as a DataLoader of "
+            "training data; labels are not read."
+        )
+    if "dense" in needs and pruned.dense is pruned.model:
+        raise IsopruneError(
+            f"Repair {name!r} looks at the network before pruning, and a module alone does not know it. Pass "
+            "what isoprune.prune returned."
+        )
+
+
+def _listed(method: str | Repair | Sequence[str | Repair]) -> Sequence[str | Repair]:
+    return [method] if isinstance(method, str) or callable(method) else method

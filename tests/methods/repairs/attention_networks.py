@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from repair_networks import data, seeded
+from repair_networks import data, run, seeded
 from torch import Generator, nn
 
 import isoprune
@@ -13,9 +13,7 @@ WIDTH, HEADS = 12, 3
 
 
 def repaired(pruned, dense, x, plan, **options):
-    return reconstruct(
-        pruned, dense=dense, plan=plan, batches=data(x), generator=Generator().manual_seed(0), **options
-    )
+    return run(reconstruct, pruned, dense=dense, plan=plan, batches=data(x), **options)
 
 
 def drawn(build):

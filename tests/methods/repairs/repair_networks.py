@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import torch
 from torch import nn
 from torch.nn.utils import prune
+
+from isoprune.pruning.pruned import as_pruned
+from isoprune.signals.signals import Signals
+from isoprune.types import Plan
 
 
 def seeded(build, seed=0, dtype=torch.float64):
@@ -52,10 +57,11 @@ def masked(net, ratio=0.5):
     return net
 
 
-def run(repair, pruned, seed=0, **given):
-    """Call a repair with nothing but what is ``given``."""
-    supplied = {key: given.pop(key, None) for key in ("dense", "plan", "batches")}
-    return repair(pruned, **supplied, generator=torch.Generator().manual_seed(seed), **given)
+def run(repair, model, seed=0, *, dense=None, plan=None, batches=None, **options):
+    """Call a repair; without ``dense`` and ``plan`` as on a network of which nothing is gone."""
+    pruned = replace(as_pruned(model), dense=model if dense is None else dense, plan=plan or Plan())
+    generator = torch.Generator().manual_seed(seed)
+    return repair(pruned, Signals(model, batches), generator=generator, **options)
 
 
 def inputs(*shape, seed=1):

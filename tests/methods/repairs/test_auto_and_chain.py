@@ -6,11 +6,12 @@ import functools
 
 import pytest
 import torch
+from repair_networks import data, run
 from torch import Generator, nn
 
 import isoprune
 from isoprune.methods.repairs import auto, chain, orthp, polar, reconstruct
-from isoprune.types import IsopruneError, Plan
+from isoprune.types import IsopruneError
 
 
 def dense_network(x):
@@ -35,19 +36,18 @@ def inputs(n=160):
 
 
 def given(result, dense, x):
-    return {
-        "dense": dense, "plan": result.plan, "batches": [(x, x)], "generator": Generator().manual_seed(0),
-    }  # fmt: skip
+    return {"dense": dense, "plan": result.plan, "batches": data(x)}
 
 
 def test_a_chain_does_one_step_after_the_other():
     x = inputs()
     dense = dense_network(x)
     result = isoprune.prune(dense, x[:2], 0.5)
-    double = functools.partial(polar, gain=2.0)
-    by_hand = orthp(double(result.model, **given(result, dense, x)), **given(result, dense, x), gain=3.0)
-    both = chain(result.model, **given(result, dense, x), steps=[double, functools.partial(orthp, gain=3.0)])
-    other = chain(result.model, **given(result, dense, x), steps=[functools.partial(orthp, gain=3.0), double])
+    known = given(result, dense, x)
+    double, triple = functools.partial(polar, gain=2.0), functools.partial(orthp, gain=3.0)
+    by_hand = run(triple, run(double, result.model, **known), **known)
+    both = run(chain, result.model, **known, steps=[double, triple])
+    other = run(chain, result.model, **known, steps=[triple, double])
     for a, b, c in zip(both.parameters(), by_hand.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(a, b)
         if a.ndim > 1:
@@ -63,14 +63,14 @@ def test_auto_reconstructs_what_was_lost():
     x, unseen = inputs(600), inputs(700)[600:]
     dense = dense_network(x)
     result = isoprune.prune(dense, x[:2], 0.5)
-    new = auto(result.model, **given(result, dense, x))
+    new = run(auto, result.model, **given(result, dense, x))
     assert off(new, dense, unseen) < 0.7 * off(result.model, dense, unseen)
 
 
 def test_auto_leaves_what_is_whole():
     x = inputs()
     dense = dense_network(x)
-    whole = auto(dense, dense=dense, plan=Plan(), batches=[(x, x)], generator=Generator())
+    whole = run(auto, dense, batches=data(x))
     for a, b in zip(whole.state_dict().values(), dense.state_dict().values(), strict=True):
         assert torch.equal(a, b)
 
@@ -81,9 +81,9 @@ def test_auto_is_never_further_off_than_its_parts_on_what_it_judges_by():
     dense = dense_network(inputs())
     result = isoprune.prune(dense, x[:2], 0.3)
     judged = torch.arange(16) % 8 == 0
-    new = auto(result.model, **given(result, dense, x))
+    new = run(auto, result.model, **given(result, dense, x))
     fitted = given(result, dense, x[~judged])
-    parts = [result.model, reconstruct(result.model, **fitted)]
+    parts = [result.model, run(reconstruct, result.model, **fitted)]
     assert off(new, dense, x[judged]) <= min(off(part, dense, x[judged]) for part in parts) + 1e-12
 
 
@@ -92,4 +92,4 @@ def test_auto_needs_a_sample_to_judge_by():
     dense = dense_network(inputs())
     result = isoprune.prune(dense, inputs(2), 0.3)
     with pytest.raises(IsopruneError, match="judges on every eighth sample, and batches hold 1"):
-        auto(result.model, **given(result, dense, x))
+        run(auto, result.model, **given(result, dense, x))

@@ -7,12 +7,13 @@ import math
 
 import pytest
 import torch
+from repair_networks import data, run
 from torch import Generator, nn
 
 from isoprune.methods.repairs.balance import balance
 
 
-def data(n=12):
+def images(n=12):
     return torch.randn(n, 1, 8, 8, dtype=torch.float64, generator=Generator().manual_seed(1))
 
 
@@ -34,7 +35,7 @@ def lenet():
 
 
 def call(net, x):
-    return balance(net, dense=None, plan=None, batches=[(x, x)], generator=Generator().manual_seed(0))
+    return run(balance, net, batches=data(x))
 
 
 def traces(net, x, layers):
@@ -53,7 +54,7 @@ def weighted(net):
 
 
 def test_computes_the_same_with_equal_traces_whose_sum_is_least():
-    x, net = data(), lenet()
+    x, net = images(), lenet()
     new = call(net, x)
     with torch.no_grad():
         torch.testing.assert_close(new(x), net(x), rtol=1e-10, atol=1e-10)
@@ -97,7 +98,7 @@ def test_only_chains_are_rescaled(middle, chained):
 
 
 def test_a_dead_layer_leaves_the_chain_as_it_is_and_no_gradient_is_left():
-    x, net = data(), lenet()
+    x, net = images(), lenet()
     net[3].weight.data.zero_()
     new = call(net, x)
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), new.parameters(), strict=True))

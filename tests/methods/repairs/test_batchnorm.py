@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
+from repair_networks import data, run
 from torch import Generator, nn
 
 from isoprune.methods.repairs.batchnorm import batchnorm
@@ -21,19 +22,17 @@ def network():
     return net.double().eval()
 
 
-def data(n):
+def images(n):
     return torch.randn(n, 2, 5, 5, dtype=torch.float64, generator=Generator().manual_seed(1)) * 3 + 1
 
 
 def call(net, x, **options):
-    return batchnorm(
-        net, dense=None, plan=None, batches=[(x, x)], generator=Generator(), **options
-    )  # fmt: skip
+    return run(batchnorm, net, batches=data(x), **options)
 
 
 def test_every_layer_normalises_these_data():
     """Of one chunk the statistics are those of what is read, layer after layer: mean 0 and variance 1."""
-    x = data(200)
+    x = images(200)
     new = call(network(), x)
     made = {}
     for i in (1, 5, 8):
@@ -49,7 +48,7 @@ def test_every_layer_normalises_these_data():
 
 
 def test_chunks_count_alike_and_nothing_else_changes():
-    x = data(512)
+    x = images(512)
     net = network()
     new = call(net, x)
     parts = [call(net, part) for part in x.split(256)]
@@ -69,7 +68,7 @@ def test_chunks_count_alike_and_nothing_else_changes():
 
 def test_a_last_chunk_of_one_sample_is_left_out_and_a_net_without_norms_comes_back():
     net = nn.Sequential(nn.Flatten(), nn.Linear(50, 3), nn.BatchNorm1d(3)).double().eval()
-    x = data(257)
+    x = images(257)
     assert torch.equal(call(net, x)[2].running_var, call(net, x[:256])[2].running_var)
     plain = nn.Sequential(nn.Flatten(), nn.Linear(50, 3)).double()
     assert torch.equal(call(plain, x)[1].weight, plain[1].weight)

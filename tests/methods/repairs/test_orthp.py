@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from repair_networks import run
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune
@@ -36,7 +37,7 @@ def mlp_7(activation=None, dead=False):
 
 
 def repair(net, **options):
-    return orthp(net, dense=None, plan=None, batches=None, generator=torch.Generator(), **options)
+    return run(orthp, net, **options)
 
 
 @pytest.mark.parametrize("dead", [False, True])

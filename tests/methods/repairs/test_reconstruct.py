@@ -8,13 +8,14 @@ import logging
 
 import pytest
 import torch
+from repair_networks import data, run
 from torch import Generator, nn
 from torch.nn.utils import prune as masks
 
 import isoprune
 from isoprune.linalg.ridge import Moments, ridge
 from isoprune.methods.repairs.reconstruct import reconstruct
-from isoprune.types import IsopruneError, Plan
+from isoprune.types import IsopruneError
 
 
 class Residual(nn.Module):
@@ -68,10 +69,7 @@ def settled(net, x):
 
 
 def repaired(result, dense, x, **options):
-    return reconstruct(
-        result.model, dense=dense, plan=result.plan, batches=[(x, torch.zeros(len(x)))],
-        generator=Generator().manual_seed(0), **options,
-    )  # fmt: skip
+    return run(reconstruct, result.model, dense=dense, plan=result.plan, batches=data(x), **options)
 
 
 def doubled(net):
@@ -103,9 +101,7 @@ def test_what_others_know_too_comes_back_exactly(normed):
 def test_nothing_removed_nothing_changed():
     x = inputs()
     dense = settled(Residual(), x)
-    new = reconstruct(
-        copy.deepcopy(dense), dense=dense, plan=Plan(), batches=[(x, x)], generator=Generator(), places=25
-    )
+    new = run(reconstruct, copy.deepcopy(dense), dense=dense, batches=data(x), places=25)
     with torch.no_grad():
         torch.testing.assert_close(new(x), dense(x), rtol=1e-6, atol=1e-8)
     for a, b in zip(new.parameters(), dense.parameters(), strict=True):
@@ -209,7 +205,7 @@ def test_a_mask_stays_and_what_is_inside_is_fitted():
     pruned = copy.deepcopy(dense)
     for layer in (pruned[0], pruned[2]):
         masks.l1_unstructured(layer, "weight", 0.5)
-    new = reconstruct(pruned, dense=dense, plan=Plan(), batches=[(x, x)], generator=Generator())
+    new = run(reconstruct, pruned, dense=dense, batches=data(x))
     with torch.no_grad():
         assert (new(x) - dense(x)).norm() < 0.9 * (pruned(x) - dense(x)).norm()
     for a, b in zip((new[0], new[2]), (pruned[0], pruned[2]), strict=True):
@@ -233,8 +229,8 @@ def test_what_does_not_belong_together_is_refused():
     result = isoprune.prune(dense, x[:2], 0.5, scope="internal")
     other = isoprune.prune(dense, x[:2], 0.25, scope="internal")
     with pytest.raises(IsopruneError, match=r"the plan leaves a weight of shape .* Pass the plan and"):
-        reconstruct(result.model, dense=dense, plan=other.plan, batches=[(x, x)], generator=Generator())
+        run(reconstruct, result.model, dense=dense, plan=other.plan, batches=data(x))
     with pytest.raises(IsopruneError, match=r"takes [\d,]+ bytes; memory = 1,000. Lower samples or places"):
         repaired(result, dense, x, memory=1000)
     with pytest.raises(IsopruneError, match="batches is empty"):
-        reconstruct(result.model, dense=dense, plan=result.plan, batches=[], generator=Generator())
+        run(reconstruct, result.model, dense=dense, plan=result.plan, batches=[])

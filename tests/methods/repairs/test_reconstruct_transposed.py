@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from repair_networks import data, inputs, seeded
+from repair_networks import data, inputs, run, seeded
 from torch import Generator, nn
 from torch.nn.utils import prune as masks
 
@@ -28,9 +28,7 @@ LAYERS = [
 
 
 def repaired(pruned, dense, x, plan, **options):
-    return reconstruct(
-        pruned, dense=dense, plan=plan, batches=data(x), generator=Generator().manual_seed(0), **options
-    )
+    return run(reconstruct, pruned, dense=dense, plan=plan, batches=data(x), **options)
 
 
 def images(layer, samples=40):

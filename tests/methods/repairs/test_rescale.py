@@ -124,5 +124,7 @@ def test_training_modes_of_both_networks_stay():
 
 
 def test_another_network_is_no_dense():
-    with pytest.raises(IsopruneError, match=r"dense has no layer '2'.*before pruning"):
+    with pytest.raises(
+        IsopruneError, match=r"The dense network has no layer '2': it is not the network that was pruned"
+    ):
         run(rescale, relu_mlp(), dense=seeded(lambda: nn.Sequential(nn.Linear(6, 5))), batches=DATA)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from repair_networks import run
 from torch import nn
 
 from isoprune.methods.repairs import scratch
@@ -11,8 +12,7 @@ from isoprune.types import IsopruneError
 
 
 def repair(net, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return scratch(net, dense=None, plan=None, batches=None, generator=generator)
+    return run(scratch, net, seed)
 
 
 def test_draws_torchs_default_scheme_and_resets_batchnorm():

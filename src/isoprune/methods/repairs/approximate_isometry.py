@@ -9,15 +9,17 @@ from isoprune.linalg.isometry_loss import masked_isometry
 from isoprune.methods.repairs.copies import copied
 from isoprune.methods.repairs.gain import gain_or_default
 from isoprune.methods.repairs.weights import classifier, weights
-from isoprune.types import Batches, IsopruneError, Plan
+from isoprune.pruning.pruned import Pruned
+from isoprune.signals.signals import Signals
+from isoprune.types import IsopruneError
+from isoprune.types.method import method
 
 
+@method("repair", masks=True, source="Lee et al., 2020")
 def approximate_isometry(
-    pruned: nn.Module,
+    pruned: Pruned,
+    signals: Signals,
     *,
-    dense: nn.Module | None,
-    plan: Plan | None,
-    batches: Batches | None,
     generator: Generator,
     gain: int | float | None = None,
     classifier_gain: int | float | None = None,
@@ -49,8 +51,8 @@ def approximate_isometry(
         IsopruneError: If a weight is parametrised, or holds NaN or infinity; if ``gain`` is None and the
             forward cannot be traced.
     """
-    weights(pruned, masked=True)  # what cannot be repaired is refused before anything is copied
-    repaired = copied(pruned)
+    weights(pruned.model, masked=True)  # what cannot be repaired is refused before anything is copied
+    repaired = copied(pruned.model)
     usual = gain_or_default(repaired, gain)
     last = classifier(repaired)
     for weight in weights(repaired, masked=True):

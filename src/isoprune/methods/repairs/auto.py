@@ -1,80 +1,89 @@
-"""The default repair: the one that brings held-out outputs nearest to the dense network's."""
+"""The default repair: of several, what brings the outputs nearest to the dense network's."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, nn
 
+from isoprune.graph.trace import tensors_in
 from isoprune.methods.repairs.balance import balance
 from isoprune.methods.repairs.batchnorm import batchnorm
-from isoprune.methods.repairs.needs import first_inputs, need_batches, need_dense, need_plan
+from isoprune.methods.repairs.forward import forward
 from isoprune.methods.repairs.none import none
 from isoprune.methods.repairs.reconstruct import reconstruct
+from isoprune.pruning.pruned import Pruned
 from isoprune.signals.modes import in_eval_mode
-from isoprune.types import Batches, IsopruneError, Plan
+from isoprune.signals.samples import joined
+from isoprune.signals.signals import Signals
+from isoprune.types import IsopruneError
+from isoprune.types.method import method
 
-_HELD_OUT = 8  # one sample of so many judges
+_JUDGES = 8  # one sample of so many judges
+_CHUNK = 256
 _log = logging.getLogger(__name__)
 
 
+@method("repair", "data", "dense", "plan")
 def auto(
-    pruned: nn.Module,
-    *,
-    dense: nn.Module | None,
-    plan: Plan | None,
-    batches: Batches | None,
-    generator: Generator,
-    samples: int = 2048,
-    give: float = 0.02,
+    pruned: Pruned, signals: Signals, *, generator: Generator, samples: int = 2048, give: float = 0.02
 ) -> nn.Module:
-    r"""Return the best by held-out outputs of `reconstruct` + `balance`, `batchnorm` and `none`.
+    r"""Return the best by its outputs of `reconstruct` + `balance`, `batchnorm` and `none`.
 
-    The best has the least :math:`\sum_n |f(x_n) - f_{dense}(x_n)|^2` on every eighth sample, which the
-    repairs do not see; no label is read. In the studies that chose it (docs/repairs.md) that was
-    `reconstruct` wherever pruning had cost accuracy: it restores what the network computes, and the size of
-    its Jacobian with it; `balance` then lets it be retrained at the dense network's rates. Where layers
-    cannot be fitted (few samples, kinds that `reconstruct` does not know), one of the others is nearer.
+    The best has the least :math:`\sum_n |f(x_n) - f_{dense}(x_n)|^2` over all tensors of floats in the
+    outputs, on every eighth sample, which the repairs do not see; no label is read. In the studies that chose
+    it (docs/repairs.md) that was `reconstruct` wherever pruning had cost accuracy: it restores what the
+    network computes, and the size of its Jacobian with it; `balance` then lets it be retrained at the dense
+    network's rates. Where layers cannot be fitted (few samples, kinds that `reconstruct` does not know), one
+    of the others is nearer.
 
     Args:
         samples: How many inputs are looked at.
         give: As in `reconstruct`.
 
     Raises:
-        IsopruneError: Without data, dense network or plan, or if they do not belong together.
+        IsopruneError: Without data, or if dense network and plan do not belong to the pruned network.
     """
-    dense, plan = need_dense(dense, "auto"), need_plan(plan, "auto")
-    inputs = first_inputs(need_batches(batches, "auto"), samples)
-    judged = torch.arange(len(inputs)) % _HELD_OUT == 0
-    if judged.all():
+    each = list(signals.chunks(samples, chunk=1))
+    if len(each) < 2:
         raise IsopruneError(
-            f"Repair 'auto' judges on every eighth sample, and batches hold {len(inputs)}. Pass more, "
+            f"Repair 'auto' judges on every eighth sample, and batches hold {len(each)}. Pass more, "
             "or name a repair."
         )
-    given: dict[str, Any] = {
-        "dense": dense,
-        "plan": plan,
-        "batches": [(part, part) for part in inputs[~judged].split(256)],
-        "generator": generator,
-    }
-    restored = reconstruct(pruned, **given, samples=samples, give=give)
+    judges = _chunks(each[::_JUDGES])
+    fitted = _chunks([x for i, x in enumerate(each) if i % _JUDGES])
+    seen = replace(signals, batches=fitted, task=replace(signals.task, inputs=lambda inputs: inputs))
+    restored = reconstruct(pruned, seen, generator=generator, samples=samples, give=give)
     candidates = {
-        "none": none(pruned, **given),
-        "batchnorm": batchnorm(pruned, **given, samples=samples),
-        "reconstruct and balance": balance(restored, **given),
+        "none": none(pruned, seen, generator=generator),
+        "batchnorm": batchnorm(pruned, seen, generator=generator, samples=samples),
+        "reconstruct and balance": balance(replace(pruned, model=restored), seen, generator=generator),
     }
-    off = {name: _off(network, dense, inputs[judged].split(256)) for name, network in candidates.items()}
+    off = {name: _off(network, pruned.dense, judges) for name, network in candidates.items()}
     best = min(off, key=off.__getitem__)
-    _log.info("auto takes %s; held-out outputs are off by %s", best, off)
+    _log.info("auto takes %s; outputs are off by %s", best, off)
     return candidates[best]
 
 
+def _chunks(each: Sequence[Any]) -> list[Any]:
+    return [joined(each[i : i + _CHUNK]) for i in range(0, len(each), _CHUNK)]
+
+
 @torch.no_grad()
-def _off(network: nn.Module, dense: nn.Module, chunks: Iterable[Tensor]) -> float:
+def _off(network: nn.Module, dense: nn.Module, inputs: Sequence[Any]) -> float:
     """Return the squared distance of all outputs; infinite if one is not finite."""
+    total = 0.0
     with in_eval_mode(network, dense):
-        total = sum(float((network(x) - dense(x)).double().square().sum()) for x in chunks)
+        for x in inputs:
+            made, want = (list(tensors_in(forward(model, x))) for model in (network, dense))
+            if [t.shape for t in made] != [t.shape for t in want]:
+                raise IsopruneError(
+                    "Repair 'auto' compares outputs, and those of the pruned and the dense network differ in "
+                    "number or shape on the same inputs. Name a repair instead."
+                )
+            total += sum(float((a - b).double().square().sum()) for a, b in zip(made, want, strict=True))
     return total if total == total else float("inf")

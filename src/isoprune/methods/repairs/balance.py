@@ -5,16 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.utils._pytree import tree_map_only
 
+from isoprune.graph.trace import tensors_in
 from isoprune.methods.repairs.copies import copied
-from isoprune.methods.repairs.needs import first_inputs, need_batches
+from isoprune.methods.repairs.forward import forward
 from isoprune.methods.repairs.probe import sites
 from isoprune.methods.repairs.weights import CONVOLUTIONS, Weight, weights
+from isoprune.pruning.pruned import Pruned
 from isoprune.signals.modes import in_eval_mode
-from isoprune.types import Batches, Plan
+from isoprune.signals.samples import joined
+from isoprune.signals.signals import Signals
+from isoprune.types.method import method
 
 _OUTPUTS = 16  # up to so many each is pulled back
 _DIRECTIONS = 4  # beyond, so many random sums of them
@@ -22,12 +28,11 @@ _PROBE = 2.0  # the factor by which two layers are scaled to see whether that ch
 _SAME = 1e-9  # relative, in float64
 
 
+@method("repair", "data")
 def balance(
-    pruned: nn.Module,
+    pruned: Pruned,
+    signals: Signals,
     *,
-    dense: nn.Module | None,
-    plan: Plan | None,
-    batches: Batches | None,
     generator: Generator,
     samples: int = 16,
 ) -> nn.Module:
@@ -48,8 +53,8 @@ def balance(
 
     Cost: a forward per layer, a backward per sample and output (beyond 16 outputs, of four random sums).
     """
-    inputs = first_inputs(need_batches(batches, "balance"), samples)
-    repaired = copied(pruned)
+    inputs = list(signals.chunks(samples, chunk=1))
+    repaired = copied(pruned.model)
     with in_eval_mode(repaired):
         for chain in _chains(repaired, inputs):
             traces = _traces(repaired, inputs, chain, generator)
@@ -71,16 +76,16 @@ def scale_(chain: Sequence[Weight], factors: Sequence[float]) -> None:
             bias.mul_(total)
 
 
-def _chains(model: nn.Module, inputs: Tensor) -> list[list[Weight]]:
+def _chains(model: nn.Module, inputs: Sequence[Any]) -> list[list[Weight]]:
     """Return the runs of two or more layers, in order of execution, whose scales can be exchanged."""
     found = {
         w.name: w for w in weights(model, masked=True) if isinstance(w.module, (nn.Linear, *CONVOLUTIONS))
     }
-    order = sites(model, inputs[:1], {name: w.module for name, w in found.items()})
+    order = sites(model, inputs[0], {name: w.module for name, w in found.items()})
     free = [found[site.name] for site in order if site.norm is None]
     chains = [[weight] for weight in free[:1]]
     for before, after in pairwise(free):
-        if _exchange(model, inputs[:4], before.name, after.name):
+        if _exchange(model, joined(inputs[:4]), before.name, after.name):
             chains[-1].append(after)
         else:
             chains.append([after])
@@ -88,17 +93,20 @@ def _chains(model: nn.Module, inputs: Tensor) -> list[list[Weight]]:
 
 
 @torch.no_grad()
-def _exchange(model: nn.Module, inputs: Tensor, first: str, second: str) -> bool:
+def _exchange(model: nn.Module, inputs: Any, first: str, second: str) -> bool:
     """Return whether doubling one layer, bias and all, and halving the other's weight leaves the outputs."""
     tried = copied(model).double()
-    x = inputs.double()
-    want = tried(x)
+    x = tree_map_only(Tensor, lambda t: t.double() if t.is_floating_point() else t, inputs)
+    want = list(tensors_in(forward(tried, x)))
     pair = {w.name: w for w in weights(tried, masked=True)}
     scale_([pair[first], pair[second]], [_PROBE, 1 / _PROBE])
-    return bool((tried(x) - want).abs().max() <= _SAME * want.abs().max())
+    made = tensors_in(forward(tried, x))
+    return all(bool((a - b).abs().max() <= _SAME * b.abs().max()) for a, b in zip(made, want, strict=True))
 
 
-def _traces(model: nn.Module, inputs: Tensor, chain: Sequence[Weight], generator: Generator) -> list[float]:
+def _traces(
+    model: nn.Module, inputs: Sequence[Any], chain: Sequence[Weight], generator: Generator
+) -> list[float]:
     """Return the mean over samples of the squared norm of the outputs' gradient, weight by weight."""
     # Gradients are asked for explicitly: nothing is accumulated anywhere.
     leaves = [w.parameter for w in chain]
@@ -108,8 +116,8 @@ def _traces(model: nn.Module, inputs: Tensor, chain: Sequence[Weight], generator
         with torch.enable_grad():
             for leaf in leaves:
                 leaf.requires_grad_(True)
-            for x in inputs.split(1):
-                y = model(x).flatten()
+            for x in inputs:
+                y = torch.cat([t.flatten() for t in tensors_in(forward(model, x)) if t.requires_grad])
                 for u in _directions(len(y), generator).to(y):
                     grads = torch.autograd.grad(y, leaves, u, retain_graph=True)
                     total += torch.stack([g.double().square().sum().cpu() for g in grads])

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoprune.methods.repairs.copies import copied
-from isoprune.methods.repairs.needs import input_chunks, need_batches
-from isoprune.types import Batches, Plan
+from isoprune.methods.repairs.forward import forward
+from isoprune.pruning.pruned import Pruned
+from isoprune.signals.signals import Signals
+from isoprune.types.method import method
+from isoprune.types.task import samples_in
 
 _CHUNK = 256  # inputs normalised together; large, as the variance within a chunk is what is averaged
 
 
+@method("repair", "data")
 def batchnorm(
-    pruned: nn.Module,
+    pruned: Pruned,
+    signals: Signals,
     *,
-    dense: nn.Module | None,
-    plan: Plan | None,
-    batches: Batches | None,
     generator: Generator,
     samples: int = 1024,
 ) -> nn.Module:
@@ -36,14 +39,14 @@ def batchnorm(
 
     Cost: one forward of ``samples`` inputs.
     """
-    chunks = list(input_chunks(need_batches(batches, "batchnorm"), samples, chunk=_CHUNK))
-    repaired = copied(pruned)
+    chunks = list(signals.chunks(samples, chunk=_CHUNK))
+    repaired = copied(pruned.model)
     reestimate_(repaired, chunks)
     return repaired
 
 
 @torch.no_grad()
-def reestimate_(model: nn.Module, chunks: Sequence[Tensor]) -> None:
+def reestimate_(model: nn.Module, chunks: Sequence[Any]) -> None:
     """Put the statistics of ``chunks`` of inputs into every BatchNorm that tracks them, in place."""
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if not norms:
@@ -56,8 +59,8 @@ def reestimate_(model: nn.Module, chunks: Sequence[Tensor]) -> None:
     try:
         for chunk in chunks:
             # One sample has no variance where a layer reads one value a channel of it.
-            if len(chunk) > 1 or len(chunks) == 1:
-                model(chunk)
+            if samples_in(chunk) > 1 or len(chunks) == 1:
+                forward(model, chunk)
     finally:
         for norm, training, momentum, seen in before:
             norm.training, norm.momentum = training, momentum

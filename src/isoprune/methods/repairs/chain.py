@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from torch import Generator, nn
 
 from isoprune.methods.repairs.copies import copied
-from isoprune.types import Batches, Plan
+from isoprune.pruning.pruned import Pruned
+from isoprune.signals.signals import Signals
+from isoprune.types.method import method
 
 
+@method("repair")
 def chain(
-    pruned: nn.Module,
+    pruned: Pruned,
+    signals: Signals,
     *,
-    dense: nn.Module | None,
-    plan: Plan | None,
-    batches: Batches | None,
     generator: Generator,
     steps: Sequence[Callable[..., nn.Module]] = (),
 ) -> nn.Module:
@@ -26,7 +28,8 @@ def chain(
     Args:
         steps: Repairs with their options bound; each gets the same dense network, plan and data.
     """
-    repaired = copied(pruned)
+    model = copied(pruned.model)
     for step in steps:
-        repaired = step(repaired, dense=dense, plan=plan, batches=batches, generator=generator)
-    return repaired
+        now = replace(pruned, model=model)
+        model = step(now, replace(signals, model=model), generator=generator)
+    return model

@@ -5,21 +5,25 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.utils import _pytree as pytree
 
+from isoprune.graph.trace import tensors_in
+from isoprune.methods.repairs.forward import forward
 from isoprune.methods.repairs.passes import Layer, layers_with_output, scale_layers_
 from isoprune.signals.modes import in_eval_mode
+from isoprune.signals.samples import cut
 from isoprune.types import IsopruneError
+from isoprune.types.task import samples_in
 
 _PARTS = 32  # of the samples: within one, gradients are summed before they are squared
 _DAMPING = 0.5  # of the paper's correction; one is exact on a chain and may swing elsewhere
 _CLOSE = 0.02  # of the rates' logarithms
 
 
-def equalise_(model: nn.Module, inputs: Tensor, sweeps: int, *, generator: Generator) -> None:
+def equalise_(model: nn.Module, inputs: Any, sweeps: int, *, generator: Generator) -> None:
     r"""Scale layers until all have one change rate; the factors' product is one.
 
     A layer's rate is :math:`C = \mathrm{mean}_j \sqrt{\mathrm{mean}_i E[(\partial \ell / \partial
@@ -45,9 +49,7 @@ def equalise_(model: nn.Module, inputs: Tensor, sweeps: int, *, generator: Gener
             scale_layers_(model, inputs, factors, biases=True, settle=True)
 
 
-def change_rates(
-    model: nn.Module, inputs: Tensor, layers: dict[str, Layer], noise: Tensor
-) -> dict[str, float]:
+def change_rates(model: nn.Module, inputs: Any, layers: dict[str, Layer], noise: Tensor) -> dict[str, float]:
     """Return the change rate of each layer, 0 without gradient; ``noise`` is that of the loss.
 
     Gradients of a few samples are summed and then squared: with noise of mean 0 that is independent between
@@ -56,9 +58,10 @@ def change_rates(
     stored = {name: layer.weight.parameter for name, layer in layers.items()}
     sums = {name: torch.zeros_like(layer.weight.matrices) for name, layer in layers.items()}
     with _differentiable(model):
-        part = math.ceil(len(inputs) / _PARTS)
-        for x, eta in zip(inputs.split(part), noise.split(part), strict=True):
-            loss = (_output(model, x) * eta).sum()
+        part = math.ceil(len(noise) / _PARTS)
+        for start in range(0, len(noise), part):
+            stop = min(start + part, len(noise))
+            loss = (_output(model, cut(inputs, start, stop)) * noise[start:stop]).sum()
             grads = torch.autograd.grad(loss, list(stored.values()), allow_unused=True)
             for (name, layer), grad in zip(layers.items(), grads, strict=True):
                 if grad is not None:
@@ -71,18 +74,18 @@ def change_rates(
     return rates
 
 
-def _noise(model: nn.Module, inputs: Tensor, generator: Generator) -> Tensor:
+def _noise(model: nn.Module, inputs: Any, generator: Generator) -> Tensor:
     with torch.no_grad():
-        y = _output(model, inputs[:1])
-    shape = (len(inputs), *y.shape[1:])
+        y = _output(model, cut(inputs, 0, 1))
+    shape = (samples_in(inputs), *y.shape[1:])
     return torch.randn(shape, generator=generator, device=generator.device).to(y)
 
 
-def _output(model: nn.Module, x: Tensor) -> Tensor:
-    tensors = [t for t in pytree.tree_leaves(model(x)) if isinstance(t, Tensor) and t.is_floating_point()]
-    if not tensors:
+def _output(model: nn.Module, x: Any) -> Tensor:
+    first = next(tensors_in(forward(model, x)), None)
+    if first is None:
         raise IsopruneError(f"{type(model).__name__} gives no tensor of floats, so there is no loss on it.")
-    return tensors[0]
+    return first
 
 
 @contextlib.contextmanager

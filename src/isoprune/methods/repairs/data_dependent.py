@@ -11,11 +11,13 @@ from torch import Generator, Tensor, nn
 from isoprune.methods.repairs.change_rates import equalise_
 from isoprune.methods.repairs.copies import copied
 from isoprune.methods.repairs.data_filters import cluster_filters, principal_filters
-from isoprune.methods.repairs.needs import first_inputs, need_batches
 from isoprune.methods.repairs.passes import Reached, sweep_
 from isoprune.methods.repairs.patches import patches
 from isoprune.methods.repairs.weights import weights
-from isoprune.types import Batches, IsopruneError, Plan
+from isoprune.pruning.pruned import Pruned
+from isoprune.signals.signals import Signals
+from isoprune.types import IsopruneError
+from isoprune.types.method import method
 
 _PATCHES = 20  # looked at for each filter and each of its weights that a start estimates
 _CONSTANT = 1e-6  # a channel that varies by less than this part of its size does not vary
@@ -23,12 +25,11 @@ _CONSTANT = 1e-6  # a channel that varies by less than this part of its size doe
 _Filters = Callable[..., Tensor]
 
 
+@method("repair", "data", source="Krähenbühl et al., 2016")
 def data_dependent(
-    pruned: nn.Module,
+    pruned: Pruned,
+    signals: Signals,
     *,
-    dense: nn.Module | None,
-    plan: Plan | None,
-    batches: Batches | None,
     generator: Generator,
     start: Literal["kept", "pca", "kmeans"] = "kept",
     samples: int = 256,
@@ -63,12 +64,12 @@ def data_dependent(
     networks", 2016, algorithms 1 and 2.
 
     Raises:
-        IsopruneError: If ``batches`` is None or empty; if a weight is parametrised; if an output on the data
+        IsopruneError: Without data; if a weight is parametrised; if an output on the data
             is NaN or infinity; if k-means has fewer different inputs than filters.
     """
-    inputs = first_inputs(need_batches(batches, "data_dependent"), samples)
-    weights(pruned, masked=True)  # what cannot be repaired is refused before anything is copied
-    repaired = copied(pruned)
+    inputs = signals.inputs(samples)
+    weights(pruned.model, masked=True)  # what cannot be repaired is refused before anything is copied
+    repaired = copied(pruned.model)
     made = {"kept": None, "pca": principal_filters, "kmeans": cluster_filters}[start]
 
     def visit(at: Reached) -> None:

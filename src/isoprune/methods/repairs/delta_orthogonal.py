@@ -10,15 +10,17 @@ from isoprune.linalg import haar_matrix
 from isoprune.methods.repairs.copies import copied
 from isoprune.methods.repairs.gain import gain_or_default
 from isoprune.methods.repairs.weights import Weight, map_matrices_, weights
-from isoprune.types import Batches, Plan
+from isoprune.pruning.pruned import Pruned
+from isoprune.signals.signals import Signals
+from isoprune.types.method import method
 
 
+# It draws anew and does not look at the weights, so permuting them changes nothing.
+@method("repair", follows_order=False, source="Xiao et al., 2018")
 def delta_orthogonal(
-    pruned: nn.Module,
+    pruned: Pruned,
+    signals: Signals,
     *,
-    dense: nn.Module | None,
-    plan: Plan | None,
-    batches: Batches | None,
     generator: Generator,
     gain: int | float | None = None,
 ) -> nn.Module:
@@ -46,8 +48,8 @@ def delta_orthogonal(
         IsopruneError: If a weight is masked or parametrised, or ``gain`` is None and the forward cannot be
             traced.
     """
-    weights(pruned)  # what cannot be repaired is refused before anything is copied
-    repaired = copied(pruned)
+    weights(pruned.model)  # what cannot be repaired is refused before anything is copied
+    repaired = copied(pruned.model)
     factor = gain_or_default(repaired, gain)
 
     def drawn(weight: Weight, W: Tensor) -> Tensor:

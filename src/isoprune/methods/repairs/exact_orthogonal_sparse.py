@@ -10,15 +10,18 @@ from isoprune.linalg.haar import haar_matrix
 from isoprune.methods.repairs.copies import copied
 from isoprune.methods.repairs.gain import gain_or_default
 from isoprune.methods.repairs.weights import Weight, weights
-from isoprune.types import Batches, IsopruneError, Plan
+from isoprune.pruning.pruned import Pruned
+from isoprune.signals.signals import Signals
+from isoprune.types import IsopruneError
+from isoprune.types.method import method
 
 
+# It draws anew and does not look at the weights, permuted or not.
+@method("repair", follows_order=False, source="Nowak et al., 2024")
 def exact_orthogonal_sparse(
-    pruned: nn.Module,
+    pruned: Pruned,
+    signals: Signals,
     *,
-    dense: nn.Module | None,
-    plan: Plan | None,
-    batches: Batches | None,
     generator: Generator,
     gain: int | float | None = None,
     density: int | float = 1.0,
@@ -47,8 +50,8 @@ def exact_orthogonal_sparse(
     """
     if not 0 < density <= 1:
         raise IsopruneError(f"density is {density}; pass the fraction of weights to be kept, in (0, 1].")
-    weights(pruned, masked=True)  # what cannot be repaired is refused before anything is copied
-    repaired = copied(pruned)
+    weights(pruned.model, masked=True)  # what cannot be repaired is refused before anything is copied
+    repaired = copied(pruned.model)
     factor = gain_or_default(repaired, gain)
     for weight in weights(repaired, masked=True):
         W = weight.matrices

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Generator, Tensor, nn
 
 from isoprune.methods.repairs.kept_outputs import Kept
 from isoprune.methods.repairs.probe import Probe, made_at, places, watch
 from isoprune.types import IsopruneError
+from isoprune.types.task import samples_in
 
 Key = tuple[str, int, int]  # layer, how often it has run before, chunk of inputs
 
@@ -34,7 +36,7 @@ def goals(
     dense: nn.Module,
     layers: Mapping[str, nn.Module],
     kept: Mapping[str, Kept],
-    chunks: Sequence[Tensor],
+    chunks: Sequence[Any],
     *,
     most: int,
     generator: Generator,
@@ -70,9 +72,9 @@ def goals(
     return Goals(where, made, totals)
 
 
-def _require_memory(first: Sequence[Tensor], chunks: Sequence[Tensor], memory: int) -> None:
-    samples = sum(map(len, chunks))
-    need = sum(t.nbytes for t in first) * samples // len(chunks[0])
+def _require_memory(first: Sequence[Tensor], chunks: Sequence[Any], memory: int) -> None:
+    samples = sum(map(samples_in, chunks))
+    need = sum(t.nbytes for t in first) * samples // samples_in(chunks[0])
     if need > memory:
         raise IsopruneError(
             f"What the dense network's layers make of {samples} samples takes {need:,} bytes; memory = "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ class Kept:
 
 
 def kept_outputs(
-    dense: nn.Module, small: Sequence[Weight], plan: Plan, example: Tensor
+    dense: nn.Module, small: Sequence[Weight], plan: Plan, example: Any
 ) -> tuple[dict[str, Kept], dict[str, Tensor]]:
     """Return what is left of the outputs of the weights ``small`` (of the pruned network), by their names.
 

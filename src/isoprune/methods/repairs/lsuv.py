@@ -10,18 +10,20 @@ from torch import Generator, nn
 
 from isoprune.linalg import haar_matrix
 from isoprune.methods.repairs.copies import copied
-from isoprune.methods.repairs.needs import first_inputs, need_batches
 from isoprune.methods.repairs.passes import Reached, sweep_
 from isoprune.methods.repairs.weights import weights
-from isoprune.types import Batches, IsopruneError, Plan
+from isoprune.pruning.pruned import Pruned
+from isoprune.signals.signals import Signals
+from isoprune.types import IsopruneError
+from isoprune.types.method import method
 
 
+# The published start draws anew; with start="kept" the result follows the order.
+@method("repair", "data", follows_order=False, source="Mishkin & Matas, 2016")
 def lsuv(
-    pruned: nn.Module,
+    pruned: Pruned,
+    signals: Signals,
     *,
-    dense: nn.Module | None,
-    plan: Plan | None,
-    batches: Batches | None,
     generator: Generator,
     start: Literal["orthonormal", "kept"] = "orthonormal",
     samples: int = 256,
@@ -48,11 +50,11 @@ def lsuv(
     Source: Mishkin & Matas, "All you need is a good init", 2016, algorithm 1.
 
     Raises:
-        IsopruneError: If ``batches`` is None or empty, a weight is parametrised, or an output on the data is
+        IsopruneError: Without data; if a weight is parametrised, or an output on the data is
             NaN or infinity.
     """
-    inputs = first_inputs(need_batches(batches, "lsuv"), samples)
-    repaired = copied(pruned)
+    inputs = signals.inputs(samples)
+    repaired = copied(pruned.model)
     if start == "orthonormal":
         _draw_(repaired, generator=generator)
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import copy
-
 from torch import Generator, nn
 
-from isoprune.types import Batches, Plan
+from isoprune.methods.repairs.copies import copied
+from isoprune.pruning.pruned import Pruned
+from isoprune.signals.signals import Signals
+from isoprune.types.method import method
 
 
-def none(
-    pruned: nn.Module,
-    *,
-    dense: nn.Module | None,
-    plan: Plan | None,
-    batches: Batches | None,
-    generator: Generator,
-) -> nn.Module:
+@method("repair")
+def none(pruned: Pruned, signals: Signals, *, generator: Generator) -> nn.Module:
     """Return a copy of the pruned network: the baseline that every repair is measured against."""
-    return copy.deepcopy(pruned)
+    return copied(pruned.model)

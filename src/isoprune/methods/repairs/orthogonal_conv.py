@@ -16,15 +16,16 @@ from isoprune.methods.repairs.weights import (
     map_matrices_,
     weights,
 )
-from isoprune.types import Batches, Plan
+from isoprune.pruning.pruned import Pruned
+from isoprune.signals.signals import Signals
+from isoprune.types.method import method
 
 
+@method("repair")
 def orthogonal_conv(
-    pruned: nn.Module,
+    pruned: Pruned,
+    signals: Signals,
     *,
-    dense: nn.Module | None,
-    plan: Plan | None,
-    batches: Batches | None,
     generator: Generator,
     gain: int | float | None = None,
     classifier_gain: int | float | None = None,
@@ -63,8 +64,8 @@ def orthogonal_conv(
         IsopruneError: If a weight is masked or parametrised, holds NaN or infinity, or ``gain`` is None and
             the forward cannot be traced.
     """
-    weights(pruned)  # what cannot be repaired is refused before anything is copied
-    repaired = copied(pruned)
+    weights(pruned.model)  # what cannot be repaired is refused before anything is copied
+    repaired = copied(pruned.model)
     usual = gain_or_default(repaired, gain)
     last = classifier(repaired)
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import copy
-
 from torch import Generator, Tensor, nn
 
 from isoprune.linalg import qr_factor
+from isoprune.methods.repairs.copies import copied
 from isoprune.methods.repairs.gain import gain_or_default
 from isoprune.methods.repairs.weights import Weight, classifier, map_matrices_, weights
-from isoprune.types import Batches, Plan
+from isoprune.pruning.pruned import Pruned
+from isoprune.signals.signals import Signals
+from isoprune.types.method import method
 
 
+# QR keeps the first filter's direction and bends each one to be orthogonal to those before it.
+@method("repair", follows_order=False, label="OrthP", source="Wang et al., 2021")
 def orthp(
-    pruned: nn.Module,
+    pruned: Pruned,
+    signals: Signals,
     *,
-    dense: nn.Module | None,
-    plan: Plan | None,
-    batches: Batches | None,
     generator: Generator,
     gain: int | float | None = None,
     classifier_gain: int | float | None = None,
@@ -43,8 +44,8 @@ def orthp(
         IsopruneError: If a weight is masked or parametrised (the repair would be undone), holds NaN or
             infinity, or ``gain`` is None and the forward cannot be traced.
     """
-    weights(pruned)  # what cannot be repaired is refused before anything is copied
-    repaired = copy.deepcopy(pruned)
+    weights(pruned.model)  # what cannot be repaired is refused before anything is copied
+    repaired = copied(pruned.model)
     factor = gain_or_default(repaired, gain)
     last = classifier(repaired)
 

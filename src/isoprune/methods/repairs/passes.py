@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from isoprune.methods.repairs.forward import forward
 from isoprune.methods.repairs.weights import LAYERS, Weight, weights
 from isoprune.signals.modes import in_eval_mode
+from isoprune.signals.samples import cut
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,7 @@ def layers_with_output(model: nn.Module) -> list[Layer]:
 
 
 @torch.no_grad()
-def sweep_(
-    model: nn.Module, inputs: Tensor, visit: Callable[[Reached], None], *, settle: bool = False
-) -> None:
+def sweep_(model: nn.Module, inputs: Any, visit: Callable[[Reached], None], *, settle: bool = False) -> None:
     """Run ``model`` on all ``inputs`` at once; ``visit`` each layer when it first runs, and go on from there.
 
     What comes after a layer sees its output after the visit. A layer that does not run is not visited.
@@ -103,11 +103,11 @@ def sweep_(
                         _settle_(norm, args[0])
 
                 stack.callback(module.register_forward_pre_hook(read).remove)
-        model(inputs)
+        forward(model, inputs)
 
 
 def scale_layers_(
-    model: nn.Module, inputs: Tensor, factors: Mapping[str, float], *, biases: bool, settle: bool = False
+    model: nn.Module, inputs: Any, factors: Mapping[str, float], *, biases: bool, settle: bool = False
 ) -> None:
     """Multiply layers' weights by ``factors`` (by layer name); the rest of the network is rescaled to fit.
 
@@ -117,7 +117,7 @@ def scale_layers_(
 
     A BatchNorm right behind a layer keeps its function: its mean and variance grow along (or ``settle``).
     """
-    norms = {} if settle else norm_behind(model, inputs[:1])
+    norms = {} if settle else norm_behind(model, cut(inputs, 0, 1))
     before: dict[str, Tensor] = {}
     sweep_(model, inputs, lambda at: before.update({at.layer.name: _power(at.read)}))
 
@@ -138,7 +138,7 @@ def scale_layers_(
 
 
 @torch.no_grad()
-def norm_behind(model: nn.Module, inputs: Tensor) -> dict[str, _BatchNorm]:
+def norm_behind(model: nn.Module, inputs: Any) -> dict[str, _BatchNorm]:
     """Return the BatchNorm that reads each layer's output as it is, by layer name."""
     made: list[tuple[Tensor, str]] = []  # the tensors are held, so that their identity stays theirs
     found: dict[str, _BatchNorm] = {}
@@ -156,7 +156,7 @@ def norm_behind(model: nn.Module, inputs: Tensor) -> dict[str, _BatchNorm]:
                     found.update({name: norm for out, name in made if out is args[0]})  # pyright: ignore
 
                 stack.callback(module.register_forward_pre_hook(read).remove)
-        model(inputs)
+        forward(model, inputs)
     return found
 
 

@@ -10,15 +10,16 @@ from isoprune.linalg import newton_schulz_factor, polar_factor
 from isoprune.methods.repairs.copies import copied
 from isoprune.methods.repairs.gain import gain_or_default
 from isoprune.methods.repairs.weights import Weight, classifier, map_matrices_, weights
-from isoprune.types import Batches, Plan
+from isoprune.pruning.pruned import Pruned
+from isoprune.signals.signals import Signals
+from isoprune.types.method import method
 
 
+@method("repair", source="Fan & Hoffman, 1955")
 def polar(
-    pruned: nn.Module,
+    pruned: Pruned,
+    signals: Signals,
     *,
-    dense: nn.Module | None,
-    plan: Plan | None,
-    batches: Batches | None,
     generator: Generator,
     gain: int | float | None = None,
     classifier_gain: int | float | None = None,
@@ -46,8 +47,8 @@ def polar(
         IsopruneError: If a weight is masked or parametrised, holds NaN or infinity; if ``gain`` is None and
             the forward cannot be traced; if Newton-Schulz cannot tell a matrix's rank.
     """
-    weights(pruned)  # what cannot be repaired is refused before anything is copied
-    repaired = copied(pruned)
+    weights(pruned.model)  # what cannot be repaired is refused before anything is copied
+    repaired = copied(pruned.model)
     factor = polar_factor if solver == "svd" else newton_schulz_factor
     usual = gain_or_default(repaired, gain)
     last = classifier(repaired)

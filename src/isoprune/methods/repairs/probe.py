@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
+from isoprune.methods.repairs.forward import forward
 from isoprune.methods.repairs.patches import windows
 from isoprune.methods.repairs.weights import CONVOLUTIONS, TRANSPOSED
 
@@ -60,7 +61,7 @@ class _Owner:
     born: int  # when the layer made its output
 
 
-def sites(model: nn.Module, inputs: Tensor, layers: Mapping[str, nn.Module]) -> list[Site]:
+def sites(model: nn.Module, inputs: Any, layers: Mapping[str, nn.Module]) -> list[Site]:
     """Return the ``layers`` that run, in order, with what follows each."""
     order: dict[str, Site] = {}
     norms: dict[str, str | None] = {}
@@ -75,7 +76,7 @@ def sites(model: nn.Module, inputs: Tensor, layers: Mapping[str, nn.Module]) -> 
 @torch.no_grad()
 def watch(
     model: nn.Module,
-    inputs: Tensor,
+    inputs: Any,
     layers: Mapping[str, nn.Module],
     probe: Probe,
     norms: dict[str, str | None] | None = None,
@@ -112,7 +113,7 @@ def watch(
 
                 stack.callback(module.register_forward_hook(normed).remove)
         with contextlib.suppress(Stop), sums:
-            model(inputs)
+            forward(model, inputs)
 
 
 class _Sums(TorchFunctionMode):

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -17,24 +18,25 @@ from isoprune.methods.repairs.attention import Part, projections, taken_apart
 from isoprune.methods.repairs.copies import copied
 from isoprune.methods.repairs.goals import Goals, goals
 from isoprune.methods.repairs.kept_outputs import Kept, kept_outputs
-from isoprune.methods.repairs.needs import input_chunks, need_batches, need_dense, need_plan
 from isoprune.methods.repairs.norms import Affine, follow_
 from isoprune.methods.repairs.probe import Probe, Site, Stop, made_at, read_at, sites, watch
 from isoprune.methods.repairs.weights import LAYERS, Weight, weights
+from isoprune.pruning.pruned import Pruned
 from isoprune.signals.modes import in_eval_mode
-from isoprune.types import Batches, Plan
+from isoprune.signals.samples import cut
+from isoprune.signals.signals import Signals
+from isoprune.types.method import method
 
 _FOLDS = 4
 _log = logging.getLogger(__name__)
 
 
+@method("repair", "data", "dense", "plan", source="He et al., 2017")
 @torch.no_grad()
 def reconstruct(
-    pruned: nn.Module,
+    pruned: Pruned,
+    signals: Signals,
     *,
-    dense: nn.Module | None,
-    plan: Plan | None,
-    batches: Batches | None,
     generator: Generator,
     samples: int = 2048,
     places: int = 16,
@@ -76,17 +78,18 @@ def reconstruct(
     eigendecompositions of [fan_in, fan_in] (at most [samples x places, samples x places]).
 
     Raises:
-        IsopruneError: Without data, dense network or plan; if they do not belong together; beyond memory.
+        IsopruneError: Without data; if dense network and plan do not belong to the pruned
+            network; beyond memory.
 
     Sources: He, Zhang & Sun, 2017 (channel pruning by reconstruction); Luo, Wu & Lin, 2017 (ThiNet: sampled
     places).
     """
-    dense, plan = need_dense(dense, "reconstruct"), need_plan(plan, "reconstruct")
-    chunks = list(input_chunks(need_batches(batches, "reconstruct"), samples))
+    chunks = list(signals.chunks(samples))
+    example = cut(chunks[0], 0, 1)
     # Attentions are taken apart for a while: not in the user's network.
-    repaired, dense = copied(pruned), clone_sharing(dense)
+    repaired, dense = copied(pruned.model), clone_sharing(pruned.dense)
     held = weights(repaired, masked=True)
-    kept, factors = kept_outputs(dense, held, plan, chunks[0][:1])
+    kept, factors = kept_outputs(dense, held, pruned.plan, example)
     with in_eval_mode(repaired, dense), taken_apart(repaired) as parts, taken_apart(dense) as whole:
         found = {w.name: w for w in held if isinstance(w.module, LAYERS)}
         found |= {w.name: w for w in projections(held, parts)}
@@ -95,7 +98,7 @@ def reconstruct(
         originals = {
             name: whole[name].projection if name in parts else dense.get_submodule(name) for name in found
         }
-        order = sites(dense, chunks[0][:1], originals)
+        order = sites(dense, example, originals)
         for site in order:
             factor = factors.get(f"{site.norm}.weight")
             if factor is not None:
@@ -134,7 +137,7 @@ class _Layer:
     weight: Weight
     network: nn.Module
     goals: Goals
-    chunks: Sequence[Tensor]
+    chunks: Sequence[Any]
     affine: Affine | None  # of the dense network's BatchNorm behind it
 
     def fits(self, give: float) -> list[Fit]:

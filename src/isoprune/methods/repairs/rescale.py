@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, nn
 
 from isoprune.isometry import jacobian_singular_values, layer_gains
 from isoprune.methods.repairs.copies import copied
-from isoprune.methods.repairs.needs import first_inputs, need_batches, need_dense
 from isoprune.methods.repairs.passes import layers_with_output, scale_layers_
+from isoprune.pruning.pruned import Pruned
 from isoprune.signals.modes import in_eval_mode
-from isoprune.types import Batches, IsopruneError, Plan
+from isoprune.signals.signals import Signals
+from isoprune.types import IsopruneError
+from isoprune.types.method import method
 
 
+@method("repair", "data", "dense")
 def rescale(
-    pruned: nn.Module,
+    pruned: Pruned,
+    signals: Signals,
     *,
-    dense: nn.Module | None,
-    plan: Plan | None,
-    batches: Batches | None,
     generator: Generator,
     to: Literal["gains", "jsv"] = "gains",
     biases: Literal["kept", "scaled"] = "kept",
@@ -61,27 +62,26 @@ def rescale(
     Cost: a measurement of `layer_gains` (or Jacobians) of the dense network, and one a sweep.
 
     Raises:
-        IsopruneError: If ``dense`` or ``batches`` is None; if the dense network has no such layers; for
+        IsopruneError: Without data; if the dense network has no such layers; for
             "jsv", if a mean singular value is zero or does not move with the scale.
     """
-    dense, batches = need_dense(dense, "rescale"), need_batches(batches, "rescale")
-    inputs = first_inputs(batches, samples)
-    repaired = copied(pruned)
-    with in_eval_mode(dense, repaired):
+    inputs = signals.inputs(samples)
+    repaired = copied(pruned.model)
+    with in_eval_mode(pruned.dense, repaired):
         match = _match_gains_ if to == "gains" else _match_jsv_
-        match(repaired, dense, inputs, biases == "scaled", float(tolerance), sweeps)
+        match(repaired, pruned.dense, inputs, biases == "scaled", float(tolerance), sweeps)
     return repaired
 
 
 def _match_gains_(
-    model: nn.Module, dense: nn.Module, inputs: Tensor, biases: bool, tolerance: float, sweeps: int
+    model: nn.Module, dense: nn.Module, inputs: Any, biases: bool, tolerance: float, sweeps: int
 ) -> None:
     names = {layer.name for layer in layers_with_output(model)}
     want = _gains(dense, inputs)
     unknown = sorted(names - {layer.name for layer in layers_with_output(dense)})
     if unknown:
         raise IsopruneError(
-            f"dense has no layer {unknown[0]!r}. Pass the network that was pruned, before pruning, as dense=."
+            f"The dense network has no layer {unknown[0]!r}: it is not the network that was pruned."
         )
     for _ in range(sweeps):
         have = _gains(model, inputs)
@@ -95,13 +95,13 @@ def _match_gains_(
         scale_layers_(model, inputs, factors, biases=biases)
 
 
-def _gains(model: nn.Module, inputs: Tensor) -> dict[str, float]:
+def _gains(model: nn.Module, inputs: Any) -> dict[str, float]:
     """Return forward times backward gain of every layer's first run."""
     return {g.name: g.forward * g.backward for g in layer_gains(model, inputs) if "#" not in g.name}
 
 
 def _match_jsv_(
-    model: nn.Module, dense: nn.Module, inputs: Tensor, biases: bool, tolerance: float, sweeps: int
+    model: nn.Module, dense: nn.Module, inputs: Any, biases: bool, tolerance: float, sweeps: int
 ) -> None:
     layers = layers_with_output(model)
     goal, level = _log_mean_jsv(dense, inputs, "dense"), _log_mean_jsv(model, inputs, "the pruned network")
@@ -120,7 +120,7 @@ def _match_jsv_(
             )
 
 
-def _log_mean_jsv(model: nn.Module, inputs: Tensor, who: str) -> float:
+def _log_mean_jsv(model: nn.Module, inputs: Any, who: str) -> float:
     mean = float(torch.as_tensor(jacobian_singular_values(model, inputs)).double().mean())
     if mean <= 0:
         raise IsopruneError(

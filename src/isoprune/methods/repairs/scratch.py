@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Generator, nn
 
-from isoprune.types import Batches, IsopruneError, Plan
+from isoprune.methods.repairs.copies import copied
+from isoprune.pruning.pruned import Pruned
+from isoprune.signals.signals import Signals
+from isoprune.types import IsopruneError
+from isoprune.types.method import method
 
 
+# It draws anew and does not look at the weights, so permuting them changes nothing.
+@method("repair", follows_order=False)
 def scratch(
-    pruned: nn.Module,
+    pruned: Pruned,
+    signals: Signals,
     *,
-    dense: nn.Module | None,
-    plan: Plan | None,
-    batches: Batches | None,
     generator: Generator,
 ) -> nn.Module:
     """Return a network of the pruned shape with freshly drawn weights: what the kept weights are worth.
@@ -28,7 +30,7 @@ def scratch(
         IsopruneError: If a parameter belongs to a module without ``reset_parameters``, which would keep it
             trained.
     """
-    drawn = copy.deepcopy(pruned).cpu()
+    drawn = copied(pruned.model).cpu()
     modules = dict(drawn.named_modules())
     kept = [
         f"{name}.{parameter}".lstrip(".")
@@ -53,7 +55,7 @@ def scratch(
                     reset()
     finally:
         torch.default_generator.set_state(state)
-    result = copy.deepcopy(pruned)
+    result = copied(pruned.model)
     with torch.no_grad():
         for target, source in zip(result.state_dict().values(), drawn.state_dict().values(), strict=True):
             if isinstance(target, torch.Tensor):

@@ -8,17 +8,19 @@ from torch import Generator, Tensor, nn
 from isoprune.linalg.factors import require_finite
 from isoprune.methods.repairs.copies import copied
 from isoprune.methods.repairs.weights import Weight, map_matrices_, weights
-from isoprune.types import Batches, IsopruneError, Plan
+from isoprune.pruning.pruned import Pruned
+from isoprune.signals.signals import Signals
+from isoprune.types import IsopruneError
+from isoprune.types.method import method
 
 _RTOL = 1e-6  # numerical rank, as in `polar_factor`
 
 
+@method("repair")
 def spectrum(
-    pruned: nn.Module,
+    pruned: Pruned,
+    signals: Signals,
     *,
-    dense: nn.Module | None,
-    plan: Plan | None,
-    batches: Batches | None,
     generator: Generator,
     strength: int | float = 0.5,
 ) -> nn.Module:
@@ -40,8 +42,8 @@ def spectrum(
     """
     if not 0 <= strength <= 1:
         raise IsopruneError(f"strength is {strength}; pass a number from 0 (as it is) to 1 (all equal).")
-    weights(pruned)  # what cannot be repaired is refused before anything is copied
-    repaired = copied(pruned)
+    weights(pruned.model)  # what cannot be repaired is refused before anything is copied
+    repaired = copied(pruned.model)
 
     def flatter(_: Weight, W: Tensor) -> Tensor:
         require_finite(W)
