@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from isoprune.graph import Graph
 from isoprune.types import IsopruneError, Scores, Units
 
 Number = float | int
@@ -55,22 +54,21 @@ def in_scope(groups: Sequence[Units], scope: str) -> list[Units]:
     return [g for g, w in zip(groups, weights, strict=True) if len(w) == 1]
 
 
-def uniform(groups: Sequence[Units], ratio: Number) -> dict[str, int]:
-    check_ratio(ratio)
-    return {g.name: g.size - removed_of(g.size, ratio) for g in groups}
+def ratios_of(groups: Sequence[Units], ratio: Ratio) -> dict[str, Number]:
+    """Return the ratio of every group: one for all, or by name patterns, of which the last match wins.
 
-
-def by_pattern(groups: Sequence[Units], patterns: Mapping[str, Number]) -> dict[str, int]:
-    """Return what groups keep by name patterns: ``{"layer[1-3].*.conv1": 0.6}``; the last match wins.
-
-    A pattern is matched against the group's name and its producers' names; groups without a match keep all.
+    A pattern such as ``"layer[1-3].*.conv1"`` is matched against the group's name and its producers' names;
+    groups without a match lose nothing.
 
     Raises:
         IsopruneError: If a pattern matches nothing.
     """
-    keep = {g.name: g.size for g in groups}
-    for pattern, ratio in patterns.items():
-        check_ratio(ratio, f'ratio of "{pattern}"')
+    if not isinstance(ratio, Mapping):
+        check_ratio(ratio)
+        return {g.name: ratio for g in groups}
+    ratios: dict[str, Number] = {g.name: 0.0 for g in groups}
+    for pattern, one in ratio.items():
+        check_ratio(one, f'ratio of "{pattern}"')
         matches = re.compile(fnmatch.translate(pattern)).match
         found = [g for g in groups if any(matches(name) for name in (g.name, *producers(g)))]
         if not found:
@@ -80,8 +78,8 @@ def by_pattern(groups: Sequence[Units], patterns: Mapping[str, Number]) -> dict[
                 f"their channels, such as {close}; `isoprune.trace(model, example_inputs).groups` lists all."
             )
         for g in found:
-            keep[g.name] = g.size - removed_of(g.size, ratio)
-    return keep
+            ratios[g.name] = one
+    return ratios
 
 
 def global_ranking(
@@ -111,19 +109,14 @@ def global_ranking(
     return keep
 
 
-def mean_ratio(groups: Sequence[Units], keep: Mapping[str, int]) -> float:
-    total = sum(g.size for g in groups)
-    return 1 - sum(keep[g.name] for g in groups) / total if total else 0.0
-
-
-def check_scores(graph: Graph, scores: Scores) -> None:
-    """Raise unless every group has one finite score per channel."""
-    for g in graph.groups:
+def check_scores(groups: Sequence[Units], scores: Scores) -> None:
+    """Raise unless every unit has one finite score."""
+    for g in groups:
         s = scores.get(g.name)
-        if s is None or tuple(s.shape) != (g.size,):
+        if s is None or tuple(s.shape) != g.shape:
             came = "none" if s is None else f"shape {tuple(s.shape)}"
             raise IsopruneError(
-                f"Group {g.name} has {g.size} channels but scores of {came}: score every channel."
+                f"Group {g.name} has {g.size} {g.grain}s but scores of {came}: score every {g.grain}."
             )
         if not torch.isfinite(s).all():
             raise IsopruneError(

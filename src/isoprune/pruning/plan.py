@@ -12,12 +12,12 @@ from isoprune.pruning import costs
 from isoprune.pruning.allocation import (
     Number,
     Ratio,
-    by_pattern,
     check_known,
     check_scores,
     global_ranking,
     in_scope,
-    uniform,
+    ratios_of,
+    removed_of,
 )
 from isoprune.pruning.choose import choose
 from isoprune.types import IsopruneError, Plan, Scores
@@ -54,12 +54,11 @@ def make_plan(
             do not fit.
     """
     check_known(allocation, ("uniform", "global"), "allocation")
-    check_scores(graph, scores)
+    check_scores(graph.groups, scores)
     groups = in_scope(graph.groups, scope)
-    if isinstance(ratio, Mapping):
-        keep = by_pattern(groups, ratio)
-    elif allocation == "uniform":
-        keep = uniform(groups, ratio)
+    if allocation == "uniform" or isinstance(ratio, Mapping):
+        ratios = ratios_of(groups, ratio)
+        keep = {g.name: g.size - removed_of(g.size, ratios[g.name]) for g in groups}
     else:
         keep = global_ranking(groups, scores, ratio, cap=cap)
     for name, number in (("round_to", round_to), ("floor", floor)):

@@ -56,6 +56,11 @@ def verify(model: nn.Module, small: nn.Module, graph: Graph, plan: Plan, inputs:
     dense, little = (clone_sharing(m).eval() for m in (model, small))
     inputs = tree_map_only(torch.Tensor, torch.Tensor.clone, inputs)
     want, statistics = zeroed_forward(dense, graph, graph.kept_ids(plan), copy.copy(inputs))
+    return compared(want, little, inputs, tuple(sorted(statistics)))
+
+
+def compared(want: Any, little: nn.Module, inputs: Any, statistics: tuple[str, ...] = ()) -> Proof:
+    """Return how far the outputs of ``little`` on ``inputs`` are from ``want``; raises as `verify` does."""
     args, kwargs = as_call(inputs)
     try:
         with torch.no_grad():
@@ -80,4 +85,4 @@ def verify(model: nn.Module, small: nn.Module, graph: Graph, plan: Plan, inputs:
             f"The smaller network differs from the dense one by {error:.2g} on outputs up to {scale:.2g}. "
             "It is not handed out. Please report the model's class and the plan."
         )
-    return Proof(error, scale, tuple(sorted(statistics)))
+    return Proof(error, scale, statistics)

@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 
 from isoprune.graph import Constraint, Graph, trace
 from isoprune.methods.criteria import scores_of
 from isoprune.pruning import Pruned, prune_by
 from isoprune.pruning.allocation import Number, Ratio
+from isoprune.pruning.costs import costs_of
+from isoprune.pruning.grains import Grain, read_grain, units_of
+from isoprune.pruning.mask import element_masks, harden, masks_of
+from isoprune.pruning.mask_plan import plan_units
+from isoprune.pruning.masking import mask_by, masked_costs, prove_masks
 from isoprune.pruning.plan import make_plan, plan_for_target, share
+from isoprune.pruning.rounds import inflated, renumbered
+from isoprune.pruning.verify import Proof
+from isoprune.pruning.verify import verify as proven
 from isoprune.signals import Signals
-from isoprune.types import IsopruneError, Network, Plan, Scores, module_of
+from isoprune.types import CLASSIFICATION, IsopruneError, Network, Plan, Scores, Task, Units, module_of
+
+
+@dataclass(frozen=True)
+class _Scorer:
+    """How units are scored: the criterion and what it may look at."""
+
+    criterion: str | Callable[..., Scores]
+    batches: Iterable[Any] | None
+    task: Task
+    seed: int
+
+    def __call__(self, model: nn.Module, units: tuple[Units, ...]) -> Scores:
+        generator = torch.Generator().manual_seed(self.seed)
+        return scores_of(self.criterion, Signals(model, self.batches, self.task), units, generator=generator)
 
 
 def prune(
@@ -26,7 +50,10 @@ def prune(
     parameters: Number | None = None,
     latency: Number | None = None,
     criterion: str | Callable[..., Scores] = "l1_norm",
+    grain: str = "channel",
+    mask: bool = False,
     batches: Iterable[Any] | None = None,
+    task: Task = CLASSIFICATION,
     allocation: str = "uniform",
     scope: str = "all",
     round_to: int = 1,
@@ -36,10 +63,15 @@ def prune(
     backend: str | None = None,
     threads: int = 1,
 ) -> Pruned:
-    """Return a physically smaller network of the same class, proven against the dense one.
+    """Return the network without a part of its units, proven against the one before.
 
-    How much goes is said by one of ``ratio``, ``flops``, ``parameters`` and ``latency``. The request is in
-    ``pruned.plan.request``, what came of it in ``pruned.costs``.
+    Whole channels and heads are removed: the network is smaller, and of the same class. Units of other grains,
+    and any with ``mask``, are held at zero by masks, through any training; no shape changes, and a dense
+    kernel gains no time. How much goes is said by one of ``ratio``, ``flops``, ``parameters`` and
+    ``latency``. The request is in ``pruned.plan.request``, what came of it in ``pruned.costs``.
+
+    A `Pruned` is pruned once more: ``ratio`` is then a fraction of what is left, and the plan of all rounds
+    is numbered as in the dense network. A network that was shrunk becomes the dense one of a plan of masks.
 
     Args:
         network: Any module, or what a verb gave back; left as it is.
@@ -52,8 +84,14 @@ def prune(
         latency: The fraction of the dense network's time that may stay, measured on these inputs: up to 7
             networks are made, and timed in turns with the dense one.
         criterion: A name from `isoprune methods`, or a function of your own with a criterion's signature.
+        grain: What goes as one: "channel", "head", "filter", "kernel", "vector", "weight", n:m such as
+            "2:4" (which needs no ratio), or a block such as "4x4"; see `isoprune.pruning.grains`.
+        mask: Whether whole channels are held at zero instead of removed.
         batches: Data for criteria that need some, as a DataLoader yields them.
-        allocation, scope, round_to, floor, cap: See `isoprune.pruning.make_plan`.
+        task: What a batch means; by default (inputs, labels), and the loss is cross-entropy.
+        allocation: "uniform", or "global": all units compete, channels by score over the mean of their group,
+            other units by their scores as they are.
+        scope, round_to, floor, cap: Of channels; see `isoprune.pruning.make_plan`. ``floor`` is for all.
         seed: For criteria that draw.
         backend: Where latency is measured: "onnxruntime" (the default, if it is installed and runs the
             network), "eager" or "compile".
@@ -63,38 +101,139 @@ def prune(
         IsopruneError: Bad options; a forward that does not run; nothing that could be removed; a budget
             out of reach.
     """
-    given = {"ratio": ratio, "flops": flops, "parameters": parameters, "latency": latency}
-    given = {name: value for name, value in given.items() if value is not None}
-    if len(given) != 1:
-        raise IsopruneError(
-            f"Give one of ratio, flops, parameters and latency; got {', '.join(given) or 'none'}."
-        )
-    model = module_of(network)
-    signals = Signals(model, batches)
+    unit = read_grain(grain)
+    what, target = _request(unit, mask, ratio=ratio, flops=flops, parameters=parameters, latency=latency)
     if example_inputs is None and isinstance(network, Pruned):
         example_inputs = network.example_inputs
+    if example_inputs is None:
+        raise IsopruneError("Give example_inputs: what the network's forward takes, such as images [2, 3, 224, 224].")
+    score = _Scorer(criterion, batches, task, seed)
+    if not unit.whole or mask:
+        return _mask(network, example_inputs, unit, what, target, score, allocation=allocation, floor=floor)
+    model = module_of(network)
+    if masks_of(model):
+        raise IsopruneError(
+            f"The network is masked, and pruning {unit}s would lose the masks. Prune at the grain of its masks, "
+            "or make its zeros plain first: isoprune.harden(pruned)."
+        )
     options = {"allocation": allocation, "scope": scope, "round_to": round_to, "floor": floor, "cap": cap}
 
     def shrunk(what: str, target: Any) -> Pruned:
+        graph = trace(model, example_inputs)
+
         def planner(graph: Graph, links: tuple[Constraint, ...]) -> Plan:
-            generator = torch.Generator().manual_seed(seed)
-            scores = scores_of(criterion, signals, graph.groups, generator=generator)
-            at = partial(make_plan, graph, scores, links=links, **options)
+            if unit.name == "head":
+                heads = units_of(graph, unit)
+                return plan_units(graph, heads, score(model, heads), grain=unit, ratio=target, floor=floor)
+            at = partial(make_plan, graph, score(model, graph.groups), links=links, **options)
             if what == "ratio":
                 return at(ratio=target)
             return plan_for_target(lambda r: at(ratio=r), share(graph, model, what), target, what=what)
 
-        return prune_by(model, example_inputs, trace(model, example_inputs), planner)
+        return prune_by(model, example_inputs, graph, planner)
 
-    if latency is None:
-        return shrunk(*next(iter(given.items())))
+    if what != "latency":
+        return _joined(network, shrunk(what, target))
     from isoprune.export import prune_in_time
 
-    return prune_in_time(
-        partial(shrunk, "ratio"), model, example_inputs, latency, backend=backend, threads=threads
+    made = prune_in_time(
+        partial(shrunk, "ratio"), model, example_inputs, target, backend=backend, threads=threads
+    )
+    return _joined(network, made)
+
+
+def _request(grain: Grain, mask: bool, **targets: Any) -> tuple[str, Any]:
+    """Return which of the ways to say how much goes was taken, and its value."""
+    given = {name: value for name, value in targets.items() if value is not None}
+    if grain.name == "n:m":
+        if given:
+            raise IsopruneError(f"The grain {grain} says how much goes: give no {' or '.join(given)}.")
+        return "ratio", None
+    if len(given) != 1:
+        raise IsopruneError(
+            f"Give one of ratio, flops, parameters and latency; got {', '.join(given) or 'none'}."
+        )
+    what, target = next(iter(given.items()))
+    if what != "ratio" and (mask or grain.name != "channel"):
+        raise IsopruneError(
+            f"A budget of {what} is met by removing channels: masks save a dense kernel nothing, and single "
+            f"{grain}s are unit for by ratio. Give ratio=, or grain='channel' without mask."
+        )
+    return what, target
+
+
+def _mask(
+    network: Network, example_inputs: Any, grain: Grain, what: str, target: Any, score: _Scorer, **options: Any
+) -> Pruned:
+    """Return the network with one more plan of masks on it."""
+    model, before = module_of(network), None
+    held = masks_of(model)
+    if held and not isinstance(network, Pruned):
+        raise IsopruneError(
+            "The network is masked and comes without its plan. Give the Pruned that prune returned, or make its "
+            "zeros plain first: isoprune.harden(network)."
+        )
+    plain = harden(model) if held else model
+    graph = trace(plain, example_inputs)
+    if held and isinstance(network, Pruned):
+        before = network.plan
+        if before.grain != str(grain):
+            raise IsopruneError(
+                f"The network is masked by {before.grain}s, and a plan of {grain}s cannot go on from there. Take "
+                f"grain='{before.grain}', or make its zeros plain first: isoprune.harden(pruned)."
+            )
+    units = units_of(graph, grain)
+    plan = plan_units(graph, units, score(plain, units), grain=grain, ratio=target, before=before, **options)
+    made = mask_by(plain, example_inputs, graph, plan, units)
+    if not isinstance(network, Pruned):
+        return made
+    return replace(
+        made,
+        dense=network.dense if held else model,
+        graph=network.graph if held else graph,
+        history=(*network.history, *made.history),
     )
 
 
-def verify(pruned: Pruned) -> Any:
-    """Return the proof."""
-    return pruned.proof
+def _joined(network: Network, made: Pruned) -> Pruned:
+    """Return a further round as one with those before, numbered as in the dense network."""
+    if not isinstance(network, Pruned):
+        return made
+    dense, graph = network.dense, network.graph
+    plan = network.plan.then(renumbered(graph, network.plan, made.graph, made.plan))
+    return replace(
+        made,
+        dense=dense,
+        graph=graph,
+        plan=plan,
+        costs=replace(costs_of(dense, made.model, graph, plan), latency=made.costs.latency),
+        history=(*network.history, *made.history),
+        attempts=(*network.attempts, *made.attempts),
+    )
+
+
+def verify(pruned: Pruned) -> Proof:
+    """Return the proof that the network, as it is now, computes what the plan leaves of the dense one.
+
+    A network that was shrunk is compared with one of the dense shape that has its weights, with the removed
+    channels zeroed where they are read; a masked one with one whose tensors are multiplied by the masks.
+    Retraining and repair change weights, not this.
+
+    Raises:
+        WrongNetwork: If they differ by more than rounding: 1e-4 of the output in float32, 1e-10 in float64.
+        IsopruneError: If the network's shapes are not those of its plan.
+    """
+    held = masks_of(pruned.model)
+    if held:
+        plain = harden(pruned.model)
+        units = units_of(pruned.graph, pruned.plan.grain)
+        masks = element_masks(pruned.graph, pruned.plan, units)
+        return prove_masks(plain, pruned.model, pruned.graph, pruned.plan, masks, pruned.example_inputs)
+    whole = inflated(pruned.dense, pruned.graph, pruned.plan, pruned.model)
+    return proven(whole, pruned.model, pruned.graph, pruned.plan, pruned.example_inputs)
+
+
+def hardened(network: Network) -> Network:
+    """Return the network with its masked tensors as plain parameters, zeros included."""
+    plain = harden(module_of(network))
+    return replace(network, model=plain) if isinstance(network, Pruned) else plain
