@@ -84,9 +84,8 @@ def _per_tensor(
 def _over_all(scores: Scores, alive: Mapping[str, Tensor], ratio: Number, floor: int) -> dict[str, Tensor]:
     """Let all units compete; the best ``floor`` of each tensor do not."""
     check_ratio(ratio)
-    spared = {
-        name: _lowest(-scores[name].double(), mask, min(floor, int(mask.sum()))) for name, mask in alive.items()
-    }
+    best = {name: -scores[name].double() for name in alive}
+    spared = {name: _lowest(best[name], mask, min(floor, int(mask.sum()))) for name, mask in alive.items()}
     names = list(alive)
     flat = torch.cat([scores[name].double().flatten() for name in names])
     free = torch.cat([(alive[name] & ~spared[name]).flatten() for name in names])
@@ -111,9 +110,7 @@ def _lowest(scores: Tensor, among: Tensor, number: int) -> Tensor:
     return chosen
 
 
-def _n_of_m(
-    graph: Graph, scores: Scores, alive: Mapping[str, Tensor], grain: Grain
-) -> dict[str, Tensor]:
+def _n_of_m(graph: Graph, scores: Scores, alive: Mapping[str, Tensor], grain: Grain) -> dict[str, Tensor]:
     """Keep the best n of every m neighbours along the input; what is left over at the end keeps n at most."""
     n, m = grain.numbers
     kept = {}

@@ -37,8 +37,8 @@ def mask_by(
     """
     if not plan and plan.request.get("ratio") not in (0, 0.0):
         raise NothingRemoved(
-            f"Nothing was removed of {type(model).__name__}, though {plan.request.get('ratio')} was asked for: no "
-            f"tensor has enough {plan.grain}s that could go."
+            f"Nothing was removed of {type(model).__name__}, though {plan.request.get('ratio')} was "
+            f"asked for: no tensor has enough {plan.grain}s that could go."
         )
     masks = element_masks(graph, plan, units)
     small = masked(model, masks)
@@ -70,7 +70,7 @@ def prove_masks(
 def masked_costs(
     model: nn.Module, graph: Graph, plan: Plan, masks: Mapping[str, Tensor], units: tuple[Units, ...]
 ) -> Costs:
-    """Return what a masked network costs: its zeros are counted, and save no multiply-adds of a dense kernel."""
+    """Return what a masked network costs: zeros are counted, and save a dense kernel no time."""
     names = {name for name, _ in model.named_parameters()}
     zeros = sum(int((~kept).sum()) for name, kept in masks.items() if name in names)
     total, work = sum(p.numel() for p in model.parameters()), flops(graph, everything(graph))

@@ -47,8 +47,8 @@ def _surviving(graph: Graph, kept: Tensor, small: Graph, later: Tensor, tensor: 
     first, second = _stays(graph, tensor, kept), _stays(small, tensor, later)
     if int(first.sum()) != second.numel():
         raise IsopruneError(
-            f"{tensor} has {second.numel():,} elements where the plan leaves {int(first.sum()):,}: the network was "
-            "changed by other hands. Prune it as a network of its own: isoprune.prune(pruned.model, ...)."
+            f"{tensor} has {second.numel():,} elements where the plan leaves {int(first.sum()):,}: the "
+            "network was changed by other hands. Prune it anew: isoprune.prune(pruned.model, ...)."
         )
     both = first.clone()
     both[first] = second.reshape(-1)
@@ -77,10 +77,11 @@ def inflated(dense: nn.Module, graph: Graph, plan: Plan, small: nn.Module) -> nn
             left = left / factors[name].to(left)
         if name in graph.tensors:
             planes, shape = graph.tensors[name]
-            if box_size(planes, shape, kept) != tuple(left.shape):
+            size = box_size(planes, shape, kept)
+            if size != tuple(left.shape):
                 raise IsopruneError(
-                    f"{name} is {tuple(left.shape)}, but the plan leaves {box_size(planes, shape, kept)} of it: the "
-                    "network was changed by other hands, so nothing can be proven of it."
+                    f"{name} is {tuple(left.shape)}, but the plan leaves {size} of it: the network was "
+                    "changed by other hands, so nothing can be proven of it."
                 )
             full = whole.detach().clone()
             full[_stays(graph, name, kept).to(full.device)] = left.reshape(-1).to(full)

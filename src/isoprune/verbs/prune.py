@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,11 +16,13 @@ from isoprune.pruning import Pruned, prune_by
 from isoprune.pruning.allocation import Number, Ratio
 from isoprune.pruning.costs import costs_of
 from isoprune.pruning.grains import Grain, read_grain, units_of
-from isoprune.pruning.mask import element_masks, harden, masks_of
+from isoprune.pruning.mask import element_masks, masks_of
+from isoprune.pruning.mask import harden as plain_copy
 from isoprune.pruning.mask_plan import plan_units
-from isoprune.pruning.masking import mask_by, masked_costs, prove_masks
+from isoprune.pruning.masking import mask_by, prove_masks
 from isoprune.pruning.plan import make_plan, plan_for_target, share
 from isoprune.pruning.rounds import inflated, renumbered
+from isoprune.pruning.shrink import shrink as without_units
 from isoprune.pruning.verify import Proof
 from isoprune.pruning.verify import verify as proven
 from isoprune.signals import Signals
@@ -65,9 +67,9 @@ def prune(
 ) -> Pruned:
     """Return the network without a part of its units, proven against the one before.
 
-    Whole channels and heads are removed: the network is smaller, and of the same class. Units of other grains,
-    and any with ``mask``, are held at zero by masks, through any training; no shape changes, and a dense
-    kernel gains no time. How much goes is said by one of ``ratio``, ``flops``, ``parameters`` and
+    Whole channels and heads are removed: the network is smaller, and of the same class. Units of other
+    grains, and any with ``mask``, are held at zero by masks, through any training; no shape changes, and a
+    dense kernel gains no time. How much goes is said by one of ``ratio``, ``flops``, ``parameters`` and
     ``latency``. The request is in ``pruned.plan.request``, what came of it in ``pruned.costs``.
 
     A `Pruned` is pruned once more: ``ratio`` is then a fraction of what is left, and the plan of all rounds
@@ -102,47 +104,78 @@ def prune(
             out of reach.
     """
     unit = read_grain(grain)
-    what, target = _request(unit, mask, ratio=ratio, flops=flops, parameters=parameters, latency=latency)
+    what, target = _request(unit, ratio=ratio, flops=flops, parameters=parameters, latency=latency)
     if example_inputs is None and isinstance(network, Pruned):
         example_inputs = network.example_inputs
     if example_inputs is None:
-        raise IsopruneError("Give example_inputs: what the network's forward takes, such as images [2, 3, 224, 224].")
-    score = _Scorer(criterion, batches, task, seed)
-    if not unit.whole or mask:
-        return _mask(network, example_inputs, unit, what, target, score, allocation=allocation, floor=floor)
-    model = module_of(network)
-    if masks_of(model):
         raise IsopruneError(
-            f"The network is masked, and pruning {unit}s would lose the masks. Prune at the grain of its masks, "
-            "or make its zeros plain first: isoprune.harden(pruned)."
+            "Give example_inputs: what the network's forward takes, such as images of shape [2, 3, 224, 224]."
+        )
+    score = _Scorer(criterion, batches, task, seed)
+    if not unit.whole:
+        how = {"allocation": allocation, "floor": floor}
+        return _masked_units(network, example_inputs, unit, target, score, **how)
+    model = module_of(network)
+    if mask:
+        network = _without_masks(network, unit)
+    elif masks_of(model):
+        raise IsopruneError(
+            f"The network is masked, and removing {unit}s would lose the masks. Prune at the grain of its "
+            "masks (mask=True for channels), or make its zeros plain first: isoprune.harden(pruned)."
         )
     options = {"allocation": allocation, "scope": scope, "round_to": round_to, "floor": floor, "cap": cap}
 
     def shrunk(what: str, target: Any) -> Pruned:
-        graph = trace(model, example_inputs)
+        small = module_of(network)
 
         def planner(graph: Graph, links: tuple[Constraint, ...]) -> Plan:
             if unit.name == "head":
                 heads = units_of(graph, unit)
-                return plan_units(graph, heads, score(model, heads), grain=unit, ratio=target, floor=floor)
-            at = partial(make_plan, graph, score(model, graph.groups), links=links, **options)
+                return plan_units(graph, heads, score(small, heads), grain=unit, ratio=target, floor=floor)
+            at = partial(make_plan, graph, score(small, graph.groups), links=links, **options)
             if what == "ratio":
                 return at(ratio=target)
-            return plan_for_target(lambda r: at(ratio=r), share(graph, model, what), target, what=what)
+            return plan_for_target(lambda r: at(ratio=r), share(graph, small, what), target, what=what)
 
-        return prune_by(model, example_inputs, graph, planner)
+        return _joined(network, prune_by(small, example_inputs, trace(small, example_inputs), planner))
 
     if what != "latency":
-        return _joined(network, shrunk(what, target))
-    from isoprune.export import prune_in_time
+        made = shrunk(what, target)
+    else:
+        from isoprune.export import prune_in_time
 
-    made = prune_in_time(
-        partial(shrunk, "ratio"), model, example_inputs, target, backend=backend, threads=threads
-    )
-    return _joined(network, made)
+        at_ratio, dense = partial(shrunk, "ratio"), module_of(network)
+        made = prune_in_time(at_ratio, dense, example_inputs, target, backend=backend, threads=threads)
+    if not mask:
+        return made
+    result = mask_by(plain_copy(model), example_inputs, made.graph, made.plan, units_of(made.graph, unit))
+    return replace(result, dense=made.dense, history=made.history, attempts=made.attempts)
 
 
-def _request(grain: Grain, mask: bool, **targets: Any) -> tuple[str, Any]:
+def _without_masks(network: Network, grain: Grain) -> Network:
+    """Return a masked network without its masked channels, to prune on; one without masks as it is."""
+    if not masks_of(module_of(network)):
+        return network
+    pruned = _with_plan(network, grain)
+    return replace(pruned, model=without_units(plain_copy(pruned.model), pruned.graph, pruned.plan))
+
+
+def _with_plan(network: Network, grain: Grain) -> Pruned:
+    """Return a masked network with the plan of its masks, which must be of this grain."""
+    if not isinstance(network, Pruned):
+        raise IsopruneError(
+            "The network is masked and comes without its plan. Give the Pruned that prune returned, or make "
+            "its zeros plain first: isoprune.harden(network)."
+        )
+    if network.plan.grain != str(grain):
+        raise IsopruneError(
+            f"The network is masked by {network.plan.grain}s, and a plan of {grain}s cannot go on from "
+            f"there. Take grain='{network.plan.grain}', or make zeros plain first: isoprune.harden(pruned)."
+        )
+    return network
+
+
+def _request(grain: Grain, **targets: Any) -> tuple[str, Any]:
     """Return which of the ways to say how much goes was taken, and its value."""
     given = {name: value for name, value in targets.items() if value is not None}
     if grain.name == "n:m":
@@ -154,43 +187,32 @@ def _request(grain: Grain, mask: bool, **targets: Any) -> tuple[str, Any]:
             f"Give one of ratio, flops, parameters and latency; got {', '.join(given) or 'none'}."
         )
     what, target = next(iter(given.items()))
-    if what != "ratio" and (mask or grain.name != "channel"):
+    if what != "ratio" and grain.name != "channel":
         raise IsopruneError(
-            f"A budget of {what} is met by removing channels: masks save a dense kernel nothing, and single "
-            f"{grain}s are unit for by ratio. Give ratio=, or grain='channel' without mask."
+            f"A budget of {what} is met by removing channels: masks of {grain}s save a dense kernel "
+            "nothing. Give ratio=, or grain='channel'."
         )
     return what, target
 
 
-def _mask(
-    network: Network, example_inputs: Any, grain: Grain, what: str, target: Any, score: _Scorer, **options: Any
+def _masked_units(
+    network: Network, example_inputs: Any, grain: Grain, ratio: Any, score: _Scorer, **options: Any
 ) -> Pruned:
-    """Return the network with one more plan of masks on it."""
-    model, before = module_of(network), None
-    held = masks_of(model)
-    if held and not isinstance(network, Pruned):
-        raise IsopruneError(
-            "The network is masked and comes without its plan. Give the Pruned that prune returned, or make its "
-            "zeros plain first: isoprune.harden(network)."
-        )
-    plain = harden(model) if held else model
+    """Return the network with units of single tensors held at zero, those of earlier rounds among them."""
+    model = module_of(network)
+    first = not masks_of(model)
+    before = None if first else _with_plan(network, grain).plan
+    plain = model if first else plain_copy(model)
     graph = trace(plain, example_inputs)
-    if held and isinstance(network, Pruned):
-        before = network.plan
-        if before.grain != str(grain):
-            raise IsopruneError(
-                f"The network is masked by {before.grain}s, and a plan of {grain}s cannot go on from there. Take "
-                f"grain='{before.grain}', or make its zeros plain first: isoprune.harden(pruned)."
-            )
     units = units_of(graph, grain)
-    plan = plan_units(graph, units, score(plain, units), grain=grain, ratio=target, before=before, **options)
+    plan = plan_units(graph, units, score(plain, units), grain=grain, ratio=ratio, before=before, **options)
     made = mask_by(plain, example_inputs, graph, plan, units)
     if not isinstance(network, Pruned):
         return made
     return replace(
         made,
-        dense=network.dense if held else model,
-        graph=network.graph if held else graph,
+        dense=model if first else network.dense,
+        graph=graph if first else network.graph,
         history=(*network.history, *made.history),
     )
 
@@ -225,7 +247,7 @@ def verify(pruned: Pruned) -> Proof:
     """
     held = masks_of(pruned.model)
     if held:
-        plain = harden(pruned.model)
+        plain = plain_copy(pruned.model)
         units = units_of(pruned.graph, pruned.plan.grain)
         masks = element_masks(pruned.graph, pruned.plan, units)
         return prove_masks(plain, pruned.model, pruned.graph, pruned.plan, masks, pruned.example_inputs)
@@ -233,7 +255,24 @@ def verify(pruned: Pruned) -> Proof:
     return proven(whole, pruned.model, pruned.graph, pruned.plan, pruned.example_inputs)
 
 
-def hardened(network: Network) -> Network:
-    """Return the network with its masked tensors as plain parameters, zeros included."""
-    plain = harden(module_of(network))
+def harden(network: Network) -> Network:
+    """Return the network with its masked tensors as plain parameters: zeros included, but no longer held."""
+    plain = plain_copy(module_of(network))
     return replace(network, model=plain) if isinstance(network, Pruned) else plain
+
+
+def shrink(pruned: Pruned) -> Pruned:
+    """Return a network masked by whole channels without them: smaller, of the same class, proven.
+
+    Raises:
+        IsopruneError: If its plan is of another grain: single weights leave holes in every channel.
+    """
+    if not read_grain(pruned.plan.grain).whole:
+        raise IsopruneError(
+            f"The plan is of {pruned.plan.grain}s, which cannot be cut out of dense tensors. Prune at grain "
+            "'channel' for a smaller network; masks alone make none."
+        )
+    graph, plan = pruned.graph, pruned.plan
+    small = without_units(plain_copy(pruned.model), graph, plan)
+    made = replace(pruned, model=small, costs=costs_of(pruned.dense, small, graph, plan))
+    return replace(made, proof=verify(made), history=(*pruned.history, {"step": "shrink"}))
