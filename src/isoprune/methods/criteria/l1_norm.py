@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Generator
 
 from isoprune.methods.criteria.unit_scores import score_units
@@ -20,5 +21,4 @@ def l1_norm(signals: Signals, units: Sequence[Units], *, generator: Generator) -
     Channels that several layers make (residual sums) get the mean over those layers. Mean instead of sum as
     in the paper's code, which orders the filters of a layer alike; of single weights it is the magnitude.
     """
-    magnitudes = {name: w.abs() for name, w in signals.weights.items()}
-    return score_units(magnitudes, units, lambda total, number: total / number)
+    return score_units(signals.weights, units, lambda total, number: total / number, each=torch.abs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Generator
 
 from isoprune.methods.criteria.unit_scores import score_units
@@ -19,5 +20,4 @@ def l2_norm(signals: Signals, units: Sequence[Units], *, generator: Generator) -
 
     Channels that several layers make (residual sums) get the mean over those layers.
     """
-    squares = {name: w.square() for name, w in signals.weights.items()}
-    return score_units(squares, units, lambda total, number: (total / number).sqrt())
+    return score_units(signals.weights, units, lambda total, n: (total / n).sqrt(), each=torch.square)

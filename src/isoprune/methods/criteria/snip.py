@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Generator
 
 from isoprune.methods.criteria.unit_scores import score_units
@@ -28,5 +29,4 @@ def snip(signals: Signals, units: Sequence[Units], *, generator: Generator) -> S
     At m = 1 that is :math:`|w_j g_j|`, with g the gradient of the mean loss over all the data. Of units that
     several tensors make, the mean over those.
     """
-    slopes = {name: s.abs() for name, s in signals.sensitivities.items()}
-    return score_units(slopes, units, lambda total, _: total)
+    return score_units(signals.sensitivities, units, lambda total, _: total, each=torch.abs)

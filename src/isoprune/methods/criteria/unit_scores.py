@@ -12,7 +12,13 @@ from isoprune.types import Member, Scores, Units
 Reduce = Callable[[Tensor, Tensor], Tensor]  # sums, numbers of elements -> a value per unit
 
 
-def score_units(values: Mapping[str, Tensor], units: Sequence[Units], reduce: Reduce) -> Scores:
+def score_units(
+    values: Mapping[str, Tensor],
+    units: Sequence[Units],
+    reduce: Reduce,
+    *,
+    each: Callable[[Tensor], Tensor] | None = None,
+) -> Scores:
     """Return for all units what ``reduce`` makes of the sum of their values, and of how many there are.
 
     Units that lie in several tensors (channels of a residual sum) get the mean over the weights that make
@@ -22,18 +28,25 @@ def score_units(values: Mapping[str, Tensor], units: Sequence[Units], reduce: Re
         values: A value for every element of a weight, by the weight's name.
         units: What is scored.
         reduce: (sums, numbers) -> scores, of units within one tensor.
+        each: What is done to every value before they are added up.
     """
-    return {u.name: _scores(u, values, reduce) for u in units}
+    return {u.name: _scores(u, values, reduce, each or _as_it_is) for u in units}
 
 
-def _scores(units: Units, values: Mapping[str, Tensor], reduce: Reduce) -> Tensor:
+def _as_it_is(values: Tensor) -> Tensor:
+    return values
+
+
+def _scores(
+    units: Units, values: Mapping[str, Tensor], reduce: Reduce, each: Callable[[Tensor], Tensor]
+) -> Tensor:
     if len(units.members) == 1 and units.members[0].unit is None:
-        v = values[units.members[0].tensor]
+        v = each(values[units.members[0].tensor])
         return reduce(v, torch.ones((), dtype=v.dtype, device=v.device)).cpu()
     total = torch.zeros(units.size, dtype=torch.float64)
     weights = torch.zeros(units.size, dtype=torch.float64)
     for member in _makers(units, values):
-        sums, numbers = _sums(values[member.tensor], member.channels, units.size)
+        sums, numbers = _sums(each(values[member.tensor]), member.channels, units.size)
         inside = numbers > 0
         total = total + torch.where(inside, reduce(sums, numbers.clamp_min(1)), 0.0).cpu()
         weights = weights + inside.cpu()
@@ -50,7 +63,9 @@ def _sums(values: Tensor, unit: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Return the sum and the number of the values of every unit."""
     unit = unit.to(values.device)
     alike = [d for d in range(values.dim()) if unit.shape[d] == 1]
-    inner = values.sum(alike, keepdim=True, dtype=torch.float64) if alike else values.double()
+    # In the weights' own precision, but for halves: torch sums by halving, and twice as fast as in double.
+    wide = values if values.element_size() >= 4 else values.float()
+    inner = (wide.sum(alike, keepdim=True) if alike else wide).double()
     flat = unit.expand(inner.shape).reshape(-1)
     mine = flat >= 0
     # Not in place, so that it can be mapped over samples.
