@@ -20,12 +20,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from isoprune.graph import Graph
+from isoprune.graph.labels import core
 from isoprune.types import IsopruneError, Member, Units
 from isoprune.types.errors import did_you_mean
 from isoprune.types.units import GRAINS
@@ -77,9 +79,28 @@ def units_of(graph: Graph, grain: str | Grain) -> tuple[Units, ...]:
         IsopruneError: For an unknown grain.
     """
     grain = read_grain(grain) if isinstance(grain, str) else grain
-    if grain.whole:
-        return graph.groups if grain.name == "channel" else graph.heads
+    if grain.name == "channel":
+        return graph.groups
+    if grain.name == "head":
+        return tuple(_with_members(graph, heads) for heads in graph.heads)
     return tuple(_units(name, shape, out, grain) for name, shape, out in weights_of(graph))
+
+
+def _with_members(graph: Graph, heads: Units) -> Units:
+    """Return the heads with every tensor that has some of their channels."""
+    head = {int(c): i for i, c in enumerate(graph.channels[heads.name])}
+    of_channel = np.full(int(graph.component.max()) + 1, -1)
+    for row, channels in graph.ledger.rows:
+        if (number := head.get(int(graph.component[row]))) is not None:
+            of_channel[graph.component[channels]] = number
+    members = []
+    for name, (planes, _) in graph.tensors.items():
+        for plane in planes:
+            unit = torch.from_numpy(of_channel[graph.component[core(plane.ids).numpy()]])
+            if bool((unit >= 0).any()):
+                role = graph.roles.get((name, plane.dims[0]), "other") if len(plane.dims) == 1 else "in"
+                members.append(Member(name, plane.dims, role, unit))
+    return replace(heads, members=tuple(members))
 
 
 def weights_of(graph: Graph) -> Iterator[tuple[str, torch.Size, int]]:
