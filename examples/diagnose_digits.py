@@ -17,26 +17,30 @@ def main(epochs: int = 8) -> dict[tuple[str, float], float]:
     start = isoprune.models.mlp_7(
         in_shape=splits.in_shape, classes=splits.classes, activation="linear", generator=generator
     )
-    dense, history = isoprune.retrain(start, splits, schedule="constant", lr=1e-2, epochs=epochs)
-    print(f"dense: {history[-1]['validation_accuracy']:.1%} of the validation images are right")
+    dense = isoprune.retrain(start, splits, schedule="constant", lr=1e-2, epochs=epochs)
+    print(f"dense: {accuracy(dense):.1%} of the validation images are right")
 
     inputs = splits.validation.inputs[:64]
     batches = [(inputs, splits.validation.targets[:64])]
-    result = isoprune.prune(dense.eval(), inputs, ratio=0.8, criterion="l1_norm")
+    result = isoprune.prune(dense, inputs, ratio=0.8, criterion="l1_norm")
     error = isoprune.verify(result).max_abs_error
     print(f"pruned: proven to {error:.1e}; weights removed: {result.costs.ratios['parameters']:.0%}")
 
     right = {}
     for method in ("none", "orthp"):
-        repaired = isoprune.repair(result, method=method, batches=batches).model.eval()
+        repaired = isoprune.repair(result, method=method, batches=batches)
         sigma = isoprune.jacobian_singular_values(repaired, inputs)
         print(f"\nrepair {method}: mean Jacobian singular value {float(sigma.mean()):.3g}")
-        print(isoprune.diagnose(repaired, batches, dense=dense))
+        print(isoprune.diagnose(repaired, batches))
         for lr in (1e-2, 1e-3):
-            _, history = isoprune.retrain(repaired, splits, schedule="constant", lr=lr, epochs=epochs)
-            right[method, lr] = history[-1]["validation_accuracy"]
+            retrained = isoprune.retrain(repaired, splits, schedule="constant", lr=lr, epochs=epochs)
+            right[method, lr] = accuracy(retrained)
             print(f"retrained with learning rate {lr}: {right[method, lr]:.1%}")
     return right
+
+
+def accuracy(trained) -> float:
+    return trained.history[-1]["rows"][-1]["validation_accuracy"]
 
 
 if __name__ == "__main__":

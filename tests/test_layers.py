@@ -20,7 +20,8 @@ LAYERS = (
     ("verbs",),  # what `isoprune.NAME` calls: each ties a few folders together
     ("methods", "models", "data"),
     ("export",),
-    ("training", "isometry", "pruning"),
+    ("training", "isometry"),
+    ("pruning",),
     ("signals",),
     ("graph",),
     ("linalg",),

@@ -248,7 +248,7 @@ def test_probes_of_a_distillation_learn_from_the_teacher_too(tmp_path: Path, mon
     record = run(auto(retrain=taught), store)
     [how] = asked
     assert (how["distill"].weight, how["distill"].temperature) == (0.7, 3.0)
-    teacher = how["dense"].state_dict()
+    teacher = how["distill"].teacher.state_dict()
     assert same(dict(teacher), done(record, store, "dense"))
     plainly = run(auto(retrain=taught | {"lr": record["advice"]["lr"]}), store)
     assert same(done(record, store), done(plainly, store))

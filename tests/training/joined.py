@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Generator, nn
 
 from isoprune.methods.schedules import one_cycle
-from isoprune.training import Distill, Loop, evaluate, fit
+from isoprune.training import Distill, Loop, Saving, Training, Watch, evaluate, fit
 from isoprune.types import Splits
 from isoprune.types.samples import Split
 
@@ -42,26 +43,25 @@ def main(folder: Path) -> None:
     rank = 0
     told: dict[str, list] = {}
     tensors = {}
-    everything = {
-        "loop": Loop(accumulate=2, average=0.3, clip=1.0),
-        "teacher": network(2),
-        "distill": Distill(0.4, 2.0),
-    }
-    for name, norm, options in (
-        ("plain", False, {}),
-        ("all", False, everything),
-        ("norm", True, {"batch": 7}),
+    plain = Training(3, 0.1, one_cycle(), batch=5)
+    loop = Loop(accumulate=2, average=0.3, clip=1.0)
+    for name, norm, training, distill in (
+        ("plain", False, plain, None),
+        ("all", False, replace(plain, loop=loop), Distill(0.4, 2.0, network(2))),
+        ("norm", True, replace(plain, batch=7), None),
     ):
         kept: list[int] = []
         got, history = fit(
             network(1, norm=norm),
             data(),
-            **{"epochs": 3, "lr": 0.1, "schedule": one_cycle(), "batch": 5, **options},
+            training,
+            distill=distill,
             generator=Generator().manual_seed(3),
-            measure=lambda net: {"norm": float(next(net.parameters()).detach().norm())},
-            keep=lambda epoch, _, kept=kept: kept.append(epoch),
-            checkpoint=folder / name,
-            save_steps=2,
+            watch=Watch(
+                measure=lambda net: {"norm": float(next(net.parameters()).detach().norm())},
+                keep=lambda epoch, _, kept=kept: kept.append(epoch),
+            ),
+            saving=Saving(folder / name, steps=2),
         )
         if torch.distributed.is_initialized():
             rank = torch.distributed.get_rank()

@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from isoprune.methods.schedules import one_cycle
-from isoprune.training import Distill, Loop, fit
+from isoprune.training import Distill, Loop, Saving, Training, fit
 from isoprune.training.checkpoint import digest
 from isoprune.types import Splits
 from isoprune.types.samples import Split
@@ -76,19 +76,14 @@ def train(folder: Path, *, epochs: int = 4, pause: float = 0.0) -> str:
             return x
 
     net = nn.Sequential(Slow(), network(1))
+    loop = Loop(average=0.4, accumulate=2, clip=1.0, label_smoothing=0.1)
     got, history = fit(
         net,
         data(),
-        epochs=epochs,
-        lr=0.05,
-        schedule=one_cycle(),
-        batch=10,
-        loop=Loop(average=0.4, accumulate=2, clip=1.0, label_smoothing=0.1),
-        teacher=network(2),
-        distill=Distill(0.3, 2.0),
+        Training(epochs, 0.05, one_cycle(), batch=10, loop=loop),
+        distill=Distill(0.3, 2.0, network(2)),
         generator=generator,
-        checkpoint=folder / "state",
-        save_steps=3,
+        saving=Saving(folder / "state", steps=3),
     )
     rows = [{k: v for k, v in row.items() if k != "seconds"} for row in history]
     tensors = {**got.state_dict(), "seen": got.get_buffer("1.5.seen"), "generator": generator.get_state()}

@@ -4,13 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
 
 import torch
 from torch import Generator, nn
 from torch.nn.functional import cross_entropy
 
+from isoprune.training import Saving, Trained, Training, Watch
+from isoprune.training import fit as fit_
 from isoprune.types import Splits
 from isoprune.types.samples import Split
+
+
+def fit(model: nn.Module, splits: Splits, **given: Any) -> Trained:
+    """Call `fit` with the fields of its types as keywords."""
+
+    def taken(kind: type, **names: str) -> dict[str, Any]:
+        keys = {names.get(f.name, f.name): f.name for f in fields(kind)}
+        return {keys[key]: given.pop(key) for key in list(given) if key in keys}
+
+    saving = taken(Saving, path="checkpoint", steps="save_steps", seconds="save_seconds")
+    training, watch = Training(**taken(Training)), Watch(**taken(Watch))
+    return fit_(
+        model,
+        splits,
+        training,
+        **given,
+        watch=watch,
+        saving=Saving(**saving) if saving.get("path") else None,
+    )
 
 
 def seeded(seed: int = 0) -> Generator:

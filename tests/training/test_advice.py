@@ -13,12 +13,12 @@ from torch import Tensor
 
 import isoprune
 from isoprune.methods.schedules import one_cycle
-from isoprune.training import evaluate, fit
+from isoprune.training import evaluate
 from isoprune.types import IsopruneError, Splits
 from isoprune.types.samples import Part, Split
 from isoprune.verbs.advise import SHARE, Probe, advise
 
-from .small import seeded, small_net, small_splits
+from .small import fit, seeded, small_net, small_splits
 
 module = importlib.import_module("isoprune.verbs.advise")  # the name is that of the function too
 

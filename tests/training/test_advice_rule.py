@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from isoprune.methods.schedules import constant, one_cycle
+from isoprune.training.rates import TOLERANCE, Advice, Probe, best_rate, check_rates, climb
 from isoprune.types import IsopruneError, Splits
 from isoprune.types.samples import Split
-from isoprune.verbs.advise import TOLERANCE, Advice, Probe, advise, best_rate, check_rates, climb
+from isoprune.verbs.advise import advise
 
 from .small import seeded, small_net, small_splits
 
@@ -63,8 +64,8 @@ def test_rates_that_need_not_be_tried_are_not():
     assert tried(0.5, 0.7, 0.9, 0.8, 0.9) == [1, 2, 3]  # the middle is the best: one to each side
     assert tried(0.1, 0.1, 0.8, 0.9, 0.2) == [2, 3, 4]
     assert tried(0.9, 0.8, 0.5, 0.4, 0.9) == [0, 1, 2, 3]
-    assert tried(0.1, 0.9, -1.0, 0.9, 0.9) == [0, 1, 2]  # diverged: nothing larger
-    assert tried(0.9, -1.0, -1.0, 0.9, 0.9) == [0, 1, 2]
+    assert tried(0.1, 0.9, -math.inf, 0.9, 0.9) == [0, 1, 2]  # diverged: nothing larger
+    assert tried(0.9, -math.inf, -math.inf, 0.9, 0.9) == [0, 1, 2]
     assert tried(0.5, 0.5, 0.5, 0.5, 0.5) == [2, 3, 4]
     assert climb([0.1], lambda _: 0.3) == [0.1]
 

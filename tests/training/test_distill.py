@@ -10,12 +10,12 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from isoprune.methods.schedules import constant
-from isoprune.training import Distill, Loop, fit
+from isoprune.training import Distill, Loop
 from isoprune.training.distill import distillation_loss, read_distill
 from isoprune.types import IsopruneError
 from isoprune.verbs.retrain import retrain
 
-from .small import seeded, small_net, small_splits
+from .small import fit, seeded, small_net, small_splits
 
 RECIPE = {"epochs": 2, "lr": 0.05, "schedule": constant(), "batch": 5}
 
@@ -59,9 +59,9 @@ def test_at_a_high_temperature_it_is_the_squared_distance_of_centred_logits():
 @pytest.mark.parametrize("weight", [0.3, 1.0])
 def test_a_step_goes_down_the_written_loss(weight):
     splits, net, dense = small_splits(), small_net(), teacher()
-    told = Distill(weight, 3.0)
+    told = Distill(weight, 3.0, dense)
     plain = {"epochs": 1, "batch": 23, "momentum": 0.0, "weight_decay": 0.0}
-    got, history = fit(net, splits, **{**RECIPE, **plain}, teacher=dense, distill=told, generator=seeded())
+    got, history = fit(net, splits, **{**RECIPE, **plain}, distill=told, generator=seeded())
     net.train()
     logits = net(splits.train.inputs)
     entropy = cross_entropy(logits, splits.train.targets)
@@ -83,8 +83,7 @@ def test_without_weight_the_bits_are_those_of_plain_training():
         small_net(),
         small_splits(),
         **RECIPE,
-        teacher=teacher(),
-        distill=Distill(0.0, 4.0),
+        distill=Distill(0.0, 4.0, teacher()),
         generator=seeded(),
     )
     for key, tensor in plain.state_dict().items():
@@ -100,7 +99,7 @@ def test_the_teacher_is_left_as_it_is():
     dense = teacher().train()
     dense[2].eval()
     before = copy.deepcopy(dense.state_dict())
-    fit(small_net(), small_splits(), **RECIPE, teacher=dense, distill=Distill(0.5, 2.0), generator=seeded())
+    fit(small_net(), small_splits(), **RECIPE, distill=Distill(0.5, 2.0, dense), generator=seeded())
     assert all(torch.equal(dense.state_dict()[k], v) for k, v in before.items())
     assert all(p.grad is None and p.requires_grad for p in dense.parameters())
     assert [m.training for m in dense] == [True, True, False, True, True]
@@ -112,8 +111,7 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn_from_it():
         net,
         small_splits(),
         **{**RECIPE, "weight_decay": 0.0},
-        teacher=net,
-        distill=Distill(1.0, 2.0),
+        distill=Distill(1.0, 2.0, net),
         generator=seeded(),
     )
     assert history[-1]["distillation_loss"] == pytest.approx(0.0, abs=1e-12)
@@ -122,7 +120,7 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn_from_it():
 
 def test_pieces_of_a_batch_distil_like_the_whole():
     net = nn.Sequential(nn.Flatten(), nn.Linear(6, 3)).double()
-    told = {"teacher": teacher(), "distill": Distill(0.6, 2.0)}
+    told = {"distill": Distill(0.6, 2.0, teacher())}
     whole, rows = fit(net, small_splits(), **RECIPE, **told, generator=seeded())
     parts, history = fit(net, small_splits(), **RECIPE, **told, loop=Loop(accumulate=2), generator=seeded())
     torch.testing.assert_close(parts[1].weight, whole[1].weight)
@@ -131,13 +129,12 @@ def test_pieces_of_a_batch_distil_like_the_whole():
 
 def test_retrain_takes_the_dense_network_and_a_table():
     told = {"lr": 0.05, "epochs": 2, "batch": 5, "schedule": constant(), "dense": teacher()}
-    a, _ = retrain(small_net(), small_splits(), **told, distill={"weight": 0.9, "temperature": 4.0})
+    a = retrain(small_net(), small_splits(), **told, distill={"weight": 0.9, "temperature": 4.0}).model
     b, _ = fit(
         small_net(),
         small_splits(),
         **RECIPE,
-        teacher=teacher(),
-        distill=Distill(0.9, 4.0),
+        distill=Distill(0.9, 4.0, teacher()),
         generator=seeded(),
     )
     assert torch.equal(a[1].weight, b[1].weight)
@@ -150,25 +147,40 @@ def test_retrain_takes_the_dense_network_and_a_table():
         ({}, "distill has no key"),
         ({"weight": 0.5, "temperature": 1.0, "alpha": 1.0}, "takes nothing else"),
         ({"weight": 1.5, "temperature": 1.0}, r"distill\.weight is 1\.5 .* in \[0, 1\]"),
-        (Distill(0.5, 0.0), r"distill\.temperature 0\.0: .*above 0"),
+        (Distill(0.5, 0.0, nn.Identity()), r"distill\.temperature 0\.0: .*above 0"),
     ],
 )
 def test_a_distillation_that_means_nothing_is_refused(given, why):
     with pytest.raises(IsopruneError, match=why):
-        read_distill(given)
+        read_distill(given, nn.Identity())
+
+
+def test_a_distillation_without_a_network_to_learn_from_is_refused():
+    with pytest.raises(IsopruneError, match="There is distill and no network to learn from"):
+        retrain(small_net(), small_splits(), lr=0.1, distill={"weight": 0.5, "temperature": 1.0})
 
 
 @pytest.mark.parametrize(
-    ("told", "why"),
+    ("taught", "why"),
     [
-        ({"distill": Distill(0.5, 1.0)}, "There is distill and no network to learn from"),
-        ({"teacher": teacher()}, "There is a network to learn from and no distill"),
         (
-            {"teacher": teacher()[:4].append(nn.Linear(4, 5).double()), "distill": Distill(0.5, 1.0)},
-            "learn from has 5 outputs and the one that learns 3",
+            nn.Sequential(nn.Flatten(), nn.Linear(6, 5)),
+            r"outputs of \(5,\) and the one that learns of \(3,\)",
         ),
+        (nn.Flatten(0), r"'classification' has outputs of \(6,\)\. Leave distill out"),
+        (nn.Sequential(nn.Flatten(), nn.LSTM(6, 3)), "has outputs of a tuple"),
     ],
 )
-def test_half_a_distillation_is_refused(told, why):
+def test_outputs_that_are_not_the_same_logits_are_refused(taught, why):
+    distill = Distill(0.5, 1.0, taught.double())
     with pytest.raises(IsopruneError, match=why):
-        fit(small_net(), small_splits(), **RECIPE, **told, generator=seeded())
+        fit(small_net(), small_splits(), **RECIPE, distill=distill, generator=seeded())
+
+
+def test_logits_of_pixels_are_distilled_as_samples():
+    g = seeded()
+    student, wanted = (torch.randn(2, 3, 4, 5, generator=g, dtype=torch.float64) for _ in range(2))
+    flat = [z.permute(0, 2, 3, 1).reshape(-1, 3) for z in (student, wanted)]
+    torch.testing.assert_close(
+        distillation_loss(student, wanted, temperature=2.0), distillation_loss(*flat, temperature=2.0)
+    )

@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from isoprune.methods.schedules import constant, one_cycle, step_decay
-from isoprune.training import Diverged, evaluate, fit
+from isoprune.training import Diverged, evaluate
 from isoprune.training.checkpoint import read
 from isoprune.types import IsopruneError, Splits
 from isoprune.types.samples import Split
 from isoprune.verbs.retrain import retrain
 
-from .small import seeded, sgd_by_hand, small_net, small_splits
+from .small import fit, seeded, sgd_by_hand, small_net, small_splits
 
 RECIPE = {
     "epochs": 4,
@@ -164,7 +164,8 @@ def test_separable_classes_are_learned():
     targets = torch.arange(60) % 3
     inputs = torch.eye(3)[targets] + 0.1 * torch.randn(60, 3, generator=seeded())
     half = Split(inputs[:30], targets[:30]), Split(inputs[30:], targets[30:])
-    _, history = retrain(nn.Linear(3, 3), Splits(*half, half[1], classes=3), lr=0.5, epochs=9, batch=10)
+    trained = retrain(nn.Linear(3, 3), Splits(*half, half[1], classes=3), lr=0.5, epochs=9, batch=10)
+    history = trained.history[-1]["rows"]
     assert history[-1]["validation_accuracy"] == history[-1]["train_accuracy"] == 1
     assert history[-1]["loss"] < history[1]["loss"]
 
@@ -252,7 +253,8 @@ def test_what_cannot_be_trained_is_refused_in_words(changes, why):
 
 def test_retrain_is_fit_with_a_seed_and_a_named_schedule():
     splits = small_splits()
-    by_name, history = retrain(small_net(), splits, lr=0.05, epochs=6, seed=4, batch=5)
+    recipe = {"lr": 0.05, "epochs": 6, "seed": 4, "batch": 5}
+    by_name = retrain(small_net(), splits, **recipe, schedule="step_decay")
     by_hand, same = fit(
         small_net(),
         splits,
@@ -262,10 +264,10 @@ def test_retrain_is_fit_with_a_seed_and_a_named_schedule():
         batch=5,
         generator=seeded(4),
     )
-    assert torch.equal(by_name[1].weight, by_hand[1].weight)
-    assert [row["loss"] for row in history[1:]] == [row["loss"] for row in same[1:]]
-    given, _ = retrain(small_net(), splits, lr=0.05, epochs=6, seed=4, batch=5, schedule=step_decay(epochs=6))
-    assert torch.equal(by_name[1].weight, given[1].weight)
+    assert torch.equal(by_name.model[1].weight, by_hand[1].weight)
+    assert [row["loss"] for row in by_name.history[0]["rows"][1:]] == [row["loss"] for row in same[1:]]
+    given = retrain(small_net(), splits, **recipe, schedule=step_decay(epochs=6))
+    assert torch.equal(by_name.model[1].weight, given.model[1].weight)
     with pytest.raises(IsopruneError, match="Schedule 'halving': missing a required"):
         retrain(small_net(), splits, lr=0.05, epochs=6, schedule="halving")
 

@@ -15,11 +15,11 @@ import torch
 from torch import nn
 
 from isoprune.methods.schedules import constant
-from isoprune.training import Diverged, checkpoint, fit, resume, steps
+from isoprune.training import Diverged, checkpoint, resume, steps
 from isoprune.training.resume import Pace
 
 from . import killable
-from .small import seeded, small_net, small_splits
+from .small import fit, seeded, small_net, small_splits
 
 PAUSE = 0.004  # seconds in each forward pass, so that a run lasts long enough to be killed within
 

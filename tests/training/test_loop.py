@@ -11,12 +11,12 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from isoprune.methods.schedules import constant
-from isoprune.training import Loop, evaluate, fit
+from isoprune.training import Loop, evaluate
 from isoprune.training.loop import PLAIN
 from isoprune.training.prepare import unsynced_
 from isoprune.types import IsopruneError
 
-from .small import drawn, seeded, small_net, small_splits
+from .small import drawn, fit, seeded, small_net, small_splits
 
 RECIPE = {"epochs": 2, "lr": 0.05, "schedule": constant(), "batch": 5, "momentum": 0.8, "weight_decay": 0.02}
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from isoprune.training import processes
 from isoprune.training.processes import Processes, join
-from isoprune.types import IsopruneError
+from isoprune.types import CLASSIFICATION, IsopruneError
 
 from . import joined
 
@@ -64,14 +64,13 @@ def test_a_precision_told_to_accelerate_is_refused(monkeypatch):
 
 
 def test_gpus_that_are_not_there_synchronise_no_batchnorm(monkeypatch):
-    from isoprune.training import Loop
+    from isoprune.training import Loop, Training
     from isoprune.training.prepare import prepare
 
     here = Processes(None, torch.device("cpu"), 0, 2)
-    settings = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0, "teacher": None, "distill": None}
-    settings["penalty"] = None
+    training = Training(1, 0.1, lambda _: 1.0, loop=Loop(sync_batchnorm=True))
     with pytest.raises(IsopruneError, match="sync_batchnorm needs GPUs"):
-        prepare(nn.Linear(2, 2), here, Loop(sync_batchnorm=True), **settings)
+        prepare(nn.Linear(2, 2), here, training, CLASSIFICATION)
 
 
 def test_what_the_main_process_cannot_make_is_an_error_for_all(monkeypatch):

@@ -11,10 +11,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from isoprune.methods.schedules import step_decay
-from isoprune.training import checkpoint, fit
+from isoprune.training import checkpoint
 from isoprune.types import IsopruneError
 
-from .small import seeded, small_net, small_splits
+from .small import fit, seeded, small_net, small_splits
 
 RECIPE = {
     "epochs": 4,

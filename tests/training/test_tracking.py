@@ -7,10 +7,10 @@ import importlib.util
 import pytest
 
 from isoprune.methods.schedules import constant
-from isoprune.training import Tracking, fit, tracking
+from isoprune.training import Tracking, tracking
 from isoprune.types import IsopruneError
 
-from .small import seeded, small_net, small_splits
+from .small import fit, seeded, small_net, small_splits
 
 RECIPE = {"epochs": 2, "lr": 0.05, "schedule": constant(), "batch": 5}
 

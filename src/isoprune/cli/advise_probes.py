@@ -12,7 +12,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from isoprune.cli.advise_task import Task
 from isoprune.data.files import data_root
-from isoprune.training.distill import Distill
 from isoprune.types.errors import IsopruneError
 from isoprune.types.files import read_json, write_json
 from isoprune.verbs.advise import Advice, Probe, advise
@@ -106,7 +105,7 @@ def probed(task: Task, console: Console) -> Advice:
                 momentum=task.training.momentum,
                 weight_decay=task.training.weight_decay,
                 dense=None if distill is None else task.subject.dense,
-                distill=None if distill is None else Distill(distill.weight, distill.temperature),
+                distill=None if distill is None else asdict(distill),
                 seed=task.seed,
                 done=list(known.values()),
                 on_probe=on_probe,

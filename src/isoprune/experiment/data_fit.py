@@ -9,8 +9,9 @@ from isoprune.experiment.config import Experiment
 from isoprune.experiment.pipeline import splits_of
 from isoprune.experiment.seeds import build_model
 from isoprune.signals.modes import in_eval_mode
-from isoprune.training.checks import check_training
-from isoprune.types import IsopruneError, Splits
+from isoprune.training.checks import check_classes
+from isoprune.training.source import source_of
+from isoprune.types import CLASSIFICATION, IsopruneError, Splits
 from isoprune.types.samples import inputs_at
 
 
@@ -40,6 +41,5 @@ def fitting(experiment: Experiment) -> tuple[nn.Module, Splits]:
             f"{name} returns {told} for one sample, and training takes a row of logits: [1, classes]. Give a "
             "network that classifies."
         )
-    retrain = experiment.retrain
-    check_training(model, splits, epochs=retrain.epochs, lr=0.0, batch=retrain.batch, steps=retrain.steps)
+    check_classes(model, source_of(splits.train), source_of(splits.validation), CLASSIFICATION)
     return model, splits

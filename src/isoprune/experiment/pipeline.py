@@ -29,7 +29,7 @@ from isoprune.experiment.store import Store, read_facts
 from isoprune.experiment.train import train_stage
 from isoprune.pruning.pruned import as_pruned
 from isoprune.signals.signals import Signals
-from isoprune.training import check_alone
+from isoprune.training import Watch, check_alone
 from isoprune.types import Plan, Splits
 from isoprune.types.files import clear_temporary, read_json, write_json
 from isoprune.types.samples import inputs_at
@@ -151,11 +151,12 @@ def _state_at(bench: Bench, dense: Stage, epoch: int) -> Mapping[str, Tensor]:
     """Return the dense network's tensors after an epoch; if they were not kept, it is trained once more."""
 
     def train(keep: rewind.Keep, on_epoch: Callable[[rewind.Row], object]) -> None:
-        more = {"keep": keep, "on_epoch": on_epoch, "measure": None, "checkpoint": None, "tracked": None}
         training = bench.experiment.dense
         if "advice" in dense.facts:  # Not once more at the rates that were given up.
             training = dataclasses.replace(training, lr=dense.facts["advice"]["lr"])
-        train_stage(bench, _drawn(bench), training, "dense", dense.folder, **more)
+        train_stage(
+            bench, _drawn(bench), training, "dense", dense.folder, again=Watch(keep=keep, on_epoch=on_epoch)
+        )
 
     if epoch == bench.experiment.dense.epochs:
         return dense.model.state_dict()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,19 @@ from isoprune.experiment.config import Training
 from isoprune.experiment.signatures import bind, schedule
 from isoprune.experiment.stages import Bench
 from isoprune.isometry import jacobian_singular_values
-from isoprune.training import Distill, Loop, Tracking, device_of, fit, samples_seen
-from isoprune.types import Plan
+from isoprune.training import (
+    Distill,
+    Loop,
+    Saving,
+    Tracking,
+    Trained,
+    Watch,
+    device_of,
+    fit,
+    samples_seen,
+)
+from isoprune.training import Training as Steps
+from isoprune.types import Penalty, Plan
 
 
 def train_stage(
@@ -28,14 +39,18 @@ def train_stage(
     folder: Path,
     *,
     dense: nn.Module | None = None,
-    **more: Any,
+    penalty: Callable[[nn.Module], Penalty] | None = None,
+    keep: Callable[[int, nn.Module], object] | None = None,
+    again: Watch | None = None,
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Return the trained network, its history, how many samples its steps took, and the advice on its rate.
 
     Args:
         folder: Where its checkpoint lies, and the probes of an advice.
         dense: The network to learn from, with distillation.
-        more: Arguments of `fit`, in place of those from here.
+        penalty: In place of that of the config.
+        keep: As in `Watch`.
+        again: Who sees it in place of the usual ones, where it is trained once more, without a checkpoint.
     """
     if not training.epochs or training.lr is None:
         return model, {"history": []}
@@ -44,38 +59,54 @@ def train_stage(
     before = pressed.epochs if pressed is not None and stage == "retrained" else 0
     inputs = seeds.jsv_inputs(bench.splits.validation, training.jsv_samples, seed=bench.experiment.seed)
     tracked = Tracking(training.trackers, bench.store.root / "trackers", f"{stage}-{folder.name}")
-    settings: dict[str, Any] = {
-        "measure": functools.partial(_mean_jsv, inputs=inputs) if training.jsv_samples else None,
-        "on_epoch": lambda row: bench.on_event(
+    watch = Watch(
+        measure=functools.partial(_mean_jsv, inputs=inputs) if training.jsv_samples else None,
+        on_epoch=lambda row: bench.on_event(
             {"stage": stage, "epoch": before + row["epoch"], "epochs": before + training.epochs}
         ),
-        "tracked": tracked if training.trackers else None,
-        "checkpoint": folder / "checkpoint" / "state",
-    }
-    distill, penalty = training.distill, training.penalty
-    how: dict[str, Any] = {
-        "epochs": training.epochs,
-        "schedule": schedule(training),
-        "batch": training.batch,
-        "momentum": training.momentum,
-        "weight_decay": training.weight_decay,
-        "steps": training.steps,
-        "loop": Loop(**{f.name: getattr(training, f.name) for f in dataclasses.fields(Loop)}),
-        "teacher": None if distill is None else dense,
-        "distill": None if distill is None else Distill(distill.weight, distill.temperature),
-    }
-    settings |= {
-        "generator": seeds.generator(bench.experiment.seed, stage),
-        "save_steps": training.checkpoint_steps,
-        "save_seconds": training.checkpoint_seconds,
-        **more,
-    }
-    if penalty is not None and "penalty" not in settings:
-        settings["penalty"] = lambda net: bind("penalty", penalty)(net, Plan())
+        keep=keep,
+        tracked=tracked if training.trackers else None,
+    )
+    distill = None
+    if training.distill is not None and dense is not None:
+        distill = Distill(training.distill.weight, training.distill.temperature, dense)
+    steps = Steps(
+        epochs=training.epochs,
+        lr=0.0,
+        schedule=schedule(training),
+        batch=training.batch,
+        steps=training.steps,
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+        loop=Loop(**{f.name: getattr(training, f.name) for f in dataclasses.fields(Loop)}),
+    )
+    if penalty is None and (choice := training.penalty) is not None:
+        penalty = lambda net: bind("penalty", choice)(net, Plan())  # noqa: E731
+    tried: list[float] = []
+
+    def train(lr: float) -> Trained:
+        path = folder / "checkpoint" / "state"
+        saving = Saving(
+            path if not tried else path.with_name(f"{path.name}-{len(tried)}"),
+            training.checkpoint_steps,
+            training.checkpoint_seconds,
+        )
+        tried.append(lr)
+        return fit(
+            model,
+            bench.splits,
+            dataclasses.replace(steps, lr=lr),
+            generator=seeds.generator(bench.experiment.seed, stage),
+            distill=distill,
+            penalty=penalty,
+            watch=watch if again is None else again,
+            saving=saving if again is None else None,
+        )
+
     if isinstance(training.lr, str):
-        trained, history, advice = at_advised_rate(bench, model, how, settings, folder)
+        (trained, history), advice = at_advised_rate(bench, model, steps, distill, folder, train)
     else:
-        trained, history = fit(model, bench.splits, lr=training.lr, **how, **settings)
+        trained, history = train(training.lr)
         advice = {}
     samples = _samples(training, len(bench.splits.train), advice.get("advice"))
     return trained, {"history": history, "samples": samples, **advice}

@@ -10,6 +10,7 @@ from isoprune.training.evaluate import device_of, evaluate
 from isoprune.training.fit import fit
 from isoprune.training.loop import PLAIN, Loop
 from isoprune.training.processes import check_alone
+from isoprune.training.settings import Saving, Trained, Training, Watch
 from isoprune.training.tracking import Tracking
 from isoprune.training.trainability import trainability_accuracy
 
@@ -18,7 +19,11 @@ __all__ = [
     "Distill",
     "Diverged",
     "Loop",
+    "Saving",
     "Tracking",
+    "Trained",
+    "Training",
+    "Watch",
     "check_alone",
     "check_penalty_steps",
     "device_of",

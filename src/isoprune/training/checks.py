@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,32 +12,84 @@ from isoprune.signals.modes import in_eval_mode
 from isoprune.training.distill import Distill
 from isoprune.training.diverged import Diverged
 from isoprune.training.evaluate import device_of
-from isoprune.types import IsopruneError, Splits
-from isoprune.types.samples import inputs_at
+from isoprune.training.loop import PRECISIONS, Loop
+from isoprune.training.settings import Training
+from isoprune.training.source import Source
+from isoprune.types import IsopruneError, Task
+from isoprune.types.task import cross_entropy_loss, to_device
 
 
 def check_training(
-    model: nn.Module, splits: Splits, *, epochs: int, lr: float, batch: int, steps: int | None
+    model: nn.Module, train: Source, validation: Source | None, training: Training, task: Task
 ) -> None:
     """Raise now for what would fail, or quietly mean nothing, after the first epoch."""
-    if epochs < 0 or batch < 1 or not 0 <= lr < math.inf or (steps is not None and steps < 0):
+    loop, own = training.loop, task.loss is not cross_entropy_loss
+    check_loop(loop, model, momentum=training.momentum)
+    if own and loop.label_smoothing:
         raise IsopruneError(
-            f"epochs = {epochs}, batch = {batch}, lr = {lr}, steps = {steps}: epochs and steps may be 0 or "
-            "more, batch 1 or more, lr 0 or more and finite."
+            f"label_smoothing is of a classification, and the task {task.name!r} has a loss of its own. "
+            "Leave it out."
         )
-    present = len(splits.train.targets.unique())
-    if present < 2:
+    if loop.nesterov and training.optimizer != "sgd":
+        raise IsopruneError('nesterov is of SGD. Leave it out, or give optimizer = "sgd".')
+    if loop.accumulate > 1 and train.whole_batches:
         raise IsopruneError(
-            f"All {len(splits.train)} training samples are of one class, and telling classes apart takes "
+            "accumulate cuts a batch into parts, and this training data comes as whole batches. Give a "
+            "Dataset, or smaller batches."
+        )
+    if not train.steps:
+        raise IsopruneError(
+            f"The training data has {len(train)} samples, fewer than one batch of {train.batch}, and "
+            "its loader drops what fills no batch. Give a smaller one."
+        )
+    if not own and train.targets is not None:
+        check_classes(model, train, validation, task)
+
+
+def check_classes(model: nn.Module, train: Source, validation: Source | None, task: Task) -> None:
+    """Raise IsopruneError unless there are classes to tell apart, and an output for each."""
+    targets = [s.targets for s in (train, validation) if s is not None and s.targets is not None]
+    if len(targets[0].unique()) < 2:
+        raise IsopruneError(
+            f"All {len(train)} training samples are of one class, and telling classes apart takes "
             "two. Look at the labels, or raise the number of training samples."
         )
-    with torch.no_grad(), in_eval_mode(model):
-        outputs = model(inputs_at(splits.train, torch.arange(1)).to(device_of(model))).shape[-1]
-    highest = int(torch.cat([splits.train.targets, splits.validation.targets]).max())
+    outputs = first_outputs(model, train, task).shape[-1]
+    highest = max(int(each.max()) for each in targets)
     if highest >= outputs:
         raise IsopruneError(
             f"The network has {outputs} outputs and the data has a class {highest}. "
-            f"Build the network for {max(splits.classes, highest + 1)} classes."
+            f"Build the network for {highest + 1} classes."
+        )
+
+
+def first_outputs(model: nn.Module, train: Source, task: Task) -> Any:
+    """Return what the network makes of the first training sample, in eval mode."""
+    with torch.no_grad(), in_eval_mode(model):
+        return task.outputs(model, to_device(train.first(), device_of(model)))
+
+
+def check_loop(loop: Loop, model: nn.Module, *, momentum: float) -> None:
+    """Raise IsopruneError for what no training can mean, or this network cannot take."""
+    if loop.precision not in PRECISIONS:
+        raise IsopruneError(f"precision is {loop.precision!r}. Give one of: {', '.join(PRECISIONS)}.")
+    if loop.accumulate < 1:
+        raise IsopruneError(
+            f"accumulate is {loop.accumulate}, but a batch has at least 1 part. Give 1 or more."
+        )
+    if loop.clip is not None and not 0 < loop.clip < math.inf:
+        raise IsopruneError(
+            f"clip is {loop.clip}. Give the largest norm of a gradient, above 0, or leave it out."
+        )
+    for name in ("label_smoothing", "average"):
+        if not 0 <= getattr(loop, name) < 1:
+            raise IsopruneError(f"{name} is {getattr(loop, name)}, outside [0, 1). It is a fraction.")
+    if loop.nesterov and not momentum:
+        raise IsopruneError("nesterov needs momentum, which is 0. Raise momentum, or leave nesterov out.")
+    if loop.precision == "bf16" and any(p.dtype != torch.float32 for p in model.parameters()):
+        raise IsopruneError(
+            'precision = "bf16" keeps its weights in float32, and this network has others. '
+            'Call model.float() first, or train with precision = "full".'
         )
 
 
@@ -50,25 +103,22 @@ def check_penalty_steps(needed: int, steps: int) -> None:
         )
 
 
-def check_teacher(
-    teacher: nn.Module | None, distill: Distill | None, model: nn.Module, splits: Splits
-) -> None:
-    """Raise IsopruneError unless there is a teacher with the network's outputs, or no distillation at all."""
-    if teacher is None and distill is None:
-        return
+def check_teacher(distill: Distill | None, model: nn.Module, train: Source, task: Task) -> None:
+    """Raise IsopruneError unless the network to learn from has logits like the one that learns."""
     if distill is None:
+        return
+    theirs, own = (first_outputs(net, train, task) for net in (distill.teacher, model))
+    for outputs in (theirs, own):
+        if not isinstance(outputs, Tensor) or outputs.dim() < 2 or outputs.shape[1] < 2:
+            kind = tuple(outputs.shape) if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
+            raise IsopruneError(
+                f"Distillation compares logits, [samples, classes, ...], and the task {task.name!r} has "
+                f"outputs of {kind}. Leave distill out, or write it into the task's loss."
+            )
+    if theirs.shape != own.shape:
         raise IsopruneError(
-            "There is a network to learn from and no distill. Give its weight and temperature, or neither."
-        )
-    if teacher is None:
-        raise IsopruneError("There is distill and no network to learn from. Give the dense one, or neither.")
-    with torch.no_grad(), in_eval_mode(model, teacher):
-        one = inputs_at(splits.train, torch.arange(1))
-        theirs, own = (net(one.to(device_of(net))).shape[-1] for net in (teacher, model))
-    if theirs != own:
-        raise IsopruneError(
-            f"The network to learn from has {theirs} outputs and the one that learns {own}. "
-            "Distillation needs the same classes in both."
+            f"The network to learn from has outputs of {tuple(theirs.shape[1:])} and the one that learns of "
+            f"{tuple(own.shape[1:])}. Distillation needs the same classes in both."
         )
 
 

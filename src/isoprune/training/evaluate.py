@@ -1,15 +1,18 @@
-"""Accuracy and loss of a network on a split."""
+"""What a network is worth on a split: its task's metrics and its loss."""
 
 from __future__ import annotations
 
 import math
+from itertools import islice
+from typing import Any
 
 import torch
-from torch import nn
-from torch.nn.functional import cross_entropy
+from torch import Tensor, nn
 
 from isoprune.signals.modes import in_eval_mode
-from isoprune.types import IsopruneError, Samples
+from isoprune.training.source import source_of
+from isoprune.types import CLASSIFICATION, Network, Samples, Task, module_of
+from isoprune.types.task import to_device
 
 # Of float32 inputs, in bytes: what a network holds at once is a few dozen times as much.
 _INPUTS = 64e6
@@ -18,31 +21,59 @@ _MOST = 1000  # samples: more at once is no faster
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, split: Samples, *, batch: int | None = None, share: bool = False
+    network: Network,
+    data: Any,
+    *,
+    task: Task = CLASSIFICATION,
+    batch: int | None = None,
+    share: bool = False,
 ) -> dict[str, float]:
-    """Return {"accuracy": fraction of 1, "loss": mean cross-entropy in nats} in eval mode.
+    """Return what the task measures, in eval mode; of a classification {"accuracy": of 1, "loss": in nats}.
 
-    The mode of every submodule is afterwards what it was. ``batch`` bounds the memory only; None: 1000
-    samples, or fewer large ones, 106 images of 224 x 224 pixels in colour. With ``share``,
+    The mode of every submodule is afterwards what it was. ``data`` is `Samples`, a Dataset, a DataLoader, or
+    batches. ``batch`` bounds the memory only; None: that of the DataLoader, 100 of a Dataset, and of
+    `Samples` 1000 or fewer large ones, 106 images of 224 x 224 pixels in colour. With ``share``,
     each of the processes that `accelerate launch` started takes its part of the split and gets the result of
     the whole: all of them must call it, with the same network.
     """
-    if not len(split):
-        raise IsopruneError("The split holds no sample, so it has no accuracy. Look at how the data was cut.")
-    device = device_of(model)
-    parts = torch.arange(len(split)).split(_fitting(split) if batch is None else batch)
+    model, source = module_of(network), source_of(data, batch)
+    device, size = device_of(model), batch or source.batch
+    if batch is None and isinstance(source.items, Samples) and source.targets is not None:
+        size = _fitting(source.items)
+    parts = torch.arange(len(source)).split(size if not source.whole_batches else 1)
     rank, count = _place() if share else (0, 1)
-    # Apple's GPUs have no float64: there the sums are kept on the CPU.
-    sums = torch.zeros(2, dtype=torch.float64, device="cpu" if device.type == "mps" else device)
-    with in_eval_mode(model):
-        for inputs, targets in split.batches(parts[rank::count]):
-            logits, there = model(inputs.to(device)), targets.to(device)
-            sums[0] += (logits.argmax(1) == there).sum()
-            sums[1] += cross_entropy(logits.to(sums.device).double(), there.to(sums.device), reduction="sum")
+    totals: dict[str, Any] = {}
+    samples = 0
+    if source.resumable:
+        batches = source.items.batches(parts[rank::count])
+    else:
+        batches = islice(source.items.batches(parts), rank, None, count)
+    with in_eval_mode(model), torch.random.fork_rng(devices=[]):
+        for one in batches:
+            one = to_device(one, device)
+            outputs = task.outputs(model, one)
+            if device.type == "mps":
+                # Apple's GPUs have no float64: there the sums are made on the CPU.
+                outputs, one = to_device(outputs, torch.device("cpu")), to_device(one, torch.device("cpu"))
+            samples += task.samples(one)
+            for name, metric in task.measured.items():
+                counts = metric.counts(outputs, one)
+                totals[name] = totals[name] + counts if name in totals else counts
     if count > 1:
-        torch.distributed.all_reduce(sums)
-    right, loss = sums.tolist()
-    return {"accuracy": right / len(split), "loss": loss / len(split)}
+        samples, totals = _over_processes(samples, totals)
+    return {name: float(metric.value(totals[name], samples)) for name, metric in task.measured.items()}
+
+
+def _over_processes(samples: int, totals: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Return the sums over all processes; one that had no batch has none to add."""
+    own = {name: counts.cpu() if isinstance(counts, Tensor) else counts for name, counts in totals.items()}
+    every: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(every, (samples, own))
+    summed: dict[str, Any] = {}
+    for _, part in every:
+        for name, counts in part.items():
+            summed[name] = summed[name] + counts if name in summed else counts
+    return sum(count for count, _ in every), summed
 
 
 def _fitting(split: Samples) -> int:

@@ -1,15 +1,14 @@
-"""The training loop: SGD on cross-entropy, one row of numbers per epoch."""
+"""The training loop of any task and optimizer, one row of numbers per epoch."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 
-import torch
 from torch import Generator, Tensor, nn
 
+from isoprune.pruning.mask import check_masks, masks_of
 from isoprune.signals.modes import in_eval_mode
 from isoprune.training import tracking
 from isoprune.training.checks import (
@@ -21,143 +20,120 @@ from isoprune.training.checks import (
 )
 from isoprune.training.distill import Distill
 from isoprune.training.evaluate import evaluate
-from isoprune.training.loop import PLAIN, Loop, check_loop
 from isoprune.training.prepare import handed_back, prepare
-from isoprune.training.resume import Checkpoints, Pace, Progress, Row, State, fingerprint
+from isoprune.training.resume import Checkpoints, Pace, Progress, State, fingerprint
+from isoprune.training.settings import Row, Saving, Trained, Training, Watch
+from isoprune.training.source import Source, note_stream, source_of
 from isoprune.training.steps import Epoch, Sums, Trainer, average_, take_steps
-from isoprune.training.tracking import Tracking
-from isoprune.types import Penalty, Samples, Schedule, Splits
+from isoprune.types import CLASSIFICATION, Data, Penalty, Splits, Task
 
 
 def fit(
     model: nn.Module,
-    splits: Splits,
+    data: Data | Splits,
+    training: Training,
     *,
-    epochs: int,
-    lr: float,
-    schedule: Schedule,
-    batch: int = 100,
-    momentum: float = 0.9,
-    weight_decay: float = 1e-4,
-    steps: int | None = None,
-    loop: Loop = PLAIN,
-    teacher: nn.Module | None = None,
+    generator: Generator,
+    task: Task = CLASSIFICATION,
     distill: Distill | None = None,
     penalty: Callable[[nn.Module], Penalty] | None = None,
-    generator: Generator,
-    measure: Callable[[nn.Module], Mapping[str, float]] | None = None,
-    on_epoch: Callable[[Row], object] | None = None,
-    keep: Callable[[int, nn.Module], object] | None = None,
-    tracked: Tracking | None = None,
-    checkpoint: Path | None = None,
-    save_steps: int | None = None,
-    save_seconds: float = 60.0,
-) -> tuple[nn.Module, list[Row]]:
+    watch: Watch | None = None,
+    saving: Saving | None = None,
+) -> Trained:
     """Return a trained copy of ``model``, in eval mode with the weights of the last epoch, and the history.
 
-    The history's first row is epoch 0, the state before the first step: epoch, validation_accuracy,
-    validation_loss, seconds, and what ``measure`` gives. Later rows add lr (the last one used), loss and
-    train_accuracy (both while training, before each step), and with ``distill`` distillation_loss, T² KL
-    beside the cross-entropy that ``loss`` is, and with ``penalty`` its mean. Accuracies are
-    fractions of 1, losses in nats.
+    The history's first row is epoch 0, the state before the first step: epoch, what the task measures as
+    validation_accuracy, validation_loss and so on, seconds, and what ``watch.measure`` gives. Later rows add
+    lr (the last one used), loss and, of a classification, train_accuracy (both while training, before each
+    step), and with ``distill`` distillation_loss, T² KL beside the loss of the labels, and with ``penalty``
+    its mean. Accuracies are fractions of 1, losses in nats.
 
     Args:
         model: Left as it is. It trains on the GPU if there is one (see `processes.join`), or with others like
-            this process if `accelerate launch` started them; what is returned is where ``model`` is.
-        splits: Train and validation are used; test is not.
-        schedule: Progress of the whole training in [0, 1), at the start of each step -> factor on ``lr``.
-        batch: Samples per step, over all processes; the last step of an epoch takes what is left.
-        steps: At most so many in all: the last epoch ends with the last of them, and the schedule's progress
-            counts to them. None: as many as ``epochs`` take.
-        loop: How steps are taken: precision, accumulation, averaging and so on.
-        teacher: The network to learn from, with ``distill``; left as it is.
+            this process if `accelerate launch` started them; what is returned is where ``model`` is. What its
+            masks (parametrizations) hold at zero stays zero.
+        data: Train and validation are used; test is not. Without validation, rows have no numbers of it.
+        generator: Draws the order of every epoch; it moves on. What data and layers such as Dropout draw
+            depends on its initial seed, the epoch and the step.
+        task: What a batch means.
+        distill: The network to learn from, which is left as it is.
         penalty: Given the copy that trains, returns what is added to its loss at every step.
-        generator: Draws the order of every epoch; it moves on. What augmentation and layers such as Dropout
-            draw depends on its initial seed, the epoch and the step.
-        measure: Called on the network in eval mode before training and after every epoch.
-        on_epoch: Called with each new row, when its checkpoint is written.
-        keep: Called with the epoch and the network in eval mode after every epoch, 0 included, before that
-            epoch's checkpoint is written: what it has put away is there whenever training goes on after it.
-            Interrupted between the two, it is called again with the same weights.
-        tracked: Trackers that are given every new row.
-        checkpoint: Before and after every epoch, and within it, all state is in
-            ``<checkpoint>.safetensors``. If that is there already, training goes on from it and ends with
-            the bits (``seconds`` apart) of one that was never interrupted.
-        save_steps: Within an epoch, write after every so many steps. None: go by ``save_seconds``.
-        save_seconds: Write when so many have passed, and fifty times what the last writing took.
 
     Raises:
         Diverged: If the loss becomes NaN or infinite; the last checkpoint is kept.
-        IsopruneError: If the settings, the data and the network do not fit together, or ``checkpoint``
+        IsopruneError: If the settings, the data and the network do not fit together, or the checkpoint
             belongs to another training.
     """
-    check_training(model, splits, epochs=epochs, lr=lr, batch=batch, steps=steps)
-    check_loop(loop, model, momentum=momentum)
-    check_teacher(teacher, distill, model, splits)
-    per_epoch = math.ceil(len(splits.train) / batch)
-    total = epochs * per_epoch if steps is None else min(steps, epochs * per_epoch)
+    watch = watch or Watch()
+    training.check()
+    train = source_of(data.train, training.batch)
+    validation = None if data.validation is None else source_of(data.validation)
+    check_training(model, train, validation, training, task)
+    check_teacher(distill, model, train, task)
+    per_epoch = train.steps
+    total = training.epochs * per_epoch
+    total = total if training.steps is None else min(training.steps, total)
     epochs = math.ceil(total / per_epoch)
-    with tracking.joined(model, tracked) as (here, log):
-        trainer = prepare(
-            model,
-            here,
-            loop,
-            lr=lr,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            teacher=teacher,
-            distill=distill,
-            penalty=penalty,
-        )
+    if not train.resumable and total:
+        note_stream()
+    with tracking.joined(model, watch.tracked) as (here, log):
+        trainer = prepare(model, here, training, task, distill=distill, penalty=penalty)
         if trainer.penalty is not None:
             check_penalty_steps(trainer.penalty.steps, total)
-        net, train = trainer.model, splits.train.to(here.device)
+        net, train, masks = trainer.model, train.to(here.device), masks_of(model)
         files, progress = None, Progress()
-        if checkpoint is not None:
-            settings = {"epochs": epochs, "batch": batch, "momentum": momentum, "weight_decay": weight_decay}
-            if steps is not None:
-                settings["steps"] = steps
-            rates = {f"lr of epoch {e + 1}": lr * schedule(e * per_epoch / total) for e in range(epochs)}
-            run = fingerprint(model, splits, generator, {**settings, **rates, **trainer.choices()})
+        if saving is not None:
+            settings = {"epochs": epochs, "batch": train.batch, **training.choices(), **trainer.choices()}
+            settings |= {
+                f"lr of epoch {e + 1}": training.lr * training.schedule(e * per_epoch / total)
+                for e in range(epochs)
+            }
+            run = fingerprint(model, data, generator, settings)
             state = State(net, trainer.optimizer, generator, trainer.averaged, trainer.penalty)
-            files = Checkpoints(checkpoint, state, run, here, Pace(save_steps, save_seconds))
+            files = Checkpoints(saving.path, state, run, here, Pace(saving.steps, saving.seconds))
             progress = files.restored()
         history, root = list(progress.history), generator.initial_seed()
-        averaged_from = total - max(round(loop.average * total), 1)
+        averaged_from = total - max(round(training.loop.average * total), 1)
         for number in range(len(history), epochs + 1):
             began = time.perf_counter() - progress.seconds
             row: Row = {"epoch": number}
             if number:
                 drawn, first = generator.get_state(), (number - 1) * per_epoch
-                rates = [lr * schedule(step / total) for step in range(first, min(first + per_epoch, total))]
-                order = torch.randperm(len(train), generator=generator)[: len(rates) * batch]
-                order = order.to(train.targets.device)
-                epoch = Epoch(number, rates, order, batch, root, averaged_from - first, first, drawn, began)
+                last = min(first + per_epoch, total)
+                rates = [training.lr * training.schedule(step / total) for step in range(first, last)]
+                order = train.order(generator)[: len(rates) * train.batch]
+                epoch = Epoch(
+                    number, rates, order, train.batch, root, averaged_from - first, first, drawn, began
+                )
                 row |= _train(trainer, train, epoch, progress, files)
                 if number == epochs:
                     average_(trainer, train, epoch)
                 # BatchNorm's statistics were each process's own until here.
                 here.share_(net.buffers())
-            validation = evaluate(net, splits.validation, share=True)
-            check_validation(validation["loss"], number, row.get("lr"), files.kept if files else "")
-            row |= {f"validation_{name}": value for name, value in validation.items()}
+                check_masks(net, masks)
+            if validation is not None:
+                measured = evaluate(net, validation, task=task, share=True)
+                check_validation(
+                    measured.get("loss", 0.0), number, row.get("lr"), files.kept if files else ""
+                )
+                row |= {f"validation_{name}": value for name, value in measured.items()}
             with in_eval_mode(net):
-                row |= measure(net) if measure is not None else {}
+                row |= watch.measure(net) if watch.measure is not None else {}
                 row["seconds"] = time.perf_counter() - began
                 history.append(row)
-                if keep is not None and here.main:
-                    keep(number, net)
+                if watch.keep is not None and here.main:
+                    watch.keep(number, net)
             progress = Progress(history)
             if files is not None:
                 files.write(progress)
             log(row)
-            if on_epoch is not None and here.main:
-                on_epoch(dict(row))
-        return handed_back(net, model, loop), history
+            if watch.on_epoch is not None and here.main:
+                watch.on_epoch(dict(row))
+        return Trained(handed_back(net, model, training.loop), history)
 
 
 def _train(
-    trainer: Trainer, train: Samples, epoch: Epoch, progress: Progress, files: Checkpoints | None
+    trainer: Trainer, train: Source, epoch: Epoch, progress: Progress, files: Checkpoints | None
 ) -> Row:
     """Take the steps of the epoch that are left, and return its row's part on them."""
     sums = Sums(dict(progress.sums))
@@ -176,20 +152,16 @@ def _train(
             seconds = time.perf_counter() - epoch.began
             files.write(Progress(progress.history, step, seconds, found), drawn=epoch.drawn)
 
-    take_steps(trainer, train, epoch, sums, start=progress.step, after=save if files else None)
+    between = save if files is not None and train.resumable else None
+    take_steps(trainer, train, epoch, sums, start=progress.step, after=between)
     found = collected()
-    samples = len(epoch.order)
-    row: Row = {"lr": epoch.rates[-1], "loss": _mean(found["losses"], samples, epoch.batch)}
-    row["train_accuracy"] = found["right"].item() / samples
+    sizes = found["sizes"]
+    samples = int(sizes.sum())
+    row: Row = {"lr": epoch.rates[-1], "loss": (found["losses"] @ sizes).item() / samples}
+    for name, metric in trainer.metrics.items():
+        row[f"train_{name}"] = float(metric.value(found[f"metric/{name}"], samples))
     if "distilled" in found:
-        row["distillation_loss"] = _mean(found["distilled"], samples, epoch.batch)
+        row["distillation_loss"] = (found["distilled"] @ sizes).item() / samples
     if "penalties" in found:
         row["penalty"] = found["penalties"].mean().item()
     return row
-
-
-def _mean(losses: Tensor, samples: int, batch: int) -> float:
-    """Return the mean over samples: the last batch may be smaller and counts for less."""
-    sizes = torch.full_like(losses, batch)
-    sizes[-1] = samples - batch * (len(losses) - 1)
-    return (losses @ sizes).item() / samples

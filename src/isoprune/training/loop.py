@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 from typing import Any
-
-import torch
-from torch import nn
-
-from isoprune.types import IsopruneError
 
 PRECISIONS = ("full", "bf16")
 
@@ -28,8 +22,8 @@ class Loop:
         compile: Train by ``torch.compile``; evaluation stays as it is.
         clip: Largest norm of the gradient of all parameters together; a longer one is shortened to it.
         sync_batchnorm: With several processes on GPUs, BatchNorm sees the whole batch and not each its slice.
-        nesterov: Nesterov's momentum.
-        label_smoothing: Fraction of a label that is spread over all classes, in [0, 1).
+        nesterov: Nesterov's momentum, of SGD.
+        label_smoothing: Of a classification: fraction of a label that is spread over all classes, in [0, 1).
         average: The returned weights are the mean of those after each of this last fraction of the steps
             (stochastic weight averaging: Izmailov et al., 2018, arXiv 1803.05407), with the statistics of
             BatchNorm estimated anew on the training data; 0: those after the last step.
@@ -51,27 +45,3 @@ class Loop:
 
 
 PLAIN = Loop()
-
-
-def check_loop(loop: Loop, model: nn.Module, *, momentum: float) -> None:
-    """Raise IsopruneError for what no training can mean, or this network cannot take."""
-    if loop.precision not in PRECISIONS:
-        raise IsopruneError(f"precision is {loop.precision!r}. Give one of: {', '.join(PRECISIONS)}.")
-    if loop.accumulate < 1:
-        raise IsopruneError(
-            f"accumulate is {loop.accumulate}, but a batch has at least 1 part. Give 1 or more."
-        )
-    if loop.clip is not None and not 0 < loop.clip < math.inf:
-        raise IsopruneError(
-            f"clip is {loop.clip}. Give the largest norm of a gradient, above 0, or leave it out."
-        )
-    for name in ("label_smoothing", "average"):
-        if not 0 <= getattr(loop, name) < 1:
-            raise IsopruneError(f"{name} is {getattr(loop, name)}, outside [0, 1). It is a fraction.")
-    if loop.nesterov and not momentum:
-        raise IsopruneError("nesterov needs momentum, which is 0. Raise momentum, or leave nesterov out.")
-    if loop.precision == "bf16" and any(p.dtype != torch.float32 for p in model.parameters()):
-        raise IsopruneError(
-            'precision = "bf16" keeps its weights in float32, and this network has others. '
-            'Call model.float() first, or train with precision = "full".'
-        )

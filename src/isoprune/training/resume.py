@@ -12,15 +12,16 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 from torch.optim.swa_utils import AveragedModel
+from torch.utils._pytree import tree_leaves
 
 from isoprune.training import checkpoint
+from isoprune.training.optimizer_state import described, restore_optimizer_
 from isoprune.training.processes import Processes
-from isoprune.types import IsopruneError, Penalty, Splits
-from isoprune.types.samples import inputs_at
+from isoprune.training.settings import Row
+from isoprune.training.source import source_of
+from isoprune.types import Data, IsopruneError, Penalty, Splits
 
 logger = logging.getLogger("isoprune")
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -67,21 +68,24 @@ class Pace:
 
 
 def fingerprint(
-    model: nn.Module, splits: Splits, generator: Generator, settings: Mapping[str, Any]
+    model: nn.Module, data: Data | Splits, generator: Generator, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return what makes a training this one and no other: settings, shapes, starting point, data."""
     state = {name: t for name, t in model.state_dict().items() if isinstance(t, Tensor)}
-    train = splits.train
-    # All labels and one input: another cut, order or normalisation shows, without reading it all.
-    data = {
-        "targets": train.targets,
-        "first": inputs_at(train, torch.arange(1)),
-        "held": splits.validation.targets,
-    }
+    # All labels and one sample: another cut, order or normalisation shows, without reading it all.
+    tensors: dict[str, Tensor] = {}
+    for part, given in (("train", data.train), ("validation", data.validation)):
+        if given is None:
+            continue
+        source = source_of(given)
+        tensors[part] = torch.tensor(len(source)) if source.targets is None else source.targets
+        if part == "train" and source.resumable:
+            leaves = (leaf for leaf in tree_leaves(source.first()) if isinstance(leaf, Tensor))
+            tensors |= {f"first {number}": leaf for number, leaf in enumerate(leaves)}
     return {
         **{f"shape of {name}": list(t.shape) for name, t in state.items()},
         **settings,
-        "digest of the data": checkpoint.digest(data),
+        "digest of the data": checkpoint.digest(tensors),
         "digest of the starting weights": checkpoint.digest(state),
         "digest of the generator": checkpoint.digest({"state": generator.get_state()}),
     }
@@ -137,20 +141,18 @@ class Checkpoints:
 def save(
     path: Path, state: State, progress: Progress, *, run: Mapping[str, Any], drawn: Tensor | None
 ) -> None:
-    """Write weights, buffers, momentum, averages, generator state and progress."""
+    """Write weights, buffers, the optimizer's state, averages, generator state and progress."""
     tensors = {f"model/{name}": t for name, t in state.model.state_dict().items()}
     tensors |= {f"buffer/{name}": t for name, t in _unlisted_buffers(state.model)}
-    for name, parameter in state.model.named_parameters():
-        found = state.optimizer.state.get(parameter, {})
-        if (momentum := found.get("momentum_buffer")) is not None:
-            tensors[f"momentum/{name}"] = momentum
+    of_optimizer, numbers = described(state.optimizer)
+    tensors |= {f"optimizer/{name}": t for name, t in of_optimizer.items()}
     if state.averaged is not None:
         tensors |= {f"average/{name}": t for name, t in state.averaged.state_dict().items()}
     if state.penalty is not None:
         tensors |= {f"penalty/{name}": t for name, t in state.penalty.state_dict().items()}
     tensors |= {f"sums/{name}": t for name, t in progress.sums.items()}
     tensors["generator"] = state.generator.get_state() if drawn is None else drawn
-    facts = {"run": dict(run), "history": progress.history}
+    facts: dict[str, Any] = {"run": dict(run), "history": progress.history, "optimizer": numbers}
     if progress.step:
         facts |= {"step": progress.step, "seconds": progress.seconds}
     checkpoint.write(path, tensors, facts)
@@ -200,12 +202,7 @@ def restore_(state: State, tensors: Mapping[str, Tensor], facts: Mapping[str, An
     with torch.no_grad():
         for name, buffer in part("buffer/").items():
             state.model.get_buffer(name).copy_(buffer)
-        momenta = part("momentum/")
-        for name, parameter in state.model.named_parameters():
-            if (momentum := momenta.get(name)) is not None:
-                # Laid out as the parameter is, which the fused update may want.
-                kept = torch.empty_like(parameter, requires_grad=False).copy_(momentum)
-                state.optimizer.state[parameter]["momentum_buffer"] = kept
+    restore_optimizer_(state.optimizer, part("optimizer/"), facts["optimizer"])
     if state.averaged is not None and (averages := part("average/")):
         state.averaged.load_state_dict(averages)
     if state.penalty is not None:

@@ -3,36 +3,39 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel
+from torch.utils._pytree import tree_map
 
 from isoprune.training.checkpoint import digest
 from isoprune.training.distill import Distill, distillation_loss
 from isoprune.training.loop import Loop
 from isoprune.training.processes import Processes
-from isoprune.types import Penalty, Samples
+from isoprune.training.source import Source
+from isoprune.types import Penalty, Task
+from isoprune.types.task import Metric, forward, to_device
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """What takes steps: ``forward`` is ``model``, wrapped and compiled; ``teacher`` likewise, and frozen."""
+    """What takes steps: ``forward`` is ``model``, wrapped and compiled; the teacher likewise, and frozen."""
 
     model: nn.Module
     forward: nn.Module
     optimizer: torch.optim.Optimizer
     processes: Processes
     loop: Loop
+    task: Task
     distill: Distill | None = None
-    teacher: nn.Module | None = None
     averaged: AveragedModel | None = None
     penalty: Penalty | None = None
+    factors: tuple[float, ...] = (1.0,)  # of each group's rate
 
     def precision(self) -> AbstractContextManager[object]:
         # Not accelerate's, whose precision is one for the whole process: dense and retrain may differ.
@@ -42,19 +45,29 @@ class Trainer:
 
     def choices(self) -> dict[str, Any]:
         """Return what makes this training another than a plain one."""
-        told = self.loop.changed()
-        if self.distill is not None and self.teacher is not None:
-            told |= {f"distill.{key}": value for key, value in asdict(self.distill).items()}
-            told["digest of the network to learn from"] = digest(self.teacher.state_dict())
+        made: dict[str, Any] = {} if self.task.name == "classification" else {"task": self.task.name}
+        if (distill := self.distill) is not None:
+            made |= {"distill.weight": distill.weight, "distill.temperature": distill.temperature}
+            made["digest of the network to learn from"] = digest(distill.teacher.state_dict())
         if self.penalty is not None:
-            told["steps of the penalty"] = self.penalty.steps
-        return told
+            made["steps of the penalty"] = self.penalty.steps
+        return made
 
-    def moved(self, inputs: Tensor) -> Tensor:
-        inputs = inputs.to(self.processes.device, non_blocking=True)
-        if self.loop.channels_last and inputs.dim() == 4:
-            return inputs.contiguous(memory_format=torch.channels_last)
-        return inputs
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """Those that are counted on training batches too."""
+        return {name: metric for name, metric in self.task.measured.items() if metric.while_training}
+
+    def inputs(self, batch: Any) -> Any:
+        """Return what the forward takes of a batch that is on the device, laid out as the network is."""
+        inputs = self.task.inputs(batch)
+        return tree_map(_channels_last, inputs) if self.loop.channels_last else inputs
+
+
+def _channels_last(part: Any) -> Any:
+    if isinstance(part, Tensor) and part.dim() == 4:
+        return part.contiguous(memory_format=torch.channels_last)
+    return part
 
 
 @dataclass(frozen=True)
@@ -74,31 +87,34 @@ class Epoch:
 
 @dataclass
 class Sums:
-    """Each step's losses and the samples that were right, of this process; kept where they were computed."""
+    """Each step's losses and sizes and what metrics count, of this process; kept where they were computed."""
 
-    before: dict[str, Tensor] = field(
-        default_factory=dict
-    )  # of steps taken before a checkpoint, all processes'
+    # Of steps taken before a checkpoint, all processes'.
+    before: dict[str, Tensor] = field(default_factory=dict)
     losses: list[Tensor] = field(default_factory=list)
     distilled: list[Tensor] = field(default_factory=list)
     penalties: list[Tensor] = field(default_factory=list)
-    right: list[Tensor] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    metrics: dict[str, list[Tensor]] = field(default_factory=dict)
 
     def collected(self, processes: Processes) -> dict[str, Tensor]:
-        """Return the loss of every step so far (float64) and how many were right, over all processes."""
+        """Return losses and sizes of every step so far (float64), and the counts, over all processes."""
         found = dict(self.before)
+        sizes = [torch.tensor(self.sizes, device=processes.device)] if self.sizes else []
         for name, steps in (
             ("losses", self.losses),
             ("distilled", self.distilled),
             ("penalties", self.penalties),
+            ("sizes", sizes),
         ):
             if steps:
-                own = processes.total(torch.stack(steps)).cpu().double()
+                own = steps[0] if name == "sizes" else torch.stack(steps)
+                own = processes.total(own).cpu().double()
                 found[name] = torch.cat([found[name], own]) if name in found else own
-        if self.right:
+        for name, counts in self.metrics.items():
             # Summed first: a process has one for each piece, and perhaps more pieces than another.
-            own = processes.total(torch.stack(self.right).sum()).cpu()
-            found["right"] = found["right"] + own if "right" in found else own
+            own, name = processes.total(torch.stack(counts).sum(0)).cpu(), f"metric/{name}"
+            found[name] = found[name] + own if name in found else own
         return found
 
 
@@ -107,13 +123,13 @@ def step_seed(root: int, epoch: int, step: int, piece: int = 0) -> int:
 
     So a training can go on from any step, and the generator that orders the samples is not drawn from.
     """
-    told = f"{root}:{epoch}:{step}:{piece}".encode()
-    return int.from_bytes(hashlib.sha256(told).digest()[:8]) >> 1
+    place = f"{root}:{epoch}:{step}:{piece}".encode()
+    return int.from_bytes(hashlib.sha256(place).digest()[:8]) >> 1
 
 
 def take_steps(
     trainer: Trainer,
-    train: Samples,
+    train: Source,
     epoch: Epoch,
     sums: Sums,
     *,
@@ -132,19 +148,20 @@ def take_steps(
         for step, (pieces, _) in enumerate(plan, start)
         for i in range(len(pieces))
     ]
-    supply = train.batches([piece for pieces, _ in plan for piece in pieces], seeds=seeds)
+    supply = train.items.batches([piece for pieces, _ in plan for piece in pieces], seeds=seeds)
     parameters = [p for p in trainer.model.parameters() if p.requires_grad]
+    metrics = trainer.metrics
     trainer.model.train()
     at = 0
     with _torch_generators(here.device) as seed_:
         for step, (_, weights) in enumerate(plan, start):
-            for group in optimizer.param_groups:
-                group["lr"] = epoch.rates[step]
+            for group, factor in zip(optimizer.param_groups, trainer.factors, strict=True):
+                group["lr"] = factor * epoch.rates[step]
             # Not the seed itself: what a sample is cropped by must not decide what Dropout drops.
             seed_(seeds[at] ^ 1)
             at += len(weights)
             optimizer.zero_grad()
-            _backward(trainer, supply, weights, sums)
+            _backward(trainer, supply, weights, sums, metrics)
             if trainer.penalty is not None:
                 _press(trainer, trainer.penalty, epoch.first + step, parameters, sums)
             if trainer.loop.clip is not None:
@@ -159,27 +176,31 @@ def take_steps(
 
 
 def _backward(
-    trainer: Trainer, supply: Iterator[tuple[Tensor, Tensor]], weights: list[float], sums: Sums
+    trainer: Trainer, supply: Iterator[Any], weights: list[float], sums: Sums, metrics: Mapping[str, Metric]
 ) -> None:
     """Add up the gradient of one batch, piece by piece."""
+    samples = 0
     for number, weight in enumerate(weights, start=1):
-        inputs, targets = next(supply)
-        targets = targets.to(trainer.processes.device, non_blocking=True)
+        batch = to_device(next(supply), trainer.processes.device)
         # Gradients travel between processes once a step.
         early = number < len(weights)
         with trainer.processes.apart(trainer.forward) if early else nullcontext():
-            entropy, distilled, logits = _losses(trainer, trainer.moved(inputs), targets)
-            loss = entropy
+            own, distilled, outputs = _losses(trainer, batch)
+            loss = own
             if trainer.distill is not None and distilled is not None:
-                loss = (1 - trainer.distill.weight) * entropy + trainer.distill.weight * distilled
+                loss = (1 - trainer.distill.weight) * own + trainer.distill.weight * distilled
             (loss if weight == 1 else weight * loss).backward()
         # Kept as tensors and read once an epoch: to read them here is to wait for the accelerator.
         share = weight / trainer.processes.count
-        _add(sums.losses, entropy, share, new=number == 1)
+        _add(sums.losses, own, share, new=number == 1)
         if distilled is not None:
             _add(sums.distilled, distilled, share, new=number == 1)
-        right = (logits.detach().argmax(1) == targets).sum()
-        sums.right.append(right if weight else 0 * right)
+        samples += trainer.task.samples(batch) if weight else 0
+        for name, metric in metrics.items():
+            with torch.no_grad():
+                counts = metric.counts(outputs, batch)
+            sums.metrics.setdefault(name, []).append(counts if weight else 0 * counts)
+    sums.sizes.append(samples)
 
 
 def _press(trainer: Trainer, penalty: Penalty, step: int, parameters: list[nn.Parameter], sums: Sums) -> None:
@@ -196,19 +217,24 @@ def _press(trainer: Trainer, penalty: Penalty, step: int, parameters: list[nn.Pa
     _add(sums.penalties, loss, 1 / trainer.processes.count, new=True)
 
 
-def _losses(trainer: Trainer, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Return the cross-entropy, the distillation loss if there is a teacher, and the logits."""
+def _losses(trainer: Trainer, batch: Any) -> tuple[Tensor, Tensor | None, Any]:
+    """Return the task's loss, the distillation loss if there is a teacher, and the outputs."""
+    inputs = trainer.inputs(batch)
     with trainer.precision():
-        logits = trainer.forward(inputs)
-    if logits.dtype == torch.bfloat16:
-        logits = logits.float()
-    entropy = cross_entropy(logits, targets, label_smoothing=trainer.loop.label_smoothing)
-    if trainer.teacher is None or trainer.distill is None:
-        return entropy, None, logits
+        outputs = forward(trainer.forward, inputs)
+    if trainer.loop.precision == "bf16":
+        outputs = tree_map(_widened, outputs)
+    loss = trainer.task.loss(outputs, batch)
+    if (distill := trainer.distill) is None:
+        return loss, None, outputs
     with torch.no_grad(), trainer.precision():
-        wanted = trainer.teacher(inputs)
-    distilled = distillation_loss(logits, wanted.to(logits.dtype), temperature=trainer.distill.temperature)
-    return entropy, distilled, logits
+        wanted = forward(distill.teacher, inputs)
+    distilled = distillation_loss(outputs, wanted.to(outputs.dtype), temperature=distill.temperature)
+    return loss, distilled, outputs
+
+
+def _widened(part: Any) -> Any:
+    return part.float() if isinstance(part, Tensor) and part.dtype == torch.bfloat16 else part
 
 
 def _add(steps: list[Tensor], loss: Tensor, share: float, *, new: bool) -> None:
@@ -219,7 +245,19 @@ def _add(steps: list[Tensor], loss: Tensor, share: float, *, new: bool) -> None:
         steps[-1] = steps[-1] + loss
 
 
-def average_(trainer: Trainer, train: Samples, epoch: Epoch) -> None:
+class _Reads(nn.Module):
+    """The network as one that takes a whole batch: what `update_bn` passes on."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        super().__init__()
+        self.trainer, self.model = trainer, trainer.model
+
+    def forward(self, batch: Any) -> None:
+        batch = to_device(batch, self.trainer.processes.device)
+        forward(self.model, self.trainer.inputs(batch))
+
+
+def average_(trainer: Trainer, train: Source, epoch: Epoch) -> None:
     """Put the averaged weights into the model, and estimate BatchNorm's statistics for them.
 
     Those of the way belong to other weights; the new ones are means over one pass of the training data.
@@ -233,8 +271,8 @@ def average_(trainer: Trainer, train: Samples, epoch: Epoch) -> None:
     parts = torch.arange(len(train)).split(epoch.batch)
     with _torch_generators(trainer.processes.device) as seed_:
         seed_(step_seed(epoch.root, epoch.number, len(epoch.rates)))
-        inputs = (trainer.moved(inputs) for inputs, _ in train.batches(parts))
-        torch.optim.swa_utils.update_bn(inputs, model)
+        # In tuples of one: of a list or tuple `update_bn` takes the first.
+        torch.optim.swa_utils.update_bn(((batch,) for batch in train.items.batches(parts)), _Reads(trainer))
 
 
 @contextmanager

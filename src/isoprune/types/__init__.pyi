@@ -1,5 +1,6 @@
 from .data import Augment as Augment
 from .data import Batches as Batches
+from .data import Data as Data
 from .data import Samples as Samples
 from .data import Splits as Splits
 from .errors import IsopruneError as IsopruneError
@@ -14,6 +15,7 @@ from .network import Network as Network
 from .network import module_of as module_of
 from .plan import Plan as Plan
 from .task import CLASSIFICATION as CLASSIFICATION
+from .task import Metric as Metric
 from .task import Task as Task
 from .units import Frozen as Frozen
 from .units import Member as Member

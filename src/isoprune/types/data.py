@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Generator, Tensor
 
-Batches = Iterable[tuple[Tensor, Tensor]]  # (inputs, targets), as a DataLoader yields them
+Batches = Iterable[Any]  # whatever a DataLoader yields; a task says what is what in a batch
 Augment = Callable[[Tensor, Generator], Tensor]  # a batch of inputs -> one of the same shape
 
 
 @runtime_checkable
 class Samples(Protocol):
-    """One part of a data set, in memory or on the disk."""
+    """One part of a labelled data set, in memory or on the disk."""
 
     @property
     def targets(self) -> Tensor: ...  # [n], all of them
@@ -41,8 +41,19 @@ class Samples(Protocol):
 
 
 @dataclass(frozen=True)
+class Data:
+    """What is trained on and what is judged on.
+
+    Each is `Samples`, a torch Dataset, a DataLoader, or a sequence of batches.
+    """
+
+    train: Any
+    validation: Any = None
+
+
+@dataclass(frozen=True)
 class Splits:
-    """Train, validation (cut from train by seed) and test; disjoint."""
+    """Train, validation (cut from train by seed) and test; disjoint. It does as `Data`."""
 
     train: Samples
     validation: Samples

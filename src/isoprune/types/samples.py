@@ -64,8 +64,8 @@ class Part:
         return self.of.batches([self.indices[part.to(self.indices.device)] for part in parts], seeds=seeds)
 
     def to(self, device: torch.device) -> Part:
-        of = self.of.to(device)
-        return Part(of, self.indices.to(of.targets.device))
+        of = self.of.to(device) if hasattr(self.of, "to") else self.of
+        return Part(of, self.indices.to(getattr(of, "targets", self.indices).device))
 
 
 def inputs_at(samples: Samples, indices: Tensor) -> Tensor:

@@ -5,83 +5,54 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 
 from isoprune.methods import schedules
+from isoprune.training import (
+    PLAIN,
+    Distill,
+    Diverged,
+    Loop,
+    Training,
+    evaluate,
+    fit,
+)
 from isoprune.training.checks import check_training
-from isoprune.training.distill import Distill, read_distill
-from isoprune.training.diverged import Diverged
-from isoprune.training.evaluate import evaluate
-from isoprune.training.fit import fit
-from isoprune.training.loop import PLAIN, Loop
-from isoprune.types import IsopruneError, Schedule, Splits
-from isoprune.types.samples import Part
+from isoprune.training.distill import read_distill
+from isoprune.training.rates import Advice, Probe, best_rate, check_rates, climb, score_of
+from isoprune.training.settings import OptimizerChoice
+from isoprune.training.source import Source, source_of
+from isoprune.types import CLASSIFICATION, Data, IsopruneError, Network, Schedule, Task, module_of
+from isoprune.types.task import task_with
 
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
+ADAPTIVE_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)  # of AdamW and optimizers of one's own
 # Of the training that is advised on, for the probe of one rate. Shorter ones favour other rates than the
 # training itself (docs/advice.md); most often three are run, which is 14 % of a grid of five.
 SHARE = 0.24
-# A probe that ends within this of the best one's accuracy counts as good as it, and the largest rate of
-# these is advised: what a rate costs shows early, what it brings shows late (docs/advice.md).
-TOLERANCE = 0.02
 HELD = 0.1  # of the training samples, on which probes are judged
 MOST_HELD = 2000
 LEAST_STEPS = 8
 
 
-@dataclass(frozen=True)
-class Probe:
-    """A short training at one rate; accuracy and loss on held-out training samples, None if it diverged."""
-
-    lr: float
-    steps: int
-    accuracy: float | None
-    loss: float | None
-
-
-@dataclass(frozen=True)
-class Advice:
-    """A rate and the probes behind it.
-
-    ``rates`` were to choose from. ``start`` is the accuracy before any step, ``chance`` that of the most
-    frequent class, both on the ``held`` samples; ``steps`` are those of the training that is advised on,
-    ``cost`` is what the probes took over what trainings of full length at all rates would take.
-    """
-
-    lr: float
-    rates: tuple[float, ...]
-    probes: tuple[Probe, ...]
-    steps: int
-    held: int
-    start: float
-    chance: float
-    cost: float
-
-    @property
-    def learns(self) -> bool:
-        """Whether the network learned anything at the advised rate within its probe."""
-        best = next(p.accuracy for p in self.probes if p.lr == self.lr) or 0.0
-        # Two standard errors of a frequency.
-        return best > self.chance + 2 * math.sqrt(self.chance * (1 - self.chance) / self.held)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON, for a record."""
-        return {**asdict(self), "learns": self.learns}
-
-
 def advise(
-    model: nn.Module,
-    splits: Splits,
+    network: Network,
+    data: Any = None,
     *,
+    train: Any = None,
     epochs: int,
     schedule: str | Schedule = "one_cycle",
     steps: int | None = None,
-    rates: Sequence[float] = RATES,
-    batch: int = 100,
+    rates: Sequence[float] | None = None,
+    task: Task = CLASSIFICATION,
+    loss: Callable[[Any, Any], Tensor] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    optimizer: OptimizerChoice = "sgd",
+    batch: int | None = None,
     momentum: float = 0.9,
     weight_decay: float = 1e-4,
     loop: Loop = PLAIN,
@@ -94,22 +65,24 @@ def advise(
     """Return the peak learning rate for a training of ``epochs`` (or ``steps``), and the probes behind it.
 
     At a rate the network is trained for `SHARE` of the steps, with the whole schedule run through in them, on
-    nine tenths of the training data, and judged on the last tenth. The middle rate comes first, then larger
-    ones as long as they end within `TOLERANCE` of the best one's accuracy; if none does, smaller ones as long
-    as they gain more than that. Of the rates that end within `TOLERANCE` of the best, the largest is
-    advised: a rate that is too large shows in few steps, one that is too small only in many. Validation and
-    test data are not touched.
+    nine tenths of the training data, and judged on the last tenth by the task's first metric. The middle rate
+    comes first, then larger ones as long as they end within `TOLERANCE` of the best one's accuracy; if none
+    does, smaller ones as long as they gain more than that. Of the rates that end within `TOLERANCE` of the
+    best, the largest is advised: a rate that is too large shows in few steps, one that is too small only in
+    many. Validation and test data are not touched.
 
     Give what `retrain` will get; its ``lr`` is then ``advice.lr``.
 
     Args:
-        model: Left as it is.
-        splits: Only ``train`` is used: a tenth of it, 2000 samples at most, is held out.
+        network: A module or a `Pruned`; left as it is.
+        data: `Splits` or `Data`, of which only ``train`` is used: a tenth of it, 2000 samples at most, is
+            held out. Or give ``train`` alone.
         epochs: Of the training that is advised on.
         schedule: A name in ``schedules.SCHEDULES``, with the default options of that function, or a schedule.
         steps: At most so many in all. None: as many as ``epochs`` take.
-        rates: The rates to choose from; ascending.
-        batch: Samples per step; with ``momentum``, ``weight_decay`` and ``loop`` as in `fit`.
+        rates: The rates to choose from; ascending. None: `RATES` of SGD, else `ADAPTIVE_RATES`.
+        task, loss, metrics: As in `retrain`.
+        optimizer: With ``batch``, ``momentum``, ``weight_decay`` and ``loop`` as in `Training`.
         dense: The network to learn from, with ``distill`` (weight and temperature).
         seed: Which samples are held out, and the order of the others.
         done: Probes of an interrupted call with these settings: they are not run again.
@@ -120,103 +93,72 @@ def advise(
     Raises:
         IsopruneError: If rates do not ascend, all diverge, or the settings do not fit together.
     """
+    if rates is None:
+        rates = RATES if optimizer == "sgd" else ADAPTIVE_RATES
     check_rates(rates)
+    model, task = module_of(network), task_with(task, loss, metrics)
     if isinstance(schedule, str):
         schedule = schedules.build(schedule, epochs=max(epochs, 1))
-    distill = read_distill(distill)
-    train = splits.train
-    held = min(max(round(HELD * len(train)), 1), MOST_HELD)
-    # A last batch of one sample, which BatchNorm cannot be trained on: the training itself may have none.
-    held += batch > 1 and (len(train) - held) % batch == 1
-    order = torch.randperm(len(train), generator=Generator().manual_seed(seed))
-    judge = Part(train, order[:held])
-    probing = Splits(Part(train, order[held:]), judge, judge, splits.classes)
-    check_training(model, probing, epochs=epochs, lr=rates[-1], batch=batch, steps=steps)
+    distill = read_distill(distill, dense)
+    plan = Training(epochs, rates[-1], schedule, batch, steps, optimizer, momentum, weight_decay, loop)
+    plan.check()
+    given = source_of(data.train if train is None else train, batch)
+    probing, judge = held_out(given, seed)
+    check_training(model, probing, judge, plan, task)
     if epochs < 1 or steps == 0:
         raise IsopruneError(
             f"epochs = {epochs}, steps = {steps}: a training without a step needs no rate. Give 1 or more."
         )
-    total = epochs * math.ceil(len(train) / batch)
+    total = epochs * given.steps
     total = total if steps is None else min(total, steps)
     length = min(max(round(SHARE * total), LEAST_STEPS), total)
     known = {probe.lr: probe for probe in done if probe.steps == length}
+    metric, higher = task.judged_by
 
     def reached(lr: float) -> float:
         if lr not in known:
             accuracy = loss = None
+            short = replace(plan, lr=lr, epochs=math.ceil(length / probing.steps), steps=length)
             with suppress(Diverged):
-                _, history = fit(
-                    model,
-                    probing,
-                    epochs=math.ceil(length / math.ceil(len(probing.train) / batch)),
-                    lr=lr,
-                    schedule=schedule,
-                    batch=batch,
-                    momentum=momentum,
-                    weight_decay=weight_decay,
-                    steps=length,
-                    loop=loop,
-                    teacher=dense,
-                    distill=distill,
-                    generator=Generator().manual_seed(seed),
-                )
-                accuracy, loss = history[-1]["validation_accuracy"], history[-1]["validation_loss"]
+                generator = Generator().manual_seed(seed)
+                row = fit(model, Data(probing, judge), short, task=task, distill=distill, generator=generator)
+                last = row.history[-1]
+                accuracy, loss = last[f"validation_{metric}"], last.get("validation_loss")
             known[lr] = Probe(lr, length, accuracy, loss)
             on_probe(known[lr])
-        accuracy = known[lr].accuracy
-        return -1.0 if accuracy is None else accuracy
+        return score_of(known[lr].accuracy, higher)
 
-    tried = climb(rates, reached)
-    probes = tuple(known[lr] for lr in tried)
-    counts = judge.targets.bincount(minlength=splits.classes)
+    probes = tuple(known[lr] for lr in climb(rates, reached))
+    chance = None
+    if task.name == CLASSIFICATION.name and judge.targets is not None:
+        chance = judge.targets.bincount().max().item() / len(judge)
     return Advice(
-        lr=best_rate(probes),
+        lr=best_rate(probes, higher),
         rates=tuple(rates),
         probes=probes,
         steps=total,
-        held=held,
-        start=evaluate(model, judge)["accuracy"],
-        chance=counts.max().item() / held,
+        held=len(judge),
+        start=evaluate(model, judge, task=task)[metric],
+        chance=chance,
         cost=len(probes) * length / (len(rates) * total),
+        metric=metric,
+        higher_is_better=higher,
     )
 
 
-def check_rates(rates: Sequence[float]) -> None:
-    """Raise IsopruneError unless there are rates to probe, and they ascend."""
-    if not rates or any(not 0 < lr < math.inf for lr in rates) or list(rates) != sorted(set(rates)):
-        raise IsopruneError(f"rates = {list(rates)}: give one or more, above 0, each larger than the last.")
-
-
-def climb(rates: Sequence[float], reached: Callable[[float], float]) -> list[float]:
-    """Return the rates that had to be tried, ascending: from the middle one up, else down.
-
-    ``reached`` gives the accuracy of a rate, -1 if it diverged.
-    """
-    middle = len(rates) // 2
-    tried = {rates[middle]: reached(rates[middle])}
-    for lr in rates[middle + 1 :] if tried[rates[middle]] >= 0 else ():
-        tried[lr] = reached(lr)
-        if tried[lr] < max(tried.values()) - TOLERANCE:
-            break
-    for lr in reversed(rates[:middle]):
-        best = max(tried.values())
-        largest = max((r for r, accuracy in tried.items() if accuracy >= best - TOLERANCE))
-        if best >= 0 and largest > min(tried):  # the smallest so far is not the one to beat
-            break
-        tried[lr] = reached(lr)
-    return sorted(tried)
-
-
-def best_rate(probes: Sequence[Probe]) -> float:
-    """Return the largest rate whose probe is as good as the best.
+def held_out(train: Source, seed: int) -> tuple[Source, Source]:
+    """Return what is left of the training data, and the tenth on which probes are judged.
 
     Raises:
-        IsopruneError: If every probe diverged.
+        IsopruneError: If single samples cannot be taken out of it.
     """
-    ended = {p.lr: p.accuracy for p in probes if p.accuracy is not None}
-    if not ended:
+    if not train.resumable:
         raise IsopruneError(
-            f"Training diverges at every rate from {probes[0].lr:g} to {probes[-1].lr:g}. Look at the "
-            "network's weights and inputs for NaN and large values, repair it, or give smaller rates."
+            "Advice on the learning rate holds out a part of the training data, and a loader without places "
+            "of its samples does not let it. Give a map-style Dataset, or a rate: lr=0.01."
         )
-    return max(lr for lr, accuracy in ended.items() if accuracy >= max(ended.values()) - TOLERANCE)
+    held = min(max(round(HELD * len(train)), 1), MOST_HELD)
+    # A last batch of one sample, which BatchNorm cannot be trained on: the training itself may have none.
+    held += train.batch > 1 and (len(train) - held) % train.batch == 1
+    order = torch.randperm(len(train), generator=Generator().manual_seed(seed))
+    return train.part(order[held:]), train.part(order[:held])

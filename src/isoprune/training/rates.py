@@ -1,0 +1,150 @@
+"""Which learning rate is advised: the rule over probes of several, and what is done where it fails."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from isoprune.training.diverged import Diverged
+from isoprune.training.settings import Trained
+from isoprune.types import IsopruneError
+
+# A probe that ends within this of the best one's accuracy counts as good as it, and the largest rate of
+# these is advised: what a rate costs shows early, what it brings shows late (docs/advice.md). Of a number of
+# which less is better, such as a loss, it is this fraction of the number.
+TOLERANCE = 0.02
+# A training that ends so far below the probe of its rate, which had a fraction of its steps, has broken down.
+BROKEN = 0.05
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A short training at one rate, on held-out training samples; None if it diverged.
+
+    ``accuracy`` is what the task is judged by: of a classification its accuracy.
+    """
+
+    lr: float
+    steps: int
+    accuracy: float | None
+    loss: float | None
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A rate and the probes behind it.
+
+    ``rates`` were to choose from. ``start`` is the accuracy (or whatever ``metric`` is) before any step,
+    ``chance`` that of the most frequent class, None without labels, both on the ``held`` samples; ``steps``
+    are those of the training that is advised on, ``cost`` is what the probes took over what trainings of
+    full length at all rates would take.
+    """
+
+    lr: float
+    rates: tuple[float, ...]
+    probes: tuple[Probe, ...]
+    steps: int
+    held: int
+    start: float
+    chance: float | None
+    cost: float
+    metric: str = "accuracy"
+    higher_is_better: bool = True
+
+    @property
+    def learns(self) -> bool:
+        """Whether the network learned anything at the advised rate within its probe."""
+        best = next(p.accuracy for p in self.probes if p.lr == self.lr)
+        if self.chance is None:
+            start = score_of(self.start, self.higher_is_better)
+            return score_of(best, self.higher_is_better) > start + TOLERANCE
+        best = best or 0.0
+        # Two standard errors of a frequency.
+        return best > self.chance + 2 * math.sqrt(self.chance * (1 - self.chance) / self.held)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON, for a record."""
+        return {**asdict(self), "learns": self.learns}
+
+
+def score_of(value: float | None, higher_is_better: bool) -> float:
+    """Return what `TOLERANCE` is of: a metric, or minus the logarithm of one of which less is better."""
+    if value is None:
+        return -math.inf
+    if higher_is_better:
+        return value
+    return -math.log(value) if value > 0 else math.inf
+
+
+def check_rates(rates: Sequence[float]) -> None:
+    """Raise IsopruneError unless there are rates to probe, and they ascend."""
+    if not rates or any(not 0 < lr < math.inf for lr in rates) or list(rates) != sorted(set(rates)):
+        raise IsopruneError(f"rates = {list(rates)}: give one or more, above 0, each larger than the last.")
+
+
+def climb(rates: Sequence[float], reached: Callable[[float], float]) -> list[float]:
+    """Return the rates that had to be tried, ascending: from the middle one up, else down.
+
+    ``reached`` gives the score of a rate, minus infinity if it diverged.
+    """
+    middle = len(rates) // 2
+    tried = {rates[middle]: reached(rates[middle])}
+    for lr in rates[middle + 1 :] if tried[rates[middle]] > -math.inf else ():
+        tried[lr] = reached(lr)
+        if tried[lr] < max(tried.values()) - TOLERANCE:
+            break
+    for lr in reversed(rates[:middle]):
+        best = max(tried.values())
+        largest = max((r for r, score in tried.items() if score >= best - TOLERANCE))
+        if best > -math.inf and largest > min(tried):  # the smallest so far is not the one to beat
+            break
+        tried[lr] = reached(lr)
+    return sorted(tried)
+
+
+def best_rate(probes: Sequence[Probe], higher_is_better: bool = True) -> float:
+    """Return the largest rate whose probe is as good as the best.
+
+    Raises:
+        IsopruneError: If every probe diverged.
+    """
+    ended = {p.lr: score_of(p.accuracy, higher_is_better) for p in probes if p.accuracy is not None}
+    if not ended:
+        raise IsopruneError(
+            f"Training diverges at every rate from {probes[0].lr:g} to {probes[-1].lr:g}. Look at the "
+            "network's weights and inputs for NaN and large values, repair it, or give smaller rates."
+        )
+    return max(lr for lr, score in ended.items() if score >= max(ended.values()) - TOLERANCE)
+
+
+def at_or_below(
+    advice: Mapping[str, Any], train: Callable[[float], Trained]
+) -> tuple[float, Trained, list[float]]:
+    """Return the advised rate or the next lower one that trains well, its training, and those given up.
+
+    A rate at which the training diverges, or ends below its own probe, is given up for the next lower one.
+
+    Args:
+        advice: Of `advise`, as plain data.
+        train: Trains at a rate.
+
+    Raises:
+        Diverged: If it diverges at the lowest rate too.
+    """
+    higher = advice["higher_is_better"]
+    # A rate that was not probed, or whose probe diverged, has nothing to stay below.
+    reached = dict.fromkeys(advice["rates"], -math.inf)
+    reached |= {p["lr"]: score_of(p["accuracy"], higher) for p in advice["probes"]}
+    *larger, lowest = sorted((lr for lr in reached if lr <= advice["lr"]), reverse=True)
+    given_up: list[float] = []
+    for lr in larger:
+        with suppress(Diverged):
+            trained = train(lr)
+            ended = trained.history[-1].get(f"validation_{advice['metric']}")
+            if ended is None or score_of(ended, higher) >= reached[lr] - BROKEN:
+                return lr, trained, given_up
+        given_up.append(lr)
+    return lowest, train(lowest), given_up
