@@ -21,7 +21,7 @@ from isoprune.cli.work import write_out
 from isoprune.experiment.config import Choice
 from isoprune.isometry import Diagnosis
 from isoprune.reporting import advice_words as words
-from isoprune.verbs.advise import TOLERANCE, Advice
+from isoprune.training.rates import TOLERANCE, Advice
 
 POINTS = 240  # of the curve of a schedule
 DEFAULTS = {"batch": 100, "momentum": 0.9, "weight_decay": 1e-4, "steps": None}
