@@ -105,7 +105,15 @@ def _with_members(graph: Graph, heads: Units) -> Units:
 
 def weights_of(graph: Graph) -> Iterator[tuple[str, torch.Size, int]]:
     """Yield name, shape and filter dimension of every tensor that activations are multiplied with."""
+    convolved = {
+        graph.recording.names[node.reads[1]]: int(node.transposed)
+        for node in graph.nodes
+        if node.op == "convolution" and node.reads[1] in graph.recording.names
+    }
     for name, (_, shape) in graph.tensors.items():
+        if name in convolved:
+            yield name, shape, convolved[name]
+            continue
         roles = [graph.roles.get((name, d)) for d in range(min(len(shape), 2))]
         # An embedding makes channels and reads none: its other dimension is a table's, not a channel's.
         if len(shape) < 2 or not {"in", "out"} & set(roles) or ("in" not in roles and "other" in roles):

@@ -21,13 +21,17 @@ from isoprune.types import IsopruneError, Plan, Units
 
 
 class Mask(nn.Module):
-    """Elements that are not ``kept`` (bool, of the tensor's shape) are zero, and get no gradient."""
+    """Elements that are not ``kept`` (bool, of the tensor's shape) are zero, and get no gradient.
+
+    ``order`` are the names of the module's parameters, in the order that they get back when it is hardened.
+    """
 
     kept: Tensor
 
-    def __init__(self, kept: Tensor) -> None:
+    def __init__(self, kept: Tensor, order: tuple[str, ...] = ()) -> None:
         super().__init__()
         self.register_buffer("kept", kept)
+        self.order = order
 
     def forward(self, tensor: Tensor) -> Tensor:
         # Not a product: NaN or infinity times zero would not be zero.
@@ -82,10 +86,12 @@ def _mask_(module: nn.Module, key: str, kept: Tensor, name: str) -> None:
     parameter = module._parameters[key]
     assert parameter is not None
     kept = kept.to(parameter.device)
+    masks = [mask for chain in getattr(module, "parametrizations", {}).values() for mask in chain]
+    order = next((mask.order for mask in masks if isinstance(mask, Mask)), tuple(module._parameters))
     with torch.no_grad():
         parameter.masked_fill_(~kept, 0)
     try:
-        parametrize.register_parametrization(module, key, Mask(kept))
+        parametrize.register_parametrization(module, key, Mask(kept, order))
     except Exception as error:
         raise IsopruneError(
             f"{name} of {type(module).__name__} cannot be masked: {error}. Leave it out by a name pattern: "
@@ -138,9 +144,13 @@ def harden(model: nn.Module) -> nn.Module:
             made = type(module)
             own = {k: v for k, v in vars(made).items() if k not in ("__dict__", "__weakref__")}
             object.__setattr__(module, "__class__", type(made.__name__, made.__bases__, own))
+        order: tuple[str, ...] = ()
         for key, chain in list(getattr(module, "parametrizations", {}).items()):
             if all(isinstance(mask, Mask) for mask in chain):
+                order = chain[0].order
                 parametrize.remove_parametrizations(module, key, leave_parametrized=True)
+        for key in (key for key in order if key in module._parameters):
+            module._parameters[key] = module._parameters.pop(key)
         if isinstance(module, nn.RNNBase) and not parametrize.is_parametrized(module):
             module._flat_weights = [getattr(module, name, None) for name in module._flat_weights_names]
     return out
