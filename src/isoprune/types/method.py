@@ -19,7 +19,8 @@ class Method:
         grains: The grains of units that it knows.
         updates_weights: Whether it changes the weights that stay.
         follows_order: Whether its result is the same, permuted, when filters are permuted.
-        removes: Whether its channels go when it is done (penalties).
+        removes: Whether units go when it is done (penalties).
+        steps: Options by keyword -> the steps that it needs before they can go (penalties).
         masks: Whether it keeps what a mask holds at zero (repairs).
         label: How tables and figures call it; "": its name.
         source: Paper.
@@ -31,6 +32,7 @@ class Method:
     updates_weights: bool = False
     follows_order: bool = True
     removes: bool = False
+    steps: Callable[..., int] | None = None
     masks: bool = False
     label: str = ""
     source: str = ""

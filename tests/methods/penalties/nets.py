@@ -65,8 +65,8 @@ def example() -> torch.Tensor:
     return torch.randn(2, *IMAGE, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
-def planned(net: nn.Module, ratio: float = 0.5) -> tuple[Graph, Plan]:
-    result = isoprune.prune(net, example(), ratio)
+def planned(net: nn.Module, ratio: float = 0.5, grain: str = "channel") -> tuple[Graph, Plan]:
+    result = isoprune.prune(net, example(), None if ":" in grain else ratio, grain=grain)
     return result.graph, result.plan
 
 

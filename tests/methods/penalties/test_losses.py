@@ -7,10 +7,14 @@ import itertools
 import pytest
 import torch
 
-from isoprune.methods.penalties import Growth, greg_1, greg_2, tpp
+import isoprune
+from isoprune.methods.penalties import greg_1, greg_2, tpp
+from isoprune.methods.penalties.growth import Growth
+from isoprune.pruning.grains import units_of
+from isoprune.pruning.mask import masks_of
 from isoprune.types.errors import IsopruneError
 from methods.penalties import oracles
-from methods.penalties.nets import NETS, drawn, gradients, planned
+from methods.penalties.nets import NETS, drawn, example, gradients, planned
 
 every_net = pytest.mark.parametrize("name", NETS)
 
@@ -99,6 +103,62 @@ def test_depthwise_filters_are_orthogonal_as_they_are():
         torch.testing.assert_close(tpp(net, plan, graph=graph)(10**7), before)
         net[0].weight[kept[0]] *= 5  # a kept pointwise one, which reads what the pruned ones read
         assert tpp(net, plan, graph=graph)(10**7) > before
+
+
+@pytest.mark.parametrize("grain", ["filter", "kernel", "vector", "weight", "2:4", "2x3"])
+def test_greg_1_presses_on_units_of_any_grain_and_on_nothing_else(grain):
+    net = drawn("plain")
+    graph, plan = planned(net, grain=grain)
+    got = gradients(greg_1(net, plan, graph=graph)(579), net)
+    for units in units_of(graph, grain):
+        (member,) = units.members
+        W = net.get_parameter(units.name).detach()
+        kept = plan.kept.get(units.name, torch.ones(units.shape, dtype=torch.bool))
+        numbers = torch.arange(units.size).reshape(W.shape) if member.unit is None else member.unit
+        stays = torch.tensor([bool(kept.flatten()[i]) for i in numbers.expand(W.shape).flatten().tolist()])
+        assert stays.all() == (units.name not in plan.removed)
+        want = torch.where(stays.reshape(W.shape), 0, 1e-4 * 57 * W)
+        torch.testing.assert_close(got.pop(units.name), want)
+    assert all((slope == 0).all() for slope in got.values())  # biases and BatchNorms
+
+
+def test_tpp_pushes_out_the_filters_of_one_tensor():
+    net = drawn("plain")
+    graph, plan = planned(net, grain="filter")
+    rows = {name: set(gone) for name, gone in plan.removed.items()}
+    total = torch.zeros((), dtype=torch.float64)
+    for name, gone in rows.items():
+        W = net.get_parameter(name).flatten(1)
+        G = W @ W.T
+        T = G.detach().clone()
+        T[list(gone)] = 0
+        T[:, list(gone)] = 0
+        total = total + 1000 * (G - T).square().mean() + W[list(gone)].square().sum() / 2
+    same_gradients(tpp(net, plan, graph=graph)(10**7), total, net)
+
+
+def test_tpp_knows_whole_filters_only():
+    net = drawn("plain")
+    graph, plan = planned(net, grain="weight")
+    with pytest.raises(IsopruneError, match="tpp pushes out whole filters, and the plan is of weights"):
+        tpp(net, plan, graph=graph)
+
+
+@pytest.mark.parametrize("penalty", [tpp, greg_1])
+def test_on_a_masked_network_masked_weights_have_no_part(penalty):
+    net = drawn("plain")
+    graph, plan = planned(net)
+    small = isoprune.prune(net, example(), 0.5, grain="weight").model
+    hard = isoprune.harden(small)
+    got, want = (gradients(penalty(m, plan, graph=graph)(10**7), m) for m in (small, hard))
+    masks = masks_of(small)
+    for name, slope in want.items():
+        owner, _, key = name.rpartition(".")
+        masked_name = f"{owner}.parametrizations.{key}.original"
+        if name in masks:
+            torch.testing.assert_close(got[masked_name], slope * masks[name])
+        else:
+            torch.testing.assert_close(got[name], slope)
 
 
 def test_growth_is_a_staircase_up_to_its_ceiling():

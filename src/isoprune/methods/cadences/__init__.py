@@ -1,17 +1,17 @@
-"""How much goes in which round, one a file: `(*, rounds, **options) -> (round -> ratio)`, rounds from 1.
-
-The ratio is of what is still there when the round begins.
-"""
+"""How much has gone after which round, one a file: `(*, rounds, ratio, **options) -> (round -> ratio)`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from isoprune.methods.cadences.by_cycle import by_cycle
-from isoprune.methods.cadences.constant import constant
+from isoprune.methods.cadences.cumulative import Cadence, of_what_is_left
+from isoprune.methods.cadences.linear import linear
+from isoprune.methods.cadences.one_shot import one_shot
+from isoprune.methods.cadences.polynomial import polynomial
 
-Cadence = Callable[[int], float]
+CADENCES: dict[str, Callable[..., Cadence]] = {
+    f.__name__: f for f in (one_shot, linear, polynomial, by_cycle)
+}
 
-CADENCES: dict[str, Callable[..., Cadence]] = {f.__name__: f for f in (constant, by_cycle)}
-
-__all__ = ["CADENCES", "Cadence", "by_cycle", "constant"]
+__all__ = ["CADENCES", "Cadence", "by_cycle", "linear", "of_what_is_left", "one_shot", "polynomial"]

@@ -1,25 +1,16 @@
-"""The ratio of each round that makes a given ratio in all."""
+"""The same ratio of what is left, every round."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from isoprune.types.errors import IsopruneError
+from isoprune.methods.cadences.cumulative import Cadence
 from isoprune.types.method import method
 
 
-@method("cadence", source="Frankle & Carbin, The lottery ticket hypothesis, ICLR 2019")
-def by_cycle(*, rounds: int, ratio: float) -> Callable[[int], float]:
-    r"""Return the cadence of ``ratio`` in all: :math:`1 - (1 - r)^{1/n}` of what is left, each round.
+def _by_cycle(part: float, ratio: float) -> float:
+    return 1 - (1 - ratio) ** part
 
-    Args:
-        rounds: How many there are, n.
-        ratio: Of all rounds together, in [0, 1).
 
-    Raises:
-        IsopruneError: If the ratio is out of range.
-    """
-    if not 0 <= ratio < 1:
-        raise IsopruneError(f"ratio is {ratio:g}, outside [0, 1). It is the fraction that is removed.")
-    each = 1 - (1 - ratio) ** (1 / rounds)
-    return lambda _round: each
+@method("cadence", source="Frankle & Carbin, ICLR 2019, arXiv 1803.03635")
+def by_cycle(*, rounds: int, ratio: float) -> Cadence:
+    """Remove :math:`1 - (1 - r)^{1/n}` of what is left in each of n rounds, r in all."""
+    return Cadence(ratio, rounds, _by_cycle)

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from isoprune.graph import Graph
-from isoprune.methods.penalties.growth import Growth
-from isoprune.methods.penalties.layers import Layers, layers_of, masks
+from isoprune.methods.penalties.growth import Growth, steps_of_growth
+from isoprune.methods.penalties.layers import Layers, gone, layers_of, total_of
 from isoprune.methods.penalties.penalty import Penalty
 from isoprune.types import Plan
+from isoprune.types.method import method
+from isoprune.types.units import GRAINS
 
 _MEMORY = 0.9  # of the mean of the ratio of kept to pruned weights
 _NOT_YET = -1
+_SOURCE = "Wang, Qin, Zhang & Fu, ICLR 2021, arXiv 2012.09243"
 
 
+@method(
+    "penalty",
+    "plan",
+    removes=True,
+    steps=steps_of_growth,
+    grains=GRAINS,
+    label="GReg-1",
+    source=_SOURCE,
+)
 def greg_1(
     model: nn.Module,
     plan: Plan,
@@ -29,7 +42,7 @@ def greg_1(
     stabilise: int = 10_000,
     enough: float = 1000.0,
 ) -> Penalty:
-    r"""Fade the filters of ``plan`` by an L2 penalty that grows: GReg-1.
+    r"""Fade the units of ``plan`` by an L2 penalty that grows: GReg-1.
 
     .. math:: \frac{r_t}{2} \sum_l \|W_P\|^2, \qquad r_t = \min(c, \delta \lfloor t / \tau \rfloor)
 
@@ -37,20 +50,33 @@ def greg_1(
     mean as those that go (a running mean with memory 0.9, looked at when the penalty grows). Biases and
     BatchNorm are left as they are.
 
-    Source: Wang, Qin, Zhang & Fu, ICLR 2021, arXiv 2012.09243; constants of the public code for CIFAR.
+    Constants are those of the public code for CIFAR.
     """
     grows = Growth(growth, interval, ceiling)
-    gone = masks(model, graph, plan)
-    layers = layers_of(model, graph, plan)
+    goes, layers = gone(model, graph, plan), layers_of(model, graph, plan)
     state = _state(model, layers)
 
     def loss(step: int) -> Tensor:
-        _watch(layers, gone, state, step, interval, enough)
-        return grows.at(_grown(state, step)) / 2 * _squares(model, layers, gone)
+        _watch(layers, goes, state, step, interval, enough)
+        return grows.at(_grown(state, step)) / 2 * _squares(model, layers, goes)
 
     return Penalty(loss, steps=grows.steps + stabilise, state=state, plan=lambda: plan)
 
 
+def _steps(*, pick_growth: float, pick_ceiling: float, interval: int, **options: Any) -> int:
+    picking = Growth(pick_growth, interval, pick_ceiling).steps
+    return picking + steps_of_growth(interval=interval, **options)
+
+
+@method(
+    "penalty",
+    "plan",
+    removes=True,
+    steps=_steps,
+    grains=GRAINS,
+    label="GReg-2",
+    source=_SOURCE,
+)
 def greg_2(
     model: nn.Module,
     plan: Plan,
@@ -76,33 +102,31 @@ def greg_2(
     Args:
         plan: At the start: which layers lose filters, and how many.
         choose: Returns a plan by the weights that the network has when it is called.
-
-    Source: Wang, Qin, Zhang & Fu, ICLR 2021, arXiv 2012.09243.
     """
     first, grows = Growth(pick_growth, interval, pick_ceiling), Growth(growth, interval, ceiling)
     start = pick_ceiling
-    gone = {name: mask.zero_() for name, mask in masks(model, graph, plan).items()}
+    goes = {name: mask.zero_() for name, mask in gone(model, graph, plan).items()}
     layers = layers_of(model, graph, plan)
     # A dot is no part of a buffer's name.
-    state = _state(model, layers) | {f"gone {i}": mask for i, mask in enumerate(gone.values())}
+    state = _state(model, layers) | {f"gone {i}": mask for i, mask in enumerate(goes.values())}
     state["picked"] = torch.tensor(_NOT_YET, device=state["ended"].device)
 
     def loss(step: int) -> Tensor:
         if step < first.steps:
             return first.at(step) / 2 * _squares(model, layers, None)
         if state["picked"] == _NOT_YET:
-            for name, mask in masks(model, graph, choose()).items():
-                gone[name].copy_(mask)
+            for name, mask in gone(model, graph, choose()).items():
+                goes[name].copy_(mask)
             state["picked"].fill_(step)
         since = step - first.steps
-        _watch(layers, gone, state, since, interval, enough)
+        _watch(layers, goes, state, since, interval, enough)
         strength = min(ceiling, start + grows.at(_grown(state, since)))
-        kept = {name: ~mask for name, mask in gone.items()}
+        kept = {name: ~mask for name, mask in goes.items()}
         free = 0.0 if state["ended"] != _NOT_YET or since >= grows.steps else recover
-        return strength / 2 * _squares(model, layers, gone) - free / 2 * _squares(model, layers, kept)
+        return strength / 2 * _squares(model, layers, goes) - free / 2 * _squares(model, layers, kept)
 
     def chosen() -> Plan:
-        return replace(plan, kept={name: ~mask.cpu() for name, mask in gone.items()})
+        return replace(plan, kept={name: ~mask.cpu() for name, mask in goes.items()})
 
     return Penalty(loss, steps=first.steps + grows.steps + stabilise, state=state, plan=chosen)
 
@@ -123,14 +147,14 @@ def _grown(state: dict[str, Tensor], step: int) -> int:
 
 @torch.no_grad()
 def _watch(
-    layers: Layers, gone: dict[str, Tensor], state: dict[str, Tensor], step: int, interval: int, enough: float
+    layers: Layers, goes: dict[str, Tensor], state: dict[str, Tensor], step: int, interval: int, enough: float
 ) -> None:
     """Look, when the penalty grows, whether the kept weights are large enough against those that go."""
     if step % interval or state["ended"] != _NOT_YET or not len(layers.weights):
         return
     ratios = []
-    for rows in layers.weights:
-        sizes, mask = rows.matrix.abs().mean(1).double(), rows.gone(gone)
+    for part in layers.weights:
+        sizes, mask = part.value.abs().double(), part.where(goes).expand(part.value.shape)
         ratios.append(sizes[~mask].mean() / sizes[mask].mean().clamp_min(torch.finfo(torch.float64).tiny))
     # Nothing kept or nothing gone in a layer: it has no ratio to wait for.
     found = torch.stack(ratios).nan_to_num(enough, posinf=torch.finfo(torch.float64).max)
@@ -140,10 +164,6 @@ def _watch(
 
 
 def _squares(model: nn.Module, layers: Layers, chosen: dict[str, Tensor] | None) -> Tensor:
-    """Return the sum of squares of the filters that are ``chosen``; of all of them for None."""
-    first = next(model.parameters())
-    total = torch.zeros((), dtype=first.dtype, device=first.device)
-    for rows in layers.weights:
-        W = rows.matrix
-        total = total + (W if chosen is None else W[rows.gone(chosen)]).square().sum()
-    return total
+    """Return the sum of squares of the units that are ``chosen``; of whole layers for None."""
+    squares = [(part, part.value.square()) for part in layers.weights]
+    return total_of(model, [(s if chosen is None else s * part.where(chosen)).sum() for part, s in squares])

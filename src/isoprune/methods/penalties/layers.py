@@ -1,8 +1,8 @@
-"""Where a plan's channels lie in a network: rows of weights that make them, and what goes along."""
+"""Where the units of a plan lie in a network: weights that hold them, and what goes along."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,111 +10,125 @@ import torch
 from torch import Tensor, nn
 
 from isoprune.graph import Graph
-from isoprune.types import IsopruneError, Member, Plan, Units
+from isoprune.pruning.grains import units_of
+from isoprune.types import IsopruneError, Member, Plan
 
-Gone = Mapping[str, Tensor]  # group name -> bool [channels]; True goes
+Chosen = Mapping[str, Tensor]  # units name -> bool [units.shape]
 
 
 @dataclass(frozen=True)
-class Rows:
-    """A parameter whose rows (along ``dim``) are channels of groups.
+class Part:
+    """A parameter that holds units; under a mask, what the layer works with.
 
-    ``parts``: group name, rows, and the group's channel of each. ``groups`` are those of a convolution.
+    ``members`` are the units' names and where they lie; ``groups`` are those of a convolution.
     """
 
-    name: str
-    parameter: nn.Parameter
-    dim: int
-    parts: tuple[tuple[str, Tensor, Tensor], ...]
+    module: nn.Module
+    key: str
+    members: tuple[tuple[str, Member], ...]
     groups: int = 1
 
     @property
-    def matrix(self) -> Tensor:
-        """The rows [n, fan_in]; of a bias or a BatchNorm [n, 1]."""
-        return (
-            self.parameter.movedim(self.dim, 0).flatten(1)
-            if self.parameter.dim() > 1
-            else self.parameter[:, None]
-        )
+    def value(self) -> Tensor:
+        return getattr(self.module, self.key)
 
-    def gone(self, gone: Gone) -> Tensor:
-        """Return which rows go, bool [n]."""
-        mask = torch.zeros(self.parameter.shape[self.dim], dtype=torch.bool, device=self.parameter.device)
-        for group, rows, channels in self.parts:
-            mask[rows] = gone[group][channels]
-        return mask
+    @property
+    def matrix(self) -> Tensor:
+        """The rows that are whole units [n, fan_in]; of a bias or a BatchNorm [n, 1]."""
+        value, dim = self.value, self.members[0][1].dims[0]
+        return value.movedim(dim, 0).flatten(1) if value.dim() > 1 else value[:, None]
+
+    def where(self, chosen: Chosen) -> Tensor:
+        """Return where the chosen units are, bool, broadcast against ``value``."""
+        found = []
+        for name, member in self.members:
+            units = chosen[name]
+            if member.unit is None:
+                found.append(units)
+            else:
+                unit = member.unit.to(units.device)
+                found.append(units.flatten()[unit.clamp_min(0)] & (unit >= 0))
+        return torch.stack(found).any(0)
 
     @torch.no_grad()
-    def zero_(self, gone: Gone) -> None:
-        """Set the rows that go to zero."""
-        self.parameter.movedim(self.dim, 0)[self.gone(gone)] = 0
+    def zero_(self, chosen: Chosen) -> None:
+        """Set the chosen units to zero."""
+        chains = getattr(self.module, "parametrizations", {})
+        stored = chains[self.key].original if self.key in chains else self.value
+        stored.masked_fill_(self.where(chosen), 0)
 
 
 @dataclass(frozen=True)
 class Layers:
-    """The layers that make the channels of a plan, in the order of the network, each with what goes along.
+    """The layers that hold the units of a plan, in the order of the network, each with what goes along.
 
     ``weights`` are convolutions and Linear layers; ``along`` the biases and BatchNorm weights of the same
     channels, by the place of the weight that they follow.
     """
 
-    weights: tuple[Rows, ...]
-    along: tuple[tuple[Rows, ...], ...]
+    weights: tuple[Part, ...]
+    along: tuple[tuple[Part, ...], ...]
 
 
-def masks(model: nn.Module, graph: Graph, plan: Plan) -> dict[str, Tensor]:
-    """Return which channels of every group go, on the network's device."""
+def gone(model: nn.Module, graph: Graph, plan: Plan) -> dict[str, Tensor]:
+    """Return which units go, on the network's device; channels that go with others or with heads included."""
+    device = next(model.parameters()).device
+    if plan.grain not in ("channel", "head"):
+        return {name: ~kept.to(device) for name, kept in plan.kept.items()}
     kept = graph.kept_ids(plan).numpy()
     first = np.unique(graph.component, return_index=True)[1]
-    device = next(model.parameters()).device
     # One id stands for its component: they go together.
-    gone = {g.name: torch.from_numpy(~kept[first[graph.channels[g.name]]]) for g in graph.groups}
-    return {name: mask.to(device) for name, mask in gone.items()}
+    masks = {g.name: torch.from_numpy(~kept[first[graph.channels[g.name]]]) for g in graph.groups}
+    return {name: mask.to(device) for name, mask in masks.items()}
 
 
 def layers_of(model: nn.Module, graph: Graph, plan: Plan) -> Layers:
-    """Return the layers that make the channels of the groups which lose some.
+    """Return the layers that hold units of which some go.
 
     Raises:
         IsopruneError: For a transposed convolution in groups, whose rows are no filters.
     """
-    wanted = {name for name, channels in plan.removed.items() if len(channels)}
-    parameters = dict(model.named_parameters())
-    found: dict[str, list[tuple[Units, Member]]] = {}
-    for group in graph.groups:
-        if group.name in wanted:
-            for member in group.members:
-                if member.tensor in parameters and len(member.dims) == 1 and member.role in ("out", "other"):
-                    found.setdefault(member.tensor, []).append((group, member))
-    made = {name: _rows(model, name, parameters[name], members) for name, members in found.items()}
-    weights = [made[name] for name in parameters if name in made and parameters[name].dim() > 1]
-    along: list[list[Rows]] = [[] for _ in weights]
-    for name in parameters:
-        if name in made and parameters[name].dim() == 1:
-            along[_followed(made[name], weights, list(parameters))].append(made[name])
-    return Layers(tuple(weights), tuple(tuple(rows) for rows in along))
+    grain = "channel" if plan.grain == "head" else plan.grain
+    goes = {name for name, mask in gone(model, graph, plan).items() if bool(mask.any())}
+    members: dict[str, list[tuple[str, Member]]] = {}
+    for units in units_of(graph, grain):
+        for member in units.members if units.name in goes else ():
+            if member.role in ("out", "other") and (grain != "channel" or len(member.dims) == 1):
+                members.setdefault(member.tensor, []).append((units.name, member))
+    parts = {n: part for n, m in members.items() if (part := _part(model, n, m, grain)) is not None}
+    order = [name for name in graph.tensors if name in parts]
+    weights = [name for name in order if parts[name].value.dim() > 1]
+    along: list[list[Part]] = [[] for _ in weights]
+    for name in order:
+        if name not in weights:
+            along[_followed(name, weights, order, parts)].append(parts[name])
+    return Layers(tuple(parts[name] for name in weights), tuple(map(tuple, along)))
 
 
-def _followed(rows: Rows, weights: list[Rows], order: list[str]) -> int:
-    """Return the last weight of the same channels before ``rows`` (or the first, if it comes before them)."""
-    groups = {group for group, _, _ in rows.parts}
-    same = [i for i, w in enumerate(weights) if groups & {group for group, _, _ in w.parts}]
-    before = [i for i in same if order.index(weights[i].name) < order.index(rows.name)]
+def total_of(model: nn.Module, terms: Sequence[Tensor]) -> Tensor:
+    """Return the sum of terms, zero of the network's kind if there is none."""
+    first = next(model.parameters())
+    return sum(terms, torch.zeros((), dtype=first.dtype, device=first.device))
+
+
+def _followed(name: str, weights: list[str], order: list[str], parts: Mapping[str, Part]) -> int:
+    """Return the last weight of the same channels before a tensor (or the first, if it comes before them)."""
+    groups = {group for group, _ in parts[name].members}
+    same = [i for i, w in enumerate(weights) if groups & {group for group, _ in parts[w].members}]
+    before = [i for i in same if order.index(weights[i]) < order.index(name)]
     return before[-1] if before else same[0]
 
 
-def _rows(model: nn.Module, name: str, parameter: nn.Parameter, members: list[tuple[Units, Member]]) -> Rows:
-    dim = members[0][1].dims[0]
-    module = model.get_submodule(name.rpartition(".")[0])
-    groups = getattr(module, "groups", 1) if parameter.dim() > 1 else 1
-    if dim != 0 and groups > 1:
+def _part(model: nn.Module, name: str, members: list[tuple[str, Member]], grain: str) -> Part | None:
+    owner, _, key = name.rpartition(".")
+    module = model.get_submodule(owner)
+    if key in module._buffers:
+        return None
+    value = getattr(module, key)
+    groups = getattr(module, "groups", 1) if value.dim() > 1 else 1
+    if grain == "channel" and members[0][1].dims[0] != 0 and groups > 1:
         raise IsopruneError(
             f"{name} is a transposed convolution in {groups} groups, which no penalty knows. Leave it whole "
             "by a ratio of 0 for it, or prune in one shot."
         )
-    parts = []
-    for group, member in members:
-        channels = member.channels.reshape(-1)
-        rows = (channels >= 0).nonzero().flatten()
-        parts.append((group.name, rows.to(parameter.device), channels[rows].to(parameter.device)))
-    return Rows(name, parameter, dim, tuple(parts), groups)
+    return Part(module, key, tuple(members), groups)

@@ -11,16 +11,17 @@ from torch.nn import functional as F
 from isoprune.linalg.isometry_loss import isometry_loss
 from isoprune.methods.penalties.penalty import Penalty
 from isoprune.types import IsopruneError, Plan
+from isoprune.types.method import method
 
 
+@method("penalty", label="KernOrth", source="Xie, Xiong & Pu, CVPR 2017, arXiv 1703.01827")
 def kernel_orthogonality(model: nn.Module, plan: Plan, *, strength: float = 1e-2) -> Penalty:
     r"""Keep every filter matrix near an isometry: :math:`\lambda \sum_l \|W_l W_l^\top - I\|_F^2`.
 
     W is a convolution's or Linear layer's weight as [filters, fan_in]; of the larger side of a tall one the
     Gram matrix cannot be the identity, so the other is taken. Convolutions in groups are one matrix a group.
 
-    Source: Xie, Xiong & Pu, CVPR 2017, arXiv 1703.01827 (KernOrth in TPP's table 1, which does not give its
-    strength).
+    It is KernOrth in TPP's table 1, which does not give its strength.
     """
     weights = _weights(model, strength)
 
@@ -31,6 +32,7 @@ def kernel_orthogonality(model: nn.Module, plan: Plan, *, strength: float = 1e-2
     return Penalty(loss)
 
 
+@method("penalty", label="OrthConv", source="Wang, Chen, Chakraborty & Yu, CVPR 2020, arXiv 1911.12207")
 def orthogonal_convolution(model: nn.Module, plan: Plan, *, strength: float = 1e-2) -> Penalty:
     r"""Keep every convolution near an isometry *as an operator*: :math:`\lambda \sum_l \|K * K - I_0\|_F^2`.
 
@@ -40,8 +42,7 @@ def orthogonal_convolution(model: nn.Module, plan: Plan, *, strength: float = 1e
     are asked for in the same way: :math:`\|K^\top * K^\top - I_0\|_F^2` at stride 1. Linear layers are taken
     as in `kernel_orthogonality`.
 
-    Source: Wang, Chen, Chakraborty & Yu, CVPR 2020, arXiv 1911.12207 (OrthConv in TPP's table 1, which does
-    not give its strength).
+    It is OrthConv in TPP's table 1, which does not give its strength.
     """
     weights = _weights(model, strength)
 

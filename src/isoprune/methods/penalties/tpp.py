@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from isoprune.graph import Graph
-from isoprune.methods.penalties.growth import Growth
-from isoprune.methods.penalties.layers import Rows, layers_of, masks
+from isoprune.methods.penalties.growth import Growth, steps_of_growth
+from isoprune.methods.penalties.layers import Part, gone, layers_of, total_of
 from isoprune.methods.penalties.penalty import Penalty
-from isoprune.types import Plan
+from isoprune.types import IsopruneError, Plan
+from isoprune.types.method import method
 
 
+@method(
+    "penalty",
+    "plan",
+    removes=True,
+    steps=steps_of_growth,
+    grains=("channel", "head", "filter"),
+    label="TPP",
+    source="Wang & Fu, ICLR 2023, arXiv 2207.12534",
+)
 def tpp(
     model: nn.Module,
     plan: Plan,
@@ -38,8 +47,8 @@ def tpp(
     Filters of a convolution in groups that read different inputs are orthogonal as rows of its operator,
     whatever their weights: G is block-diagonal there, of a depthwise convolution its diagonal alone is left.
 
-    Source: Wang & Fu, ICLR 2023, arXiv 2207.12534; constants of the public code for CIFAR (ImageNet: interval
-    5, stabilise 40,000). The bias and BatchNorm terms are their growing L2, written as a loss.
+    Constants are those of the public code for CIFAR (ImageNet: interval 5, stabilise 40,000). The bias and
+    BatchNorm terms are their growing L2, written as a loss.
 
     Args:
         growth, interval, ceiling: delta, tau and c.
@@ -47,42 +56,42 @@ def tpp(
         gram: Weight of the Gram term, times the strength.
 
     Cost: a product of W's n filters with the pruned ones per layer and step, n * |P| * fan_in.
+
+    Raises:
+        IsopruneError: For a plan whose units are not whole filters.
     """
+    if plan and plan.grain not in ("channel", "head", "filter"):
+        raise IsopruneError(
+            f"tpp pushes out whole filters, and the plan is of {plan.grain}s. Take greg_1 for them."
+        )
     grows = Growth(growth, interval, ceiling)
-    gone = masks(model, graph, plan)
-    layers = layers_of(model, graph, plan)
+    goes, layers = gone(model, graph, plan), layers_of(model, graph, plan)
     # Which rows go does not change: found once.
-    weights = [(rows, rows.gone(gone)) for rows in layers.weights]
-    along = [(rows, rows.gone(gone)) for part in layers.along for rows in part]
+    weights = [(part, part.where(goes).flatten()) for part in layers.weights]
+    along = [(part, part.where(goes).flatten()) for parts in layers.along for part in parts]
 
     def loss(step: int) -> Tensor:
-        strength = grows.at(step)
-        correlation = sum((_decorrelation(rows, mask) for rows, mask in weights), _nothing(model))
-        fading = sum((rows.matrix[mask].square().sum() for rows, mask in (*weights, *along)), _nothing(model))
-        return strength * (gram * correlation + fading / 2)
+        correlation = total_of(model, [_decorrelation(part, mask) for part, mask in weights])
+        fading = total_of(model, [part.matrix[mask].square().sum() for part, mask in (*weights, *along)])
+        return grows.at(step) * (gram * correlation + fading / 2)
 
     def after(step: int) -> None:
         done = (step + 1 - grows.steps) // zero_every
-        for rows, following in list(zip(layers.weights, layers.along, strict=True))[: max(done, 0)]:
-            for each in (rows, *following):
-                each.zero_(gone)
+        for weight, following in list(zip(layers.weights, layers.along, strict=True))[: max(done, 0)]:
+            for part in (weight, *following):
+                part.zero_(goes)
 
     return Penalty(loss, steps=grows.steps + stabilise, after=after, plan=lambda: plan)
 
 
-def _nothing(model: nn.Module) -> Tensor:
-    first = next(model.parameters())
-    return torch.zeros((), dtype=first.dtype, device=first.device)
-
-
-def _decorrelation(rows: Rows, gone: Tensor) -> Tensor:
+def _decorrelation(part: Part, gone: Tensor) -> Tensor:
     """Return the mean over n^2 entries of the squared Gram entries in a row or column that goes."""
-    W = rows.matrix
+    W = part.matrix
     n = len(W)
-    if rows.groups == n:
+    if part.groups == n:
         return W[gone].square().sum(1).square().sum() / n**2
-    W, gone = W.view(rows.groups, n // rows.groups, -1), gone.view(rows.groups, -1)
-    if rows.groups == 1:
+    W, gone = W.view(part.groups, n // part.groups, -1), gone.view(part.groups, -1)
+    if part.groups == 1:
         products = (W[0, gone[0]] @ W[0].mT).square()
         # Each pair of one that goes and one that stays stands in G twice.
         return (2 * products.sum() - products[:, gone[0]].sum()) / n**2
