@@ -18,7 +18,7 @@ from statistics import geometric_mean, mean
 
 import torch
 
-from isoprune.cli.report import read_records
+from isoprune.comparison.records import read_records
 from isoprune.experiment.config import choice
 from isoprune.experiment.networks import load_network
 from isoprune.experiment.signatures import bind

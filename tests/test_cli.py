@@ -117,12 +117,12 @@ def test_every_verb_explains_itself_by_an_example(capsys: pytest.CaptureFixture[
     ("argv", "message"),
     [
         (["studdy"], r"Unknown verb 'studdy'\. Did you mean 'study'\? Known: demo"),
-        ([], r"the following arguments are required: VERB\. See: isoprune --help"),
-        (["run"], r"the following arguments are required: FILE\.toml\. See: isoprune run --help"),
-        (["study", "x.toml", "--job", "2"], r"unrecognized arguments: --job 2"),
+        ([], r"A verb is missing\. See: isoprune --help"),
+        (["run"], r"FILE requires an argument\. See: isoprune run --help"),
+        (["study", "x.toml", "--job", "2"], r"Unknown option: --job\. Did you mean --jobs\?"),
         (
             ["study", "x.toml", "--jobs", "two"],
-            r"argument --jobs: invalid int value: 'two'\. See: isoprune study",
+            r"Invalid value for --jobs: unable to convert .two. into int\. See: isoprune study",
         ),
         (["study", "nowhere.toml"], r"No file nowhere\.toml\. Give the path of a TOML file"),
         (["run", "nowhere.toml"], r"No file nowhere\.toml"),
@@ -131,7 +131,7 @@ def test_every_verb_explains_itself_by_an_example(capsys: pytest.CaptureFixture[
         (["report", "x", "--figures", "pdf,jpg"], r"Unknown figure format 'jpg'\.\D*Known: pdf, svg, png"),
         (["diagnose", "nowhere"], r"No nowhere\. Give a record\.json, or a folder like runs/dense/<digest>"),
         (["diagnose", "nowhere", "--samples", "0"], r"--samples 0: at least one input"),
-        (["methods", "repairs"], r"argument kind: invalid choice: 'repairs'"),
+        (["methods", "repairs"], r"Invalid value .repairs. .*Did you mean .repair.\?"),
         (["demo", "--jobs", "999"], r"--jobs 999 is more than the \d+ cores"),
     ],
 )
@@ -324,9 +324,10 @@ def test_methods_lists_every_table_with_the_first_line_of_each(capsys: Any):
 
 
 def test_methods_draws_every_schedule(capsys: Any, tmp_path: Path):
-    from isoprune.cli.schedules_drawn import BLOCKS, curves, heights
+    from isoprune.cli.schedule_sketch import BLOCKS, heights
     from isoprune.methods.schedules import SCHEDULES, build
     from isoprune.methods.schedules.examples import LEAST, examples
+    from isoprune.reporting.schedule_curves import schedule_curves
 
     assert main(["methods", "--schedules", "--epochs", "30"]) == 0
     out = capsys.readouterr().out
@@ -336,14 +337,14 @@ def test_methods_draws_every_schedule(capsys: Any, tmp_path: Path):
     assert all(f">{name}<" in (tmp_path / "s.svg").read_text() for name in SCHEDULES)
     for epochs in (LEAST, 45, 90, 91, 400):
         assert set(examples(epochs)) == set(SCHEDULES)
-        for curve in curves(epochs):
+        for curve in schedule_curves(epochs):
             schedule = build(curve.name, epochs=epochs, **examples(epochs)[curve.name])
             assert curve.points[-1][0] == epochs
             for x, factor in curve.points:
                 if x == int(x):
                     assert factor == schedule(x / epochs)
     # The published milestones of the halving rule, as the picture shows them.
-    halving = next(curve for curve in curves(90) if curve.name == "halving").points
+    halving = next(curve for curve in schedule_curves(90) if curve.name == "halving").points
     falls = [x for (_, before), (x, after) in itertools.pairwise(halving) if after < before]
     assert falls == [30, 60, 75, 83]
     assert heights([1.0, 1e-4, 0.0, 0.0], 3) == [16, 1, 1]
@@ -380,7 +381,7 @@ def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: Any):
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("isoprune.cli.methods.run", stop)
+    monkeypatch.setattr("isoprune.cli.methods.methods", stop)
     assert main(["methods"]) == 130
     assert capsys.readouterr().err == "isoprune: stopped.\n"
 
@@ -389,7 +390,7 @@ def test_bugs_are_not_dressed_up_as_the_users(monkeypatch: pytest.MonkeyPatch):
     def bug(*_: object) -> None:
         raise ValueError("a bug")
 
-    monkeypatch.setattr("isoprune.cli.methods.run", bug)
+    monkeypatch.setattr("isoprune.cli.methods.methods", bug)
     with pytest.raises(ValueError, match="a bug"):
         main(["methods"])
 

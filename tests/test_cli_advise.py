@@ -17,13 +17,14 @@ import isoprune
 from advising import NET, kept, numbers, told
 from diagnosing import DIGITS, SHAPE, save_small
 from experiment.tiny import one_thread, tiny
-from isoprune.cli import advise_probes, main
+from isoprune.cli import main
+from isoprune.experiment import probe_cache
 from isoprune.experiment.grid import parse_override
 from isoprune.experiment.networks import load_network
 from isoprune.experiment.pipeline import run
 from isoprune.experiment.store import Store
 from isoprune.export import open_source
-from isoprune.verbs.advise import Probe
+from isoprune.training.rates import Probe
 
 
 @pytest.fixture(autouse=True)
@@ -159,7 +160,7 @@ def test_folder_of_labelled_images(capsys, tmp_path):
 @pytest.mark.parametrize("end", [0, 1])
 def test_interrupted_command_goes_on_and_ends_with_the_same(capsys, monkeypatch, end):
     words = (*NET[:-1], "0.01,0.1,0.3")
-    real, count = advise_probes.Kept.add, 0
+    real, count = probe_cache.ProbeCache.add, 0
 
     def stopping(self, probe):
         nonlocal count
@@ -169,7 +170,7 @@ def test_interrupted_command_goes_on_and_ends_with_the_same(capsys, monkeypatch,
         real(self, probe)
 
     with monkeypatch.context() as patched:
-        patched.setattr(advise_probes.Kept, "add", stopping)
+        patched.setattr(probe_cache.ProbeCache, "add", stopping)
         assert main(["advise", *words]) == 130
     err = capsys.readouterr().err
     assert f"Stopped. {end} of 3 probes are kept; the same command goes on with the next." in " ".join(
@@ -248,7 +249,7 @@ def test_network_that_cannot_learn_is_to_be_repaired_first(capsys):
 
 
 def test_kept_probes_come_back_as_they_were(tmp_path):
-    store = advise_probes.Kept(tmp_path / "deep" / "probes.json")
+    store = probe_cache.ProbeCache(tmp_path / "deep" / "probes.json")
     assert store.read() == {}
     store.require_writable()
     probes = [Probe(0.1, 8, 1 / 3, 2.5), Probe(0.03, 8, 0.1 + 0.2, 1e-17), Probe(1.0, 8, None, None)]

@@ -20,9 +20,9 @@ def here(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("diagnosed_nets:Net", *DIGITS), r"required: --epochs\. See: isoprune advise --help"),
+        (("diagnosed_nets:Net", *DIGITS), r"--epochs requires an argument\. See: isoprune advise --help"),
         ((*NET, "--epochs", "0"), r"--epochs is 0, but must be at least 1"),
-        ((*NET, "--epochs", "x"), r"argument --epochs: invalid int value"),
+        ((*NET, "--epochs", "x"), r"Invalid value for --epochs: unable to convert .x. into int"),
         ((*NET, "--steps", "0"), r"--steps is 0, but must be at least 1"),
         ((*NET, "--batch", "0"), r"--batch is 0, but must be at least 1"),
         ((*NET, "--momentum", "1"), r"--momentum is 1, outside \[0, 1\)"),

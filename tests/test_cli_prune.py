@@ -166,7 +166,7 @@ def test_latency_is_measured_and_reported(capsys):
     ]
     said = ran(capsys, *words, "--out", "small")
     asked = re.search(
-        r"asked 60% of the dense network's time, measured ([\d.]+)% on onnxruntime \(1 thread\) at ratio 0\.",
+        r"requested 60% of the dense network's time, measured ([\d.]+)% on onnxruntime \(1 thread\) at ratio",
         said,
     )
     assert asked is not None
@@ -190,7 +190,7 @@ def test_latency_is_measured_and_reported(capsys):
         ([*NET, "--ratio", "1"], "not a number in [0, 1)"),
         ([*NET, "--ratio", "-0.1"], "not a number in [0, 1)"),
         ([*NET, "--ratio", "nan"], "not a number in [0, 1)"),
-        ([*NET, "--ratio", "half"], "invalid float value: 'half'"),
+        ([*NET, "--ratio", "half"], 'unable to convert "half" into float'),
         ([*NET, "--ratio", "0.5", "--floor", "0"], "floor is 0, not a positive number of channels"),
         (
             [*NET, "--ratio", "0.5", "--allocation", "global", "--cap", "1"],
@@ -220,7 +220,7 @@ def test_latency_is_measured_and_reported(capsys):
         (["prune", "resnet18", "--ratio", "0.5"], "Did you mean torchvision:resnet18?"),
         ([*NET, "--ratio", "0.5", "--out", "own_cli_nets.py"], "own_cli_nets.py is a file. Give a directory"),
         ([*NET, "--ratio", "0.5", "--out", "."], "which isoprune did not write"),
-        ([*NET, "--rato", "0.5"], "unrecognized arguments: --rato"),
+        ([*NET, "--rato", "0.5"], "Unknown option: --rato"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else "",
 )

@@ -1,98 +1,109 @@
 """The command line: `isoprune VERB`, one verb a file.
 
-A verb's module has SUMMARY, EXAMPLE, arguments(parser) and run(args) -> exit code, and imports what
-needs torch inside run: `isoprune --help` must not wait for it.
+A verb is a function of its own name: its signature is what is parsed, its docstring is the help, and what
+it returns is the exit code. It imports what needs torch when it runs: help must not wait for that.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn
 
 import isoprune
-from isoprune.types.errors import did_you_mean
+from isoprune.types.errors import IsopruneError, did_you_mean
 
-VERBS = ("demo", "run", "study", "prune", "diagnose", "advise", "compare", "reproduce", "report", "methods")
+# Their lines of the overview stand here, so that it is printed without loading any of them.
+VERBS = {
+    "demo": "the whole story on a small data set, in a minute",
+    "run": "run one experiment from a TOML file",
+    "study": "run a grid of experiments on several processes, or a cluster",
+    "prune": "make a network smaller, prove it, and save it",
+    "diagnose": "say whether a network is fit to be retrained, and what repairs restore",
+    "advise": "say which learning rate fits a network and a budget",
+    "compare": "compare methods fairly, over seeds, or say why that cannot be done",
+    "reproduce": "redo a table or figure of the papers, beside the published numbers",
+    "report": "make a web page, a table and figures of finished runs",
+    "methods": "list what a config can name",
+}
 
 MENDABLE = 2  # exit code of everything that the user can put right
 INTERRUPTED = 130
 
-DESCRIPTION = """\
-Make a trained PyTorch network smaller, see what pruning did to its trainability (the singular
-values of its input-output Jacobian), repair it, retrain it, and prove every claim."""
+OVERVIEW = """\
+usage: isoprune VERB ...
 
-EPILOG = """\
+Make a trained PyTorch network smaller, see what pruning did to its trainability (the singular
+values of its input-output Jacobian), repair it, retrain it, and prove every claim.
+
+verbs:
+{verbs}
+
 start here:
   isoprune demo                                     the whole story on a small data set, in a minute
   isoprune study studies/lr_effect.toml --jobs 2    the paper's experiment on Fashion-MNIST
   isoprune report runs --out page.html              one web page of all that is in the store
 
-Each verb explains itself: isoprune study --help"""
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse, with one line and a suggestion instead of the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(MENDABLE, f"isoprune: {message}. See: {self.prog} --help\n")
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of all verbs."""
-    parser = _Parser(
-        prog="isoprune",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("-V", "--version", action="version", version=f"isoprune {isoprune.__version__}")
-    verbs = parser.add_subparsers(metavar="VERB", title="verbs", required=True, parser_class=_Parser)
-    for name in VERBS:
-        verb = import_module(f"isoprune.cli.{name}")
-        sub = verbs.add_parser(
-            name,
-            help=verb.SUMMARY,
-            description=verb.__doc__,
-            epilog=f"example:\n{verb.EXAMPLE}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        verb.arguments(sub)
-        sub.set_defaults(run=verb.run)
-    return parser
+Each verb explains itself: isoprune study --help. Version: isoprune --version
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 2 for what the user can put right, 130 for Ctrl-C."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    if argv and not argv[0].startswith("-") and argv[0] not in VERBS:
-        print(f"isoprune: Unknown verb {argv[0]!r}.{did_you_mean(argv[0], VERBS)}", file=sys.stderr)  # noqa: T201
-        return MENDABLE
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        args = make_parser().parse_args(argv)
-    except SystemExit as end:
-        return int(end.code or 0)
-    # "their_module:function" is looked for where the user stands, as `python -m` would.
-    if (here := os.getcwd()) not in sys.path:  # noqa: PTH109
-        sys.path.append(here)
-    try:
-        return args.run(args)
+        if words[:1] in (["-h"], ["--help"]):
+            lines = (f"    {verb:<12}{line}" for verb, line in VERBS.items())
+            sys.stdout.write(OVERVIEW.format(verbs="\n".join(lines)))
+            return 0
+        if words[:1] in (["-V"], ["--version"]):
+            sys.stdout.write(f"isoprune {isoprune.__version__}\n")
+            return 0
+        if not words:
+            return _refuse("A verb is missing. See: isoprune --help")
+        if words[0] not in VERBS:
+            return _refuse(f"Unknown verb {words[0]!r}.{did_you_mean(words[0], VERBS)}")
+        # "their_module:function" is looked for where the user stands, as `python -m` would.
+        if (here := os.getcwd()) not in sys.path:  # noqa: PTH109
+            sys.path.append(here)
+        return _run(*words)
+    except IsopruneError as error:
+        return _refuse(str(error))
     except KeyboardInterrupt:
-        print("isoprune: stopped.", file=sys.stderr)  # noqa: T201
+        sys.stderr.write("isoprune: stopped.\n")
         return INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has seen enough. Python would complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except ValueError as error:
-        from isoprune.types import IsopruneError  # late: it imports torch
 
-        if not isinstance(error, IsopruneError):
-            raise
-        print(f"isoprune: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
-        return MENDABLE
+
+def _run(verb: str, *words: str) -> int:
+    """Parse ``words`` by the signature of the verb's function, and call it."""
+    from cyclopts import App, CycloptsError, Parameter
+
+    from isoprune.cli.console import output_console
+
+    app = App(
+        name=f"isoprune {verb}",
+        help_formatter="plain",
+        help_format="plaintext",
+        version_flags=(),
+        console=output_console(),
+        default_parameter=Parameter(negative=(), allow_repeating=True),
+    )
+    app.default(getattr(import_module(f"isoprune.cli.{verb}"), verb))
+    try:
+        function, bound, supplied = app.parse_args(words, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        raise IsopruneError(f"{error} See: isoprune {verb} --help") from None
+    # A verb that can be interrupted says how it goes on: by this very command.
+    again = {"again": shlex.join(["isoprune", verb, *words])} if "again" in supplied else {}
+    return function(*bound.args, **bound.kwargs, **again) or 0
+
+
+def _refuse(message: str) -> int:
+    sys.stderr.write(f"isoprune: {' '.join(message.split())}\n")
+    return MENDABLE

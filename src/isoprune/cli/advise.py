@@ -1,106 +1,250 @@
-"""Say which learning rate fits a network and a budget of retraining, before that budget is spent.
-
-MODEL is what isoprune diagnose takes: a record.json (its repaired network) or the folder of a network in
-the store, a folder that isoprune prune or isoprune.save wrote, or a source. At each of a few rates the
-network is trained for a small part of the steps, with the whole schedule run through in them; the largest
-rate that is as good as the best is advised. Only training data is used, a tenth of it to judge by.
-Finished probes are kept: an interrupted command goes on where it was.
-"""
+"""`isoprune advise`."""
 
 from __future__ import annotations
 
-import argparse
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from isoprune.cli.work import error_console, output_console
+from cyclopts import Group, Parameter
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
 
-SUMMARY = "say which learning rate fits a network and a budget"
-EXAMPLE = """\
-  isoprune advise runs/runs/0123456789abcdef/record.json --epochs 30
-  isoprune advise small --build my_package.nets:make_model --data digits --epochs 30 --schedule cosine
-  isoprune advise torchvision:resnet50 --weights pruned.safetensors --data photos/ --epochs 10 --batch 64
-  isoprune advise small --dense my_package.nets:trained --distill 0.9,4 --data digits --epochs 30 \\
-      --rates 0.01,0.03,0.1 --out advice.html"""
+from isoprune.cli.console import error_console, output_console, say, write_out
+from isoprune.cli.options import check_out, check_samples, read_shape
+from isoprune.experiment.config import Distilling, Training
+from isoprune.experiment.readers import number, optional, whole
+from isoprune.types.errors import IsopruneError
 
-FORMATS = (".html", ".json", ".svg", ".png")
+if TYPE_CHECKING:
+    from isoprune.experiment.named_advice import Question
+    from isoprune.training.rates import Advice, Probe
 
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("network", metavar="MODEL", help="the network to be retrained; see above")
-    parser.add_argument(
-        "--dense",
-        metavar="DENSE",
-        help="the network before pruning, of the same kinds (default: the store's)",
-    )
-    parser.add_argument("--stage", help="which network of a record (default: repaired)")
-    training = parser.add_argument_group("the training that is advised on")
-    training.add_argument("--epochs", type=int, required=True, metavar="N", help="its length")
-    training.add_argument("--steps", type=int, metavar="N", help="at most so many steps in all")
-    training.add_argument(
-        "--batch", type=int, default=100, metavar="N", help="samples of a step (default: %(default)s)"
-    )
-    training.add_argument(
-        "--schedule",
-        default="one_cycle",
-        metavar="NAME",
-        help="by name or table, see isoprune methods schedule (default: %(default)s)",
-    )
-    training.add_argument("--momentum", type=float, default=0.9, metavar="M", help="(default: %(default)s)")
-    training.add_argument(
-        "--weight-decay", type=float, default=1e-4, metavar="W", help="(default: %(default)s)"
-    )
-    training.add_argument(
-        "--distill", metavar="WEIGHT,TEMPERATURE", help="to learn from the dense network too, as 0.9,4"
-    )
-    training.add_argument(
-        "--rates", metavar="0.01,0.1", help="those that are probed (default: 0.003,0.01,0.03,0.1,0.3)"
-    )
-    given = parser.add_argument_group("what goes in")
-    given.add_argument(
-        "--data",
-        metavar="DATA",
-        help="a data set by name or table, or a folder of one folder of images a class",
-    )
-    given.add_argument("--samples", type=int, metavar="N", help="of the Jacobian (default: 64 or fewer)")
-    given.add_argument("--weights", type=Path, metavar="FILE", help="of MODEL, if it is a source")
-    given.add_argument("--dense-weights", type=Path, metavar="FILE", help="of DENSE, if it is a source")
-    given.add_argument("--build", metavar="SOURCE", help="what makes the dense network of a saved folder")
-    given.add_argument("--shape", metavar="1,3,224,224", help="of a source's input, batch first")
-    given.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn (default: 0)")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="FILE",
-        help="also a web page (.html), the numbers (.json), or the chart (.svg, .png)",
-    )
+_Training = Parameter(group=Group("The training that is advised on", sort_key=1))
+_Input = Parameter(group=Group("What goes in", sort_key=2))
 
 
-def run(args: argparse.Namespace) -> int:
-    from isoprune.cli.advise_read import read_recipe
-    from isoprune.types.errors import IsopruneError, did_you_mean
+def advise(
+    network: str,
+    /,
+    *,
+    dense: str | None = None,
+    stage: str | None = None,
+    out: Path | None = None,
+    epochs: Annotated[int, _Training],
+    steps: Annotated[int | None, _Training] = None,
+    batch: Annotated[int, _Training] = 100,
+    schedule: Annotated[str, _Training] = "one_cycle",
+    momentum: Annotated[float, _Training] = 0.9,
+    weight_decay: Annotated[float, _Training] = 1e-4,
+    distill: Annotated[str | None, _Training] = None,
+    rates: Annotated[str | None, _Training] = None,
+    data: Annotated[str | None, _Input] = None,
+    samples: Annotated[int | None, _Input] = None,
+    weights: Annotated[Path | None, _Input] = None,
+    dense_weights: Annotated[Path | None, _Input] = None,
+    build: Annotated[str | None, _Input] = None,
+    shape: Annotated[str | None, _Input] = None,
+    seed: Annotated[int, _Input] = 0,
+) -> None:
+    """Say which learning rate fits a network and a budget of retraining, before that budget is spent.
 
-    if args.out is not None and args.out.suffix not in FORMATS:
-        raise IsopruneError(
-            f"--out {args.out} is none of {', '.join(FORMATS)}. Write for example --out advice.html."
-        )
-    if args.samples is not None and args.samples < 1:
-        raise IsopruneError(f"--samples {args.samples}: at least one input is measured. Write --samples 64.")
-    recipe = read_recipe(args)  # before torch is loaded
+    NETWORK is what isoprune diagnose takes: a record.json (its repaired network) or the folder of a network
+    in the store, a folder that isoprune prune or isoprune.save wrote, or a source. At each of a few rates the
+    network is trained for a small part of the steps, with the whole schedule run through in them; the largest
+    rate that is as good as the best is advised. Only training data is used, a tenth of it to judge by.
+    Finished probes are kept: an interrupted command goes on where it was.
+
+    example:
+      isoprune advise runs/runs/0123456789abcdef/record.json --epochs 30
+      isoprune advise small --build my_package.nets:make_model --data digits --epochs 30 --schedule cosine
+      isoprune advise torchvision:resnet50 --weights pruned.safetensors --data photos/ --epochs 10 --batch 64
+      isoprune advise small --dense my_package.nets:trained --distill 0.9,4 --data digits --epochs 30 \\
+          --rates 0.01,0.03,0.1 --out advice.html
+
+    Args:
+        network: The network to be retrained; see above.
+        dense: The network before pruning, of the same kinds (the store's).
+        stage: Which network of a record (repaired).
+        out: Also a web page (.html), the numbers (.json), or the chart (.svg, .png).
+        epochs: Its length.
+        steps: At most so many steps in all.
+        batch: Samples of a step.
+        schedule: By name or table; see isoprune methods schedule.
+        momentum: Of SGD.
+        weight_decay: Of SGD.
+        distill: WEIGHT,TEMPERATURE to learn from the dense network too, as 0.9,4.
+        rates: Those that are probed (0.003,0.01,0.03,0.1,0.3).
+        data: A data set by name or table, or a folder of one folder of images a class.
+        samples: Of the Jacobian (64 or fewer).
+        weights: File of weights of NETWORK, if it is a source.
+        dense_weights: File of weights of the dense network, if it is a source.
+        build: Source that makes the dense network of a saved folder.
+        shape: Of a source's input, batch first: 1,3,224,224.
+        seed: Of what is drawn.
+    """
+    check_out(out, (".html", ".json", ".svg", ".png"), "advice.html")
+    check_samples(samples)
+    training = Training(
+        epochs=whole(1)(epochs, "--epochs"),
+        steps=optional(whole(1))(steps, "--steps"),
+        batch=whole(1)(batch, "--batch"),
+        momentum=number(0.0, 1.0)(momentum, "--momentum"),
+        weight_decay=number(0.0)(weight_decay, "--weight-decay"),
+        distill=_distilling(distill),
+    )
+    probed, sizes = _rates(rates), read_shape(shape)
     console = error_console()
     with console.status("Measuring the damage"):
-        from isoprune.cli.diagnose_open import STAGES
+        from dataclasses import replace
 
-        if args.stage is not None and args.stage not in STAGES:
-            raise IsopruneError(f"Unknown stage {args.stage!r}.{did_you_mean(args.stage, STAGES)}")
-        from isoprune.cli.advise_task import open_task
+        from isoprune.experiment.named_advice import open_question
+        from isoprune.experiment.named_data import read_choice
+        from isoprune.experiment.named_network import is_record, open_network
 
-        task = open_task(args, recipe)
-    from isoprune.cli.advise_probes import probed
-    from isoprune.cli.advise_told import as_record, tell, write
+        training = replace(
+            training, schedule=read_choice(schedule, "--schedule", '{name = "one_cycle", rise = 0.3}')
+        )
+        opened = open_network(
+            network,
+            stage=stage or ("repaired" if is_record(network) else None),
+            dense=dense,
+            build=build,
+            shape=sizes,
+            weights=weights,
+            dense_weights=dense_weights,
+            seed=seed,
+        )
+        question = open_question(opened, data, training, rates=probed, samples=samples, seed=seed)
+    advice = _answered(question)
+    from isoprune.reporting.advice_record import advice_record
 
-    record = as_record(task, probed(task, console), args)
-    tell(output_console(), record)
-    if args.out is not None:
-        write(args.out, record)
-        output_console().print(f"Written: {args.out}", markup=False, soft_wrap=True)
-    return 0
+    record = advice_record(question, advice, {"network": network, "dense": dense})
+    _print(record)
+    if out is not None:
+        _write(out, record)
+        say(f"Written: {out}")
+
+
+def _answered(question: Question) -> Advice:
+    """Return the advice, with a line of progress; probes that were kept are not run again."""
+    from isoprune.experiment.named_advice import answer
+
+    console, rates = error_console(), len(question.rates)
+    left = rates - len(question.known)
+    if left < rates:
+        console.print(f"{rates - left} of {rates} probes were kept and are not run again.")
+    try:
+        with _shown(left) as shown:
+            return answer(question, on_probe=shown)
+    except KeyboardInterrupt:
+        console.print(
+            f"\nStopped. {len(question.known)} of {rates} probes are kept; the same command goes on with the "
+            "next."
+        )
+        raise
+
+
+@contextmanager
+def _shown(most: int) -> Iterator[Callable[[Probe], None]]:
+    """Show how many probes are done, until the last one is. Without a terminal, a line a probe."""
+    columns, console, done = (
+        (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()),
+        error_console(),
+        0,
+    )
+    hidden = not console.is_terminal or not most
+    # Which rates come next, and how many, depends on how the first ones end.
+    with Progress(
+        *columns, console=console, transient=True, disable=hidden, refresh_per_second=4
+    ) as progress:
+        task = progress.add_task(f"probing the first of at most {most} rates", total=most)
+
+        def shown(probe: Probe) -> None:
+            nonlocal done
+            done += 1
+            end = "diverged" if probe.accuracy is None else f"accuracy {probe.accuracy:.1%}"
+            progress.update(
+                task, advance=1, description=f"rate {probe.lr:g}: {end}; {done} of at most {most}"
+            )
+            if not console.is_terminal:
+                console.print(
+                    f"rate {probe.lr:g}: {end} after {probe.steps} steps", markup=False, highlight=False
+                )
+
+        yield shown
+
+
+def _print(record: dict[str, Any]) -> None:
+    """Print the advice in lines to copy, the probes, and why."""
+    from isoprune.reporting import advice_words as words
+
+    say(record["network"], f"Advised: {words.headline(record)}")
+    if not record["learns"]:
+        say(words.verdict(record))
+    say(*(f"  {name:<13} {line}" for name, line in record["copy"].items()))
+    output_console().print(_table(record))
+    say(*record["reasons"], *record["doubts"], *record["provisos"])
+
+
+def _write(file: Path, record: dict[str, Any]) -> None:
+    if file.suffix == ".html":
+        from isoprune.reporting import advice_page
+
+        advice_page(record, file)
+    elif file.suffix == ".json":
+        write_out(file, json.dumps(record, indent=1, allow_nan=False))
+    else:
+        from isoprune.reporting import advice_figures, write_figure
+        from isoprune.reporting import advice_words as words
+
+        write_figure(advice_figures.accuracies(record), file, title=words.headline(record))
+
+
+def _table(record: dict[str, Any]) -> Table:
+    from isoprune.reporting import advice_words as words
+
+    table = Table("rate", "held-out accuracy", "± standard error", "loss", "", box=None)
+    for probe in record["probes"]:
+        accuracy, loss = probe["accuracy"], probe["loss"]
+        mark = "advised" if probe["lr"] == record["lr"] else "diverged" if accuracy is None else ""
+        numbers = ("", "", "")
+        if accuracy is not None:
+            error = words.standard_error(accuracy, record["held"])
+            numbers = (f"{accuracy:.1%}", f"{error:.1%}", f"{loss:.3g}")
+        table.add_row(*map(Text, (f"{probe['lr']:g}", *numbers, mark)))
+    return table
+
+
+def _rates(text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    rates = _numbers(text)
+    if rates is None or any(not lr > 0 for lr in rates) or rates != sorted(set(rates)):
+        raise IsopruneError(
+            f"--rates {text} is no list of rates above 0, each larger than the last. Write for example "
+            "--rates 0.003,0.01,0.03."
+        )
+    return tuple(number(0.0, above=True)(lr, "--rates") for lr in rates)
+
+
+def _distilling(text: str | None) -> Distilling | None:
+    if text is None:
+        return None
+    found = _numbers(text)
+    if found is None or len(found) != 2 or not 0 <= found[0] <= 1 or not found[1] > 0:
+        raise IsopruneError(
+            f"--distill {text} is no weight in [0, 1] and temperature above 0. Write for example "
+            "--distill 0.9,4."
+        )
+    return Distilling(found[0], number(0.0, above=True)(found[1], "--distill"))
+
+
+def _numbers(text: str) -> list[float] | None:
+    try:
+        return [float(word) for word in text.split(",")]
+    except ValueError:
+        return None

@@ -1,96 +1,78 @@
-"""Compare methods fairly: paired by seed, at a setup that both share, corrected for the number of tests.
-
-Give a store (all its runs), a study of a store (runs/studies/<name>.json), or single record.json files.
-What is not fair is refused: the line says by which key, with both values, and what to do. The setups are
-S1 to S4.2, each asking for more, and SX-A and SX-B for controls from scratch: see docs/comparison.md.
-"""
+"""`isoprune compare`."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
-from isoprune.cli.work import output_console, write_out
+from cyclopts import Parameter
+
+from isoprune.cli.console import output_console, say, write_out
+from isoprune.cli.options import check_out
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from isoprune.comparison import Comparison
 
-SUMMARY = "compare methods fairly, over seeds, or say why that cannot be done"
-EXAMPLE = """\
-  isoprune compare runs/studies/repairs.json --without scratch
-  isoprune compare runs --by lr --value validation_accuracy --out lr.md"""
 
-SUFFIXES = (".md", ".json")
+def compare(
+    paths: tuple[str, ...],
+    /,
+    *,
+    require: str = "S3.2",
+    by: str | None = None,
+    value: str = "test_accuracy",
+    without: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
+    out: Path | None = None,
+) -> None:
+    """Compare methods fairly: paired by seed, at a setup that both share, corrected for the number of tests.
 
+    Give a store (all its runs), a study of a store (runs/studies/<name>.json), or single record.json files.
+    What is not fair is refused: the line says by which key, with both values, and what to do. The setups are
+    S1 to S4.2, each asking for more, and SX-A and SX-B for controls from scratch: see docs/comparison.md.
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="stores, studies or records; URLs too")
-    parser.add_argument(
-        "--require", default="S3.2", metavar="SETUP", help="what every pair must share (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--by",
-        metavar="WHAT",
-        help="repair, criterion, penalty, allocation, distill, schedule, lr, epochs, ratio, or a key of the "
-        "config; several with commas (default: what differs)",
-    )
-    parser.add_argument(
-        "--value",
-        default="test_accuracy",
-        metavar="VALUE",
-        help="test_accuracy, validation_accuracy, trainability_accuracy, jsv, or a number by its role "
-        "(default: %(default)s)",
-    )
-    parser.add_argument(
-        "--without",
-        action="append",
-        default=[],
-        metavar="METHOD",
-        help="leave a method out (may be repeated)",
-    )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="also as a file: .md or .json")
+    example:
+      isoprune compare runs/studies/repairs.json --without scratch
+      isoprune compare runs --by lr --value validation_accuracy --out lr.md
 
-
-def run(args: argparse.Namespace) -> int:
-    from isoprune.comparison import UnfairComparison, compare, read_setup, sentences
+    Args:
+        paths: Stores, studies or records; URLs too.
+        require: What every pair must share.
+        by: repair, criterion, penalty, allocation, distill, schedule, lr, epochs, ratio, or a key of the
+            config; several with commas (what differs).
+        value: test_accuracy, validation_accuracy, trainability_accuracy, jsv, or a number by its role.
+        without: Leave a method out (may be repeated).
+        out: Also as a file: .md or .json.
+    """
+    from isoprune import comparison as library
     from isoprune.comparison.records import read_outlines
-    from isoprune.types.errors import IsopruneError
 
-    require = read_setup(args.require)
-    if args.out is not None and args.out.suffix not in SUFFIXES:
-        raise IsopruneError(f"--out {args.out} is neither .md nor .json. Give one of them, as result.md.")
-    records = read_outlines(*args.paths)
+    setup = library.read_setup(require)
+    check_out(out, (".md", ".json"), "result.md")
+    records = read_outlines(*paths)
     try:
-        comparison = compare(records, by=args.by, value=args.value, require=require, without=args.without)
-    except UnfairComparison as error:
-        raise UnfairComparison(_as_options(str(error))) from None
-    console = output_console()
-    console.print(_terminal_table(comparison))
-    console.print()
-    for sentence in sentences(comparison):
-        console.print(sentence, markup=False)
-    if args.out is not None:
-        _write(args.out, comparison)
-        console.print(f"\nWritten: {args.out.resolve()}", markup=False, soft_wrap=True)
-    return 0
+        comparison = library.compare(records, by=by, value=value, require=setup, without=without)
+    except library.UnfairComparison as error:
+        raise library.UnfairComparison(_as_options(str(error))) from None
+    output_console().print(_table(comparison), "", sep="\n")
+    say(*library.sentences(comparison))
+    if out is not None:
+        write_out(out, _written(out, comparison), remedy="Give another --out.")
+        say(f"\nWritten: {out.resolve()}")
 
 
 def _as_options(message: str) -> str:
     """Return the remedy as it is written on a command line."""
-    message = re.sub(r"require=Setup\.(\w+)", lambda m: f"--require {_written(m[1])}", message)
+    from isoprune.comparison import Setup
+
+    message = re.sub(r"require=Setup\.(\w+)", lambda m: f"--require {Setup[m[1]]}", message)
     return message.replace(" (without)", " (--without)").replace(" too.", " too (--by).")
 
 
-def _written(name: str) -> str:
-    from isoprune.comparison import Setup
-
-    return str(Setup[name])
-
-
-def _terminal_table(comparison: Comparison) -> Any:
+def _table(comparison: Comparison) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -103,18 +85,16 @@ def _terminal_table(comparison: Comparison) -> Any:
         table.add_column(column, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
     for row in rows(comparison):
         # Text, not str: a name such as "[red]" is not markup.
-        table.add_row(*(Text(word) for word in row))
+        table.add_row(*map(Text, row))
     return table
 
 
-def _write(out: Path, comparison: Comparison) -> None:
+def _written(out: Path, comparison: Comparison) -> str:
     from isoprune.comparison import COLUMNS, as_dict, rows, sentences
     from isoprune.reporting.pivots import Table, markdown
 
     if out.suffix == ".json":
-        text = json.dumps(as_dict(comparison), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    else:
-        heading, *said = sentences(comparison)
-        table = markdown(Table(COLUMNS, tuple(rows(comparison)), words=2))
-        text = "\n".join([heading, "", table, *(f"- {sentence}" for sentence in said), ""])
-    write_out(out, text, remedy="Give another --out.")
+        return json.dumps(as_dict(comparison), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    heading, *said = sentences(comparison)
+    table = markdown(Table(COLUMNS, tuple(rows(comparison)), words=2))
+    return "\n".join([heading, "", table, *(f"- {sentence}" for sentence in said), ""])

@@ -1,44 +1,35 @@
-"""Tell the whole story on a small data set: what pruning breaks, what the learning rate hides,
-and what repairs it.
-
-A perceptron learns scikit-learn's digits, loses four fifths of its filters, and is retrained with a
-large and a small learning rate: as it is, repaired by OrthP, and from scratch. It ends with a table,
-what the table says in words, and a web page. Nothing is downloaded.
-"""
+"""`isoprune demo`."""
 
 from __future__ import annotations
 
-import argparse
 import os
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from isoprune.cli.work import carry_out, command, error_console, output_console
-
-SUMMARY = "the whole story on a small data set, in a minute"
-EXAMPLE = """\
-  isoprune demo
-  isoprune demo --out my_demo --jobs 1"""
+from isoprune.cli.console import error_console, output_console, say
+from isoprune.cli.options import Again
+from isoprune.cli.study_shown import carry_out
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("demo"),
-        metavar="DIR",
-        help="for the page and the runs (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--jobs", type=int, metavar="N", help="processes at once (default: 2, or 1 on one core)"
-    )
+def demo(*, out: Path = Path("demo"), jobs: int | None = None, again: Again) -> int:
+    """Tell the whole story on a small data set: pruning, learning rates, repair.
 
+    A perceptron learns scikit-learn's digits, loses four fifths of its filters, and is retrained with a
+    large and a small learning rate: as it is, repaired by OrthP, and from scratch. It ends with a table,
+    what the table says in words, and a web page. Nothing is downloaded.
 
-def run(args: argparse.Namespace) -> int:
+    example:
+      isoprune demo
+      isoprune demo --out my_demo --jobs 1
+
+    Args:
+        out: Directory for the page and the runs.
+        jobs: Processes at once (2, or 1 on one core).
+    """
     from isoprune.experiment.executor import check_jobs, cores
     from isoprune.experiment.grid import read_study
 
-    jobs = check_jobs(args.jobs if args.jobs is not None else min(2, cores()))
+    jobs = check_jobs(jobs if jobs is not None else min(2, cores()))
     with as_file(files("isoprune.cli") / "demo.toml") as file:
         study = read_study(file)
     error_console().print(
@@ -46,19 +37,13 @@ def run(args: argparse.Namespace) -> int:
         "fifth of its filters,\nthen retrained with a large and a small learning rate: as it is, repaired, "
         "and from scratch."
     )
-    again = command(
-        "demo", "", (), Path("runs"), *(() if args.out == Path("demo") else ("--out", str(args.out)))
-    )
-    code, records = carry_out(study, args.out / "runs", jobs=jobs, again=again)
+    code, records = carry_out(study, str(out / "runs"), again=again, jobs=jobs)
     if not records:
         return code
     from isoprune.reporting import explain, report, terminal_table
 
-    console = output_console()
-    console.print(terminal_table(records))
-    console.print()
-    for sentence in explain(records)[:3]:
-        console.print(f"• {sentence}", markup=False)
-    page = report(records, args.out / "index.html", title="isoprune demo")
-    console.print(f"\nPage: {os.path.relpath(page)}", markup=False, soft_wrap=True)
+    output_console().print(terminal_table(records), "")
+    say(*(f"• {sentence}" for sentence in explain(records)[:3]))
+    page = report(records, out / "index.html", title="isoprune demo")
+    say(f"\nPage: {os.path.relpath(page)}")
     return code

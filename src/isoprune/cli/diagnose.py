@@ -1,143 +1,174 @@
-"""Say whether a network is fit to be retrained, which layers are to blame if not, and what repairs restore.
-
-MODEL is a record.json or the folder of a network in the store (runs/dense/<digest>), a folder that
-isoprune prune or isoprune.save wrote, or a source: torchvision:NAME, timm:NAME, transformers:TYPE,
-my_package.module:function. The measure is the singular values of the input-output Jacobian: exact, or
-estimated with an error bar where exact values would take long. Repairs are tried on copies.
-"""
+"""`isoprune diagnose`."""
 
 from __future__ import annotations
 
-import argparse
-import math
+import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from isoprune.cli.work import error_console, output_console
+from cyclopts import Group, Parameter
+from rich.table import Table
+from rich.text import Text
 
-SUMMARY = "say whether a network is fit to be retrained, and what repairs restore"
-EXAMPLE = """\
-  isoprune diagnose runs/runs/0123456789abcdef/record.json
-  isoprune diagnose small --dense my_package.nets:trained --data digits --out diagnosis.html
-  isoprune diagnose torchvision:resnet50 --weights trained.safetensors --data photos/
-  isoprune diagnose my_package.nets:make_model --data '{name = "cifar10", size = 32}' --exact"""
+from isoprune.cli.console import error_console, output_console, say, write_out
+from isoprune.cli.options import check_out, check_samples, listed, read_shape
 
-FORMATS = (".html", ".json")
-
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("network", metavar="MODEL", help="the network; see above")
-    parser.add_argument(
-        "--dense",
-        metavar="DENSE",
-        help="the network before pruning, of the same kinds (default: the store's)",
-    )
-    parser.add_argument("--stage", help="which network of a record (default: pruned)")
-    given = parser.add_argument_group("what goes in")
-    given.add_argument(
-        "--data",
-        metavar="DATA",
-        help="a data set by name or table, a folder of images, your function, example or random",
-    )
-    given.add_argument(
-        "--samples", type=int, metavar="N", help="how many inputs (default: 64, fewer where one takes long)"
-    )
-    given.add_argument("--weights", type=Path, metavar="FILE", help="of MODEL, if it is a source")
-    given.add_argument("--dense-weights", type=Path, metavar="FILE", help="of DENSE, if it is a source")
-    given.add_argument("--build", metavar="SOURCE", help="what makes the dense network of a saved folder")
-    given.add_argument("--shape", metavar="1,3,224,224", help="of a source's input, batch first")
-    given.add_argument("--input", metavar="NAME", help="differentiate by this: an input, or a layer's output")
-    given.add_argument("--output", metavar="KEY", help="the output to differentiate, if there are several")
-    given.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn (default: 0)")
-    how = parser.add_argument_group("how it is measured, and what comes out")
-    how.add_argument("--exact", action="store_true", help="exact singular values, however long it takes")
-    how.add_argument(
-        "--repairs",
-        metavar="NAMES",
-        help="tried on copies: names with commas, all or none (default: all, unless it is healthy)",
-    )
-    how.add_argument(
-        "--out", type=Path, metavar="FILE", help="also one web page (.html), or the numbers (.json)"
-    )
+LAYERS = 40  # of more, the table shows those that lost most; the page and the JSON have all
+LAYER_COLUMNS = {
+    "name": "layer",
+    "kind": "kind",
+    "backward_gain": "gain",
+    "dense_backward_gain": "dense gain",
+    "share": "share of loss",
+    "sigma_mean": "mean sigma",
+    "dead_filters": "dead filters",
+}
+_Input = Parameter(group=Group("What goes in", sort_key=1))
+_How = Parameter(group=Group("How it is measured, and what comes out", sort_key=2))
 
 
-def run(args: argparse.Namespace) -> int:
-    from isoprune.types.errors import IsopruneError, did_you_mean
+def diagnose(
+    network: str,
+    /,
+    *,
+    dense: str | None = None,
+    stage: str | None = None,
+    data: Annotated[str | None, _Input] = None,
+    samples: Annotated[int | None, _Input] = None,
+    weights: Annotated[Path | None, _Input] = None,
+    dense_weights: Annotated[Path | None, _Input] = None,
+    build: Annotated[str | None, _Input] = None,
+    shape: Annotated[str | None, _Input] = None,
+    input: Annotated[str | None, _Input] = None,
+    output: Annotated[str | None, _Input] = None,
+    seed: Annotated[int, _Input] = 0,
+    exact: Annotated[bool, _How] = False,
+    repairs: Annotated[str | None, _How] = None,
+    out: Annotated[Path | None, _How] = None,
+) -> None:
+    """Say whether a network is fit to be retrained, which layers are to blame if not, what repairs restore.
 
-    if args.samples is not None and args.samples < 1:
-        raise IsopruneError(f"--samples {args.samples}: at least one input is measured. Write --samples 64.")
-    if args.out is not None and args.out.suffix not in FORMATS:
-        raise IsopruneError(f"--out {args.out} is neither .html nor .json. Write --out diagnosis.html.")
-    if args.stage is not None:
-        from isoprune.cli.diagnose_open import STAGES
+    NETWORK is a record.json or the folder of a network in the store (runs/dense/<digest>), a folder that
+    isoprune prune or isoprune.save wrote, or a source: torchvision:NAME, timm:NAME, transformers:TYPE,
+    my_package.module:function. The measure is the singular values of the input-output Jacobian: exact, or
+    estimated with an error bar where exact values would take long. Repairs are tried on copies.
 
-        if args.stage not in STAGES:
-            raise IsopruneError(f"Unknown stage {args.stage!r}.{did_you_mean(args.stage, STAGES)}")
+    example:
+      isoprune diagnose runs/runs/0123456789abcdef/record.json
+      isoprune diagnose small --dense my_package.nets:trained --data digits --out diagnosis.html
+      isoprune diagnose torchvision:resnet50 --weights trained.safetensors --data photos/
+      isoprune diagnose my_package.nets:make_model --data '{name = "cifar10", size = 32}' --exact
+
+    Args:
+        network: The network; see above.
+        dense: The network before pruning, of the same kinds (the store's).
+        stage: Which network of a record (pruned).
+        data: A data set by name or table, a folder of images, your function, example or random.
+        samples: How many inputs (64, fewer where one takes long).
+        weights: File of weights of NETWORK, if it is a source.
+        dense_weights: File of weights of the dense network, if it is a source.
+        build: Source that makes the dense network of a saved folder.
+        shape: Of a source's input, batch first: 1,3,224,224.
+        input: Differentiate by this: an input, or a layer's output.
+        output: The output to differentiate, if there are several.
+        seed: Of what is drawn.
+        exact: Exact singular values, however long it takes.
+        repairs: Tried on copies: names with commas, all or none (all, unless it is healthy).
+        out: Also one web page (.html), or the numbers (.json).
+    """
+    check_samples(samples)
+    check_out(out, (".html", ".json"), "diagnosis.html")
+    sizes = read_shape(shape)
     with error_console().status("Measuring"):
-        subject, data, diagnosis = _diagnosed(args)
-    from isoprune.cli.diagnose_told import tell, write
+        from isoprune.experiment.named_data import open_inputs
+        from isoprune.experiment.named_diagnosis import diagnose_network
+        from isoprune.experiment.named_network import open_network
+        from isoprune.reporting.diagnosis_record import diagnosis_record
+        from isoprune.verbs.diagnose import every_repair
 
-    tell(output_console(), subject, data, diagnosis)
-    if args.out is not None:
-        write(args.out, subject, data, diagnosis, args)
-        output_console().print(f"Written: {args.out}", markup=False, soft_wrap=True)
-    return 0
-
-
-def _diagnosed(args: argparse.Namespace) -> tuple[Any, Any, Any]:
-    from dataclasses import replace
-
-    from isoprune.cli.diagnose_data import open_data, require_fit
-    from isoprune.cli.diagnose_open import is_source, open_dense, open_subject
-    from isoprune.cli.prune import read_shape
-    from isoprune.isometry import diagnose, with_repairs
-    from isoprune.isometry.effort import BUDGET
-    from isoprune.pruning.pruned import as_pruned
-    from isoprune.types import Plan
-    from isoprune.verbs.diagnose import try_repairs
-
-    common = {"shape": read_shape(args.shape), "seed": args.seed}
-    build = args.build or (args.dense if is_source(args.dense) else None)
-    subject = open_subject(args.network, stage=args.stage, build=build, weights=args.weights, **common)
-    if args.dense is not None:
-        before = open_dense(args.dense, build=build, weights=args.dense_weights, **common)
-        subject = replace(subject, dense=before.model, notes=(*subject.notes, *before.notes))
-    data = open_data(args.data, subject, samples=args.samples, seed=args.seed)
-    where: dict[str, Any] = {"input": args.input, "output": _number_or_key(args.output)}
-    require_fit(subject.model, data, subject.label, **where)
-    if subject.dense is not None:
-        require_fit(subject.dense, data, "The dense network", **where)
-    diagnosis = diagnose(
-        subject.model,
-        data.measured,
-        subject.dense,
-        samples=args.samples,
-        budget=math.inf if args.exact else BUDGET,
-        repaired=subject.repaired,
-        seed=args.seed,
-        **where,
-    )
-    pruned = as_pruned(subject.model)
-    if subject.dense is not None:
-        pruned = replace(pruned, dense=subject.dense, plan=subject.plan or Plan())
-    tried = try_repairs(
-        pruned,
-        [name for name in _repairs(args.repairs, diagnosis.verdict) if name not in subject.repaired],
-        batches=data.training,
-        seed=args.seed,
-    )
-    return subject, data, with_repairs(diagnosis, tried, data.measured, seed=args.seed, **where)
+        opened = open_network(
+            network,
+            stage=stage,
+            dense=dense,
+            build=build,
+            shape=sizes,
+            weights=weights,
+            dense_weights=dense_weights,
+            seed=seed,
+        )
+        inputs = open_inputs(data, opened, samples=samples, seed=seed)
+        diagnosis = diagnose_network(
+            opened,
+            inputs,
+            samples=samples,
+            exact=exact,
+            repairs={None: None, "all": every_repair(), "none": ()}.get(repairs, listed(repairs)),
+            seed=seed,
+            input=input,
+            output=int(output) if output is not None and output.lstrip("-").isdecimal() else output,
+        )
+        settings = {"network": network, "dense": dense, "seed": seed}
+        record = diagnosis_record(opened, inputs, diagnosis, settings)
+    _print(record)
+    if out is not None:
+        _write(out, record)
+        say(f"Written: {out}")
 
 
-def _number_or_key(text: str | None) -> str | int | None:
-    return int(text) if text is not None and text.lstrip("-").isdecimal() else text
+def _print(record: dict[str, Any]) -> None:
+    """Print the verdict, the sentences, the layers, and what the repairs restore."""
+    say(record["network"], *record["sentences"], *record["provisos"], *record["restored"])
+    rows, console = record["layers"], output_console()
+    if rows:
+        most = sorted(rows, key=lambda row: -row["share"])[:LAYERS]
+        console.print(_layer_table([row for row in rows if row in most]))
+    if len(rows) > LAYERS:
+        say(f" {len(rows) - LAYERS} layers that lost less are left out; --out has all.")
+    if len(record["networks"]) > 1:
+        console.print(_network_table(record["networks"]))
+    say(*(f"Repair {name} does not apply: {reason}" for name, reason in record["refused"].items()))
 
 
-def _repairs(text: str | None, verdict: str) -> list[str]:
-    from isoprune.verbs.diagnose import every_repair
+def _write(file: Path, record: dict[str, Any]) -> None:
+    if file.suffix == ".html":
+        from isoprune.reporting import diagnosis_page
 
-    if text == "none" or (text is None and verdict == "healthy"):
-        return []
-    if text in (None, "all"):
-        return every_repair()
-    return [name.strip() for name in text.split(",") if name.strip()]
+        diagnosis_page(record, file)
+    else:
+        write_out(file, json.dumps(record, indent=1, allow_nan=False))
+
+
+def _layer_table(rows: list[dict[str, Any]]) -> Table:
+    shown = {key: h for key, h in LAYER_COLUMNS.items() if any(row.get(key) is not None for row in rows)}
+    table = Table(box=None)
+    for key, heading in shown.items():
+        table.add_column(heading, justify="left" if key in ("name", "kind") else "right")
+    for row in rows:
+        table.add_row(*(Text(_cell(key, row.get(key))) for key in shown))
+    return table
+
+
+def _network_table(rows: list[dict[str, Any]]) -> Table:
+    from isoprune.reporting.diagnosis_record import SHOWN
+
+    shown = [key for key in SHOWN if key in rows[0]["jsv"] and not key.endswith("_error")]
+    headings = {"below_1e3": "below 0.001", "distance": "distance to 1"}
+    table = Table("singular values of", box=None)
+    for key in shown:
+        table.add_column(headings.get(key, key), justify="right")
+    for row in rows:
+        cells = []
+        for key in shown:
+            error = row["jsv"].get(f"{key}_error")
+            text = f"{row['jsv'][key]:.0%}" if key == "below_1e3" else f"{row['jsv'][key]:.3g}"
+            cells.append(Text(text + (f" ± {error:.1g}" if error is not None else "")))
+        table.add_row(Text(row["name"]), *cells)
+    return table
+
+
+def _cell(key: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if key == "share":
+        return f"{value:.0%}"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

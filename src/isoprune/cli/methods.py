@@ -1,76 +1,78 @@
-"""List every data set, model, criterion, penalty, repair and schedule that a config can name.
-
-Your own needs no registration: write "your_module:your_function" in its place. With --schedules: draw the
-learning rate of every schedule.
-"""
+"""`isoprune methods`."""
 
 from __future__ import annotations
 
-import argparse
-import inspect
-import re
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from isoprune.cli.work import output_console
+from isoprune.cli.console import output_console, say
 from isoprune.types.errors import IsopruneError
-
-SUMMARY = "list what a config can name"
-EXAMPLE = """\
-  isoprune methods
-  isoprune methods repair
-  isoprune methods --schedules --epochs 60 --out schedules.html"""
 
 KINDS = ("data", "model", "criterion", "penalty", "repair", "schedule")
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("kind", nargs="?", choices=KINDS, help="only this kind")
-    parser.add_argument("--schedules", action="store_true", help="draw every learning-rate schedule")
-    parser.add_argument(
-        "--epochs", type=int, metavar="N", help="over so many epochs of retraining (default: 90)"
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help=".html, .svg, .png or .pdf (default: in the terminal)"
-    )
+def methods(
+    kind: Literal["data", "model", "criterion", "penalty", "repair", "schedule"] | None = None,
+    /,
+    *,
+    schedules: bool = False,
+    epochs: int | None = None,
+    out: Path | None = None,
+) -> None:
+    """List every data set, model, criterion, penalty, repair and schedule that a config can name.
 
+    Your own needs no registration: write "your_module:your_function" in its place. With --schedules: draw the
+    learning rate of every schedule.
 
-def run(args: argparse.Namespace) -> int:
-    from rich.text import Text
+    example:
+      isoprune methods
+      isoprune methods repair
+      isoprune methods --schedules --epochs 60 --out schedules.html
 
-    from isoprune.experiment.signatures import KINDS as SPECS
-    from isoprune.experiment.signatures import table
-
-    console = output_console()
-    if args.schedules:
-        from isoprune.cli.schedules_drawn import draw
-
-        if args.kind:
-            raise IsopruneError(f"--schedules draws schedules alone. Leave out {args.kind!r}.")
-        draw(console, epochs=90 if args.epochs is None else args.epochs, out=args.out)
-        return 0
-    for option, given in (("--epochs", args.epochs), ("--out", args.out)):
+    Args:
+        kind: Only this kind.
+        schedules: Draw every learning-rate schedule.
+        epochs: Over so many epochs of retraining (90).
+        out: .html, .svg, .png or .pdf (in the terminal).
+    """
+    if schedules:
+        if kind:
+            raise IsopruneError(f"--schedules draws schedules alone. Leave out {kind!r}.")
+        return _draw(90 if epochs is None else epochs, out)
+    for option, given in (("--epochs", epochs), ("--out", out)):
         if given is not None:
             raise IsopruneError(f"{option} is for the picture of the schedules. Add --schedules.")
-    for kind in (args.kind,) if args.kind else KINDS:
-        console.print(Text(f"{SPECS[kind].word} ({kind})", style="bold"))
-        for name, function in table(kind).items():
-            options = _options(function, SPECS[kind].supplied)
-            line = f"{name}  ({options})" if options else name
-            shown = textwrap.wrap(line, console.width, initial_indent="  ", subsequent_indent=" " * 8)
-            console.print(Text("\n".join(shown)))
-            console.print(Text(f"      {_first_line(function)}"))
-    return 0
+    for each in (kind,) if kind else KINDS:
+        _list(each)
+    return None
 
 
-def _first_line(function: Callable[..., Any]) -> str:
-    line = (inspect.getdoc(function) or "").partition("\n")[0]
-    return re.sub(r":\w+:`([^`]*)`|`+([^`]*)`+", lambda found: found[1] or found[2], line)
+def _list(kind: str) -> None:
+    from rich.text import Text
+
+    from isoprune.experiment.catalogue import REQUIRED, catalogue
+    from isoprune.experiment.signatures import KINDS as SPECS
+
+    console = output_console()
+    console.print(Text(f"{SPECS[kind].word} ({kind})", style="bold"))
+    for entry in catalogue(kind).values():
+        options = ", ".join(
+            name if default is REQUIRED else f"{name} = {default!r}"
+            for name, default in entry.options.items()
+        )
+        line = f"{entry.name}  ({options})" if options else entry.name
+        shown = textwrap.wrap(line, console.width, initial_indent="  ", subsequent_indent=" " * 8)
+        console.print(Text("\n".join([*shown, f"      {entry.summary}"])))
 
 
-def _options(function: Callable[..., Any], supplied: frozenset[str]) -> str:
-    own = {n: p for n, p in inspect.signature(function).parameters.items() if n not in supplied}
-    empty = inspect.Parameter.empty
-    return ", ".join(n if p.default is empty else f"{n} = {p.default!r}" for n, p in own.items())
+def _draw(epochs: int, out: Path | None) -> None:
+    from isoprune.cli.schedule_sketch import sketch
+    from isoprune.reporting.schedule_curves import schedule_curves
+    from isoprune.reporting.schedule_page import draw_schedules
+
+    curves = schedule_curves(epochs)
+    if out is None:
+        sketch(output_console(), curves, epochs)
+    else:
+        say(f"Figure: {draw_schedules(curves, out)}")

@@ -1,92 +1,78 @@
-"""Redo a table or figure of the papers: a study, and a page with the published numbers and a verdict a claim.
-
-`paper` is the published recipe, for GPUs and days; `laptop` the same study on real data, in minutes on two
-cores; `smoke` shows in seconds that it runs. Started again, it does only what is not finished.
-"""
+"""`isoprune reproduce`."""
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from isoprune.cli.work import (
-    add_executor,
-    add_set,
-    add_store,
-    carry_out,
-    command,
-    error_console,
-    executor_options,
-    output_console,
-)
+from isoprune.cli.console import error_console, output_console, say
+from isoprune.cli.options import Address, Again, Executor, Jobs, Settings, StorePlace
+from isoprune.cli.study_shown import carry_out
+from isoprune.types.errors import IsopruneError
 
 if TYPE_CHECKING:
     from isoprune.experiment.grid import Study
     from isoprune.reproduction import Reproduction
 
-SUMMARY = "redo a table or figure of the papers, beside the published numbers"
-NAMES = "jsv-vs-ratio, lr-effect, longer-small-lr, repair-table, lr-schedules, value-of-pruning, imagenet"
-EXAMPLE = """\
-  isoprune reproduce lr-effect --scale laptop --jobs 2
-  isoprune reproduce value-of-pruning --scale paper --check"""
-DAYS = 1.0  # longer than this, the published recipe is started only when told so
+DAYS = 1.0  # longer than this, the published recipe is started only with --anyway
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help=f"one of: {NAMES}")
-    parser.add_argument("--scale", default="laptop", help="smoke, laptop or paper (default: %(default)s)")
-    add_executor(parser)
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("reproductions"),
-        metavar="DIR",
-        help="for the page, as NAME.html and NAME.md (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--check",
-        action="store_true",
-        help="build, prune and verify every network of the study, and train nothing",
-    )
-    parser.add_argument(
-        "--anyway", action="store_true", help="start the published recipe however long it takes here"
-    )
-    add_set(parser)
-    add_store(parser)
+def reproduce(
+    name: str,
+    /,
+    *,
+    scale: str = "laptop",
+    jobs: Jobs = None,
+    executor: Executor = "local",
+    address: Address = "auto",
+    out: Path = Path("reproductions"),
+    check: bool = False,
+    anyway: bool = False,
+    settings: Settings = (),
+    store: StorePlace = "runs",
+    again: Again,
+) -> int:
+    """Redo a table or figure of the papers: a study, and a page with the published numbers and verdicts.
 
+    `paper` is the published recipe, for GPUs and days; `laptop` the same study on real data, in minutes on
+    two cores; `smoke` shows in seconds that it runs. Started again, it does only what is not finished.
 
-def run(args: argparse.Namespace) -> int:
+    example:
+      isoprune reproduce lr-effect --scale laptop --jobs 2
+      isoprune reproduce value-of-pruning --scale paper --check
+
+    Args:
+        name: Such as lr-effect or imagenet; a name that is none lists all.
+        scale: smoke, laptop or paper.
+        out: Directory for the page, as NAME.html and NAME.md.
+        check: Build, prune and verify every network of the study, and train nothing.
+        anyway: Start the published recipe however long it takes here.
+    """
     from isoprune.reproduction import find, reproduction_page, study_of
 
-    reproduction = find(args.name)
-    study = study_of(reproduction, args.scale, args.settings)
-    if args.check:
+    reproduction = find(name)
+    study = study_of(reproduction, scale, settings)
+    if check:
         return _check(reproduction, study)
-    if args.scale == "paper" and not args.anyway:
+    if scale == "paper" and not anyway:
         _refuse_long(reproduction, study)
     _find_data(study)
-    more = ["--scale", args.scale, *executor_options(args)]
-    more += [] if args.out == Path("reproductions") else ["--out", str(args.out)]
-    again = command("reproduce", args.name, args.settings, args.store, *more)
-    how = {"jobs": args.jobs, "executor": args.executor, "address": args.address}
-    code, records = carry_out(study, args.store, again=again, **how)
+    code, records = carry_out(study, store, again=again, jobs=jobs, executor=executor, address=address)
     if not records:
         return code
     page, verdicts = reproduction_page(
         reproduction,
-        args.scale,
+        scale,
         records,
         study=study.experiments,
         paper=study_of(reproduction, "paper").experiments,
         command=again,
-        folder=args.out,
+        folder=out,
     )
-    console = output_console()
     for claim, verdict in verdicts:
-        console.print(f"{claim.text}\n  [bold]{verdict.word}[/]: {verdict.because}")
-    console.print(f"\nPage: {os.path.relpath(page)}", markup=False, soft_wrap=True)
+        output_console().print(f"{claim.text}\n  [bold]{verdict.word}[/]: {verdict.because}")
+    say(f"\nPage: {os.path.relpath(page)}")
     return code
 
 
@@ -125,7 +111,6 @@ def _refuse_long(reproduction: Reproduction, study: Study) -> None:
     import torch
 
     from isoprune.reproduction import days
-    from isoprune.types.errors import IsopruneError
 
     if torch.cuda.is_available():
         return

@@ -1,35 +1,31 @@
-"""Run one experiment: train the dense network, prune, repair, retrain, and measure each stage.
-
-Whatever is in the store already is taken from there; what was interrupted goes on.
-"""
+"""`isoprune run`."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from isoprune.cli.work import add_set, add_store, carry_out, command, output_console, stage_table
-
-SUMMARY = "run one experiment from a TOML file"
-EXAMPLE = """\
-  isoprune run experiment.toml
-  isoprune run experiment.toml --set retrain.lr=0.1 --set repair=orthp"""
+from isoprune.cli.console import output_console, say
+from isoprune.cli.options import Again, Settings, StorePlace
+from isoprune.cli.study_shown import carry_out, stage_table
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE.toml", help="the experiment")
-    add_set(parser)
-    add_store(parser)
+def run(file: Path, /, *, settings: Settings = (), store: StorePlace = "runs", again: Again) -> int:
+    """Run one experiment: train the dense network, prune, repair, retrain, and measure each stage.
 
+    Whatever is in the store already is taken from there; what was interrupted goes on.
 
-def run(args: argparse.Namespace) -> int:
+    example:
+      isoprune run experiment.toml
+      isoprune run experiment.toml --set retrain.lr=0.1 --set repair=orthp
+
+    Args:
+        file: The experiment, a TOML file.
+    """
     from isoprune.experiment.grid import Study, read_experiment
 
-    study = Study(args.file.stem, (read_experiment(args.file, args.settings),))
-    again = command("run", args.file, args.settings, args.store)
-    code, records = carry_out(study, args.store, jobs=1, again=again, listing=False)
+    study = Study(file.stem, (read_experiment(file, settings),))
+    code, records = carry_out(study, store, again=again, listing=False)
     for record in records:
-        console = output_console()
-        console.print(stage_table(record))
-        console.print(f"Record: {str(args.store).rstrip('/')}/runs/{record['digest']}/record.json")
+        output_console().print(stage_table(record))
+        say(f"Record: {store.rstrip('/')}/runs/{record['digest']}/record.json")
     return code

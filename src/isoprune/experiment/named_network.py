@@ -1,4 +1,4 @@
-"""The network that `isoprune diagnose` is asked about: of the store, a saved one, or a source."""
+"""A network by its name: of the store, of a saved folder, or a source; with what is known of it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from isoprune.export import Source, load, manifest, open_source
 from isoprune.export.folder import PLAN, settled
 from isoprune.export.sources import FORMS
 from isoprune.types import Plan
-from isoprune.types.errors import IsopruneError
+from isoprune.types.errors import IsopruneError, did_you_mean
+from isoprune.types.record import ROLES
 
-STAGES = ("dense", "pruned", "repaired", "retrained")
 # What a saved folder says of its class is followed to these libraries only: a folder may come from anybody,
 # and importing what it names would run that.
 _TRUSTED = ("torchvision", "timm")
 
 
 @dataclass(frozen=True)
-class Subject:
+class NamedNetwork:
     """A network in eval mode, and what is known of it.
 
     ``inputs`` are what its forward takes, and ``own_inputs`` says that its function gave them. ``facts`` are
@@ -40,57 +40,71 @@ class Subject:
     repaired: dict[str, nn.Module] = field(default_factory=dict)
 
 
-def open_subject(
-    text: str,
+def open_network(
+    name: str,
     *,
     stage: str | None = None,
+    dense: str | None = None,
     build: str | None = None,
     shape: Sequence[int] | None = None,
     weights: Path | None = None,
+    dense_weights: Path | None = None,
     seed: int = 0,
-) -> Subject:
-    """Return the network that ``text`` names.
+) -> NamedNetwork:
+    """Return the network that ``name`` names, in eval mode.
 
     Args:
-        text: A record.json or a run's folder; a network's folder in the store; a folder that `isoprune.save`
+        name: A record.json or a run's folder; a network's folder in the store; a folder that `isoprune.save`
             wrote; or a source, as `isoprune prune` takes.
         stage: Which network of a record; None: the pruned one, with its repaired form.
+        dense: Names the network before pruning, in the same ways; None: what the store has of the same run.
         build: The source that makes the dense network of a saved folder; None: what the folder names.
         shape: Of a source's input, batch first.
-        weights: A file of weights for a source.
+        weights: A file of weights for a source; ``dense_weights`` for the dense one.
         seed: Of a source's random weights and inputs.
 
     Raises:
         IsopruneError: If there is no such network; it cannot be read; ``stage`` or ``weights`` do not go with
             it; a saved folder does not say what makes it.
     """
-    path = Path(text)
+    if stage is not None and stage not in ROLES and not is_record(name):
+        raise IsopruneError(f"Unknown stage {stage!r}.{did_you_mean(stage, ROLES)}")
+    build = build or (dense if is_source(dense) else None)
+    network = _opened(name, stage, build, shape, weights, seed)
+    if dense is None:
+        return network
+    # Of a record, the one that its run began with.
+    before = _opened(dense, "dense" if is_record(dense) else None, build, shape, dense_weights, seed)
+    return replace(network, dense=before.model, notes=(*network.notes, *before.notes))
+
+
+def _opened(
+    name: str,
+    stage: str | None,
+    build: str | None,
+    shape: Sequence[int] | None,
+    weights: Path | None,
+    seed: int,
+) -> NamedNetwork:
+    path = Path(name)
     place = settled(path)
     if (place / PLAN).is_file():
-        _only_for_sources(text, stage, weights, "a saved network")
+        _only_for_sources(name, stage, weights, "a saved network")
         return _saved(place, build, shape, seed)
     if path.exists():
         if weights is not None:
             raise IsopruneError(
-                f"{text} has its own weights. Leave out --weights, or give a source: {FORMS}."
+                f"{name} has its own weights. Leave out --weights, or give a source: {FORMS}."
             )
         return _stored(path, stage)
-    if ":" not in text:
+    if ":" not in name:
         raise IsopruneError(
-            f"No {text}. Give a record.json, or a folder like runs/dense/<digest>, or one that isoprune "
+            f"No {name}. Give a record.json, or a folder like runs/dense/<digest>, or one that isoprune "
             f"prune saved, or {FORMS}."
         )
-    _only_for_sources(text, stage, None, "a source")
-    source = open_source(text, shape=shape, weights=weights, seed=seed, with_inputs=False)
-    return _of(source, f"{type(source.model).__name__} ({text})", seed, shaped=shape is not None)
-
-
-def open_dense(
-    text: str, *, build: str | None, shape: Sequence[int] | None, weights: Path | None, seed: int
-) -> Subject:
-    """Return the dense network that ``text`` names: of a record, the one that the run began with."""
-    stage = "dense" if is_record(text) else None
-    return open_subject(text, stage=stage, build=build, shape=shape, weights=weights, seed=seed)
+    _only_for_sources(name, stage, None, "a source")
+    source = open_source(name, shape=shape, weights=weights, seed=seed, with_inputs=False)
+    return _of(source, f"{type(source.model).__name__} ({name})", seed, shaped=shape is not None)
 
 
 def is_record(text: str) -> bool:
@@ -104,25 +118,25 @@ def is_source(text: str | None) -> bool:
     return text is not None and ":" in text and not Path(text).exists()
 
 
-def _only_for_sources(text: str, stage: str | None, weights: Path | None, kind: str) -> None:
+def _only_for_sources(name: str, stage: str | None, weights: Path | None, kind: str) -> None:
     if stage is not None:
-        raise IsopruneError(f"{text} is {kind} and has no stages. Leave out --stage.")
+        raise IsopruneError(f"{name} is {kind} and has no stages. Leave out --stage.")
     if weights is not None:
-        raise IsopruneError(f"{text} is {kind} with its own weights. Leave out --weights.")
+        raise IsopruneError(f"{name} is {kind} with its own weights. Leave out --weights.")
 
 
-def _of(source: Source, label: str, seed: int, *, shaped: bool) -> Subject:
+def _of(source: Source, label: str, seed: int, *, shaped: bool) -> NamedNetwork:
     drawn = (
         f"The weights of {source.text} are random (seed {seed}). Give trained ones with a file of weights."
     )
     given = not shaped and source.text.partition(":")[0] not in ("torchvision", "timm", "transformers")
     own = given and source.example_inputs is not None
-    return Subject(
+    return NamedNetwork(
         label, source.model, source.example_inputs, own_inputs=own, notes=(drawn,) if source.drawn else ()
     )
 
 
-def _saved(place: Path, build: str | None, shape: Sequence[int] | None, seed: int) -> Subject:
+def _saved(place: Path, build: str | None, shape: Sequence[int] | None, seed: int) -> NamedNetwork:
     facts = manifest.read(place)
     named = facts.source if (facts.source or "").partition(":")[0] in _TRUSTED else None
     text = build or named
@@ -143,7 +157,7 @@ def _saved(place: Path, build: str | None, shape: Sequence[int] | None, seed: in
     return replace(made, model=model, plan=plan, notes=())
 
 
-def _stored(path: Path, stage: str | None) -> Subject:
+def _stored(path: Path, stage: str | None) -> NamedNetwork:
     from isoprune.experiment.networks import load_network, plan_of
 
     folder, repaired_folder = _folders(path, stage)
@@ -153,7 +167,7 @@ def _stored(path: Path, stage: str | None) -> Subject:
         network, of = load_network(repaired_folder)
         repaired[_repair_name(of["config"]["repair"])] = network
     label = f"{facts['stage']} {facts['config']['model']['name']} ({folder})"
-    return Subject(
+    return NamedNetwork(
         label,
         model,
         plan=plan_of(facts),

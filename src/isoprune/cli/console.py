@@ -1,0 +1,61 @@
+"""Where the verbs print: results to standard output, progress and messages to standard error."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from isoprune.types.errors import IsopruneError
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to `main`: a reader that has seen enough is no failure, as it is for rich."""
+        raise BrokenPipeError
+
+
+def error_console() -> Console:
+    """Return the console of progress and messages; results go to standard output."""
+    return Console(stderr=True, soft_wrap=True)
+
+
+def output_console() -> Console:
+    """Return the console of results; wide where no terminal says how wide."""
+    return _Console(width=None if os.isatty(1) else 120, highlight=False)
+
+
+def say(*sentences: str) -> None:
+    """Print sentences as they are, a line each, to standard output."""
+    console = output_console()
+    for sentence in sentences:
+        console.print(sentence, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """Show what is being done and for how long, on stderr; gone when it is done."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    console = error_console()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+        task = shown.add_task("", total=None)
+        yield lambda text: shown.update(task, description=text)
+
+
+def write_out(file: Path, content: str, *, remedy: str = "Give another place: --out FILE.") -> None:
+    """Write what ``--out`` asks for, whole or not at all.
+
+    Raises:
+        IsopruneError: If it cannot be written, with the ``remedy``.
+    """
+    from isoprune.types.files import write_atomic
+
+    try:
+        write_atomic(file, content.encode())
+    except OSError as error:
+        raise IsopruneError(f"{file} cannot be written: {error.strerror}. {remedy}") from error

@@ -1,0 +1,77 @@
+"""Options that several verbs have: their names, and what their help says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from isoprune.types.errors import IsopruneError, did_you_mean
+
+Settings = Annotated[
+    tuple[str, ...],
+    Parameter("--set", help="Change a key, as --set retrain.lr=0.1 (may be repeated).", show_default=False),
+]
+StorePlace = Annotated[
+    str,
+    Parameter(
+        "--store",
+        help="Where results are kept and found again: a directory, or a URL such as s3://bucket/runs.",
+    ),
+]
+Jobs = Annotated[
+    int | None,
+    Parameter("--jobs", help="Runs at once, one thread each (1, or on a cluster one for each CPU)."),
+]
+Executor = Annotated[
+    Literal["local", "ray"],
+    Parameter(help="Where the runs go: processes of this machine, or the nodes of a Ray cluster."),
+]
+Address = Annotated[
+    str, Parameter("--address", help="Of the Ray cluster: auto, HOST:6379 or ray://HOST:10001.")
+]
+# The command line itself, which `main` supplies to say how to go on.
+Again = Annotated[str, Parameter(parse=False)]
+
+
+def listed(text: str | None) -> list[str]:
+    """Return the words of a list with commas."""
+    return [word.strip() for word in (text or "").split(",") if word.strip()]
+
+
+def read_shape(text: str | None) -> list[int] | None:
+    """Return the sizes of ``--shape``.
+
+    Raises:
+        IsopruneError: If it is no list of whole numbers above 0.
+    """
+    if text is None:
+        return None
+    sizes = text.replace("x", ",").split(",")
+    if not all(s.strip().isdecimal() and int(s) > 0 for s in sizes):
+        raise IsopruneError(
+            f"--shape {text} is no list of sizes. Write --shape 1,3,224,224, the batch first."
+        )
+    return [int(s) for s in sizes]
+
+
+def check_out(out: Path | None, endings: Sequence[str], example: str) -> None:
+    """Raise unless ``--out`` has an ending that can be written."""
+    if out is not None and out.suffix not in endings:
+        raise IsopruneError(
+            f"--out {out} is none of {', '.join(endings)}. Write for example --out {example}."
+        )
+
+
+def check_samples(samples: int | None) -> None:
+    """Raise unless there is something to measure on."""
+    if samples is not None and samples < 1:
+        raise IsopruneError(f"--samples {samples}: at least one input is measured. Write --samples 64.")
+
+
+def check_word(word: str, known: Sequence[str], kind: str) -> None:
+    """Raise for a word that is none of a few, with the nearest."""
+    if word not in known:
+        raise IsopruneError(f"Unknown {kind} {word!r}.{did_you_mean(word, known)}")

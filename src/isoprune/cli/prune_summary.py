@@ -1,0 +1,115 @@
+"""What `isoprune prune` prints of a pruned network: tables and sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from isoprune.cli.console import output_console, say
+
+if TYPE_CHECKING:
+    from isoprune.export import Source
+    from isoprune.pruning import Pruned
+
+
+def print_summary(source: Source, pruned: Pruned, directory: Path, *, seed: int) -> None:
+    """Print what was removed, the proof, what had to stay and why, and how to load what was saved."""
+    from isoprune.export.folder import WEIGHTS
+    from isoprune.export.proof_text import frozen_in_words, odd_in_words, proof_in_words
+
+    say(f"{type(source.model).__name__} ({source.text})")
+    output_console().print(_removed_table(pruned))
+    if pruned.costs.latency:
+        say(_latency_sentence(pruned))
+    say(*proof_in_words(pruned), *frozen_in_words(pruned.graph), *odd_in_words(source.model, pruned.model))
+    if source.drawn:
+        say(f"The weights are random (seed {seed}). Give trained ones: --weights FILE.")
+    size = (directory / WEIGHTS).stat().st_size
+    say(
+        f"Saved: {directory} ({WEIGHTS} {megabytes(size)}, plan.json).",
+        f'Load it: isoprune.load("{directory}", build=lambda: {source.code})',
+    )
+
+
+def _removed_table(pruned: Pruned) -> Table:
+    costs, request = pruned.costs, pruned.plan.request
+    table = Table("removed", box=None)
+    for heading in ("request", "result", "dense", "pruned"):
+        table.add_column(heading, justify="right")
+    ratio = request.get("ratio")
+    by_ratio = f"{ratio:.1%}" if isinstance(ratio, int | float) else "by name" if ratio else ""
+    budgets = {name: f"{1 - request[name]:.1%}" for name in ("flops", "parameters") if request.get(name)}
+    units = sum(size for _, size, _ in costs.units)
+    bytes_of = [sum(t.nbytes for t in [*m.parameters(), *m.buffers()]) for m in (pruned.dense, pruned.model)]
+    rows = {
+        "filters": ("" if budgets else by_ratio, costs.ratios["filters"], units, units - _removed(costs)),
+        "weights": (
+            budgets.get("parameters", ""),
+            costs.ratios["parameters"],
+            costs.dense.parameters,
+            costs.pruned.parameters,
+        ),
+        "FLOPs": (
+            budgets.get("flops", ""),
+            costs.ratios["flops"],
+            costs.dense.flops,
+            costs.pruned.flops,
+        ),
+    }
+    for name, (wanted, gone, before, after) in rows.items():
+        table.add_row(name, wanted, f"{gone:.1%}", f"{before:,}", f"{after:,}")
+    table.add_row("bytes", "", f"{1 - bytes_of[1] / bytes_of[0]:.1%}", *map(megabytes, bytes_of))
+    return table
+
+
+def _removed(costs: Any) -> int:
+    return sum(removed for *_, removed in costs.units)
+
+
+def _latency_sentence(pruned: Pruned) -> str:
+    measured = pruned.costs.latency
+    return (
+        f"Latency: requested {measured['request']:.0%} of the dense network's time, measured "
+        f"{measured['share']:.1%} on {measured['backend']} ({measured['threads']} "
+        f"thread{'s' * (measured['threads'] > 1)}) at ratio {pruned.plan.request['ratio']:.3f}."
+    )
+
+
+def latency_table(rows: Iterable[Mapping[str, Any]]) -> Table:
+    """Return the times of networks on backends as a table of the terminal."""
+    table = Table("network", "backend", box=None)
+    for heading in ("median ms", "quartiles", "gain", "FLOPs gain"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        if row["problem"]:
+            table.add_row(row["model"], row["backend"], "-", "", "", f"{row['flops_gain']:.2f}")
+            continue
+        numbers = (f"{row['median_ms']:.2f}", f"{row['lower_ms']:.2f}-{row['upper_ms']:.2f}")
+        # Against a dense network that does not run there is no gain: NaN, or null in a record.
+        gain = f"{row['gain']:.2f}" if (row["gain"] or math.nan) > 0 else "-"
+        table.add_row(row["model"], row["backend"], *numbers, gain, f"{row['flops_gain']:.2f}")
+    return table
+
+
+def outcome(record: Mapping[str, Any]) -> str:
+    """Return in one sentence what pruning and retraining made of the dense network."""
+    dense, last = record["stages"]["dense"], record["stages"]["retrained"]
+    result = (
+        f"Test accuracy {dense['test_accuracy']:.2%} -> {last['test_accuracy']:.2%} with "
+        f"{last['flops'] / dense['flops']:.0%} of the FLOPs and "
+        f"{last['parameters'] / dense['parameters']:.0%} of the parameters."
+    )
+    advice = record.get("advice")
+    if advice is None:
+        return result
+    given_up = "".join(f"; {lr:g} was tried and given up" for lr in advice["given_up"])
+    return f"{result} Learning rate: {advice['lr']:g}, of {len(advice['probes'])} probed{given_up}."
+
+
+def megabytes(size: int) -> str:
+    """Return a size on the disk in words."""
+    return f"{size / 1e6:.1f} MB"

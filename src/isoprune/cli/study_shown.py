@@ -1,0 +1,104 @@
+"""What `run`, `study`, `demo` and `reproduce` share: do a study, show it, and say how it ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from isoprune.cli.console import error_console
+from isoprune.experiment.study_run import finished, listing_path, run_study
+
+if TYPE_CHECKING:
+    from isoprune.experiment.executor import OnEvent
+    from isoprune.experiment.grid import Study
+    from isoprune.experiment.study import Work
+
+FAILED = 1  # some run failed for a reason that is not the user's to mend
+
+
+def carry_out(
+    study: Study, store: str, *, again: str, listing: bool = True, **how: Any
+) -> tuple[int, list[dict[str, Any]]]:
+    """Do what is left of a study; return the exit code and the records that are finished.
+
+    Args:
+        store: A directory or a URL.
+        again: The command that goes on with it, for the messages after Ctrl-C and after a failure.
+        listing: Whether to write which runs the study has, and a page while it runs.
+        how: ``jobs``, ``executor`` and ``address`` of `run_study`.
+    """
+    from isoprune.experiment.progress import duration
+
+    console, started = error_console(), time.monotonic()
+    shown = _shown(store, again=again, page=listing)
+    result = run_study(study, store, listing=listing, watch=shown, **how)
+    runs, records = result.work.runs, result.records
+    if not result.failures:
+        if result.work.tasks:
+            console.print(f"{len(records)} runs are finished ({duration(time.monotonic() - started)}).")
+        return 0, records
+    for failure in result.failures:
+        if failure.outcome.detail:
+            console.print(failure.outcome.detail.rstrip(), markup=False, highlight=False)
+        console.print(f"failed: {failure.label}: {failure.outcome.error}", markup=False, highlight=False)
+    console.print(
+        f"{len(runs) - len(records)} of {len(runs)} runs failed; the others are kept. Try again with: {again}"
+    )
+    return (2 if all(f.outcome.mendable for f in result.failures) else FAILED), records
+
+
+def _shown(store: str, *, again: str, page: bool) -> Any:
+    """Return what shows the work of a study while it is done: on the terminal, and in its page."""
+
+    @contextmanager
+    def watch(work: Work) -> Iterator[OnEvent]:
+        from isoprune.cli.study_page import page_of, page_writer
+        from isoprune.experiment.progress import StudyProgress
+
+        console = error_console()
+        if work.kept:
+            console.print(f"{len(work.kept)} of {len(work.runs)} runs are in {store} already.")
+        progress = StudyProgress(work.labels, work.epochs, console)
+        write: Callable[[str], None] = lambda _: None  # noqa: E731
+        if page and work.tasks:
+            write = page_writer(work, progress, again=again, report=report_command(store, work.study.name))
+            write("running")
+            console.print(f"To watch it: {page_of(work).resolve()}", markup=False, highlight=False)
+
+        def on_event(task: str, event: Mapping[str, Any]) -> None:
+            progress(task, event)
+            write("running")
+
+        try:
+            with progress:
+                yield on_event
+        except KeyboardInterrupt:
+            write("stopped")
+            console.print(
+                f"\nStopped. {len(finished(work))} of {len(work.runs)} runs are finished and kept in "
+                f"{store}; begun trainings go on from their last epoch. Go on with: {again}"
+            )
+            raise
+        write("ended" if progress.shown()["failures"] else "finished")
+
+    return watch
+
+
+def report_command(store: str, name: str) -> str:
+    """Return the command that makes the page of a study."""
+    return f"isoprune report {listing_path(store, name)} --out {name}.html"
+
+
+def stage_table(record: Mapping[str, Any]) -> Table:
+    """Return what each stage of a run measures, as a table of the terminal."""
+    table = Table("stage", box=None)
+    for heading in ("test accuracy", "mean JSV", "parameters", "FLOPs"):
+        table.add_column(heading, justify="right")
+    for name, stage in record["stages"].items():
+        numbers = (f"{stage['test_accuracy']:.2%}", f"{stage['jsv']['mean']:.3g}")
+        table.add_row(name, *numbers, f"{stage['parameters']:,}", f"{stage['flops']:,}")
+    return table

@@ -1,0 +1,114 @@
+"""What a config can name, read from the source of the tables, which loads neither them nor torch.
+
+A folder of methods has a table ``{f.__name__: f for f in (...)}`` in its ``__init__``; a method's options,
+marks and first line are those of its own file. A test holds all of it to what the imported tables say.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import isoprune
+from isoprune.experiment.signatures import KINDS
+from isoprune.types.method import Method
+
+REQUIRED = object()  # in place of a default
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method as its source describes it: name, options with their defaults, first line, and marks."""
+
+    name: str
+    options: Mapping[str, Any]
+    summary: str
+    method: Method = field(default=Method("own"))
+
+
+@functools.cache
+def catalogue(kind: str) -> dict[str, Entry]:
+    """Return the methods of a kind (data, model, criterion, penalty, repair, schedule) by name."""
+    spec = KINDS[kind]
+    home = _Source.of(spec.module)
+    entries = {}
+    for name in home.table(spec.table):
+        source, node = home.resolve(name)
+        assert isinstance(node, ast.FunctionDef)
+        options = {key: value for key, value in source.parameters(node).items() if key not in spec.supplied}
+        summary = (ast.get_docstring(node) or "").partition("\n")[0]
+        summary = re.sub(r":\w+:`([^`]*)`|`+([^`]*)`+", lambda found: found[1] or found[2], summary)
+        entries[name] = Entry(name, options, summary, source.marks(node))
+    return entries
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A module of isoprune, parsed and not imported: what stands in it by name."""
+
+    names: Mapping[str, ast.stmt | ast.expr]
+    imported: Mapping[str, tuple[str, str]]  # name here -> module, name there
+
+    @staticmethod
+    @functools.cache
+    def of(module: str) -> _Source:
+        path = Path(isoprune.__file__).parent.joinpath(*module.split(".")[1:])
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        names: dict[str, ast.stmt | ast.expr] = {}
+        imported = {}
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef):
+                names[node.name] = node
+            elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                names |= {target.id: node.value for target in targets if isinstance(target, ast.Name)}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imported |= {alias.asname or alias.name: (node.module, alias.name) for alias in node.names}
+        return _Source(names, imported)
+
+    def resolve(self, name: str) -> tuple[_Source, ast.stmt | ast.expr]:
+        """Return where ``name`` is defined, and as what."""
+        if name in self.names:
+            return self, self.names[name]
+        module, there = self.imported[name]
+        return _Source.of(module).resolve(there)
+
+    def value(self, node: ast.expr) -> Any:
+        """Return a default: literals, constants by their names, and arithmetic of these."""
+        names: dict[str, Any] = {"__builtins__": {}}
+        for part in ast.walk(node):
+            if isinstance(part, ast.Name):
+                source, found = self.resolve(part.id)
+                assert isinstance(found, ast.expr)
+                names[part.id] = source.value(found)
+        return eval(compile(ast.Expression(node), "default", "eval"), names)
+
+    def table(self, name: str) -> list[str]:
+        """Return the names of the functions in a table ``{f.__name__: f for f in (...)}``."""
+        made = self.names[name]
+        assert isinstance(made, ast.DictComp)
+        listed = made.generators[0].iter
+        assert isinstance(listed, ast.Tuple)
+        return [element.id for element in listed.elts if isinstance(element, ast.Name)]
+
+    def parameters(self, node: ast.FunctionDef) -> dict[str, Any]:
+        """Return the parameters of a function and their defaults."""
+        given = node.args
+        placed = [*given.posonlyargs, *given.args]
+        defaults = [None] * (len(placed) - len(given.defaults)) + given.defaults
+        pairs = [*zip(placed, defaults, strict=True), *zip(given.kwonlyargs, given.kw_defaults, strict=True)]
+        return {arg.arg: REQUIRED if default is None else self.value(default) for arg, default in pairs}
+
+    def marks(self, node: ast.FunctionDef) -> Method:
+        """Return what `@method` says of a function."""
+        for mark in node.decorator_list:
+            if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id == "method":
+                kind, *needs = map(self.value, mark.args)
+                facts = {key.arg: self.value(key.value) for key in mark.keywords if key.arg}
+                return Method(kind, frozenset(needs), **facts)
+        return Method("own")

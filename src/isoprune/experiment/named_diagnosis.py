@@ -1,0 +1,66 @@
+"""The diagnosis of a network that is called by its name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from isoprune.experiment.named_data import Inputs, require_fit
+from isoprune.experiment.named_network import NamedNetwork
+from isoprune.isometry import Diagnosis, diagnose, with_repairs
+from isoprune.isometry.effort import BUDGET
+from isoprune.pruning.pruned import as_pruned
+from isoprune.types import Plan
+from isoprune.verbs.diagnose import every_repair, try_repairs
+
+
+def diagnose_network(
+    network: NamedNetwork,
+    inputs: Inputs,
+    *,
+    samples: int | None = None,
+    exact: bool = False,
+    repairs: Sequence[str] | None = None,
+    seed: int = 0,
+    **where: Any,
+) -> Diagnosis:
+    """Return the diagnosis of a network beside its dense one, with what repairs restore.
+
+    Args:
+        network: From `open_network`; what the store has of its repaired form is measured, not made anew.
+        inputs: From `open_inputs`.
+        samples: How many inputs are measured; None: 64, fewer where one takes long.
+        exact: Exact singular values, however long it takes.
+        repairs: Tried on copies; None: all, unless the network is healthy.
+        where: ``input`` and ``output`` of `isoprune.isometry.diagnose`.
+
+    Raises:
+        IsopruneError: If a network does not take the inputs or cannot be measured, or a repair is unknown.
+    """
+    require_fit(network.model, inputs, network.label, **where)
+    if network.dense is not None:
+        require_fit(network.dense, inputs, "The dense network", **where)
+    diagnosis = diagnose(
+        network.model,
+        inputs.measured,
+        network.dense,
+        samples=samples,
+        budget=math.inf if exact else BUDGET,
+        repaired=network.repaired,
+        seed=seed,
+        **where,
+    )
+    if repairs is None:
+        repairs = () if diagnosis.verdict == "healthy" else every_repair()
+    pruned = as_pruned(network.model)
+    if network.dense is not None:
+        pruned = replace(pruned, dense=network.dense, plan=network.plan or Plan())
+    tried = try_repairs(
+        pruned,
+        [name for name in repairs if name not in network.repaired],
+        batches=inputs.training,
+        seed=seed,
+    )
+    return with_repairs(diagnosis, tried, inputs.measured, seed=seed, **where)
