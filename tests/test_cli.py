@@ -324,10 +324,10 @@ def test_methods_lists_every_table_with_the_first_line_of_each(capsys: Any):
 
 
 def test_methods_draws_every_schedule(capsys: Any, tmp_path: Path):
+    from isoprune.cli.schedule_curves import schedule_curves
     from isoprune.cli.schedule_sketch import BLOCKS, heights
     from isoprune.methods.schedules import SCHEDULES, build
     from isoprune.methods.schedules.examples import LEAST, examples
-    from isoprune.reporting.schedule_curves import schedule_curves
 
     assert main(["methods", "--schedules", "--epochs", "30"]) == 0
     out = capsys.readouterr().out

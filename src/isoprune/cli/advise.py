@@ -120,9 +120,10 @@ def advise(
         )
         question = open_question(opened, data, training, rates=probed, samples=samples, seed=seed)
     advice = _answered(question)
-    from isoprune.reporting.advice_record import advice_record
+    from isoprune.experiment.advice_record import advice_record
+    from isoprune.reporting.advice_words import worded
 
-    record = advice_record(question, advice, {"network": network, "dense": dense})
+    record = worded(advice_record(question, advice, {"network": network, "dense": dense}))
     _print(record)
     if out is not None:
         _write(out, record)

@@ -80,10 +80,10 @@ def diagnose(
     check_out(out, (".html", ".json"), "diagnosis.html")
     sizes = read_shape(shape)
     with error_console().status("Measuring"):
+        from isoprune.experiment.diagnosis_record import diagnosis_record
         from isoprune.experiment.named_data import open_inputs
         from isoprune.experiment.named_diagnosis import diagnose_network
         from isoprune.experiment.named_network import open_network
-        from isoprune.reporting.diagnosis_record import diagnosis_record
         from isoprune.verbs.diagnose import every_repair
 
         opened = open_network(
@@ -149,7 +149,7 @@ def _layer_table(rows: list[dict[str, Any]]) -> Table:
 
 
 def _network_table(rows: list[dict[str, Any]]) -> Table:
-    from isoprune.reporting.diagnosis_record import SHOWN
+    from isoprune.experiment.diagnosis_record import SHOWN
 
     shown = [key for key in SHOWN if key in rows[0]["jsv"] and not key.endswith("_error")]
     headings = {"below_1e3": "below 0.001", "distance": "distance to 1"}

@@ -67,8 +67,8 @@ def _list(kind: str) -> None:
 
 
 def _draw(epochs: int, out: Path | None) -> None:
+    from isoprune.cli.schedule_curves import schedule_curves
     from isoprune.cli.schedule_sketch import sketch
-    from isoprune.reporting.schedule_curves import schedule_curves
     from isoprune.reporting.schedule_page import draw_schedules
 
     curves = schedule_curves(epochs)

@@ -20,6 +20,11 @@ def require_advice(record: Record) -> None:
         )
 
 
+def worded(record: Record) -> dict[str, Any]:
+    """Return the advice with its reasons and doubts: all that its page, file and table show."""
+    return {**record, "reasons": reasons(record), "doubts": doubts(record)}
+
+
 def headline(record: Record) -> str:
     """Return the advice in one line that can be copied."""
     return f"lr = {text.plain(record['lr'])}, schedule = {record['schedule']}"

@@ -1,4 +1,4 @@
-"""Advice on a learning rate as plain data: all that its page, its file of numbers and its table show."""
+"""Advice on a learning rate as plain data; its sentences are those of the reports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import isoprune
 from isoprune.experiment.config import Choice
 from isoprune.experiment.named_advice import Question
 from isoprune.isometry import Diagnosis
-from isoprune.reporting import advice_words as words
 from isoprune.training.rates import TOLERANCE, Advice
 
 POINTS = 240  # of the curve of a schedule
@@ -27,7 +26,7 @@ def advice_record(question: Question, advice: Advice, settings: Mapping[str, Any
     Args:
         settings: How the network and its ``dense`` one were called.
     """
-    made = {
+    return {
         "kind": "advice",
         "version": 1,
         "network": question.network.label,
@@ -41,7 +40,6 @@ def advice_record(question: Question, advice: Advice, settings: Mapping[str, Any
         "provisos": list(question.network.notes),
         "settings": {key: str(value) for key, value in _settings(question, settings).items()},
     }
-    return made | {"reasons": words.reasons(made), "doubts": words.doubts(made)}
 
 
 def _damage(damage: Diagnosis | str) -> dict[str, Any]:
