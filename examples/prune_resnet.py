@@ -35,7 +35,7 @@ def main(directory: Path, size: int = 224) -> None:
         assert torch.equal(small(images), result.model(images))
     print(f"saved and loaded with equal bits: {directory}")
 
-    done = export_onnx(small, images, directory / "model.onnx")
+    done = export_onnx(small, directory / "model.onnx", images)
     print(f"onnxruntime differs from torch by {done['max_abs_error']:.1e}: {done['path']}")
 
 

@@ -30,7 +30,7 @@ def test_a_pruned_network_of_any_batch_size(tmp_path, name):
     make, inputs = NETWORKS[name]
     small = isoprune.prune(seeded(make), inputs(), 0.4).model
     before = bits(small)
-    done = export_onnx(small, inputs(1), tmp_path / "small.onnx")
+    done = export_onnx(small, tmp_path / "small.onnx", inputs(1))
     assert done["dynamic_batch"]
     assert done["fixed_batch"] is None
     assert done["relative_error"] < 1e-5
@@ -60,13 +60,13 @@ class Named(nn.Module):
 
 def test_names_are_those_of_the_forward_and_of_its_output(tmp_path):
     inputs = {"right": torch.randn(4, 3), "left": torch.randn(4, 3)}
-    done = export_onnx(Named(), inputs, tmp_path / "n.onnx")
+    done = export_onnx(Named(), tmp_path / "n.onnx", inputs)
     assert done["inputs"] == {"right": ["batch", 3], "left": ["batch", 3]}
     assert done["outputs"] == {"sum": ["batch"], "parts": ["batch", 2], "parts_1": ["batch"]}
 
 
 def test_a_fixed_batch_on_request(tmp_path):
-    done = export_onnx(nn.Linear(3, 3), torch.randn(5, 3), tmp_path / "n.onnx", dynamic_batch=False)
+    done = export_onnx(nn.Linear(3, 3), tmp_path / "n.onnx", torch.randn(5, 3), dynamic_batch=False)
     assert done["inputs"] == {"input": [5, 3]}
     assert done["fixed_batch"] == "not asked for"
 
@@ -77,7 +77,7 @@ class Fixed(nn.Module):
 
 
 def test_a_batch_that_the_forward_fixes_is_said(tmp_path):
-    done = export_onnx(Fixed(), torch.randn(2, 3), tmp_path / "n.onnx")
+    done = export_onnx(Fixed(), tmp_path / "n.onnx", torch.randn(2, 3))
     assert not done["dynamic_batch"]
     assert "does not run Fixed" in done["fixed_batch"]
     assert "\n" not in done["fixed_batch"]
@@ -91,7 +91,7 @@ class Untranslatable(nn.Module):
 
 def test_the_exporters_failure_has_a_reason_and_leaves_no_file(tmp_path):
     with pytest.raises(IsopruneError, match=r"cannot translate Untranslatable: .*linalg_eig") as error:
-        export_onnx(Untranslatable(), torch.randn(3, 3), tmp_path / "n.onnx", dynamic_batch=False)
+        export_onnx(Untranslatable(), tmp_path / "n.onnx", torch.randn(3, 3), dynamic_batch=False)
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -105,19 +105,19 @@ def test_a_file_that_computes_something_else_is_not_written(tmp_path, monkeypatc
 
     monkeypatch.setattr(onnx, "_translated", wrong)
     with pytest.raises(IsopruneError, match=r"onnxruntime differs from torch by .* nothing was written"):
-        export_onnx(model, torch.randn(2, 3), tmp_path / "n.onnx", dynamic_batch=False)
+        export_onnx(model, tmp_path / "n.onnx", torch.randn(2, 3), dynamic_batch=False)
     assert (tmp_path / "n.onnx").read_text() == "the old one"
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_nan_is_not_equal_to_nan(tmp_path, number):
     with pytest.raises(IsopruneError, match="output holds NaN or infinity, so nothing can be compared"):
-        export_onnx(nn.ReLU(), torch.full((2, 3), number), tmp_path / "n.onnx", dynamic_batch=False)
+        export_onnx(nn.ReLU(), tmp_path / "n.onnx", torch.full((2, 3), number), dynamic_batch=False)
 
 
 def test_large_weights_go_into_a_second_file(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx, "EXTERNAL", 0)
-    done = export_onnx(nn.Sequential(nn.Linear(300, 300)), torch.randn(2, 300), tmp_path / "n.onnx")
+    done = export_onnx(nn.Sequential(nn.Linear(300, 300)), tmp_path / "n.onnx", torch.randn(2, 300))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["n.onnx", "n.onnx.data"]
     assert done["bytes"] == sum(p.stat().st_size for p in tmp_path.iterdir()) > 4 * 300 * 300
     assert session(tmp_path / "n.onnx").run(None, {"input": np.ones((7, 300), "float32")})[0].shape == (
@@ -127,12 +127,12 @@ def test_large_weights_go_into_a_second_file(tmp_path, monkeypatch):
 
 
 def test_float64_is_compared_as_such(tmp_path):
-    done = export_onnx(nn.Linear(3, 3).double(), torch.randn(2, 3).double(), tmp_path / "n.onnx")
+    done = export_onnx(nn.Linear(3, 3).double(), tmp_path / "n.onnx", torch.randn(2, 3).double())
     assert done["relative_error"] < 1e-12
     with pytest.raises(
         IsopruneError, match=r"onnxruntime does not run Conv2d: .*Nothing was written; float32"
     ):
-        export_onnx(nn.Conv2d(3, 3, 3).double(), images().double(), tmp_path / "c.onnx", dynamic_batch=False)
+        export_onnx(nn.Conv2d(3, 3, 3).double(), tmp_path / "c.onnx", images().double(), dynamic_batch=False)
     assert not (tmp_path / "c.onnx").exists()
 
 
@@ -140,14 +140,14 @@ def test_float64_is_compared_as_such(tmp_path):
 def test_a_missing_extra_says_what_to_install(tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(IsopruneError, match=rf"ONNX needs {package}: pip install 'isoprune\[export\]'"):
-        export_onnx(seeded(Convolutions), images(), tmp_path / "n.onnx")
+        export_onnx(seeded(Convolutions), tmp_path / "n.onnx", images())
 
 
 def test_nothing_is_said_and_nothing_stays_changed(tmp_path, capfd):
     model = nn.MultiheadAttention(8, 2, batch_first=True)
     fast, filters = torch.backends.mha.get_fastpath_enabled(), list(warnings.filters)
     generator = torch.get_rng_state()
-    export_onnx(model, (torch.ones(2, 3, 8),) * 3, tmp_path / "n.onnx")
+    export_onnx(model, tmp_path / "n.onnx", (torch.ones(2, 3, 8),) * 3)
     assert capfd.readouterr() == ("", "")
     assert model.training
     assert torch.backends.mha.get_fastpath_enabled() == fast
@@ -159,4 +159,4 @@ def test_nothing_is_said_and_nothing_stays_changed(tmp_path, capfd):
 def test_read_only_and_full_disks(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(IsopruneError, match="a file stands in its way"):
-        export_onnx(nn.Linear(2, 2), torch.randn(2, 2), tmp_path / "file" / "n.onnx")
+        export_onnx(nn.Linear(2, 2), tmp_path / "file" / "n.onnx", torch.randn(2, 2))

@@ -50,7 +50,7 @@ def test_comes_back_with_equal_bits(case, tmp_path):
 def test_goes_to_onnx_with_any_batch_size(case, tmp_path):
     """The exporter has a form for every one of them; should it lose one, its reason is in the message."""
     entry, result = case.entry, case.result
-    done = export_onnx(result.model, entry.inputs(), tmp_path / "small.onnx")
+    done = export_onnx(result.model, tmp_path / "small.onnx", entry.inputs())
     assert done["fixed_batch"] is None
     assert done["relative_error"] < 1e-4
     assert done["scale"] > 0

@@ -201,7 +201,7 @@ def _alone(
     if onnx:
         with progress() as stage:
             stage("exporting to ONNX")
-            done = isoprune.export_onnx(result.model, source.example_inputs, directory / ONNX)
+            done = isoprune.export_onnx(result.model, directory / ONNX, source.example_inputs)
         batch = "any batch size" if done["dynamic_batch"] else f"batch fixed: {done['fixed_batch']}"
         say(
             f"ONNX: {done['path']} ({megabytes(done['bytes'])}, {batch}); onnxruntime differs from torch by "

@@ -234,7 +234,7 @@ def _delivered(
     proof, costs = Proof(**pruned["proof"]), Costs.from_dict(pruned["costs"])
     result = Pruned(small, dense, plan_of(pruned), trace(dense, example), proof, costs)
     place = save(result, out / NETWORK, dense=dense, source=request.source)
-    onnx = export_onnx(small, example, place / ONNX) if installed() else None
+    onnx = export_onnx(small, place / ONNX, example) if installed() else None
     backends = list(timing.backends) or ["eager", *["onnxruntime"] * installed()]
     rows = _timed(out / RECORD, record["digest"], backends)
     if rows is None:

@@ -12,20 +12,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from isoprune.export import manifest
-from isoprune.export.folder import PLAN, WEIGHTS, replacing, settled
+from isoprune.export import manifest, mask_file
+from isoprune.export.folder import BOOLS, PLAN, WEIGHTS, replacing, settled
 from isoprune.export.manifest import Entry, Manifest
 from isoprune.graph.trace import clone_sharing, tensor_names
 from isoprune.pruning import Pruned
+from isoprune.pruning.mask import harden, masked, masks_of
 from isoprune.pruning.shrink import replace_tensors
-from isoprune.types import IsopruneError
+from isoprune.types import IsopruneError, Network, module_of
 from isoprune.types.files import explained
 
 HEADER = 2**16, 2**10  # most bytes of a safetensors header: so many, and so many a tensor
 
 
 def save(
-    result_or_module: Pruned | nn.Module,
+    network: Network,
     directory: str | Path,
     *,
     dense: nn.Module | None = None,
@@ -35,23 +36,27 @@ def save(
 
     model.safetensors holds every parameter and buffer, those that a state dict leaves out included;
     plan.json the shapes, the plan, the costs and the integers that hold a size (`num_heads`,
-    `groups`, ...). The directory is whole or not there at any moment; one that isoprune wrote is replaced.
+    `groups`, ...); of a masked network, plan.safetensors the masks. The directory is whole
+    or not there at any moment; one that isoprune wrote is replaced.
 
     Args:
-        result_or_module: What `prune` returned, or any module, such as one that was retrained. To keep the
-            plan beside a retrained network: ``save(dataclasses.replace(result, model=retrained), ...)``.
+        network: What a verb gave back, as it is now (retrained, if it was retrained), or any module.
         directory: New, empty, or saved by isoprune before.
-        dense: The network before pruning. Given, only the attributes that differ from it are stored, and
-            `load` knows its exact shapes.
+        dense: The network before pruning; a `Pruned` knows it. Only the attributes that differ from it are
+            stored, and `load` knows its exact shapes.
         source: Where the dense class came from, as words for the reader; never used by `load`.
 
     Raises:
         IsopruneError: If the directory holds other files, is read-only or full; if ``dense`` is another
             network.
     """
-    result = result_or_module if isinstance(result_or_module, Pruned) else None
-    model = _unwrapped(result.model if result is not None else result_or_module)  # pyright: ignore[reportArgumentType]
-    facts = manifest.facts_of(model, result, dense, source)
+    pruned = network if isinstance(network, Pruned) else None
+    model = _unwrapped(module_of(network))
+    if pruned is not None and dense is None:
+        dense = pruned.dense
+    if masks := masks_of(model):
+        model = harden(model)
+    facts = manifest.facts_of(model, pruned, dense, source)
     for name, entry in facts["tensors"].items():
         if entry["dtype"] not in manifest.DTYPES:
             raise IsopruneError(
@@ -61,6 +66,10 @@ def save(
     with replacing(target) as part:
         save_file(_plain_tensors(model), part / WEIGHTS)
         facts["sha256"] = _sha256(part / WEIGHTS)
+        if masks:
+            kept = {} if pruned is None or facts["plan"]["removed"] else pruned.plan.kept
+            facts["bools"] = mask_file.write(part / BOOLS, masks, kept)
+            facts["bools_sha256"] = _sha256(part / BOOLS)
         (part / PLAN).write_text(manifest.to_text(facts), encoding="utf-8")
         (part / WEIGHTS).chmod((part / PLAN).stat().st_mode)  # safetensors makes it the owner's alone
     return target
@@ -129,9 +138,23 @@ def load(directory: str | Path, build: Callable[[], Any]) -> nn.Module:
     replace_tensors(model, tensors)
     for module, name, value in sizes:
         setattr(module, name, value)
+    if facts.bools:
+        with explained(place):
+            model = masked(model, _masks(facts, place / BOOLS))
     for name, module in model.named_modules():
         module.training = facts.training != (name in facts.other_mode)
     return model
+
+
+def _masks(facts: Manifest, path: Path) -> dict[str, Tensor]:
+    bools = mask_file.read(path, facts.bools)
+    if _sha256(path) != facts.bools_sha256:
+        raise _damaged(path, "its SHA-256 is not the one in plan.json")
+    masks = {k.removeprefix(mask_file.MASKS): t for k, t in bools.items() if k.startswith(mask_file.MASKS)}
+    for name, kept in masks.items():
+        if name not in facts.tensors or facts.tensors[name].shape != tuple(kept.shape):
+            raise _damaged(path, f"its mask of {name} is not of that tensor's shape")
+    return masks
 
 
 def _check_same(facts: Manifest, model: nn.Module, place: Path) -> None:

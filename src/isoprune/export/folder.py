@@ -11,10 +11,10 @@ from pathlib import Path
 from isoprune.types import IsopruneError
 from isoprune.types.files import explained, flush
 
-WEIGHTS, PLAN = "model.safetensors", "plan.json"
+WEIGHTS, PLAN, BOOLS = "model.safetensors", "plan.json", "plan.safetensors"
 ONNX = "model.onnx"
 FORMAT = "isoprune network"  # by its first line, a plan.json of ours is told from another program's
-OURS = frozenset({WEIGHTS, PLAN, ONNX, f"{ONNX}.data"})
+OURS = frozenset({WEIGHTS, PLAN, BOOLS, ONNX, f"{ONNX}.data"})
 
 
 def settled(directory: Path) -> Path:

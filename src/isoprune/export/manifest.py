@@ -17,6 +17,7 @@ import isoprune
 from isoprune.export.folder import FORMAT, PLAN
 from isoprune.graph.trace import tensor_names
 from isoprune.pruning import Pruned
+from isoprune.pruning.grains import read_grain
 from isoprune.types import IsopruneError, Plan
 
 VERSION = 1
@@ -62,6 +63,8 @@ class Manifest:
     other_mode: tuple[str, ...]
     source: str | None  # words for the reader
     plan: Plan | None
+    bools: Mapping[str, tuple[int, ...]]  # name -> shape in plan.safetensors: masks and kept units
+    bools_sha256: str | None
 
 
 def sizes_of(module: nn.Module) -> dict[str, Sizes]:
@@ -127,7 +130,10 @@ def facts_of(
 
 
 def _plan(plan: Plan) -> dict[str, Any]:
-    return plan.as_dict()
+    if read_grain(plan.grain).whole:
+        return plan.as_dict()
+    # Of single weights the bools are many: they stand in plan.safetensors.
+    return {"grain": plan.grain, "removed": {}, "shapes": {}, "request": dict(plan.request)}
 
 
 def _dense_shapes(
@@ -231,6 +237,8 @@ def _checked(facts: Mapping[str, Any]) -> Manifest:
         other_mode=tuple(_text(name) for name in facts["other_mode"]),
         source=None if facts["source"] is None else _text(facts["source"])[:300],
         plan=None if facts["plan"] is None else _plan_of(facts["plan"]),
+        bools={_text(name): _shape(shape) for name, shape in facts.get("bools", {}).items()},
+        bools_sha256=facts.get("bools_sha256"),
     )
 
 

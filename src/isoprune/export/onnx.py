@@ -20,7 +20,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from isoprune.export.outputs import TensorsOnly, inputs_of, tensors_of
 from isoprune.graph.trace import as_call, clone_sharing
-from isoprune.types import IsopruneError
+from isoprune.pruning.mask import harden, masks_of
+from isoprune.pruning.pruned import example_inputs_of
+from isoprune.types import IsopruneError, Network, module_of
 from isoprune.types.files import explained
 
 TOLERANCE = 1e-4  # of the largest output; onnxruntime fuses and sums in another order
@@ -28,18 +30,19 @@ EXTERNAL = 3 * 2**29  # bytes; a protocol buffer, which an ONNX file is, ends at
 
 
 def export_onnx(
-    model: nn.Module, example_inputs: Any, path: str | Path, *, dynamic_batch: bool = True
+    network: Network, path: str | Path, example_inputs: Any = None, *, dynamic_batch: bool = True
 ) -> dict[str, Any]:
-    """Write ``model`` in eval mode as ONNX and return how far onnxruntime is from torch.
+    """Write a network in eval mode as ONNX and return how far onnxruntime is from torch.
 
     Inputs and outputs bear the names of the forward's arguments and of its output's keys. The file is
-    written only if it computes the same; the model is left as it was. Weights of more than 1.5 GB go into
-    a second file, ``path`` with ``.data`` after it.
+    written only if it computes the same; the network is left as it was. Masks are folded into the weights.
+    Weights of more than 1.5 GB go into a second file, ``path`` with ``.data`` after it.
 
     Args:
-        model: Any module, pruned or not.
-        example_inputs: What its forward takes: a tensor, a tuple of arguments, or a dict of keywords.
+        network: What a verb gave back, or any module.
         path: The file; an old one is replaced.
+        example_inputs: What its forward takes: a tensor, a tuple of arguments, or a dict of keywords. A
+            `Pruned` knows them.
         dynamic_batch: Let the first dimension be of any size. Where the exporter finds it fixed in the
             forward, the file is written for the batch of ``example_inputs``, and ``fixed_batch`` says why.
 
@@ -52,8 +55,10 @@ def export_onnx(
             the outputs differ by more than 1e-4 of the largest one.
     """
     needed()
+    model = module_of(network)
+    example_inputs = example_inputs_of(network, example_inputs)
     path = Path(path)
-    network = clone_sharing(model).eval()
+    alone = clone_sharing(harden(model) if masks_of(model) else model).eval()
     fixed_batch, proof = (None if dynamic_batch else "not asked for"), {}
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     with explained(path), _scratch(part):
@@ -61,12 +66,12 @@ def export_onnx(
         if dynamic_batch:
             larger = doubled(example_inputs)
             try:
-                proof = _proven(network, file, larger, example_inputs, dynamic=True)
+                proof = _proven(alone, file, larger, example_inputs, dynamic=True)
             except Exception as error:
                 fixed_batch = reason(error)
         if fixed_batch is not None:
             try:
-                proof = _proven(network, file, example_inputs, dynamic=False)
+                proof = _proven(alone, file, example_inputs, dynamic=False)
             except IsopruneError:
                 raise
             except Exception as error:

@@ -85,7 +85,8 @@ def masked(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
 def _mask_(module: nn.Module, key: str, kept: Tensor, name: str) -> None:
     parameter = module._parameters[key]
     assert parameter is not None
-    kept = kept.to(parameter.device)
+    # Laid out as the tensor is: what torch.where returns then is too, and takes the same kernels.
+    kept = torch.empty_like(parameter, dtype=torch.bool, requires_grad=False).copy_(kept)
     masks = [mask for chain in getattr(module, "parametrizations", {}).values() for mask in chain]
     order = next((mask.order for mask in masks if isinstance(mask, Mask)), tuple(module._parameters))
     with torch.no_grad():

@@ -14,8 +14,7 @@ from isoprune.graph.ledger import Ledger
 from isoprune.graph.recording import Recording
 from isoprune.pruning.costs import Costs, costs_of
 from isoprune.pruning.verify import Proof
-from isoprune.types import Plan
-from isoprune.types.network import Network, module_of
+from isoprune.types import IsopruneError, Network, Plan, module_of
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,24 @@ class Pruned:
     history: tuple[Mapping[str, Any], ...] = ()
     example_inputs: Any = None
     attempts: tuple[str, ...] = ()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what the network computes now."""
+        return self.model(*args, **kwargs)
+
+
+def example_inputs_of(network: Network, given: Any = None) -> Any:
+    """Return what a network's forward takes: as given, or as a `Pruned` knows it.
+
+    Raises:
+        IsopruneError: If neither says it.
+    """
+    known = network.example_inputs if given is None and isinstance(network, Pruned) else given
+    if known is None:
+        raise IsopruneError(
+            "Give example_inputs: what the network's forward takes, such as images of shape [2, 3, 224, 224]."
+        )
+    return known
 
 
 def as_pruned(network: Network, example_inputs: Any = None) -> Pruned:

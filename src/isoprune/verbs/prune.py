@@ -21,6 +21,7 @@ from isoprune.pruning.mask import harden as plain_copy
 from isoprune.pruning.mask_plan import plan_units
 from isoprune.pruning.masking import mask_by, prove_masks
 from isoprune.pruning.plan import make_plan, plan_for_target, share
+from isoprune.pruning.pruned import example_inputs_of
 from isoprune.pruning.rounds import inflated, renumbered
 from isoprune.pruning.shrink import shrink as without_units
 from isoprune.pruning.verify import Proof
@@ -105,12 +106,7 @@ def prune(
     """
     unit = read_grain(grain)
     what, target = _request(unit, ratio=ratio, flops=flops, parameters=parameters, latency=latency)
-    if example_inputs is None and isinstance(network, Pruned):
-        example_inputs = network.example_inputs
-    if example_inputs is None:
-        raise IsopruneError(
-            "Give example_inputs: what the network's forward takes, such as images of shape [2, 3, 224, 224]."
-        )
+    example_inputs = example_inputs_of(network, example_inputs)
     score = _Scorer(criterion, batches, task, seed)
     if not unit.whole:
         how = {"allocation": allocation, "floor": floor}
