@@ -84,3 +84,42 @@ def test_an_unknown_module_is_refused_with_the_nearest():
     net, batches, task = drawn("pair")
     with pytest.raises(IsopruneError, match=r"no module 'attned'\. Did you mean 'attend'"):
         list(Signals(net, batches, task).activations(["attned"]))
+
+
+class Detector(nn.Module):
+    """Losses in train mode, boxes in eval mode, as torchvision's; draws what it trains on."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.norm, self.drop = nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5)
+
+    def forward(self, images, targets=None):
+        found = self.drop(self.norm(self.layer(torch.stack([image.mean((1, 2)) for image in images]))))
+        if not self.training:
+            return [{"boxes": row[None]} for row in found]
+        wanted = torch.stack([target["boxes"][0] for target in targets])
+        return {"boxes": (found - wanted).square().mean() + 0 * torch.rand(()), "objects": found.mean()}
+
+
+def test_a_detector_s_losses_are_those_of_train_mode_with_norms_and_dropout_in_eval_mode():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = Detector().double().eval()
+        images = [torch.randn(3, size, size, dtype=torch.float64) for size in (4, 5, 6)]
+        targets = [{"boxes": torch.rand(1, 4, dtype=torch.float64)} for _ in images]
+    task = Task(
+        inputs=lambda batch: batch, loss=lambda losses, _: sum(losses.values()), loss_in_train_mode=True,
+        samples=lambda batch: len(batch[0]),
+    )  # fmt: skip
+    state = torch.random.get_rng_state()
+    signals = Signals(net, [(images, targets)], task)
+    rows = torch.stack([image.mean((1, 2)) for image in images])
+    made = net.norm(net.layer(rows))
+    loss = (made - torch.cat([t["boxes"] for t in targets])).square().mean() + made.mean()
+    (want,) = torch.autograd.grad(loss, net.layer.weight)
+    torch.testing.assert_close(signals.gradients["layer.weight"], want)
+    each = [chunk["layer.weight"] for chunk in signals.sample_gradients()]
+    torch.testing.assert_close(torch.cat(each).mean(0), want)
+    (runs,) = signals.activations(["layer"], gradients=True)
+    assert runs["layer"][0].gradient.shape == (3, 4)
+    assert torch.equal(torch.random.get_rng_state(), state)

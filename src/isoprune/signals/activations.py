@@ -14,7 +14,6 @@ from isoprune.signals.products import finite_or_raise
 from isoprune.signals.samples import cut
 from isoprune.types import IsopruneError
 from isoprune.types.errors import did_you_mean
-from isoprune.types.task import samples_in
 
 if TYPE_CHECKING:
     from isoprune.signals.signals import Signals
@@ -49,9 +48,9 @@ def watched(
             raise IsopruneError(f"There is no module {name!r}.{did_you_mean(name, [n for n in known if n])}")
     left = samples
     for batch in signals.data():
-        number = samples_in(batch)
+        number = signals.task.samples(batch)
         if left is not None:
-            batch, left = cut(batch, 0, min(number, left)), left - number
+            batch, left = cut(batch, 0, min(number, left), number=number), left - number
         yield _of_batch(signals, {name: known[name] for name in modules}, batch, gradients)
         if left is not None and left <= 0:
             return
@@ -68,10 +67,11 @@ def _of_batch(
                 runs[name].append((args, made))
 
             stack.callback(module.register_forward_hook(ran).remove)
-        with torch.set_grad_enabled(gradients):
-            outputs = signals.forward(signals.task.inputs(batch), signals.leaves() if gradients else None)
         if not gradients:
+            with torch.no_grad():
+                signals.forward(signals.task.inputs(batch))
             return {name: [Activation(*run) for run in found] for name, found in runs.items()}
+        outputs = signals.outputs(batch, signals.leaves())
         loss = signals.task.loss(outputs, batch)
         finite_or_raise(loss.detach())
     made = [_first(out) for found in runs.values() for _, out in found]

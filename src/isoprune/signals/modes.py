@@ -1,11 +1,14 @@
-"""Eval mode for a while."""
+"""Eval or train mode for a while."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
 
 
 @contextmanager
@@ -20,3 +23,21 @@ def in_eval_mode(*models: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+@contextmanager
+def in_train_mode(model: nn.Module) -> Iterator[None]:
+    """Put a network in eval mode into train mode, but for what couples samples or drops some of them.
+
+    torch's generators are seeded, and afterwards as before.
+    """
+    modules = [m for m in model.modules() if not isinstance(m, _NormBase | _DropoutNd)]
+    for module in modules:
+        module.training = True
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            yield
+    finally:
+        for module in modules:
+            module.training = False

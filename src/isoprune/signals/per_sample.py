@@ -12,7 +12,6 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from isoprune.signals.products import finite_or_raise, gradient
 from isoprune.signals.samples import cut
-from isoprune.types.task import samples_in
 
 if TYPE_CHECKING:
     from isoprune.signals.signals import Signals, Tensors
@@ -33,14 +32,14 @@ def gradients(signals: Signals) -> Iterator[dict[str, Tensor]]:
     count = sum(w.numel() for w in signals.weights.values())
     together = fit > 1 and (signals.device.type != "cpu" or count < _LARGE)
     for batch in signals.data():
-        number = samples_in(batch)
+        number = signals.task.samples(batch)
         start = 0
         while start < number:
             stop = min(start + fit, number) if together else start + 1
-            found = _together(signals, cut(batch, start, stop)) if together else None
+            found = _together(signals, cut(batch, start, stop, number=number)) if together else None
             if found is None:
                 together, stop = False, start + 1
-                one = gradient(signals, cut(batch, start, stop))
+                one = gradient(signals, cut(batch, start, stop, number=number))
                 found = {name: g[None] for name, g in one.items()}
             yield found
             start = stop

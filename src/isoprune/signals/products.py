@@ -11,7 +11,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from isoprune.types import IsopruneError
-from isoprune.types.task import samples_in
 
 if TYPE_CHECKING:
     from isoprune.signals.signals import Signals, Tensors
@@ -22,7 +21,7 @@ def mean(signals: Signals, of: Callable[[Signals, Any], dict[str, Tensor]]) -> d
     total: dict[str, Tensor] = {}
     samples = 0
     for batch in signals.data():
-        number = samples_in(batch)
+        number = signals.task.samples(batch)
         found = of(signals, batch)
         total = {name: total[name] + t * number if total else t * number for name, t in found.items()}
         samples += number
@@ -58,7 +57,7 @@ def gauss_newton(signals: Signals, batch: Any, vector: Tensors) -> dict[str, Ten
     weights = signals.leaves()
     leaves = list(weights.values())
     with sdpa_kernel(SDPBackend.MATH):
-        outputs, structure = tree_flatten(signals.forward(signals.task.inputs(batch), weights))
+        outputs, structure = tree_flatten(signals.outputs(batch, weights))
         reached = [o for o in outputs if isinstance(o, Tensor) and o.requires_grad]
         seeds = [torch.zeros_like(o, requires_grad=True) for o in reached]
         pulled = torch.autograd.grad(reached, leaves, seeds, create_graph=True, allow_unused=True)

@@ -1,4 +1,4 @@
-"""Batches of any structure: onto a device, cut into samples, joined."""
+"""Batches of any structure, cut into samples and joined."""
 
 from __future__ import annotations
 
@@ -7,27 +7,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
 from isoprune.types import IsopruneError
 from isoprune.types.task import samples_in
 
 
-def on(device: torch.device, batch: Any) -> Any:
-    """Return the batch with its tensors on ``device``."""
-    return tree_map(lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, batch)
-
-
-def cut(batch: Any, start: int, stop: int) -> Any:
+def cut(batch: Any, start: int, stop: int, *, number: int | None = None) -> Any:
     """Return some of the samples of a batch, as a batch: tensors and lists of samples are cut alike.
 
+    A list of tuples or of mappings is one of samples; all else is made of fields. ``number`` is how many
+    samples there are; None: as `samples_in` counts them.
+
     Raises:
-        IsopruneError: If the parts of the batch do not hold equally many samples.
+        IsopruneError: If the fields of the batch do not hold so many samples each.
     """
-    number = samples_in(batch)
+    number = samples_in(batch) if number is None else number
     if (start, stop) == (0, number):
         return batch
-    if isinstance(batch, list) and batch and not isinstance(batch[0], Tensor):
+    if isinstance(batch, list) and batch and isinstance(batch[0], tuple | Mapping):
         return batch[start:stop]
     return _map_fields(lambda field: _part(field, number, start, stop), batch)
 
@@ -42,8 +39,8 @@ def _map_fields(of: Callable[[Any], Any], value: Any) -> Any:
 def _part(field: Any, number: int, start: int, stop: int) -> Any:
     if isinstance(field, Mapping):
         return {key: _part(inner, number, start, stop) for key, inner in field.items()}
-    if isinstance(field, tuple | list) and all(_has_rows(inner, number) for inner in field):
-        return type(field)(inner[start:stop] for inner in field)  # several inputs
+    if isinstance(field, tuple) and all(_has_rows(inner, number) for inner in field):
+        return tuple(inner[start:stop] for inner in field)  # several inputs; a list is one of samples
     cuts = field.dim() > 0 if isinstance(field, Tensor) else isinstance(field, list | tuple)
     if not cuts or len(field) != number:
         came = f"shape {tuple(field.shape)}" if isinstance(field, Tensor) else type(field).__name__

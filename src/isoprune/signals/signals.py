@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils.parametrize import is_parametrized
 
-from isoprune.graph.trace import as_call
 from isoprune.signals import activations, kfac, per_sample, products
 from isoprune.signals.effective import effective
 from isoprune.signals.matrices import filter_matrices
-from isoprune.signals.samples import cut, joined, on
+from isoprune.signals.modes import in_train_mode
+from isoprune.signals.samples import cut, joined
 from isoprune.types import IsopruneError
 from isoprune.types.network import Network, module_of
-from isoprune.types.task import CLASSIFICATION, Task, samples_in
+from isoprune.types.task import CLASSIFICATION, Task, forward, to_device
 
 Tensors = Mapping[str, Tensor]  # a tensor for every weight, by the weight's name
 
@@ -81,7 +81,7 @@ class Signals:
         """
         number = 0
         for number, batch in enumerate(self._all_batches, 1):  # noqa: B007
-            yield on(self.device, batch)
+            yield to_device(batch, self.device)
         if not number:
             raise IsopruneError(
                 "batches is empty, and this method looks at data. "
@@ -92,9 +92,10 @@ class Signals:
         """Yield the inputs of the first ``samples`` samples, at most ``chunk`` of them at a time."""
         left = samples
         for batch in self.data():
-            number = min(samples_in(batch), left)
+            whole = self.task.samples(batch)
+            number = min(whole, left)
             for start in range(0, number, chunk):
-                yield self.task.inputs(cut(batch, start, min(start + chunk, number)))
+                yield self.task.inputs(cut(batch, start, min(start + chunk, number), number=whole))
             left -= number
             if left <= 0:
                 return
@@ -105,12 +106,23 @@ class Signals:
 
     def forward(self, inputs: Any, weights: Tensors | None = None) -> Any:
         """Return the outputs for ``inputs``, with these weights in the place of the network's own."""
-        args, kwargs = as_call(inputs)
-        return functional_call(self.network, dict(weights or {}), args, kwargs)
+        changed = dict(weights or {})
+        return forward(lambda *args, **kwargs: functional_call(self.network, changed, args, kwargs), inputs)
+
+    def outputs(self, batch: Any, weights: Tensors) -> Any:
+        """Return what the task's loss reads: the outputs, as of train mode where it has none of eval mode.
+
+        Norms and dropout are in eval mode even then, and what is drawn is the same at every call.
+        """
+        inputs = self.task.inputs(batch)
+        if not self.task.loss_in_train_mode:
+            return self.forward(inputs, weights)
+        with in_train_mode(self.network):
+            return self.forward(inputs, weights)
 
     def loss(self, batch: Any, weights: Tensors) -> Tensor:
         """Return the task's loss on a batch, differentiable in ``weights``."""
-        return self.task.loss(self.forward(self.task.inputs(batch), weights), batch)
+        return self.task.loss(self.outputs(batch, weights), batch)
 
     def leaves(self) -> dict[str, Tensor]:
         """Return the weights as leaves of a new autograd graph."""

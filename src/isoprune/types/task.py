@@ -149,7 +149,7 @@ def _of_targets(loss: Callable[..., Tensor], outputs: Any, batch: Any) -> Tensor
     return loss(outputs, batch[1])
 
 
-def forward(model: nn.Module, inputs: Any) -> Any:
+def forward(model: Callable[..., Any], inputs: Any) -> Any:
     """Return the outputs: a tuple is the arguments, a dict the keywords, all else is one argument."""
     if isinstance(inputs, Tensor):
         return model(inputs)
