@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ class Comparison:
     crosses: tuple[Cross, ...]
     left_out: tuple[str, ...]
 
-    @property
+    @functools.cached_property
     def tests(self) -> int:
         """How many p-values are corrected together."""
         return sum(not math.isnan(d.p) for d in self.differences)

@@ -181,10 +181,8 @@ def _other_steps(
     """
     if not scratch.scratch or pruned.scratch:
         return None
-    keys = sorted(key for key in scratch.flat.keys() | pruned.flat.keys() if under(key, "retrain"))
-    for key in keys:
-        free = rung(key) is not Setup.S3_2 or any(under(key, p) for p in ("retrain.lr", "retrain.schedule"))
-        if free or under(key, "retrain.distill") or any(under(key, prefix) for prefix in compared):
+    for key in sorted({*scratch.steering, *pruned.steering}):
+        if any(under(key, prefix) for prefix in compared):
             continue
         own = _value(scratch, key)
         theirs = {_value(pruned, key), _value(pruned, f"dense.{key.removeprefix('retrain.')}")}

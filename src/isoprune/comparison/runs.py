@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
-from isoprune.comparison.records import Flat, Number, flatten
+from isoprune.comparison.records import Flat, Number, flatten, under
 from isoprune.comparison.records.frame import numbers_of
+from isoprune.comparison.setups import Setup, rung
 from isoprune.types.errors import IsopruneError
 from isoprune.types.record import Record
 
@@ -48,6 +50,11 @@ class Run:
         # A teacher is not given up with its weights.
         distilled = self.flat.get("retrain.distill.weight") is not None
         return ("retrain",) if self.scratch and not distilled else ("dense", "prune", "retrain")
+
+    @cached_property
+    def steering(self) -> tuple[str, ...]:
+        """The keys that steer the steps of retraining, whatever its budget, rates and teacher."""
+        return tuple(key for key in self.flat if _steers(key))
 
     def number(self, column: str) -> Number | None:
         return None if self.numbers is None else self.numbers.get(column)
@@ -88,6 +95,13 @@ def read(source: Source) -> Run:
             "Give what isoprune.experiment.run returns, or what load_records reads."
         )
     return Run(flatten(source))
+
+
+@functools.cache
+def _steers(key: str) -> bool:
+    fits_the_budget = ("retrain.lr", "retrain.schedule", "retrain.distill")
+    free = rung(key) is not Setup.S3_2 or any(under(key, prefix) for prefix in fits_the_budget)
+    return under(key, "retrain") and not free
 
 
 # The role of the network that a training ends with.
