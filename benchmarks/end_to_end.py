@@ -34,11 +34,11 @@ from torch.nn.functional import cross_entropy
 
 from isoprune import data
 from isoprune.experiment.config import experiment
-from isoprune.experiment.digests import stage_digest
 from isoprune.experiment.networks import load_network
-from isoprune.experiment.pipeline import make_stage, run
+from isoprune.experiment.pipeline import make_step, run
 from isoprune.experiment.recipe import recipe
-from isoprune.experiment.signatures import resolve
+from isoprune.experiment.recipe_steps import digests_by_role
+from isoprune.experiment.resolve import resolve
 from isoprune.experiment.store import Store
 from isoprune.methods.schedules import step_decay
 from isoprune.training import evaluate, fit
@@ -69,7 +69,7 @@ def ours(name, flops, seed):
 
 def with_recipe(store, name, flops, seed):
     record = run(experiment(ours(name, flops, seed)[0]), store, name="recipe")
-    return told(record) | {"lr": record["advice"]["lr"], "given_up": record["advice"]["given_up"]}
+    return told(record) | {key: record.network("retrained").advice[key] for key in ("lr", "given_up")}
 
 
 def by_grid(store, name, flops, seed):
@@ -88,10 +88,10 @@ def by_grid(store, name, flops, seed):
 
 
 def told(record):
-    last, dense = record["stages"]["retrained"], record["stages"]["dense"]
+    last, dense = record.network("retrained"), record.network("dense")
     return {
-        "test": last["test_accuracy"], "validation": last["validation_accuracy"],
-        "flops": last["flops"] / dense["flops"], "dense": dense["test_accuracy"],
+        "test": last.metrics["test_accuracy"], "validation": last.metrics["validation_accuracy"],
+        "flops": last.flops / dense.flops, "dense": dense.metrics["test_accuracy"],
     }  # fmt: skip
 
 
@@ -99,8 +99,8 @@ def by_torch_pruning(store, name, flops, seed, importance):
     import torch_pruning as tp
 
     chosen = resolve(experiment(ours(name, flops, seed)[0]))
-    make_stage(chosen, store, stage="dense")
-    dense, _ = load_network(store.folder("dense", stage_digest(chosen.as_dict(), "dense")))
+    make_step(chosen, store, place=0)
+    dense, _ = load_network(store.folder(digests_by_role(chosen)["dense"]))
     splits = data.load("fashion_mnist", seed=seed, limit=TRAIN, size=NETWORKS[name][1])
     example = splits.train.inputs[:1]
     model, scores = copy.deepcopy(dense), getattr(tp.importance, importance)()

@@ -13,7 +13,8 @@ from comparison.made import FLOPS, TABLE, TRAIN, changed, record
 from isoprune.comparison import Setup, scratch_b, scratch_e, setup_of, train_samples
 from isoprune.comparison.scratch import samples_of
 from isoprune.experiment.config import experiment
-from isoprune.experiment.signatures import resolve, schedule
+from isoprune.experiment.resolve import resolve
+from isoprune.experiment.signatures import schedule
 from isoprune.training import multiply_adds, samples_seen
 from isoprune.types import IsopruneError
 

@@ -12,20 +12,31 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from experiment.tiny import CONFIG, HERE, bits, one_thread, tiny
-from isoprune.experiment import advised_rate as advised
+from experiment.tiny import CONFIG, HERE, bits, one_thread, role_digest, tiny
 from isoprune.experiment.config import Experiment, experiment
-from isoprune.experiment.digests import run_digest, stage_digest
+from isoprune.experiment.digests import run_digest
 from isoprune.experiment.pipeline import run, splits_of
-from isoprune.experiment.rewind import kept_path
-from isoprune.experiment.signatures import resolve
+from isoprune.experiment.resolve import resolve
+from isoprune.experiment.steps import advised_rate as advised
+from isoprune.experiment.steps.rewind import kept_path
 from isoprune.experiment.store import Store
 from isoprune.training import Diverged
 from isoprune.types import IsopruneError
+from isoprune.types.record import Record
 from isoprune.verbs.advise import advise
 
 AUTO = {"epochs": 4, "lr": "auto", "batch": 20, "jsv_samples": 0, "schedule": "one_cycle"}
 WILD = 1e20  # at which every training diverges
+
+
+def advice_of(record: Record) -> dict[str, Any]:
+    advice = record.network("retrained").advice
+    assert advice is not None
+    return advice
+
+
+def chosen(record: Record) -> tuple[float, list[float]]:
+    return advice_of(record)["lr"], advice_of(record)["given_up"]
 
 
 class Killed(BaseException):
@@ -42,8 +53,8 @@ def auto(**changes: Any) -> Experiment:
     return tiny(**{"retrain": AUTO, "repair": "none", **changes})
 
 
-def done(record: dict[str, Any], store: Store, stage: str = "retrained") -> dict[str, torch.Tensor]:
-    return load_file(store.folder(stage, record["networks"][stage]) / "network.safetensors")
+def done(record: Record, store: Store, stage: str = "retrained") -> dict[str, torch.Tensor]:
+    return load_file(store.folder(record.network(stage).digest) / "network.safetensors")
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -51,7 +62,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str, Any]]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Record]:
     with one_thread():
         store = Store(tmp_path_factory.mktemp("store"))
         return store, run(auto(), store)
@@ -75,9 +86,9 @@ def misled(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return mislead
 
 
-def test_the_advice_is_in_the_record_and_is_what_was_trained_at(whole: tuple[Store, dict[str, Any]]):
+def test_the_advice_is_in_the_record_and_is_what_was_trained_at(whole: tuple[Store, Record]):
     store, record = whole
-    advice, config = record["advice"], record["config"]
+    advice, config = advice_of(record), record.config
     assert config["retrain"]["lr"] == "auto"
     best = max(p["accuracy"] for p in advice["probes"] if p["accuracy"] is not None)
     assert advice["lr"] == max(p["lr"] for p in advice["probes"] if (p["accuracy"] or 0) >= best - 0.01)
@@ -85,30 +96,31 @@ def test_the_advice_is_in_the_record_and_is_what_was_trained_at(whole: tuple[Sto
     # The training is that of the same config with the number in place of the word, to the last bit.
     plainly = run(auto(retrain=AUTO | {"lr": advice["lr"]}), store)
     assert same(done(plainly, store), done(record, store))
-    assert bits(plainly["history"]) == bits(record["history"])
-    assert "advice" not in plainly
-    assert resolve(experiment(record["config"])).as_dict() == record["config"]
-    json.dumps(record, allow_nan=False)
+    for role in ("dense", "retrained"):
+        assert bits(plainly.network(role).history) == bits(record.network(role).history)
+    assert plainly.network("retrained").advice is None
+    assert resolve(experiment(record.config)).as_dict() == record.config
+    json.dumps(to_builtins(record), allow_nan=False)
 
 
-def test_the_cost_holds_every_probe(whole: tuple[Store, dict[str, Any]]):
+def test_the_cost_holds_every_probe(whole: tuple[Store, Record]):
     """Counted step by step: a probe's last batch of an epoch is what is left of the samples."""
     _, record = whole
-    train, advice = len(splits_of(resolve(auto())).train), record["advice"]
+    train, advice = len(splits_of(resolve(auto())).train), advice_of(record)
     probing, batch, want = train - advice["held"], AUTO["batch"], AUTO["epochs"] * train
     for probe in advice["probes"]:
         left = probing
         for _ in range(probe["steps"]):
             want += min(batch, left)
             left = left - batch if left > batch else probing
-    cost = record["training"]["retrained"]
-    assert cost["samples"] == want
-    assert cost["multiply_adds"] == want * 3 * record["stages"]["pruned"]["flops"]
+    cost = record.network("retrained").training
+    assert cost.samples == want
+    assert cost.multiply_adds == want * 3 * record.network("pruned").flops
 
 
 @pytest.mark.parametrize("moment", [{"probe": 1}, {"probe": 2}, {"stage": "retrained", "epoch": 2}])
 def test_interrupted_the_bits_are_those_of_an_unbroken_run(
-    moment: dict[str, Any], whole: tuple[Store, dict[str, Any]], tmp_path: Path
+    moment: dict[str, Any], whole: tuple[Store, Record], tmp_path: Path
 ):
     def kill(event: Any) -> None:
         if moment.items() <= event.items():
@@ -122,7 +134,10 @@ def test_interrupted_the_bits_are_those_of_an_unbroken_run(
     assert same(done(record, store), done(whole[1], whole[0]))
     # No probe twice.
     assert [n for n in probed if n] == list(
-        range(moment.get("probe", len(record["advice"]["probes"])) + 1, len(record["advice"]["probes"]) + 1)
+        range(
+            moment.get("probe", len(advice_of(record)["probes"])) + 1,
+            len(advice_of(record)["probes"]) + 1,
+        )
     )
 
 
@@ -130,16 +145,19 @@ def test_a_rate_that_diverges_is_given_up_for_the_next_lower(misled: Callable[..
     misled(0.01, 0.05, WILD, 10 * WILD)
     store = Store(tmp_path)
     record = run(auto(), store)
-    assert (record["advice"]["lr"], record["advice"]["given_up"]) == (0.05, [10 * WILD, WILD])
+    assert chosen(record) == (
+        0.05,
+        [10 * WILD, WILD],
+    )
     plainly = run(auto(retrain=AUTO | {"lr": 0.05}), store)
     assert same(done(record, store), done(plainly, store))
-    assert bits(record["history"]["retrained"]) == bits(plainly["history"]["retrained"])
+    assert bits(record.network("retrained").history) == bits(plainly.network("retrained").history)
     probes = sum(
-        _samples(len(splits_of(resolve(auto())).train) - record["advice"]["held"], p["steps"])
-        for p in record["advice"]["probes"]
+        _samples(len(splits_of(resolve(auto())).train) - advice_of(record)["held"], p["steps"])
+        for p in advice_of(record)["probes"]
     )
-    trained = plainly["training"]["retrained"]["samples"]
-    assert record["training"]["retrained"]["samples"] == 3 * trained + probes
+    trained = plainly.network("retrained").training.samples
+    assert record.network("retrained").training.samples == 3 * trained + probes
 
 
 def _samples(train: int, steps: int) -> int:
@@ -152,7 +170,10 @@ def test_a_rate_that_ends_far_below_its_probe_is_given_up(misled: Callable[..., 
     store = Store(tmp_path)
     record = run(auto(), store)
     # The lowest has no next one.
-    assert (record["advice"]["lr"], record["advice"]["given_up"]) == (0.02, [0.06, 0.05])
+    assert chosen(record) == (
+        0.02,
+        [0.06, 0.05],
+    )
     assert same(done(record, store), done(run(auto(retrain=AUTO | {"lr": 0.02}), store), store))
 
 
@@ -166,7 +187,10 @@ def test_a_rate_that_was_not_probed_is_taken_after_one_that_was(
 
     monkeypatch.setattr(advised, "advise", wrong)
     record = run(auto(), Store(tmp_path))
-    assert (record["advice"]["lr"], record["advice"]["given_up"]) == (0.04, [WILD])
+    assert chosen(record) == (
+        0.04,
+        [WILD],
+    )
 
 
 @pytest.mark.parametrize("epoch", [0, 3])
@@ -209,10 +233,10 @@ def test_all_probes_diverging_is_told_before_any_training(tmp_path: Path):
 def test_the_dense_training_is_advised_on_for_itself(tmp_path: Path):
     store = Store(tmp_path)
     record = run(auto(dense=AUTO), store)
-    facts = json.loads((store.folder("dense", record["networks"]["dense"]) / "network.json").read_text())
+    facts = json.loads((store.folder(record.network("dense").digest) / "network.json").read_text())
     plainly = run(auto(dense=AUTO | {"lr": facts["advice"]["lr"]}), store)
     assert same(done(record, store, "dense"), done(plainly, store, "dense"))
-    assert record["training"]["dense"]["samples"] > plainly["training"]["dense"]["samples"]
+    assert record.network("dense").training.samples > plainly.network("dense").training.samples
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["kept while training", "trained once more"])
@@ -230,7 +254,7 @@ def test_rewinding_goes_to_the_epoch_of_the_rate_that_was_not_given_up(
     wanted = run(auto(**numbers, rewind=2), plain)
     assert same(done(record, store, "repaired"), done(wanted, plain, "repaired"))
     ours, theirs = (
-        load_file(kept_path(s.folder("dense", r["networks"]["dense"]), 2))
+        load_file(kept_path(s.folder(r.network("dense").digest), 2))
         for s, r in ((store, record), (plain, wanted))
     )
     assert same(ours, theirs)
@@ -250,18 +274,18 @@ def test_probes_of_a_distillation_learn_from_the_teacher_too(tmp_path: Path, mon
     assert (how["distill"].weight, how["distill"].temperature) == (0.7, 3.0)
     teacher = how["distill"].teacher.state_dict()
     assert same(dict(teacher), done(record, store, "dense"))
-    plainly = run(auto(retrain=taught | {"lr": record["advice"]["lr"]}), store)
+    plainly = run(auto(retrain=taught | {"lr": advice_of(record)["lr"]}), store)
     assert same(done(record, store), done(plainly, store))
-    assert "distillation_loss" in record["history"]["retrained"][-1]
-    cost, flops = record["training"]["retrained"], record["stages"]
-    per_sample = 3 * flops["pruned"]["flops"] + flops["dense"]["flops"]
-    assert cost["multiply_adds"] == cost["samples"] * per_sample
+    assert "distillation_loss" in record.network("retrained").history[-1]
+    cost = record.network("retrained").training
+    per_sample = 3 * record.network("pruned").flops + record.network("dense").flops
+    assert cost.multiply_adds == cost.samples * per_sample
 
 
 def test_the_word_is_another_experiment_than_any_number():
     word, number = (resolve(auto(retrain=AUTO | {"lr": lr})).as_dict() for lr in ("auto", 0.05))
     assert run_digest(word) != run_digest(number)
-    assert stage_digest(word, "repaired") == stage_digest(number, "repaired")
+    assert role_digest(word, "repaired") == role_digest(number, "repaired")
 
 
 @pytest.mark.parametrize("part", ["dense", "retrain"])

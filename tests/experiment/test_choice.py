@@ -9,7 +9,8 @@ import torch
 from torch import Generator, nn
 
 from isoprune.experiment.config import Choice, Training, experiment
-from isoprune.experiment.signatures import bind, complete, find, resolve, schedule, table
+from isoprune.experiment.resolve import resolve
+from isoprune.experiment.signatures import bind, complete, find, schedule, table
 from isoprune.types import IsopruneError
 
 from .tiny import CONFIG
@@ -86,10 +87,13 @@ BAD = {
     "number for a truth": ({"scale": 1.0, "exact": 1}, r"repair\.exact must be true or false, not 1"),
     "none of the literals": (
         {"scale": 1.0, "mode": "fan"},
-        r"repair\.mode must be 'fan_in' or 'fan_out', not 'fan'",
+        r"repair\.mode is 'fan' \(str\)\. Did you mean 'fan_in'\? Known: fan_in, fan_out",
     ),
     "text for a list": ({"scale": 1.0, "layers": "a"}, r"repair\.layers must be a list of a string, not 'a'"),
-    "wrong in a list": ({"scale": 1.0, "layers": ["a", 1]}, r"repair\.layers must be a list"),
+    "wrong in a list": (
+        {"scale": 1.0, "layers": ["a", 1]},
+        r"repair\.layers\[1\] must be a string, not 1 \(int\)",
+    ),
     "number for text or nothing": (
         {"scale": 1.0, "label": 3},
         r"repair\.label must be a string or left out, not 3",

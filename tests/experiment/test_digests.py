@@ -1,9 +1,8 @@
-"""Digests: equal for equal experiments, different for each key that matters, and only from its stage on."""
+"""Digests: equal for equal experiments, different for each key that matters, and only from its step on."""
 
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,10 +11,15 @@ import pytest
 from experiment.tiny import CONFIG, tiny
 from isoprune.experiment import digests
 from isoprune.experiment.config import experiment
-from isoprune.experiment.digests import IF_ASKED, STAGES, derived_seed, run_digest, stage_digest
-from isoprune.experiment.signatures import resolve
+from isoprune.experiment.digests import derived_seed, run_digest
+from isoprune.experiment.resolve import resolve
 
 RESOLVED = resolve(tiny()).as_dict()
+
+# Section -> the first role whose network depends on it; all later ones do too.
+FIRST = {"seed": "dense", "data": "dense", "model": "dense", "dense": "dense", "prune": "pruned"}
+FIRST |= {"rewind": "rewound", "repair": "repaired", "retrain": "retrained"}
+ROLES = ("dense", "pruned", "repaired", "retrained")
 
 # What else each leaf could be.
 OTHER: dict[str, Any] = {
@@ -29,9 +33,16 @@ OTHER: dict[str, Any] = {
     "model.width": 9,
     "prune.ratio": 0.6,
     "prune.criterion.name": "l2_norm",
+    "prune.flops": 0.5,
+    "prune.parameters": 0.5,
+    "prune.grain": "filter",
+    "prune.floor": 2,
+    "prune.cap": 0.5,
+    "prune.train": {"epochs": 1, "lr": 0.1},
     "prune.scope": "internal",
     "prune.allocation": "global",
     "prune.round_to": 8,
+    "rewind": 1,
     "repair.name": "none",
     "repair.gain": 1.0,
     "repair.classifier_gain": 1.0,
@@ -39,8 +50,21 @@ OTHER: dict[str, Any] = {
     "measure.samples": 5,
     "measure.bins": 9,
 }
+TRAINING = {
+    "precision": "bf16",
+    "accumulate": 2,
+    "channels_last": True,
+    "compile": True,
+    "clip": 1.0,
+    "sync_batchnorm": True,
+    "nesterov": True,
+    "label_smoothing": 0.1,
+    "average": 0.25,
+    "penalty": {"name": "kernel_orthogonality"},
+}
+OTHER["retrain.distill"] = {"weight": 0.9, "temperature": 4.0}
 for _training in ("dense", "retrain"):
-    OTHER |= {
+    OTHER |= {f"{_training}.{key}": value for key, value in TRAINING.items()} | {
         f"{_training}.epochs": 7,
         f"{_training}.lr": 0.06,
         f"{_training}.steps": 3,
@@ -69,25 +93,49 @@ def changed(key: str) -> dict[str, Any]:
     for parent in parents:
         table = table[parent]
     assert table[last] != OTHER[key]
+    if key in ("prune.flops", "prune.parameters"):  # one target at a time
+        table["ratio"] = None
     table[last] = OTHER[key]
     return config
 
 
-@pytest.mark.parametrize("key", list(leaves(RESOLVED)))
-def test_every_key_changes_the_run_and_the_stages_that_depend_on_it(key: str):
+def by_role(config: dict[str, Any]) -> dict[str, str]:
+    return {step.role: step.digest for step in placed(experiment(config))}
+
+
+KEYS = [key for key in leaves(RESOLVED) if key in OTHER]
+
+
+def test_every_key_is_tried_here():
+    left = {key for key in leaves(RESOLVED) if key not in OTHER}
+    assert all(key.rpartition(".")[2] in WATCHING for key in left)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_key_changes_the_run_and_the_steps_from_its_own_on(key: str):
     config = changed(key)
     assert run_digest(config) != run_digest(RESOLVED)
-    differ = {stage for stage in STAGES if stage_digest(config, stage) != stage_digest(RESOLVED, stage)}
-    assert differ == {stage for stage, keys in STAGES.items() if key.split(".")[0] in keys}
+    ours, theirs = by_role(config), by_role(RESOLVED)
+    differ = [role for role in ours if ours[role] != theirs.get(role)]
+    first = FIRST.get(key.partition(".")[0])
+    assert differ == ([] if first is None else [*ours][[*ours].index(first) :])
 
 
-def test_each_stage_depends_on_all_that_the_stages_before_it_do():
-    keys = list(STAGES.values())
-    for before, after in itertools.pairwise(keys):
-        # What only some configs have stands before the key of the stage that it is the first to change.
-        new = [key for key in after if key not in before]
-        assert [key for key in after if key in before] == list(before)
-        assert len([key for key in new if key not in IF_ASKED]) == 1
+def test_the_short_form_is_the_long_one():
+    """The same steps, written out: the same networks under the same digests, and the same run."""
+    steps = [
+        {"kind": "train", **CONFIG["dense"]},
+        {"kind": "prune", **CONFIG["prune"]},
+        {"kind": "repair", "method": CONFIG["repair"]},
+        {"kind": "retrain", **CONFIG["retrain"]},
+    ]
+    common = {key: CONFIG[key] for key in ("data", "model", "measure")}
+    long = resolve(experiment({**common, "steps": steps}))
+    assert long == resolve(tiny())
+    assert long.as_dict() == RESOLVED
+    called = resolve(experiment({**common, "steps": [*steps[:3], steps[3] | {"role": "tuned"}]}))
+    assert [s.digest for s in placed(called)] == [s.digest for s in placed(long)]
+    assert "steps" in called.as_dict()
 
 
 def test_digest_does_not_depend_on_the_order_of_keys_or_on_how_a_choice_is_written():
@@ -99,10 +147,9 @@ def test_digest_does_not_depend_on_the_order_of_keys_or_on_how_a_choice_is_writt
     assert run_digest(reverse(RESOLVED)) == run_digest(RESOLVED)
 
 
-def test_stages_of_one_config_have_different_digests():
-    assert (
-        len({stage_digest(RESOLVED, stage) for stage in STAGES} | {run_digest(RESOLVED)}) == len(STAGES) + 1
-    )
+def test_steps_of_one_config_have_different_digests():
+    assert [*by_role(RESOLVED)] == [*ROLES]
+    assert len({*by_role(RESOLVED).values(), run_digest(RESOLVED)}) == len(ROLES) + 1
 
 
 def test_a_new_format_is_a_new_digest(monkeypatch: pytest.MonkeyPatch):

@@ -6,14 +6,15 @@ import json
 
 import pytest
 
-from experiment.tiny import CONFIG, bits, tiny
+from experiment.tiny import CONFIG, bits, role_digest, roles, tiny
 from isoprune.experiment import run
 from isoprune.experiment.config import Training, experiment, known_keys
-from isoprune.experiment.digests import run_digest, stage_digest
-from isoprune.experiment.signatures import resolve
+from isoprune.experiment.digests import run_digest
+from isoprune.experiment.resolve import resolve
 from isoprune.experiment.store import Store
 from isoprune.training import multiply_adds, samples_seen, tracking
 from isoprune.types import IsopruneError
+from isoprune.types.record import Cost
 
 CHANGED = {
     "precision": "bf16",
@@ -41,10 +42,9 @@ def test_all_keys_are_tried_here():
 
 
 @pytest.mark.parametrize("key", [*CHANGED, *WATCHING])
-def test_a_key_is_in_the_config_if_it_is_not_at_its_default(key):
+def test_a_key_is_in_the_config_and_comes_back(key):
     value = (CHANGED | WATCHING)[key]
     made = changed(**{key: value})
-    assert key not in tiny().as_dict()["retrain"]
     assert made.as_dict()["retrain"][key] == value
     assert experiment(json.loads(json.dumps(made.as_dict()))) == made
     default = getattr(Training(epochs=1), key)
@@ -55,29 +55,29 @@ def test_a_key_is_in_the_config_if_it_is_not_at_its_default(key):
 def test_what_may_change_the_result_changes_the_digest_of_its_stage_alone(key):
     plain, other = (resolve(e).as_dict() for e in (tiny(), changed(**{key: CHANGED[key]})))
     assert run_digest(plain) != run_digest(other)
-    assert stage_digest(plain, "retrained") != stage_digest(other, "retrained")
-    assert stage_digest(plain, "repaired") == stage_digest(other, "repaired")
+    assert role_digest(plain, "retrained") != role_digest(other, "retrained")
+    assert role_digest(plain, "repaired") == role_digest(other, "repaired")
 
 
 def test_how_it_is_watched_changes_no_digest():
     plain, watched = (resolve(e).as_dict() for e in (tiny(), changed(**WATCHING)))
     assert plain != watched
     assert run_digest(plain) == run_digest(watched)
-    assert stage_digest(plain, "retrained") == stage_digest(watched, "retrained")
+    assert role_digest(plain, "retrained") == role_digest(watched, "retrained")
 
 
 @pytest.mark.parametrize(
     ("keys", "why"),
     [
-        ({"precision": "half"}, r"retrain\.precision is 'half' \(str\).*Known: full, bf16"),
+        ({"precision": "half"}, r"retrain\.precision is 'half' \(str\).*Known: bf16, full"),
         ({"accumulate": 0}, r"retrain\.accumulate is 0, but must be at least 1"),
         ({"channels_last": 1}, r"retrain\.channels_last must be true or false, not 1 \(int\)"),
         ({"compile": "yes"}, r"retrain\.compile must be true or false, not 'yes'"),
         ({"clip": 0}, r"retrain\.clip is 0, outside \(0, inf\)"),
         ({"label_smoothing": 1.0}, r"retrain\.label_smoothing is 1, outside \[0, 1\)"),
         ({"average": -0.5}, r"retrain\.average is -0\.5, outside"),
-        ({"trackers": "tensorboard"}, r"retrain\.trackers must be a list of names"),
-        ({"trackers": [1]}, r"retrain\.trackers must be a list of names"),
+        ({"trackers": "tensorboard"}, r"retrain\.trackers must be a list of a string, not 'tensorboard'"),
+        ({"trackers": [1]}, r"retrain\.trackers\[0\] must be a string, not 1 \(int\)"),
         ({"checkpoint_steps": 0}, r"retrain\.checkpoint_steps is 0, but must be at least 1"),
         ({"distill": {"weight": 0.9}}, r"Missing key 'retrain\.distill\.temperature'"),
         ({"distill": {"weight": 1.1, "temperature": 4}}, r"distill\.weight is 1\.1, outside \[0, 1\]"),
@@ -129,20 +129,18 @@ def test_an_experiment_that_a_launcher_started_twice_is_refused(tmp_path, monkey
 def test_a_run_with_everything_says_in_its_record_what_it_cost(tmp_path):
     keys = {k: v for k, v in CHANGED.items() if k != "compile"} | WATCHING
     record = run(changed(**keys), Store(tmp_path))
-    told, flops = record["training"], {k: s["flops"] for k, s in record["stages"].items()}
-    trained = told["dense"]["samples"] // 2
-    assert told["dense"] == {"samples": 2 * trained, "multiply_adds": 6 * trained * flops["dense"]}
-    assert told["retrained"] == {
-        "samples": 3 * trained,
-        # Three epochs with a teacher, and one pass for the statistics of the average.
-        "multiply_adds": trained * (9 * flops["retrained"] + 3 * flops["dense"] + flops["retrained"]),
-        "distillation": {"weight": 0.9, "temperature": 4.0},
-    }
-    assert all("distillation_loss" in row for row in record["history"]["retrained"][1:])
-    assert not any("distillation_loss" in row for row in record["history"]["dense"])
-    folder = Store(tmp_path).root / "trackers" / f"retrained-{record['networks']['retrained']}"
+    found = roles(record)
+    flops = {role: network.flops for role, network in found.items()}
+    trained = found["dense"].training.samples // 2
+    assert found["dense"].training == Cost(2 * trained, 6 * trained * flops["dense"])
+    # Three epochs with a teacher, and one pass for the statistics of the average.
+    adds = trained * (9 * flops["retrained"] + 3 * flops["dense"] + flops["retrained"])
+    assert found["retrained"].training == Cost(3 * trained, adds, {"weight": 0.9, "temperature": 4.0})
+    assert all("distillation_loss" in row for row in record.network("retrained").history[1:])
+    assert not any("distillation_loss" in row for row in record.network("dense").history)
+    folder = Store(tmp_path).root / "trackers" / f"retrained-{found['retrained'].digest}"
     assert any(folder.iterdir())
     plain = run(tiny(), Store(tmp_path))
-    assert "distillation" not in plain["training"]["retrained"]
-    assert plain["networks"]["dense"] == record["networks"]["dense"]
+    assert plain.network("retrained").training.distillation is None
+    assert plain.network("dense").digest == found["dense"].digest
     assert bits(run(changed(**keys), Store(tmp_path))) == bits(record)

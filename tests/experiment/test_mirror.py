@@ -45,7 +45,7 @@ def other(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Mi
 
 
 def network(mirror: Mirror, name: str = "d1", **facts: Any) -> Path:
-    folder = mirror.store.folder("dense", name)
+    folder = mirror.store.folder(name)
     save_network(folder, TENSORS, {"digest": name} | facts)
     return folder
 
@@ -58,7 +58,7 @@ def test_a_network_arrives_bit_for_bit(other):
     publish(a, "dense/d1")
     assert set(listing(a, "dense/d1")) == {"network.json", "network.safetensors", "measured-1.json"}
     fetch(b, "dense/d1")
-    there = b.store.folder("dense", "d1")
+    there = b.store.folder("d1")
     facts = read_facts(there)
     assert facts is not None
     assert facts["loss"] == 0.25
@@ -85,7 +85,7 @@ def test_half_published_does_not_count_and_is_mended(other, half: str):
     else:
         put(a, weights, content[weights][:-1] + b"\x01")
     fetch(b, "dense/d1")
-    assert read_facts(b.store.folder("dense", "d1")) is None
+    assert read_facts(b.store.folder("d1")) is None
     network(b)
     publish(b, "dense/d1")
     if half != "other weights":  # A whole file of the right size is not read again.
@@ -103,7 +103,7 @@ def test_who_was_first_is_not_overwritten(other):
 
 def trained(mirror: Mirror, epochs: int) -> Path:
     """Write a checkpoint of so many epochs, as a training does."""
-    path = mirror.store.folder("dense", "d1") / "checkpoint" / "state.safetensors"
+    path = mirror.store.folder("d1") / "checkpoint" / "state.safetensors"
     rows = [{"epoch": epoch} for epoch in range(epochs + 1)]
     checkpoint.write(path, {"w": torch.full((3,), float(epochs))}, {"run": {}, "history": rows})
     return path
@@ -120,7 +120,7 @@ def test_a_training_goes_on_from_the_furthest_checkpoint(other, here: int | None
     a, b = other
     trained(a, 5)
     publish(a, "dense/d1")
-    path = b.store.folder("dense", "d1") / "checkpoint" / "state.safetensors"
+    path = b.store.folder("d1") / "checkpoint" / "state.safetensors"
     if here is not None:
         trained(b, here)
     fetch(b, "dense/d1")
@@ -145,7 +145,7 @@ def test_the_checkpoint_goes_when_the_network_is_there(other):
     assert path.exists()
     assert set(listing(a, "dense/d1")) == {"network.json", "network.safetensors"}
     fetch(b, "dense/d1")
-    assert not (b.store.folder("dense", "d1") / "checkpoint").exists()
+    assert not (b.store.folder("d1") / "checkpoint").exists()
 
 
 def test_a_checkpoint_is_published_while_the_training_runs(other):

@@ -12,7 +12,7 @@ from torch import Generator
 from data.painted import folder
 from isoprune.experiment.networks import load_network
 from isoprune.experiment.pipeline import run
-from isoprune.experiment.signatures import resolve
+from isoprune.experiment.resolve import resolve
 from isoprune.experiment.store import Store
 from isoprune.models import resnet56
 from isoprune.types import IsopruneError
@@ -69,7 +69,7 @@ def test_a_dense_network_may_be_the_users_own_and_is_never_trained(weights, tmp_
     assert load_network(pruned)[0].stages[0][0].conv1.out_channels == 2
     from isoprune.experiment.config import experiment as read
 
-    assert bits(run(read(record["config"]), store)) == bits(record)
+    assert bits(run(read(record.config), store)) == bits(record)
 
 
 def test_an_experiment_is_named_by_the_content_of_its_weights(weights):

@@ -20,9 +20,11 @@ from isoprune.experiment.digests import run_digest
 from isoprune.experiment.foreign_models import is_opened
 from isoprune.experiment.networks import load_network
 from isoprune.experiment.pipeline import run
-from isoprune.experiment.signatures import find, resolve
+from isoprune.experiment.resolve import resolve
+from isoprune.experiment.signatures import find
 from isoprune.experiment.store import Store
 from isoprune.types import IsopruneError
+from isoprune.types.record import Record
 
 OWN = """
 import torch
@@ -98,8 +100,8 @@ def own(name: str, **changes: Any) -> Experiment:
     return tiny(**{**PLAIN, "model": f"own_opened_nets:{name}", **changes})
 
 
-def stored(store: Store, record: dict[str, Any], stage: str) -> dict[str, torch.Tensor]:
-    return load_file(store.folder(stage, record["networks"][stage]) / "network.safetensors")
+def stored(store: Store, record: Record, stage: str) -> dict[str, torch.Tensor]:
+    return load_file(store.folder(record.network(stage).digest) / "network.safetensors")
 
 
 @pytest.mark.parametrize("source", ["torchvision:resnet18", "timm:resnet18"])
@@ -118,33 +120,33 @@ def test_a_network_of_a_library_starts_from_a_file_pinned_by_its_content(source:
     )
     store = Store(tmp_path / "store")
     record = run(asked, store)
-    pinned = record["config"]["model"]["weights"]
+    pinned = record.config["model"]["weights"]
     assert pinned.startswith(f"{file}@sha256:")
     dense = stored(store, record, "dense")
     assert dense.keys() == state.keys()
     assert all(torch.equal(dense[name], tensor) for name, tensor in state.items())
-    assert record["stages"]["pruned"]["flops"] <= 0.5 * record["stages"]["dense"]["flops"]
+    assert record.network("pruned").flops <= 0.5 * record.network("dense").flops
     # What is in the store no longer needs the file.
     file.unlink()
     x = torch.randn(2, 3, 32, 32)
-    for stage, digest in record["networks"].items():
-        network, facts = load_network(store.folder(stage, digest))
+    for stage, network in roles(record).items():
+        network, facts = load_network(store.folder(digest))
         assert facts["in_shape"] == [3, 32, 32]
         assert all(torch.equal(t, network.state_dict()[n]) for n, t in stored(store, record, stage).items())
         assert network(x).shape == (2, 1000)
     save_file({name: t + 1 if t.is_floating_point() else t for name, t in state.items()}, file)
-    assert run_digest(resolve(asked).as_dict()) != record["digest"]
+    assert run_digest(resolve(asked).as_dict()) != record.digest
 
 
 def test_a_function_without_arguments_is_the_dense_network_and_comes_back_from_the_store(tmp_path: Path):
     store = Store(tmp_path / "store")
     record = run(own("pair", retrain=SHORT), store)
     assert all((t == 0.25).all() for t in stored(store, record, "dense").values())
-    assert record["config"]["model"] == {"name": "own_opened_nets:pair", "weights": "none"}
+    assert record.config["model"] == {"name": "own_opened_nets:pair", "weights": "none"}
     # Half of the six go.
     widths = {
-        stage: load_network(store.folder(stage, digest))[0][1].out_features
-        for stage, digest in record["networks"].items()
+        stage: load_network(store.folder(digest))[0][1].out_features
+        for stage, network in roles(record).items()
     }
     assert widths == {"dense": 6, "pruned": 3, "repaired": 3, "retrained": 3}
     again = run(own("pair", retrain=SHORT), Store(tmp_path / "again"))

@@ -10,25 +10,25 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from msgspec import to_builtins
 from safetensors.torch import load_file
 
-from experiment.tiny import CONFIG, HERE, bits, one_thread, tiny
-from isoprune.experiment import pipeline, seeds, stages
+from experiment.tiny import CONFIG, HERE, bits, numbers, one_thread, role_digest, roles, tiny
+from isoprune.experiment import pipeline, seeds, step_result
 from isoprune.experiment.config import Measuring
-from isoprune.experiment.digests import STAGES, stage_digest
 from isoprune.experiment.measure import LOG10_RANGE, histogram
 from isoprune.experiment.networks import load_network
 from isoprune.experiment.pipeline import run
 from isoprune.experiment.record import first_stage
-from isoprune.experiment.signatures import resolve
+from isoprune.experiment.resolve import resolve
 from isoprune.experiment.store import Store, read_facts
 from isoprune.isometry import jacobian_singular_values
 from isoprune.training import Diverged, evaluate
 from isoprune.types import IsopruneError
+from isoprune.types.record import Record
 from isoprune.types.samples import Split
 
 ROOT = Path(__file__).parents[2]
@@ -41,81 +41,84 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str, Any]]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Record]:
     """Return the store and the record of one uninterrupted run."""
     with one_thread():
         store = Store(tmp_path_factory.mktemp("store"))
         return store, run(tiny(), store, name="whole")
 
 
-def folders(store: Store, record: dict[str, Any]) -> dict[str, Path]:
-    return {stage: store.folder(stage, digest) for stage, digest in record["networks"].items()}
+def folders(store: Store, record: Record) -> dict[str, Path]:
+    return {role: store.folder(network.digest) for role, network in roles(record).items()}
 
 
-def weights(store: Store, record: dict[str, Any]) -> dict[str, dict[str, torch.Tensor]]:
+def weights(store: Store, record: Record) -> dict[str, dict[str, torch.Tensor]]:
     return {
         stage: load_file(folder / "network.safetensors") for stage, folder in folders(store, record).items()
     }
 
 
-def assert_same_bits(a: tuple[Store, dict], b: tuple[Store, dict]) -> None:
+def assert_same_bits(a: tuple[Store, Record], b: tuple[Store, Record]) -> None:
     assert bits(a[1]) == bits(b[1])
     for stage, tensors in weights(*a).items():
         for name, tensor in weights(*b)[stage].items():
             assert torch.equal(tensor, tensors[name]), (stage, name)
 
 
-def test_record_tells_the_story(whole: tuple[Store, dict[str, Any]]):
+def test_record_tells_the_story(whole: tuple[Store, Record]):
     _, record = whole
-    assert list(record["stages"]) == ["dense", "pruned", "repaired", "retrained"]
-    assert record["config"] == resolve(tiny()).as_dict()
-    assert record["environment"]["threads"] == 1
-    assert [row["epoch"] for row in record["history"]["retrained"]] == [0, 1, 2, 3]
+    assert [n.role for n in record.networks] == ["dense", "pruned", "repaired", "retrained"]
+    assert record.config == resolve(tiny()).as_dict()
+    assert record.environment["threads"] == 1
+    assert [row["epoch"] for row in record.network("retrained").history] == [0, 1, 2, 3]
     # 64 inputs, widths 8, 8 and 10 classes; half of the 8 go.
-    assert record["stages"]["dense"]["parameters"] == 64 * 8 + 8 + 8 * 8 + 8 + 8 * 10 + 10
-    assert record["stages"]["pruned"]["parameters"] == 64 * 4 + 4 + 4 * 4 + 4 + 4 * 10 + 10
-    assert record["stages"]["pruned"]["flops"] == 64 * 4 + 4 * 4 + 4 * 10
-    assert record["ratios"]["filters"] == record["ratios"]["asked"] == 0.5
-    assert record["verification"]["max_abs_error"] < 1e-5
-    json.dumps(record, allow_nan=False)
+    assert record.network("dense").parameters == 64 * 8 + 8 + 8 * 8 + 8 + 8 * 10 + 10
+    assert record.network("pruned").parameters == 64 * 4 + 4 + 4 * 4 + 4 + 4 * 10 + 10
+    assert record.network("pruned").flops == 64 * 4 + 4 * 4 + 4 * 10
+    [removal] = record.removals
+    assert removal.ratios["filters"] == removal.ratios["units"] == removal.request["ratio"] == 0.5
+    assert [unit.removed for unit in removal.units] == [4, 4]
+    assert removal.proof["max_abs_error"] < 1e-5
+    json.dumps(to_builtins(record), allow_nan=False)
 
 
-def test_numbers_of_a_stage_are_those_of_the_stored_network(whole: tuple[Store, dict[str, Any]]):
+def test_numbers_of_a_stage_are_those_of_the_stored_network(whole: tuple[Store, Record]):
     """Everything in the record can be measured again from the store."""
     store, record = whole
     splits = pipeline.splits_of(tiny())
     inputs = seeds.jsv_inputs(splits.validation, 4, seed=0)
-    for stage, folder in folders(store, record).items():
+    for role, folder in folders(store, record).items():
         network, facts = load_network(folder)
-        assert facts["stage"] == stage
+        assert facts["role"] == role
         assert not network.training
-        numbers = record["stages"][stage]
-        assert numbers["test_accuracy"] == evaluate(network, splits.test)["accuracy"]
-        assert numbers["validation_accuracy"] == evaluate(network, splits.validation)["accuracy"]
+        found = record.network(role)
+        assert found.metrics["test_accuracy"] == evaluate(network, splits.test)["accuracy"]
+        assert found.metrics["validation_accuracy"] == evaluate(network, splits.validation)["accuracy"]
         sigma = jacobian_singular_values(network, inputs)
-        assert numbers["jsv"]["mean"] == float(sigma.double().mean())
-        assert sum(numbers["jsv_histogram"]["counts"]) == sigma.numel()
-        assert numbers["parameters"] == sum(p.numel() for p in network.parameters())
+        assert found.jsv["mean"] == float(sigma.double().mean())
+        assert sum(found.jsv_histogram.counts) == sigma.numel()
+        assert found.parameters == found.nonzero == sum(p.numel() for p in network.parameters())
 
 
-def test_first_and_last_row_of_a_history_are_the_stages_around_it(whole: tuple[Store, dict[str, Any]]):
+def test_first_and_last_row_of_a_history_are_the_stages_around_it(whole: tuple[Store, Record]):
     _, record = whole
-    stages, history = record["stages"], record["history"]
-    assert history["retrained"][0]["validation_accuracy"] == stages["repaired"]["validation_accuracy"]
-    assert history["retrained"][0]["jsv_mean"] == stages["repaired"]["jsv"]["mean"]
-    assert history["retrained"][-1]["validation_accuracy"] == stages["retrained"]["validation_accuracy"]
-    assert history["dense"][-1]["jsv_mean"] == stages["dense"]["jsv"]["mean"]
+    found = roles(record)
+    first, *_, last = found["retrained"].history
+    assert first["validation_accuracy"] == found["repaired"].metrics["validation_accuracy"]
+    assert first["jsv_mean"] == found["repaired"].jsv["mean"]
+    assert last["validation_accuracy"] == found["retrained"].metrics["validation_accuracy"]
+    assert found["dense"].history[-1]["jsv_mean"] == found["dense"].jsv["mean"]
 
 
-def test_trainability_is_the_mean_over_the_first_learning_rate(whole: tuple[Store, dict[str, Any]]):
+def test_trainability_is_the_mean_over_the_first_learning_rate(whole: tuple[Store, Record]):
     _, record = whole
-    rows = record["history"]["retrained"][1:3]  # the milestone is epoch 2
+    rows = record.network("retrained").history[1:3]  # the milestone is epoch 2
     assert first_stage(resolve(tiny()).retrain, 3) == 2
     mean = sum(row["validation_accuracy"] for row in rows) / 2
-    assert record["trainability_accuracy"] == pytest.approx(mean, abs=1e-15)
+    assert record.trainability_accuracy == pytest.approx(mean, abs=1e-15)
 
 
-def test_the_same_experiment_gives_the_same_bits(whole: tuple[Store, dict[str, Any]], tmp_path: Path):
+def test_the_same_experiment_gives_the_same_bits(whole: tuple[Store, Record], tmp_path: Path):
     torch.manual_seed(1234)  # nothing depends on the global generator
     before = torch.random.get_rng_state()
     again = run(tiny(), Store(tmp_path), name="whole")
@@ -123,7 +126,7 @@ def test_the_same_experiment_gives_the_same_bits(whole: tuple[Store, dict[str, A
     assert_same_bits(whole, (Store(tmp_path), again))
 
 
-def test_another_seed_gives_other_bits(whole: tuple[Store, dict[str, Any]], tmp_path: Path):
+def test_another_seed_gives_other_bits(whole: tuple[Store, Record], tmp_path: Path):
     other = run(tiny(seed=1), Store(tmp_path))
     for a, b in zip(weights(*whole).values(), weights(Store(tmp_path), other).values(), strict=True):
         assert not any(torch.equal(a[name], b[name]) for name in a)
@@ -135,19 +138,19 @@ def test_repair_that_draws_does_not_change_the_order_of_the_data(tmp_path: Path)
     plainly = run(tiny(repair="none"), store)
     for draws in (1, 1000):
         noisy = run(tiny(repair={"name": f"{HERE}:noisy", "draws": draws}), store)
-        assert bits(noisy["stages"]) == bits(plainly["stages"])
-        assert noisy["digest"] != plainly["digest"]
+        assert numbers(noisy) == numbers(plainly)
+        assert noisy.digest != plainly.digest
 
 
 def test_finished_stages_are_not_made_again(
-    whole: tuple[Store, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: tuple[Store, Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     store = Store(tmp_path / "copy")
     shutil.copytree(whole[0].root, store.root)
     made: list[str] = []
-    save = stages.save_network
+    save = step_result.save_network
     monkeypatch.setattr(
-        stages, "save_network", lambda f, t, facts: (made.append(facts["stage"]), save(f, t, facts))
+        step_result, "save_network", lambda f, t, facts: (made.append(facts["role"]), save(f, t, facts))
     )
     run(tiny(), store)
     assert made == []
@@ -159,9 +162,7 @@ def test_finished_stages_are_not_made_again(
     assert made == ["retrained", "repaired", "retrained"]
 
 
-def test_run_without_its_record_is_put_together_from_the_stages(
-    whole: tuple[Store, dict[str, Any]], tmp_path: Path
-):
+def test_run_without_its_record_is_put_together_from_the_stages(whole: tuple[Store, Record], tmp_path: Path):
     store = Store(tmp_path / "copy")
     shutil.copytree(whole[0].root, store.root)
     shutil.rmtree(store.root / "runs")
@@ -170,16 +171,15 @@ def test_run_without_its_record_is_put_together_from_the_stages(
 
 def test_measurement_only_has_no_retrained_stage(tmp_path: Path):
     record = run(tiny(retrain={"epochs": 0}), Store(tmp_path))
-    assert list(record["stages"]) == ["dense", "pruned", "repaired"]
-    assert "retrained" not in record["history"]
-    assert "trainability_accuracy" not in record
+    assert [n.role for n in record.networks] == ["dense", "pruned", "repaired"]
+    assert record.trainability_accuracy is None
 
 
 def test_ratio_zero_removes_nothing(tmp_path: Path):
     record = run(tiny(prune={"ratio": 0.0}, repair="none", retrain={"epochs": 0}), Store(tmp_path))
-    stages = bits(record["stages"])
-    assert stages["dense"] == stages["pruned"] == stages["repaired"]
-    assert record["ratios"]["weights"] == 0
+    dense, pruned, repaired = ((n.metrics, n.jsv, n.parameters, n.flops) for n in record.networks)
+    assert dense == pruned == repaired
+    assert record.removals[0].ratios["parameters"] == 0
 
 
 def test_untrained_dense_network_is_the_drawn_one(tmp_path: Path):
@@ -208,14 +208,14 @@ def test_diverged_training_says_where_and_keeps_the_last_good_state(tmp_path: Pa
         run(tiny(retrain=wild), store)
     assert caught.value.epoch == 3
     config = resolve(tiny(retrain=wild)).as_dict()
-    folder = store.folder("retrained", stage_digest(config, "retrained"))
+    folder = store.folder(role_digest(config, "retrained"))
     assert read_facts(folder) is None
     kept = load_file(folder / "checkpoint" / "state.safetensors")
     assert all(torch.isfinite(t).all() for name, t in kept.items() if name.startswith("model/"))
-    assert read_facts(store.folder("dense", stage_digest(config, "dense"))) is not None
+    assert read_facts(store.folder(role_digest(config, "dense"))) is not None
 
 
-def test_tensors_of_another_network_are_refused(whole: tuple[Store, dict[str, Any]], tmp_path: Path):
+def test_tensors_of_another_network_are_refused(whole: tuple[Store, Record], tmp_path: Path):
     """Someone copied weights by hand, checksum and all: the shapes still tell."""
     store = Store(tmp_path / "copy")
     shutil.copytree(whole[0].root, store.root)
@@ -232,7 +232,7 @@ def test_tensors_of_another_network_are_refused(whole: tuple[Store, dict[str, An
 
 
 def test_folder_without_a_network_is_refused(tmp_path: Path):
-    with pytest.raises(IsopruneError, match=r"holds no finished network .*runs/dense/<digest>"):
+    with pytest.raises(IsopruneError, match=r"holds no finished network .*runs/networks/<digest>"):
         load_network(tmp_path)
 
 
@@ -242,15 +242,15 @@ def test_histogram_counts_every_value_and_clips_to_the_outer_bins():
         [[10.0**high * 5, 10.0**high, 1.0, 10.0**low, 10.0**low / 5, 0.0]], dtype=torch.float64
     )
     got = histogram(sigma, bins=8)
-    assert got["log10_edges"] == pytest.approx([low + i for i in range(9)], abs=1e-12)
-    assert got["counts"] == [3, 0, 0, 0, 0, 0, 1, 2]
-    assert histogram(sigma, bins=1)["counts"] == [6]
+    assert got.edges == pytest.approx([low + i for i in range(9)], abs=1e-12)
+    assert got.counts == [3, 0, 0, 0, 0, 0, 1, 2]
+    assert histogram(sigma, bins=1).counts == [6]
 
 
 def test_values_around_one_share_a_bin():
     """An isometry's values are 1 up to rounding, above and below: no edge may part them."""
     sigma = torch.tensor([[1 - 1e-7, 1.0, 1 + 1e-7]], dtype=torch.float64)
-    assert max(histogram(sigma, bins=Measuring().bins)["counts"]) == 3
+    assert max(histogram(sigma, bins=Measuring().bins).counts) == 3
 
 
 def test_batches_are_the_same_at_every_pass_and_hold_each_sample_once():
@@ -271,7 +271,7 @@ def test_fewer_samples_are_the_first_of_more():
 
 @pytest.mark.parametrize("most", [500, 2500, 4000])
 def test_full_disk_is_told_and_the_run_goes_on_when_there_is_room(
-    whole: tuple[Store, dict[str, Any]], tmp_path: Path, most: int
+    whole: tuple[Store, Record], tmp_path: Path, most: int
 ):
     """A real limit on the size of files; the system says EFBIG where it would say ENOSPC."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -305,20 +305,20 @@ run(tiny(), Store(Path(sys.argv[1])), name="whole", on_event=wait)
 
 @pytest.mark.parametrize("moment", [("dense", 1), ("retrained", 2)], ids=lambda m: f"{m[0]}-{m[1]}")
 def test_killed_and_started_again_it_ends_with_the_same_bits(
-    whole: tuple[Store, dict[str, Any]], tmp_path: Path, moment: tuple[str, int]
+    whole: tuple[Store, Record], tmp_path: Path, moment: tuple[str, int]
 ):
     """Killed after an epoch; test_study kills at any moment."""
     stage, epoch = moment
     with subprocess.Popen(
         [sys.executable, "-c", RUN, str(tmp_path), stage, str(epoch)],
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'tests'}{os.pathsep}{ROOT / 'src'}"},
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"now\n"
         process.kill()
     store = Store(tmp_path)
-    assert read_facts(store.folder(stage, stage_digest(resolve(tiny()).as_dict(), stage))) is None
+    assert read_facts(store.folder(role_digest(resolve(tiny()).as_dict(), stage))) is None
     seen: list[tuple[str, int]] = []
     record = run(tiny(), store, name="whole", on_event=lambda e: seen.append((e["stage"], e["epoch"])))
     assert seen[0] == (stage, epoch + 1)  # it went on from the checkpoint
@@ -327,6 +327,5 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(
     assert not list(tmp_path.rglob("checkpoint"))
 
 
-def test_constants_of_this_file_cover_every_stage(whole: tuple[Store, dict[str, Any]]):
-    assert set(folders(*whole)) == set(STAGES)
-    assert set(CONFIG) <= set(whole[1]["config"])
+def test_constants_of_this_file_cover_every_key(whole: tuple[Store, Record]):
+    assert set(CONFIG) <= set(whole[1].config)

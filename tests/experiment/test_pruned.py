@@ -11,13 +11,12 @@ from isoprune.comparison import Setup, setup_of
 from isoprune.experiment import Store, networks
 from isoprune.experiment import run as run_experiment
 from isoprune.experiment.config import experiment
-from isoprune.experiment.digests import stage_digest
 from isoprune.experiment.pipeline import splits_of
-from isoprune.experiment.signatures import resolve
+from isoprune.experiment.resolve import resolve
 from isoprune.training import checkpoint
 from isoprune.types import IsopruneError
 
-from .tiny import bits, tiny
+from .tiny import bits, role_digest, tiny
 
 # Three steps an epoch. The growth takes 20 of 30 steps.
 TPP = {"name": "tpp", "growth": 0.1, "interval": 2, "stabilise": 10, "zero_every": 1, "gram": 10.0}
@@ -34,34 +33,34 @@ def pressed(penalty=None, **more):
 @pytest.mark.parametrize("penalty", [TPP, GREG_1, GREG_2, None], ids=["tpp", "greg_1", "greg_2", "none"])
 def test_the_record_says_what_pruning_took(tmp_path, penalty):
     record = run_experiment(pressed(penalty), Store(tmp_path))
-    rows = record["history"]["pruned"]
+    rows = record.network("pruned").history
     assert [row["epoch"] for row in rows] == list(range(11))
     assert all(("penalty" in row) == (penalty is not None) for row in rows[1:])
-    dense, pruned = (record["stages"][stage]["flops"] for stage in ("dense", "pruned"))
+    dense, pruned = (record.network(role).flops for role in ("dense", "pruned"))
     assert pruned < dense
     # It is the whole network that is trained.
-    samples = record["training"]["pruned"]["samples"]
-    assert record["training"]["pruned"]["multiply_adds"] == 3 * samples * dense
+    samples = record.network("pruned").training.samples
+    assert record.network("pruned").training.multiply_adds == 3 * samples * dense
     assert samples == 10 * len(splits_of(resolve(tiny())).train)
-    assert record["seconds"]["prune"] == pytest.approx(sum(row["seconds"] for row in rows))
+    assert record.network("pruned").seconds == pytest.approx(sum(row["seconds"] for row in rows))
 
 
 def test_what_was_pushed_out_can_go_without_harm(tmp_path):
     """Held at zero to the end, its channels change nothing: the trained network and the small one agree."""
     record = run_experiment(pressed(TPP), Store(tmp_path))
     one_shot = run_experiment(tiny(prune={"ratio": 0.5}), Store(tmp_path))
-    after = record["history"]["pruned"][-1]["validation_accuracy"]
-    assert record["stages"]["pruned"]["validation_accuracy"] == pytest.approx(after, abs=1e-9)
-    assert record["verification"]["max_abs_error"] <= 1e-4 * max(record["verification"]["scale"], 1)
-    before = one_shot["history"]["dense"][-1]["validation_accuracy"]
-    assert one_shot["stages"]["pruned"]["validation_accuracy"] < before
+    after = record.network("pruned").history[-1]["validation_accuracy"]
+    assert record.network("pruned").metrics["validation_accuracy"] == pytest.approx(after, abs=1e-9)
+    assert record.removals[0].proof["max_abs_error"] <= 1e-4 * max(record.removals[0].proof["scale"], 1)
+    before = one_shot.network("dense").history[-1]["validation_accuracy"]
+    assert one_shot.network("pruned").metrics["validation_accuracy"] < before
 
 
 def test_tpp_and_greg_1_remove_what_the_dense_scores_chose_and_the_control_need_not(tmp_path):
     store, removed = Store(tmp_path), {}
     for name, made in {"shot": tiny(), "tpp": pressed(TPP), "greg_1": pressed(GREG_1)}.items():
         run_experiment(made, store)
-        folder = store.folder("pruned", stage_digest(resolve(made).as_dict(), "pruned"))
+        folder = store.folder(role_digest(resolve(made).as_dict(), "pruned"))
         removed[name] = networks.load_network(folder)[1]["plan"]["removed"]
     assert removed["tpp"] == removed["greg_1"] == removed["shot"]
 
@@ -70,6 +69,7 @@ def test_tpp_and_greg_1_remove_what_the_dense_scores_chose_and_the_control_need_
 def test_interrupted_at_any_step_it_ends_on_the_same_bits(tmp_path, monkeypatch, penalty):
     """GReg-2's choice, and how far the growth is, are in the checkpoint."""
     made = pressed(penalty, checkpoint_steps=1)
+    pruned = role_digest(made.as_dict(), "pruned")
     want = bits(run_experiment(made, Store(tmp_path / "whole")))
     write, seen = checkpoint.write, set()
 
@@ -78,8 +78,8 @@ def test_interrupted_at_any_step_it_ends_on_the_same_bits(tmp_path, monkeypatch,
 
     def killed_at_some(path, tensors, facts):
         write(path, tensors, facts)
-        place = (path.parts[-4], len(facts["history"]), facts.get("step", 0))
-        if place not in seen and place[0] == "pruned" and facts.get("step", 0) == 2:
+        place = (path.parts[-3], len(facts["history"]), facts.get("step", 0))
+        if place not in seen and place[0] == pruned and facts.get("step", 0) == 2:
             seen.add(place)
             raise Killed
 
@@ -120,13 +120,13 @@ def test_tpp_keeps_the_mean_jsv_above_that_of_l1_on_a_linear_perceptron(tmp_path
     grow = {"name": "tpp", "growth": 0.05, "interval": 8, "stabilise": 40, "zero_every": 5}
     plans = ({}, {"train": train}, {"train": {**train, "penalty": grow}})
     shot, longer, tpp = (
-        run_experiment(experiment({**base, "prune": {"ratio": 0.8, **more}}), Store(tmp_path))["stages"][
+        run_experiment(experiment({**base, "prune": {"ratio": 0.8, **more}}), Store(tmp_path)).network(
             "pruned"
-        ]
-        for more in plans
+        )
+        for p in plans
     )
     # Neither is it the longer training that does it.
-    gains = [math.log10(tpp["jsv"]["mean"] / other["jsv"]["mean"]) for other in (shot, longer)]
+    gains = [math.log10(tpp.jsv["mean"] / other.jsv["mean"]) for other in (shot, longer)]
     assert min(gains) > 1
 
 
@@ -179,8 +179,9 @@ def test_a_training_that_ends_before_its_penalty_is_refused_before_the_dense_one
 def test_ratios_by_name(tmp_path):
     record = run_experiment(tiny(prune={"ratio": {"*": 0.5}}), Store(tmp_path))
     same = run_experiment(tiny(prune={"ratio": 0.5}), Store(tmp_path))
-    assert record["ratios"]["asked"] == {"*": 0.5}
-    assert record["stages"]["pruned"] == same["stages"]["pruned"]
+    assert record.removals[0].request["ratio"] == {"*": 0.5}
+    assert record.network("pruned").metrics == same.network("pruned").metrics
+    assert record.network("pruned").jsv == same.network("pruned").jsv
     assert setup_of(record, same).setup is Setup.S4_2
 
 
@@ -189,13 +190,12 @@ def test_a_penalty_of_retraining_is_in_the_loss(tmp_path):
     retrain = plain.as_dict()["retrain"]
     keeping = tiny(retrain={**retrain, "penalty": {"name": "kernel_orthogonality", "strength": 0.1}})
     records = [run_experiment(made, Store(tmp_path)) for made in (plain, keeping)]
-    assert records[0]["networks"]["repaired"] == records[1]["networks"]["repaired"]
-    rows = records[1]["history"]["retrained"]
+    assert records[0].network("repaired").digest == records[1].network("repaired").digest
+    rows = records[1].network("retrained").history
     assert rows[-1]["penalty"] < rows[1]["penalty"]
-    assert "penalty" not in records[0]["history"]["retrained"][-1]
+    assert "penalty" not in records[0].network("retrained").history[-1]
     trained = [
-        networks.load_network(Store(tmp_path).folder("retrained", r["networks"]["retrained"]))[0]
-        for r in records
+        networks.load_network(Store(tmp_path).folder(r.network("retrained").digest))[0] for r in records
     ]
     gaps = [max(_gap(m.weight) for m in net.modules() if hasattr(m, "weight")) for net in trained]
     assert gaps[1] < gaps[0]

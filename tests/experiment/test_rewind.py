@@ -14,18 +14,20 @@ from safetensors.torch import load_file
 from torch import nn
 
 from experiment.rewinding import DENSE, rewinding
-from experiment.tiny import CONFIG, HERE, bits, one_thread
-from isoprune.experiment import rewind, seeds
+from experiment.tiny import CONFIG, HERE, bits, numbers, one_thread, role_digest
+from isoprune.experiment import seeds
 from isoprune.experiment.config import experiment
-from isoprune.experiment.digests import run_digest, stage_digest
+from isoprune.experiment.digests import run_digest
 from isoprune.experiment.grid import expand
 from isoprune.experiment.networks import load_network, plan_of
 from isoprune.experiment.pipeline import run, splits_of
-from isoprune.experiment.signatures import resolve
+from isoprune.experiment.resolve import resolve
+from isoprune.experiment.steps import rewind
 from isoprune.experiment.store import Store, read_facts
 from isoprune.experiment.study import plan_work
 from isoprune.graph import trace
 from isoprune.types import IsopruneError
+from isoprune.types.record import Record
 from isoprune.types.samples import inputs_at
 
 NETWORKS = {
@@ -52,21 +54,21 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str, Any]]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Record]:
     with one_thread():
         store = Store(tmp_path_factory.mktemp("store"))
         return store, run(rewinding(), store)
 
 
-def folder(store: Store, record: dict[str, Any], stage: str) -> Path:
-    return store.folder(stage, record["networks"][stage])
+def folder(store: Store, record: Record, stage: str) -> Path:
+    return store.folder(record.network(stage).digest)
 
 
-def tensors(store: Store, record: dict[str, Any], stage: str) -> dict[str, torch.Tensor]:
+def tensors(store: Store, record: Record, stage: str) -> dict[str, torch.Tensor]:
     return load_file(folder(store, record, stage) / "network.safetensors")
 
 
-def kept(store: Store, record: dict[str, Any], epoch: int = 2) -> dict[str, torch.Tensor]:
+def kept(store: Store, record: Record, epoch: int = 2) -> dict[str, torch.Tensor]:
     return load_file(rewind.kept_path(folder(store, record, "dense"), epoch))
 
 
@@ -119,19 +121,19 @@ def test_epoch_0_is_the_network_as_it_was_drawn(tmp_path: Path):
 def test_retraining_replays_the_dense_rates_from_that_epoch(tmp_path: Path):
     schedule = {"name": "step_decay", "milestones": [1, 3], "gamma": 0.5}
     record = run(rewinding(2, dense=DENSE | {"schedule": schedule}), Store(tmp_path))
-    dense, retrained = ([row.get("lr") for row in record["history"][s]] for s in ("dense", "retrained"))
+    dense, retrained = ([row.get("lr") for row in record.network(s).history] for s in ("dense", "retrained"))
     assert retrained[1:] == dense[3:]
     assert len(set(dense[1:])) == 3
-    told = record["config"]["retrain"]["schedule"]
+    told = record.config["retrain"]["schedule"]
     assert told == {"name": "lr_rewinding", "dense_epochs": 4, "gamma": 0.1, "milestones": None} | {
-        "schedule": record["config"]["dense"]["schedule"]
+        "schedule": record.config["dense"]["schedule"]
     }
     # A record's config is the experiment again.
-    assert resolve(experiment(record["config"])).as_dict() == record["config"]
+    assert resolve(experiment(record.config)).as_dict() == record.config
 
 
 def test_a_repair_works_on_the_rewound_network_beside_the_dense_one_of_that_epoch(
-    whole: tuple[Store, dict[str, Any]], tmp_path: Path
+    whole: tuple[Store, Record], tmp_path: Path
 ):
     repair = f"{__name__}:watching"
     store = Store(tmp_path)
@@ -142,7 +144,7 @@ def test_a_repair_works_on_the_rewound_network_beside_the_dense_one_of_that_epoc
     assert same({k: v / 2 for k, v in tensors(store, record, "repaired").items()}, rewound)
 
 
-def test_only_what_is_rewound_to_is_kept(whole: tuple[Store, dict[str, Any]], tmp_path: Path):
+def test_only_what_is_rewound_to_is_kept(whole: tuple[Store, Record], tmp_path: Path):
     store, record = whole
     found = sorted(p.name for p in folder(store, record, "dense").glob("epoch-*"))
     assert found == ["epoch-2.safetensors"]
@@ -156,19 +158,19 @@ def test_digests_of_what_does_not_rewind_are_those_from_before():
     assert {key: value for key, value in rewound.items() if key != "rewind"} == plainly
     other = rewound | {"rewind": 1}
     for stage in ("dense", "pruned"):
-        assert stage_digest(rewound, stage) == stage_digest(plainly, stage) == stage_digest(other, stage)
+        assert role_digest(rewound, stage) == role_digest(plainly, stage) == role_digest(other, stage)
     for stage in ("repaired", "retrained"):
-        assert len({stage_digest(config, stage) for config in (plainly, rewound, other)}) == 3
+        assert len({role_digest(config, stage) for config in (plainly, rewound, other)}) == 3
     assert len({run_digest(config) for config in (plainly, rewound, other)}) == 3
 
 
 def test_a_dense_network_that_kept_nothing_is_trained_again_to_the_same_bits(
-    whole: tuple[Store, dict[str, Any]], tmp_path: Path
+    whole: tuple[Store, Record], tmp_path: Path
 ):
     store = Store(tmp_path)
     first = run(rewinding(None, retrain={"epochs": 0}), store)
     again = run(rewinding(), store)
-    assert again["networks"]["dense"] == first["networks"]["dense"]
+    assert again.network("dense").digest == first.network("dense").digest
     assert bits(again) == bits(whole[1])
     for stage in ("repaired", "retrained"):
         assert same(tensors(store, again, stage), tensors(*whole, stage))
@@ -176,7 +178,7 @@ def test_a_dense_network_that_kept_nothing_is_trained_again_to_the_same_bits(
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a checkpoint"])
-def test_a_damaged_state_is_made_again(damage: bytes, whole: tuple[Store, dict[str, Any]], tmp_path: Path):
+def test_a_damaged_state_is_made_again(damage: bytes, whole: tuple[Store, Record], tmp_path: Path):
     store = Store(tmp_path)
     record = run(rewinding(retrain={"epochs": 0}), store)
     path = rewind.kept_path(folder(store, record, "dense"), 2)
@@ -201,7 +203,7 @@ def test_a_dense_network_from_elsewhere_cannot_be_trained_again(tmp_path: Path):
 
 @pytest.mark.parametrize("when", ["before the checkpoint", "after the checkpoint", "two epochs later"])
 def test_interrupted_where_it_is_kept_it_ends_on_the_same_bits(
-    when: str, whole: tuple[Store, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    when: str, whole: tuple[Store, Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     store = Store(tmp_path)
     keeper = rewind.keeper
@@ -244,4 +246,4 @@ def test_nothing_of_a_rewound_network_depends_on_who_draws(tmp_path: Path):
     draws = {"name": f"{HERE}:noisy", "draws": 5}
     store = Store(tmp_path)
     a, b = (run(rewinding(repair=repair), store) for repair in ("none", draws))
-    assert bits(a["stages"]) == bits(b["stages"])
+    assert numbers(a) == numbers(b)

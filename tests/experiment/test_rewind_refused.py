@@ -8,7 +8,7 @@ import pytest
 
 from experiment.rewinding import DENSE, REPLAY, rewinding
 from isoprune.experiment.pipeline import run
-from isoprune.experiment.signatures import resolve
+from isoprune.experiment.resolve import resolve
 from isoprune.experiment.store import Store
 from isoprune.types import IsopruneError
 

@@ -208,7 +208,7 @@ def test_store_that_may_not_be_written_is_told_and_can_be_read():
     with tempfile.TemporaryDirectory() as name:
         store = Store(Path(name) / "runs")
         store.write_record({"digest": "r1"})
-        folder = network(store.folder("dense", "d1"))
+        folder = network(store.folder("d1"))
         for path in [*store.root.rglob("*"), store.root]:
             path.chmod(0o555 if path.is_dir() else 0o444)
         try:

@@ -129,7 +129,7 @@ def test_failed_runs_do_not_stop_the_others(tmp_path: Path):
         {"repair": ["..."] * 2},
     )
     records, failures, events = do(mixed, tmp_path)
-    assert [r["config"]["repair"]["name"] for r in records.values()] == ["none"]
+    assert [r.config["repair"]["name"] for r in records.values()] == ["none"]
     errors = {failure.label.rpartition(":")[2]: failure.outcome for failure in failures}
     assert "was killed by signal 9" in str(errors["killed"].error)
     assert errors["buggy"].error == "ZeroDivisionError: a bug"

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from experiment.tiny import CONFIG, tiny
+from experiment.tiny import CONFIG, role_digest, tiny
 from isoprune.experiment.config import experiment
-from isoprune.experiment.digests import run_digest, stage_digest
+from isoprune.experiment.digests import run_digest
 from isoprune.experiment.pipeline import run
-from isoprune.experiment.signatures import resolve
+from isoprune.experiment.resolve import resolve
 from isoprune.experiment.store import Store
 from isoprune.types import IsopruneError
+from isoprune.types.record import Record
 
 WIDTH = 16  # of both hidden layers; 64 inputs, 10 classes
 
@@ -26,7 +27,7 @@ def parameters(k: int) -> int:
     return flops(k) + k + k + 10
 
 
-def pruned(store: Path, **prune: Any) -> dict[str, Any]:
+def pruned(store: Path, **prune: Any) -> Record:
     model = {**CONFIG["model"], "width": WIDTH}
     return run(tiny(model=model, prune=prune, repair="none", retrain={"epochs": 0}), Store(store))
 
@@ -37,25 +38,27 @@ def test_a_target_keeps_the_most_channels_that_meet_it(count, share, tmp_path):
     """Both layers keep k channels, and the count is a polynomial in k."""
     record = pruned(tmp_path, **{count.__name__: share})
     most = max(k for k in range(1, WIDTH + 1) if count(k) <= share * count(WIDTH))
-    assert [WIDTH - g["removed"] for g in record["ratios"]["groups"]] == [most, most]
-    assert record["stages"]["pruned"][count.__name__] == count(most)
-    assert record["stages"]["dense"][count.__name__] == count(WIDTH)
-    assert record["ratios"]["asked"] is None
-    assert record["ratios"]["filters"] == 1 - most / WIDTH
-    assert record["config"]["prune"]["ratio"] is None
-    assert record["config"]["prune"][count.__name__] == share
+    [removal] = record.removals
+    assert [WIDTH - unit.removed for unit in removal.units] == [most, most] or most == WIDTH
+    assert getattr(record.network("pruned"), count.__name__) == count(most)
+    assert getattr(record.network("dense"), count.__name__) == count(WIDTH)
+    assert "ratio" not in removal.request
+    assert removal.request[count.__name__] == share
+    assert removal.ratios["filters"] == 1 - most / WIDTH
+    assert record.config["prune"]["ratio"] is None
+    assert record.config["prune"][count.__name__] == share
 
 
 def test_no_layer_keeps_fewer_than_the_floor(tmp_path):
     record = pruned(tmp_path, ratio=0.9, floor=6)
-    assert [WIDTH - g["removed"] for g in record["ratios"]["groups"]] == [6, 6]
+    assert [WIDTH - unit.removed for unit in record.removals[0].units] == [6, 6]
 
 
 def test_no_layer_loses_more_than_the_cap_where_all_compete(tmp_path):
     losses = {
         cap: [
-            g["removed"]
-            for g in pruned(tmp_path, ratio=0.5, cap=cap, allocation="global")["ratios"]["groups"]
+            unit.removed
+            for unit in pruned(tmp_path, ratio=0.5, cap=cap, allocation="global").removals[0].units
         ]
         for cap in (0.5, 0.9)
     }
@@ -96,11 +99,10 @@ def test_new_keys_at_their_defaults_change_no_digest():
         for prune in ({"ratio": 0.5}, {"ratio": 0.5, "floor": 1, "cap": 0.9})
     )
     assert run_digest(old) == run_digest(new)
-    assert set(old["prune"]) == {"ratio", "criterion", "scope", "allocation", "round_to"}
 
 
 @pytest.mark.parametrize("changed", [{"floor": 2}, {"cap": 0.8}])
 def test_other_values_change_the_digest_from_the_pruned_network_on(changed):
     old, new = (resolve(tiny(prune={"ratio": 0.5, **more})).as_dict() for more in ({}, changed))
-    differ = {s for s in ("dense", "pruned", "repaired") if stage_digest(old, s) != stage_digest(new, s)}
+    differ = {s for s in ("dense", "pruned", "repaired") if role_digest(old, s) != role_digest(new, s)}
     assert differ == {"pruned", "repaired"}

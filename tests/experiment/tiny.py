@@ -9,9 +9,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from msgspec import to_builtins
 from torch import nn
 
 from isoprune.experiment.config import Experiment, experiment
+from isoprune.experiment.recipe_steps import digests_by_role
+from isoprune.experiment.resolve import resolve
+from isoprune.types.record import Network, Record
 
 HERE = __name__
 
@@ -36,8 +40,25 @@ def tiny(**changes: Any) -> Experiment:
     return experiment(CONFIG | changes)
 
 
+def role_digest(config: dict[str, Any], role: str) -> str:
+    """Return the digest of the last network of a role."""
+    return digests_by_role(resolve(experiment(config)))[role]
+
+
+def roles(record: Record) -> dict[str, Network]:
+    """Return the networks of a run by their roles, the last of each."""
+    return {network.role: network for network in record.networks}
+
+
+def numbers(record: Record) -> Any:
+    """Return what was measured of a run's networks, wherever they lie."""
+    return [bits(to_builtins(network)) | {"digest": ""} for network in record.networks]
+
+
 def bits(value: Any) -> Any:
     """Return a record without what may differ between two runs: the time they took."""
+    if isinstance(value, Record):
+        return bits(to_builtins(value))
     if isinstance(value, dict):
         return {key: bits(v) for key, v in value.items() if key != "seconds"}
     return [bits(v) for v in value] if isinstance(value, list) else value

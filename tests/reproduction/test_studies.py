@@ -9,7 +9,7 @@ import pytest
 from isoprune.comparison import Setup, setup_of
 from isoprune.comparison.records import flatten
 from isoprune.experiment.config import experiment
-from isoprune.experiment.signatures import resolve
+from isoprune.experiment.resolve import resolve
 from isoprune.reproduction import REPRODUCTIONS, find, rehearse, study_of, unique_networks
 from isoprune.reproduction.rehearsal import sizes
 from isoprune.types.errors import IsopruneError

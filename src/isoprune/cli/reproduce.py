@@ -101,7 +101,7 @@ def _find_data(study: Study) -> None:
     """Raise the error of data that is not there once, and not for every run."""
     from isoprune.experiment.digests import canonical
     from isoprune.experiment.pipeline import splits_of
-    from isoprune.experiment.signatures import resolve
+    from isoprune.experiment.resolve import resolve
 
     for experiment in {canonical(e.data.as_dict()): e for e in study.experiments}.values():
         splits_of(resolve(experiment))

@@ -4,46 +4,75 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from isoprune.experiment.readers import got
 from isoprune.types.errors import IsopruneError
 
 
-@dataclass(frozen=True)
 class Choice:
-    """A method and its options: ``"taylor"`` or ``{name = "taylor", batches = 8}``."""
+    """A method and its options: ``"taylor"`` or ``{name = "taylor", batches = 8}``.
 
-    name: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    Not a dataclass: msgspec would read one by itself, and know nothing of the short spelling.
+    """
+
+    def __init__(self, name: str, options: Mapping[str, Any] | None = None) -> None:
+        self.name = name
+        self.options: Mapping[str, Any] = {} if options is None else options
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Choice) and (self.name, self.options) == (other.name, other.options)
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]  options are a dict
+
+    def __repr__(self) -> str:
+        return f"Choice({self.name!r}, {self.options!r})"
 
     def as_dict(self) -> dict[str, Any]:
         return {"name": self.name, **self.options}
 
+    @classmethod
+    def read(cls, value: Any) -> Choice:
+        """Return the choice that a file's value says; options are checked when the method is known.
+
+        Raises:
+            IsopruneError: If it says none. The message begins where the key's name ends.
+        """
+        table = {"name": value} if isinstance(value, str) else value
+        if not isinstance(table, Mapping):
+            came = f"{value!r} ({type(value).__name__})"
+            raise IsopruneError(
+                f' must be a name or a table with a name, not {came}. Write {{name = "..."}}.'
+            )
+        if not isinstance(table.get("name"), str):
+            raise IsopruneError(' has no name. Write {name = "..."}, with its options beside the name.')
+        options = {k: v for k, v in table.items() if k != "name"}
+        for option, v in options.items():
+            _plain(v, f".{option}")
+        return cls(table["name"], options)
+
+
+class Chain(Choice):
+    """A choice, or a list of them that are done one after the other: the choice ``chain``."""
+
+    @classmethod
+    def read(cls, value: Any) -> Choice:
+        if not isinstance(value, list | tuple):
+            return super().read(value)
+        steps = []
+        for i, one in enumerate(value):
+            try:
+                steps.append(Choice.read(one).as_dict())
+            except IsopruneError as error:
+                raise IsopruneError(f"[{i}]{error}") from None
+        return cls("chain", {"steps": steps})
+
 
 def choice(value: Any, key: str) -> Choice:
-    """Read a choice; the options are checked when the method is known (`choice.resolve`)."""
-    table = {"name": value} if isinstance(value, str) else value
-    if not isinstance(table, Mapping):
-        raise IsopruneError(
-            f'{key} must be a name or a table with a name, not {got(value)}. Write {key} = {{name = "..."}}.'
-        )
-    if not isinstance(table.get("name"), str):
-        raise IsopruneError(
-            f'{key} has no name. Write {key} = {{name = "..."}}, with its options beside the name.'
-        )
-    options = {k: v for k, v in table.items() if k != "name"}
-    for option, v in options.items():
-        _plain(v, f"{key}.{option}")
-    return Choice(table["name"], options)
-
-
-def chain(value: Any, key: str) -> Choice:
-    """Read a choice, or a list of them that are done one after the other: the choice ``chain``."""
-    if not isinstance(value, list):
-        return choice(value, key)
-    return Choice("chain", {"steps": [choice(v, f"{key}[{i}]").as_dict() for i, v in enumerate(value)]})
+    """Return the choice that stands at ``key``."""
+    try:
+        return Choice.read(value)
+    except IsopruneError as error:
+        raise IsopruneError(f"{key}{error}") from None
 
 
 def _plain(value: Any, key: str) -> None:
@@ -56,7 +85,8 @@ def _plain(value: Any, key: str) -> None:
             _plain(v, key)
     elif not isinstance(value, str | bool | int | float) and value is not None:
         raise IsopruneError(
-            f"{key} is {got(value)}; an option is a string, a number, true/false, a list or a table."
+            f"{key} is {value!r} ({type(value).__name__}); an option is a string, a number, true/false, "
+            "a list or a table."
         )
     elif isinstance(value, float) and not math.isfinite(value):
         raise IsopruneError(f"{key} is {value}; give a finite number.")

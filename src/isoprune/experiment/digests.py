@@ -7,20 +7,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-FORMAT = 1  # Raise it when the same config starts to give other bits: old results then keep their names.
+FORMAT = 2  # Raise it when the same config starts to give other bits: old results then keep their names.
 
-# Each stage depends on its own key and on those of the stages before it.
-STAGES: dict[str, tuple[str, ...]] = {
-    "dense": ("seed", "data", "model", "dense"),
-    "pruned": ("seed", "data", "model", "dense", "prune"),
-    "repaired": ("seed", "data", "model", "dense", "prune", "rewind", "repair"),
-    "retrained": ("seed", "data", "model", "dense", "prune", "rewind", "repair", "retrain"),
-}
-# Not in a config that does not ask for them, so that its digests are those from before there was the key.
-IF_ASKED = frozenset({"rewind"})
-
-# Keys of a training that change how it is watched and kept, not what comes out.
-WATCHING = frozenset({"trackers", "checkpoint_steps", "checkpoint_seconds"})
+# Keys of a step that say how it is watched, kept and called, not what comes out.
+WATCHING = frozenset({"trackers", "checkpoint_steps", "checkpoint_seconds", "role"})
 
 
 def canonical(value: Any) -> str:
@@ -33,30 +23,21 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical({"format": FORMAT, "of": value}).encode()).hexdigest()[:16]
 
 
-def stage_config(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
-    """Return the part of a resolved config that ``stage`` depends on."""
-    keys = [key for key in STAGES[stage] if key in config or key not in IF_ASKED]
-    return {key: _counted(config[key]) for key in keys}
-
-
-def _counted(value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        return value
-    return {key: _counted(inner) for key, inner in value.items() if key not in WATCHING}
-
-
-def stage_digest(config: Mapping[str, Any], stage: str) -> str:
-    return digest({"stage": stage, **stage_config(config, stage)})
+def counted(value: Any) -> Any:
+    """Return the part of a config that results depend on."""
+    if isinstance(value, Mapping):
+        return {key: counted(inner) for key, inner in value.items() if key not in WATCHING}
+    return [counted(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def run_digest(config: Mapping[str, Any]) -> str:
-    return digest({key: _counted(value) for key, value in config.items()})
+    return digest(counted(config))
 
 
-def derived_seed(seed: int, stage: str) -> int:
-    """Return a seed in [0, 2^63) made from the experiment's seed and the stage's name.
+def derived_seed(seed: int, name: str) -> int:
+    """Return a seed in [0, 2^63) made from the experiment's seed and the name of a random stream.
 
-    Each stage has its own stream, so a repair that draws more numbers does not change the order of
+    Each step has its own stream, so a repair that draws more numbers does not change the order of
     the data that comes after it.
     """
-    return int.from_bytes(hashlib.sha256(f"{seed}:{stage}".encode()).digest()[:8]) >> 1
+    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8]) >> 1

@@ -56,18 +56,36 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 
 def put(table: Table, key: str, value: Any) -> None:
-    """Set the dotted ``key`` of ``table``, in place; a choice written as a name becomes a table first."""
+    """Set the dotted ``key`` of ``table``, in place; a choice written as a name becomes a table first.
+
+    A step of a recipe is named by its place, 0 the first: ``steps.1.criterion``.
+    """
     *parents, last = key.split(".")
-    path = ""
+    path, place = "", table
     for parent in parents:
         path = f"{path}.{parent}".lstrip(".")
-        child = table.setdefault(parent, {})
-        if isinstance(child, str) and (path in CHOICES or path.endswith(".schedule")):
-            child = table[parent] = {"name": child}
-        if not isinstance(child, dict):
+        if isinstance(place, list):
+            place = _element(place, parent, key)
+            continue
+        child = place.setdefault(parent, {})
+        if isinstance(child, str) and parent in CHOICES:
+            child = place[parent] = {"name": child}
+        if not isinstance(child, dict | list):
             raise IsopruneError(f"Cannot set {key!r}: {path} is {child!r}, not a table. Give {path} whole.")
-        table = child
-    table[last] = copy.deepcopy(value)
+        place = child
+    if isinstance(place, list):
+        raise IsopruneError(
+            f"Cannot set {key!r}: {path} is a list. Give it whole, or a key of one of its steps."
+        )
+    place[last] = copy.deepcopy(value)
+
+
+def _element(steps: list[Any], word: str, key: str) -> Table:
+    if not word.isdigit() or int(word) >= len(steps) or not isinstance(steps[int(word)], dict):
+        raise IsopruneError(
+            f"Cannot set {key!r}: there is no step {word!r}. Give a number from 0 to {len(steps) - 1}."
+        )
+    return steps[int(word)]
 
 
 def override(table: Table, settings: Iterable[str]) -> Table:

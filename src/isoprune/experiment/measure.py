@@ -1,40 +1,50 @@
-"""What is measured of each stage: accuracies, size, and the Jacobian's singular values."""
+"""What is measured of each network: accuracies, size, and the Jacobian's singular values."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from msgspec import Struct
 from torch import Tensor, nn
 
-from isoprune.experiment.config import Measuring
 from isoprune.experiment.seeds import jsv_inputs
+from isoprune.experiment.step_types import Measuring
 from isoprune.isometry import jacobian_singular_values, summary
 from isoprune.training import evaluate
 from isoprune.types import Splits
+from isoprune.types.record import Histogram
 
 # Fixed, so that histograms of different networks share their bins; the outer ones hold what lies outside.
 # Off the whole decades, so that 1, where an isometry's values lie but for rounding, is within a bin.
 LOG10_RANGE = (-6.1, 1.9)
 
 
-def measure_stage(model: nn.Module, splits: Splits, measuring: Measuring, *, seed: int) -> dict[str, Any]:
-    """Return accuracies (fractions in [0, 1]) and JSV of one stage; ``model`` is in eval mode.
+class Measured(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is measured of a network; None stands for what is not finite, which JSON does not have."""
 
-    The JSV are those of fixed validation images, the same for every stage and every repair.
+    metrics: dict[str, float | None]
+    jsv: dict[str, float | None]
+    jsv_histogram: Histogram
+
+
+def measure(model: nn.Module, splits: Splits, measuring: Measuring, *, seed: int) -> Measured:
+    """Return accuracies (fractions in [0, 1]) and JSV of a network in eval mode.
+
+    The JSV are those of fixed validation images, the same for every step and every repair.
     """
     sigma = jacobian_singular_values(model, jsv_inputs(splits.validation, measuring.samples, seed=seed))
+    validation = evaluate(model, splits.validation)
     # The one line of the pipeline in which test data is touched: nothing is ever chosen by its number.
     test = evaluate(model, splits.test)
-    return {
-        "validation_accuracy": evaluate(model, splits.validation)["accuracy"],
-        "test_accuracy": test["accuracy"],
-        "jsv": summary(sigma),
-        "jsv_histogram": histogram(sigma, bins=measuring.bins),
+    metrics = {
+        f"{part}_{name}": value
+        for part, found in (("validation", validation), ("test", test))
+        for name, value in found.items()
+        if name != "loss"
     }
+    return Measured(metrics, dict(summary(sigma)), histogram(sigma, bins=measuring.bins))
 
 
-def histogram(sigma: Tensor, *, bins: int) -> dict[str, list]:
+def histogram(sigma: Tensor, *, bins: int) -> Histogram:
     """Return counts of log10 of every singular value, in equal bins over ``LOG10_RANGE``.
 
     Values outside, zero included, count in the outer bins, so the counts add up to all values.
@@ -44,4 +54,4 @@ def histogram(sigma: Tensor, *, bins: int) -> dict[str, list]:
     edges = [round(low + (high - low) * i / bins, 10) for i in range(bins + 1)]
     inner = torch.tensor(edges[1:-1], dtype=torch.float64)
     place = torch.bucketize(sigma.double().log10().flatten(), inner, right=True)
-    return {"log10_edges": edges, "counts": torch.bincount(place, minlength=bins).tolist()}
+    return Histogram(edges, torch.bincount(place, minlength=bins).tolist())

@@ -80,7 +80,7 @@ def opened(where: str, folders: Sequence[str], *, seconds: float = SECONDS) -> I
 
     Args:
         where: A directory, which is used as it is, or a URL.
-        folders: As "dense/<digest>", in the order in which they are made.
+        folders: As "networks/<digest>", in the order in which they are made.
         seconds: Between two publications.
     """
     if not is_url(where):

@@ -17,6 +17,8 @@ from isoprune.pruning.shrink import replace_tensors
 from isoprune.types import Plan
 from isoprune.types.errors import IsopruneError
 
+_MASK = "plan/"  # before the names of a plan's masks, which lie beside the network's tensors
+
 
 def load_network(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     """Return a finished network of the store, in eval mode, and what is known of it.
@@ -29,17 +31,21 @@ def load_network(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     if facts is None:
         raise IsopruneError(
             f"{folder} holds no finished network (no network.json). "
-            "Give a folder like runs/dense/<digest>, or a run's record.json."
+            "Give a folder like runs/networks/<digest>, or a run's record.json."
         )
-    return rebuild(facts, read_tensors(folder, facts), where=str(folder)), facts
+    return rebuild(facts, read_tensors(folder, facts), where=str(folder))
 
 
-def rebuild(facts: Mapping[str, Any], tensors: Mapping[str, Tensor], *, where: str) -> nn.Module:
-    """Return the network that ``facts`` describe with ``tensors`` in it.
+def rebuild(
+    facts: Mapping[str, Any], tensors: Mapping[str, Tensor], *, where: str
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the network that ``facts`` describe with ``tensors`` in it, and the facts with its masks.
 
     It is built as the dense one from its config, given the small tensors and the sizes that go with them:
     no code is unpickled, and nothing has to be traced.
     """
+    masks = {name.removeprefix(_MASK): t for name, t in tensors.items() if name.startswith(_MASK)}
+    tensors = {name: t for name, t in tensors.items() if not name.startswith(_MASK)}
     model = _without_weights(choice(facts["config"]["model"], "model"))
     in_shape, classes = tuple(facts["in_shape"]), facts["classes"]
     network = build_model(model, in_shape, classes, seed=facts["config"]["seed"]).eval()
@@ -49,7 +55,7 @@ def rebuild(facts: Mapping[str, Any], tensors: Mapping[str, Tensor], *, where: s
             vars(network.get_submodule(module)).update(sizes)
     _check_tensors(network.state_dict(), tensors, where=where, model=model.name)
     network.load_state_dict(tensors)
-    return network
+    return network, {**facts, "masks": masks}
 
 
 def _without_weights(model: Choice) -> Choice:
@@ -69,9 +75,18 @@ def changed_sizes(dense: nn.Module, small: nn.Module) -> dict[str, dict[str, Any
     return changed
 
 
+def plan_facts(plan: Plan) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return a plan as JSON, and its masks where they are too many for that: of anything but channels."""
+    if plan.grain in ("channel", "head"):
+        return plan.as_dict(), {}
+    facts = {"grain": plan.grain, "request": dict(plan.request)}
+    return facts, {f"{_MASK}{name}": mask for name, mask in plan.kept.items()}
+
+
 def plan_of(facts: Mapping[str, Any]) -> Plan:
-    """Return the plan by which a stored network was made smaller; a dense one's is empty."""
-    return Plan.from_dict(facts["plan"])
+    """Return the plan by which a network that `load_network` gave was made; a dense one's is empty."""
+    plan = facts["plan"]
+    return Plan.from_dict(plan) if "removed" in plan else Plan(facts["masks"], plan["grain"], plan["request"])
 
 
 def _check_tensors(want: Mapping[str, Tensor], got: Mapping[str, Tensor], *, where: str, model: str) -> None:

@@ -1,72 +1,122 @@
-"""The record: all that is known of one finished run, as plain JSON; reports see nothing else."""
+"""The record of a run, from what the store knows of its networks and what was measured of them."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
 import torch
 
-from isoprune.experiment.config import Training, experiment
+from isoprune.experiment.config import Experiment
+from isoprune.experiment.measure import Measured
+from isoprune.experiment.resolve import labels
 from isoprune.experiment.signatures import schedule
+from isoprune.experiment.step_result import StepResult, dense_of
+from isoprune.experiment.step_types import Prune, Retrain, Training
+from isoprune.experiment.validation import plain
 from isoprune.training import multiply_adds, trainability_accuracy
-
-VERSION = 1
+from isoprune.types.record import Cost, Network, Record, Removal, UnitsRemoved
 
 
 def make_record(
     digest: str,
     name: str,
-    config: Mapping[str, Any],
-    facts: Mapping[str, Mapping[str, Any]],
-    measured: Mapping[str, Mapping[str, Any]],
+    experiment: Experiment,
+    way: Sequence[StepResult],
+    measured: Sequence[Measured],
     *,
     measure_seconds: float,
-) -> dict[str, Any]:
+) -> Record:
     """Return the record of a run.
 
     Args:
-        digest: Of ``config``; it names the run.
+        digest: It names the run.
         name: Of the study in which it was run first.
-        config: Resolved, so that it says every default.
-        facts: Stage -> what the store knows of its network.
-        measured: Stage -> accuracies and JSV.
+        experiment: Resolved, so that its config says every default.
+        way: Its networks, in the order of the steps.
+        measured: What was measured of each.
     """
-    sizes = facts["pruned"]["costs"]
-    record = {
-        "version": VERSION,
-        "digest": digest,
-        "status": "done",
-        "name": name,
-        "config": dict(config),
-        "environment": environment(),
-        "stages": {stage: {**numbers, **_size(sizes, stage)} for stage, numbers in measured.items()},
-        "ratios": _ratios(config["prune"]["ratio"], sizes),
-        "verification": facts["pruned"]["proof"],
-        "history": {stage: f["history"] for stage, f in facts.items() if f.get("history")},
-        "networks": {stage: f["digest"] for stage, f in facts.items()},
-        "seconds": {
-            "dense": facts["dense"]["seconds"],
-            "prune": facts["pruned"]["seconds"],
-            "repair": facts["repaired"]["seconds"],
-            "retrain": facts.get("retrained", {}).get("seconds", 0.0),
-            "measure": measure_seconds,
-        },
+    return Record(
+        digest=digest,
+        name=name,
+        config=experiment.as_dict(),
+        labels=labels(experiment),
+        environment=environment(),
+        networks=[_network(way[: i + 1], numbers) for i, numbers in enumerate(measured)],
+        removals=[
+            _removal(result, result.step.step) for result in way if isinstance(result.step.step, Prune)
+        ],
+        trainability_accuracy=_trainability(way),
+        seconds={"measure": measure_seconds},
+    )
+
+
+def _network(way: Sequence[StepResult], numbers: Measured) -> Network:
+    *_, result = way
+    step, facts = result.step, result.facts
+    return Network(
+        role=step.role,
+        step=step.place,
+        round=step.round,
+        digest=step.digest,
+        parameters=facts["parameters"],
+        nonzero=facts["nonzero"],
+        flops=facts["flops"],
+        metrics=numbers.metrics,
+        jsv=numbers.jsv,
+        jsv_histogram=numbers.jsv_histogram,
+        history=facts.get("history", []),
+        seconds=facts["seconds"],
+        training=_cost(way),
+        advice=facts.get("advice"),
+    )
+
+
+def _cost(way: Sequence[StepResult]) -> Cost | None:
+    """Return samples and multiply-adds of a step's training, and its distillation; None if there was none."""
+    *before, result = way
+    samples, training = result.facts.get("samples"), result.step.training
+    if samples is None or training is None:
+        return None
+    # While it is made ready to be pruned, a network is as it was before.
+    trained = before[-1] if isinstance(result.step.step, Prune) else result
+    distill = training.distill
+    cost = multiply_adds(
+        samples["trained"],
+        flops=trained.facts["flops"],
+        teacher=0 if distill is None else dense_of(way).facts["flops"],
+        estimated=samples["estimated"],
+    )
+    return Cost(samples["trained"], cost, None if distill is None else plain(distill))
+
+
+def _removal(result: StepResult, pruning: Prune) -> Removal:
+    request: dict[str, Any] = {
+        key: value
+        for key in ("ratio", "flops", "parameters", "allocation", "scope")
+        if (value := getattr(pruning, key)) is not None
     }
-    costs = {stage: _cost(facts, config, stage) for stage in ("dense", "pruned", "retrained")}
-    if any(costs.values()):
-        record["training"] = {stage: cost for stage, cost in costs.items() if cost}
-    if (advice := facts.get("retrained", {}).get("advice")) is not None:
-        record["advice"] = advice
-    if "retrained" in facts:
-        retrain = experiment(config).retrain
-        history = facts["retrained"]["history"]
-        record["trainability_accuracy"] = trainability_accuracy(
-            history, epochs=first_stage(retrain, len(history) - 1)
-        )
-    return record
+    costs = result.facts["costs"]
+    return Removal(
+        step=result.step.place,
+        round=result.step.round,
+        grain=pruning.grain,
+        request=request,
+        ratios=dict(costs["ratios"]),
+        units=[UnitsRemoved(*unit) for unit in costs["units"]],
+        proof=result.facts["proof"],
+    )
+
+
+def _trainability(way: Sequence[StepResult]) -> float | None:
+    """Return the mean accuracy of the last retraining at its first learning rate."""
+    for result in reversed(way):
+        training, history = result.step.training, result.facts.get("history", ())
+        if isinstance(result.step.step, Retrain) and training is not None and len(history) > 1:
+            return trainability_accuracy(history, epochs=first_stage(training, len(history) - 1))
+    return None
 
 
 def first_stage(training: Training, epochs: int) -> int:
@@ -83,43 +133,8 @@ def environment() -> dict[str, Any]:
     """Return what the bits may depend on besides the config."""
     return {
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "isoprune": version("isoprune"),
         "platform": f"{platform.system()} {platform.machine()}",
         "threads": torch.get_num_threads(),
     }
-
-
-def _cost(
-    facts: Mapping[str, Mapping[str, Any]], config: Mapping[str, Any], stage: str
-) -> dict[str, Any] | None:
-    """Return samples and multiply-adds of a training, and its distillation; None if nothing is known."""
-    samples = facts.get(stage, {}).get("samples")
-    if samples is None:  # not trained, or by a version that did not write it down
-        return None
-    flops = {which: facts["pruned"]["costs"][which]["flops"] for which in ("dense", "pruned")}
-    distill = config["retrain"].get("distill") if stage == "retrained" else None
-    cost = multiply_adds(
-        samples["trained"],
-        # While it is made ready to be pruned, a network is whole.
-        flops=flops["pruned" if stage == "retrained" else "dense"],
-        teacher=flops["dense"] if distill else 0,
-        estimated=samples["estimated"],
-    )
-    told = {"distillation": dict(distill)} if distill else {}
-    return {"samples": samples["trained"], "multiply_adds": cost, **told}
-
-
-def _size(realised: Mapping[str, Any], stage: str) -> dict[str, int]:
-    # Repairing and retraining change no shape.
-    which = "dense" if stage == "dense" else "pruned"
-    return {"parameters": realised[which]["parameters"], "flops": realised[which]["flops"]}
-
-
-def _ratios(asked: float | Mapping[str, float] | None, realised: Mapping[str, Any]) -> dict[str, Any]:
-    groups = [
-        {"name": n, "channels": s, "removed": gone, "ratio": gone / s} for n, s, gone in realised["units"]
-    ]
-    went = realised["ratios"]
-    shares = {"filters": went["filters"], "weights": went["parameters"], "flops": went["flops"]}
-    return {"asked": asked, **shares, "groups": groups}

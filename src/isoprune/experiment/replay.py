@@ -4,43 +4,47 @@ from __future__ import annotations
 
 from typing import Any
 
-from isoprune.experiment.config import Choice, Experiment, choice
+from isoprune.experiment.config import Choice, choice
+from isoprune.experiment.step_types import Training
 from isoprune.types.errors import IsopruneError
 
 REPLAY = "lr_rewinding"
 GIVEN = {"dense_epochs", "milestones", "schedule"}
 
 
-def replayed(experiment: Experiment) -> Choice:
-    """Return the schedule of retraining, told what to replay where it does not say so itself.
+def replayed(retrain: Training, key: str, *, dense: Training, rewind: int | None) -> Choice:
+    """Return the schedule of a retraining, with what to replay where it does not say so itself.
+
+    Args:
+        retrain: At ``key`` of the config.
+        dense: The training that is replayed.
+        rewind: The epoch to which weights were rewound before; None: they were not.
 
     Raises:
         IsopruneError: If the dense training cannot be replayed, or not from the epoch that is rewound to.
     """
-    schedule, left = experiment.retrain.schedule, experiment.dense.epochs - (experiment.rewind or 0)
-    asks = schedule.name == REPLAY and not GIVEN & schedule.options.keys()
-    if asks and experiment.rewind is not None and experiment.retrain.epochs != left:
+    schedule, left = retrain.schedule, dense.epochs - (rewind or 0)
+    unsaid = schedule.name == REPLAY and not GIVEN & schedule.options.keys()
+    if unsaid and rewind is not None and retrain.epochs != left:
         raise IsopruneError(
-            f"Rewound to epoch {experiment.rewind} of {experiment.dense.epochs}, there are {left} epochs to "
-            f"replay, and retrain.epochs is {experiment.retrain.epochs}. Set retrain.epochs = {left}, or "
-            "another retrain.schedule."
+            f"Rewound to epoch {rewind} of {dense.epochs}, there are {left} epochs to replay, and "
+            f"{key}.epochs is {retrain.epochs}. Set {key}.epochs = {left}, or another {key}.schedule."
         )
-    return _told(schedule, experiment)
+    return _filled(schedule, key, dense)
 
 
-def _told(schedule: Choice, experiment: Experiment) -> Choice:
+def _filled(schedule: Choice, key: str, dense: Training) -> Choice:
     inner: Any = schedule.options.get("schedule")
     if inner is not None:
-        inside = _told(choice(inner, "retrain.schedule.schedule"), experiment)
+        inside = _filled(choice(inner, f"{key}.schedule.schedule"), key, dense)
         return Choice(schedule.name, {**schedule.options, "schedule": inside.as_dict()})
-    dense = experiment.dense
     if schedule.name != REPLAY or GIVEN & schedule.options.keys():
         return schedule
     if not dense.epochs or dense.steps is not None:
         why = "has no epochs" if not dense.epochs else "is cut off by dense.steps"
         raise IsopruneError(
-            f"retrain.schedule = {REPLAY!r} replays the dense training, which {why}. Say what to replay: "
+            f"{key}.schedule = {REPLAY!r} replays the dense training, which {why}. Say what to replay: "
             f'{{name = "{REPLAY}", dense_epochs = 90, milestones = [30, 60]}}.'
         )
-    told = {"dense_epochs": dense.epochs, "schedule": dense.schedule.as_dict()}
-    return Choice(schedule.name, {**schedule.options, **told})
+    replay = {"dense_epochs": dense.epochs, "schedule": dense.schedule.as_dict()}
+    return Choice(schedule.name, {**schedule.options, **replay})

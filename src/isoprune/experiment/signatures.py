@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import importlib
 import inspect
+import itertools
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
-from isoprune.experiment import config
-from isoprune.experiment.annotations import hints_of, is_plain, typed
-from isoprune.experiment.config import Choice, Experiment, Training
-from isoprune.experiment.replay import replayed
+from isoprune.experiment.config import Choice, choice
+from isoprune.experiment.step_types import Training
+from isoprune.experiment.validation import option, typed
 from isoprune.types.errors import IsopruneError, did_you_mean
+from isoprune.types.method import method_of
 
 
 @dataclass(frozen=True)
@@ -32,9 +31,13 @@ class Kind:
     module: str
     table: str
     supplied: frozenset[str]
-    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    nested: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    nested: Mapping[str, str] = field(default_factory=dict)
     local: frozenset[str] = frozenset()
+
+
+def _methods(word: str, folder: str, *supplied: str, **more: Any) -> Kind:
+    return Kind(word, f"isoprune.methods.{folder}", folder.upper(), frozenset(supplied), **more)
 
 
 KINDS = {
@@ -42,32 +45,19 @@ KINDS = {
         "data set", "isoprune.data", "DATA_SETS", frozenset({"seed", "workers"}), local=frozenset({"root"})
     ),
     "model": Kind("model", "isoprune.models", "MODELS", frozenset({"in_shape", "classes", "generator"})),
-    "criterion": Kind(
-        "criterion",
-        "isoprune.methods.criteria",
-        "CRITERIA",
-        frozenset({"signals", "units", "generator"}),
-        {"batches": int},
+    "criterion": _methods(
+        "criterion", "criteria", "signals", "units", "generator", extra={"batches": int}
     ),
-    "repair": Kind(
-        "repair",
-        "isoprune.methods.repairs",
-        "REPAIRS",
-        frozenset({"pruned", "signals", "generator"}),
-        {"batches": int},
-        {"chain": "steps"},
+    "repair": _methods(
+        "repair", "repairs", "pruned", "signals", "generator",
+        extra={"batches": int}, nested={"chain": "steps"},
     ),
-    "penalty": Kind(
-        "penalty", "isoprune.methods.penalties", "PENALTIES", frozenset({"model", "plan", "graph", "choose"})
+    "penalty": _methods("penalty", "penalties", "model", "plan", "graph", "choose"),
+    "schedule": _methods(
+        "schedule", "schedules", "epochs", nested={"warm_up": "schedule", "lr_rewinding": "schedule"}
     ),
-    "schedule": Kind(
-        "schedule",
-        "isoprune.methods.schedules",
-        "SCHEDULES",
-        frozenset({"epochs"}),
-        nested={"warm_up": "schedule", "lr_rewinding": "schedule"},
-    ),
-}
+    "cadence": _methods("cadence", "cadences", "rounds"),
+}  # fmt: skip
 
 
 def table(kind: str) -> Mapping[str, Callable[..., Any]]:
@@ -114,79 +104,85 @@ def _outside(name: str) -> Callable[..., Any]:
     return function
 
 
-def complete(kind: str, choice: Choice, key: str) -> Choice:
-    """Return ``choice`` with every default of its function filled in, each option checked.
+def complete(kind: str, chosen: Choice, key: str) -> Choice:
+    """Return ``chosen`` with every default of its function filled in, each option checked.
 
     Defaults that JSON cannot hold stay the function's own business. ``key`` names the choice in errors.
 
     Raises:
         IsopruneError: For an unknown or missing option, or one of the wrong type.
     """
-    function, spec = find(kind, choice.name), KINDS[kind]
+    function, spec = find(kind, chosen.name), KINDS[kind]
     parameters = {
         name: p for name, p in inspect.signature(function).parameters.items() if name not in spec.supplied
     }
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     named = {n: p for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    hints = hints_of(function)
+    hints = _hints(function)
     options: dict[str, Any] = {}
-    for name, value in choice.options.items():
+    for name, value in chosen.options.items():
         if name in spec.extra:
-            options[name] = typed(value, spec.extra[name], f"{key}.{name}")
-        elif name in named and spec.nested.get(choice.name) == name:
+            options[name] = option(spec.extra[name], value, f"{key}.{name}")
+        elif name in named and spec.nested.get(chosen.name) == name:
             options[name] = _nested(kind, value, hints.get(name, Any), key, name)
         elif name in named:
-            options[name] = typed(value, hints.get(name, Any), f"{key}.{name}")
+            options[name] = option(hints.get(name, Any), value, f"{key}.{name}")
         elif anything and name not in spec.supplied:
             options[name] = value
         else:
             known = [*named, *spec.extra]
             given = did_you_mean(name, known) if known else " It has no options."
-            raise IsopruneError(f"Unknown option {name!r} of {spec.word} {choice.name!r} ({key}).{given}")
+            raise IsopruneError(f"Unknown option {name!r} of {spec.word} {chosen.name!r} ({key}).{given}")
     for name, parameter in named.items():
         if name in options:
             continue
         if parameter.default is parameter.empty:
             raise IsopruneError(
-                f"{key}: {spec.word} {choice.name!r} needs the option {name!r}. "
-                f'Write {key} = {{name = "{choice.name}", {name} = ...}}.'
+                f"{key}: {spec.word} {chosen.name!r} needs the option {name!r}. "
+                f'Write {key} = {{name = "{chosen.name}", {name} = ...}}.'
             )
-        if name not in spec.local and is_plain(parameter.default):
-            # Through typed, so that 1 and 1.0 for a float are one value and one digest.
-            options[name] = typed(parameter.default, hints.get(name, Any), f"{key}.{name}")
-    return Choice(choice.name, {name: options[name] for name in sorted(options)})
+        if name not in spec.local and _is_plain(parameter.default):
+            # Read as an option, so that 1 and 1.0 for a float are one value and one digest.
+            options[name] = option(hints.get(name, Any), parameter.default, f"{key}.{name}")
+    return Choice(chosen.name, {name: options[name] for name in sorted(options)})
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(inspect.unwrap(function))
+    except Exception:  # An outsider's annotation that cannot be evaluated is no reason to refuse the method.
+        return {}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(_is_plain(v) for v in value)
+    return value is None or isinstance(value, str | bool | int | float)
 
 
 def _nested(kind: str, value: Any, hint: Any, key: str, name: str) -> Any:
     """Return the choices within a choice, complete: a list where the function asks for a sequence."""
     if typing.get_origin(hint) is Sequence:
-        parts = enumerate(typed(value, list, f"{key}.{name}"))
-        return [complete(kind, config.choice(v, f"{key}[{i}]"), f"{key}[{i}]").as_dict() for i, v in parts]
+        parts = enumerate(option(list, value, f"{key}.{name}"))
+        return [complete(kind, choice(v, f"{key}[{i}]"), f"{key}[{i}]").as_dict() for i, v in parts]
     if value is None:  # As a record's config says that it was left out.
         return None
-    return complete(kind, config.choice(value, f"{key}.{name}"), f"{key}.{name}").as_dict()
+    return complete(kind, choice(value, f"{key}.{name}"), f"{key}.{name}").as_dict()
 
 
-def bind(kind: str, choice: Choice) -> Callable[..., Any]:
+def bind(kind: str, chosen: Choice) -> Callable[..., Any]:
     """Return the chosen function with its options filled in; ``batches`` is left to the pipeline."""
-    function, hints = find(kind, choice.name), None
-    options = {}
-    for name, value in choice.options.items():
+    function = find(kind, chosen.name)
+    hints, options = _hints(function), {}
+    for name, value in chosen.options.items():
         if name in KINDS[kind].extra:
             continue
-        if KINDS[kind].nested.get(choice.name) == name:
+        if KINDS[kind].nested.get(chosen.name) == name:
             inner = value if isinstance(value, list) else [value]
-            bound = [v and bind(kind, config.choice(v, name)) for v in inner]
+            bound = [v and bind(kind, choice(v, name)) for v in inner]
             options[name] = bound if isinstance(value, list) else bound[0]
             continue
-        hints = hints_of(function) if hints is None else hints
-        # JSON has lists and strings only; a function that says tuple or Path gets one.
-        wanted = str(hints.get(name, ""))
-        if isinstance(value, list) and "tuple" in wanted:
-            value = tuple(value)
-        elif isinstance(value, str) and "Path" in wanted:
-            value = Path(value).expanduser()
-        options[name] = value
+        options[name] = typed(hints.get(name, Any), value, name)
     return functools.partial(function, **options)
 
 
@@ -197,6 +193,13 @@ def schedule(training: Training) -> Callable[[float], float]:
     return make(epochs=training.epochs) if takes_epochs else make()
 
 
+def round_ratios(chosen: Choice, rounds: int) -> list[float]:
+    """Return what goes in each of so many rounds, as ratios of what is still there when they begin."""
+    gone = bind("cadence", chosen)(rounds=rounds)
+    stays = [1.0, *(1 - gone(number) for number in range(1, rounds + 1))]
+    return [1 - after / before for before, after in itertools.pairwise(stays)]
+
+
 def takes_weights(model: Choice) -> bool:
     """Whether a model's option ``weights`` means what it means for ours: what the network starts from."""
     from isoprune.experiment.foreign_models import is_opened
@@ -204,71 +207,6 @@ def takes_weights(model: Choice) -> bool:
     return model.name in table("model") or is_opened(find("model", model.name))
 
 
-def _pinned(model: Choice) -> Choice:
-    """Return a model that names the content of the file of weights it starts from, not its path alone."""
-    from isoprune.models.weights import pin
-
-    weights = model.options.get("weights")
-    if weights is None or not takes_weights(model):
-        return model
-    return Choice(model.name, {**model.options, "weights": pin(weights)})
-
-
-def _fitting(penalty: Choice, key: str) -> Choice:
-    """Return a penalty that fits its training.
-
-    Raises:
-        IsopruneError: If it pushes channels out and nothing is pruned afterwards, or the other way round.
-    """
-    from isoprune.methods.penalties import PENALTIES, PRUNING
-
-    if penalty.name in PENALTIES and (penalty.name in PRUNING) != (key == "prune.train"):
-        known = [name for name in PENALTIES if (name in PRUNING) == (key == "prune.train")]
-        does = "pushes channels out" if penalty.name in PRUNING else "pushes no channel out"
-        raise IsopruneError(
-            f"{key}.penalty = {penalty.name!r} {does}. Write it under "
-            f"[{'prune.train' if penalty.name in PRUNING else 'retrain'}], or take one of: "
-            f"{', '.join(known)}."
-        )
-    return penalty
-
-
-def resolve(experiment: Experiment) -> Experiment:
-    """Return the experiment with every choice found, checked and complete; imports torch.
-
-    Raises:
-        IsopruneError: For an unknown method or option, a wrong type, or options that do not fit together.
-    """
-
-    from isoprune.training.tracking import check_trackers
-
-    def trained(training: Training, key: str) -> Training:
-        if not training.epochs:
-            return training
-        done = dataclasses.replace(
-            training, schedule=complete("schedule", training.schedule, f"{key}.schedule")
-        )
-        schedule(done)  # The factory judges its options now, not after an hour of training.
-        check_trackers(training.trackers)
-        if done.penalty is None:
-            return done
-        return dataclasses.replace(
-            done, penalty=_fitting(complete("penalty", done.penalty, f"{key}.penalty"), key)
-        )
-
-    prune, retrain = experiment.prune, experiment.retrain
-    if retrain.epochs:
-        retrain = dataclasses.replace(retrain, schedule=replayed(experiment))
-    return dataclasses.replace(
-        experiment,
-        data=complete("data", experiment.data, "data"),
-        model=_pinned(complete("model", experiment.model, "model")),
-        dense=trained(experiment.dense, "dense"),
-        prune=dataclasses.replace(
-            prune,
-            criterion=complete("criterion", prune.criterion, "prune.criterion"),
-            train=prune.train and trained(prune.train, "prune.train"),
-        ),
-        repair=complete("repair", experiment.repair, "repair"),
-        retrain=trained(retrain, "retrain"),
-    )
+def label_of(kind: str, chosen: Choice) -> str:
+    """Return how tables call a method; "" if its name says it all."""
+    return method_of(find(kind, chosen.name)).label

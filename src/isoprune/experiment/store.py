@@ -1,8 +1,7 @@
 """The store: a directory in which every result lies under the digest of what it depends on.
 
 ```
-ROOT/dense/<digest>/       network.json + network.safetensors   one trained network, shared by its runs
-     pruned/ repaired/ retrained/                               the same, for the other stages
+ROOT/networks/<digest>/    network.json + network.safetensors   what a step made, shared by its runs
      runs/<digest>/record.json                                  one finished run
      studies/<name>.json                                        which runs a study consists of
 ```
@@ -21,9 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from isoprune.experiment.digests import FORMAT
 from isoprune.types.errors import IsopruneError
 from isoprune.types.files import explained, locked, read_json, write_atomic, write_json
+from isoprune.types.record import Record
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,11 @@ class Store:
 
     root: Path
     url: str = ""
-    elsewhere: frozenset[str] = frozenset()  # as "dense/<digest>"
+    elsewhere: frozenset[str] = frozenset()  # as "networks/<digest>"
 
-    def folder(self, stage: str, digest: str) -> Path:
-        return self.root / stage / digest
+    def folder(self, digest: str) -> Path:
+        """Return where the network of a step lies."""
+        return self.root / "networks" / digest
 
     def record_path(self, digest: str) -> Path:
         return self.root / "runs" / digest / "record.json"
@@ -43,9 +46,9 @@ class Store:
     def study_path(self, name: str) -> Path:
         return self.root / "studies" / f"{name}.json"
 
-    def finished(self, stage: str, digest: str) -> bool:
-        """Return whether a stage's network is there already."""
-        return f"{stage}/{digest}" in self.elsewhere or read_facts(self.folder(stage, digest)) is not None
+    def finished(self, digest: str) -> bool:
+        """Return whether the network of a step is there already."""
+        return f"networks/{digest}" in self.elsewhere or read_facts(self.folder(digest)) is not None
 
     @contextmanager
     def making(self, folder: Path) -> Iterator[None]:
@@ -58,23 +61,23 @@ class Store:
             self.root, name="the store", remedy="Give a directory you may write to: --store DIR."
         )
 
-    def read_record(self, digest: str) -> dict[str, Any] | None:
+    def read_record(self, digest: str) -> Record | None:
         """Return the finished record of a run, or None."""
         path = self.record_path(digest)
         remedy = f"Delete {path} and start the run again; its networks are kept."
         try:
-            record = read_json(path, remedy=remedy)
+            record = msgspec.json.decode(path.read_bytes(), type=Record)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        if record.get("digest") != digest:
-            raise IsopruneError(
-                f"{path} holds the record of {record.get('digest')!r}, not of {digest!r}. {remedy}"
-            )
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise IsopruneError(f"{path} is damaged: {error}. {remedy}") from None
+        if record.digest != digest:
+            raise IsopruneError(f"{path} holds the record of {record.digest!r}, not of {digest!r}. {remedy}")
         return record
 
-    def write_record(self, record: Mapping[str, Any]) -> None:
+    def write_record(self, record: Record) -> None:
         with self._explained():
-            write_json(self.record_path(record["digest"]), dict(record))
+            write_json(self.record_path(record.digest), msgspec.to_builtins(record))
 
     def write_study(self, name: str, value: Mapping[str, Any]) -> None:
         with self._explained():

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from isoprune.experiment.config import Experiment
-from isoprune.experiment.digests import STAGES, digest, run_digest, stage_digest
+from isoprune.experiment.digests import digest, run_digest
 from isoprune.experiment.executor import Executor, OnEvent, Outcome, Task
 from isoprune.experiment.grid import Study
+from isoprune.experiment.recipe_steps import PlacedStep, placed
 from isoprune.experiment.remote import open_mirror, put
-from isoprune.experiment.signatures import resolve
+from isoprune.experiment.resolve import resolve
+from isoprune.experiment.step_types import SECTIONS, Rewind, Train
 from isoprune.experiment.store import Store
 from isoprune.types.files import read_json
 
@@ -45,7 +48,7 @@ class Failure:
 def plan_work(study: Study, store: Store) -> Work:
     """Return the tasks that bring a study to its end from what the store holds.
 
-    A stage that several runs share is a task of its own, and so is every dense network: two tasks
+    A step that several runs share is a task of its own, and so is every dense network: two tasks
     never make the same. Every option of every experiment is checked before the first network is trained.
 
     Raises:
@@ -57,8 +60,11 @@ def plan_work(study: Study, store: Store) -> Work:
         experiments[run_digest(resolved.as_dict())] = resolved
     kept = tuple(key for key in experiments if store.read_record(key) is not None)
     left = {key: e for key, e in experiments.items() if key not in kept}
-    missing = {key: _missing_stages(experiment, store) for key, experiment in left.items()}
-    runs_of = Counter(made for stages in missing.values() for made in stages.values())
+    missing = {
+        key: [step for step in placed(experiment) if not store.finished(step.digest)]
+        for key, experiment in left.items()
+    }
+    runs_of = Counter(step.digest for steps in missing.values() for step in steps)
     tasks: dict[str, Task] = {}
     labels, epochs = {}, {}
     for key, experiment in left.items():
@@ -66,41 +72,37 @@ def plan_work(study: Study, store: Store) -> Work:
         work = {"config": config, "store": store.url or str(store.root), "name": study.name}
         data = digest([config["data"], config["seed"]])
         after, own = None, 0
-        for stage, made in missing[key].items():
-            if stage != "dense" and runs_of[made] < 2:
-                own += _epochs(experiment, stage)
+        for step in missing[key]:
+            dense = isinstance(step.step, Train)
+            if not dense and runs_of[step.digest] < 2:
+                own += step.epochs
                 continue
-            if made not in tasks:
-                tasks[made] = Task(made, {"do": stage, "keep": [], **work}, after=after, data=data)
-                labels[made] = f"{stage} {label(experiment, study.axes, only=STAGES[stage])}"
-                epochs[made] = _epochs(experiment, stage) + REST
-            if stage == "dense" and experiment.rewind is not None:
+            name = f"{step.role}-{step.digest}"
+            if name not in tasks:
+                task = {"do": step.role, "place": step.place, "keep": [], **work}
+                tasks[name] = Task(name, task, after=after, data=data)
+                labels[name] = (
+                    f"{step.label} {label(experiment, study.axes, only=_sections(experiment, step))}"
+                )
+                epochs[name] = step.epochs + REST
+            if dense:
                 # While it trains it keeps what its runs rewind to; later, it would be trained again.
-                tasks[made].work["keep"].append(experiment.rewind)
-            after = made
+                rewinds = [s.step.epoch for s in placed(experiment) if isinstance(s.step, Rewind)]
+                tasks[name].work["keep"].extend(dict.fromkeys(rewinds))
+            after = name
         tasks[key] = Task(key, {"do": "run", **work}, after=after, data=data)
         labels[key] = label(experiment, study.axes)
         epochs[key] = own + REST
-    order = [*STAGES, "run"]
-    in_order = sorted(tasks.values(), key=lambda task: order.index(task.work["do"]))
+    in_order = sorted(tasks.values(), key=lambda task: task.work.get("place", math.inf))
     return Work(study, store, tuple(experiments), kept, tuple(in_order), labels, epochs)
 
 
-def _missing_stages(experiment: Experiment, store: Store) -> dict[str, str]:
-    """Return the stages of a run that are still to be made, and what tells each from those of other runs."""
-    config = experiment.as_dict()
-    stages = {stage: stage_digest(config, stage) for stage in STAGES if _made(experiment, stage)}
-    return {stage: f"{stage}-{key}" for stage, key in stages.items() if not store.finished(stage, key)}
-
-
-def _made(experiment: Experiment, stage: str) -> bool:
-    return stage != "retrained" or experiment.retrain.epochs > 0
-
-
-def _epochs(experiment: Experiment, stage: str) -> int:
-    trainings = {"dense": experiment.dense, "pruned": experiment.prune.train, "retrained": experiment.retrain}
-    training = trainings.get(stage)
-    return 0 if training is None else training.epochs
+def _sections(experiment: Experiment, last: PlacedStep) -> set[str]:
+    """Return the sections of a file that a step depends on."""
+    common = {"seed", "data", "model"}
+    if not experiment.is_short:
+        return {*common, "steps"}
+    return {*common, *(SECTIONS[type(step)] for step in experiment.steps[: last.place + 1])}
 
 
 def run_work(work: Work, executor: Executor, *, on_event: OnEvent) -> list[Failure]:
@@ -132,7 +134,7 @@ def write_listing(work: Work) -> None:
 
 
 def label(
-    experiment: Experiment, axes: Mapping[str, Sequence[Any]], only: Sequence[str] | None = None
+    experiment: Experiment, axes: Mapping[str, Sequence[Any]], only: Collection[str] | None = None
 ) -> str:
     """Return what tells an experiment from the others of its study: "relu orthp lr=0.01 seed=1"."""
     words = []

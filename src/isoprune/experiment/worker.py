@@ -39,34 +39,28 @@ def _read(tasks: queue.SimpleQueue[str]) -> None:
 def attempt(work: Mapping[str, Any], on_event: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
     """Do a task and return the fields of its `Outcome`."""
     from isoprune.experiment.config import experiment
+    from isoprune.experiment.digests import run_digest
     from isoprune.experiment.mirror import opened
-    from isoprune.experiment.pipeline import make_stage, run
-    from isoprune.experiment.signatures import resolve
+    from isoprune.experiment.pipeline import make_step, run
+    from isoprune.experiment.recipe_steps import placed
+    from isoprune.experiment.resolve import resolve
     from isoprune.types import IsopruneError
 
-    how = {"name": work["name"], "on_event": on_event}
     try:
         wanted = resolve(experiment(work["config"]))
-        with opened(work["store"], _folders(wanted.as_dict(), work["do"])) as store:
-            if work["do"] == "run":
-                run(wanted, store, **how)
+        last, folders = work.get("place"), [f"networks/{step.digest}" for step in placed(wanted)]
+        if last is None:
+            folders.append(f"runs/{run_digest(wanted.as_dict())}")
+        with opened(work["store"], folders if last is None else folders[: last + 1]) as store:
+            if last is None:
+                run(wanted, store, name=work["name"], on_event=on_event)
             else:
-                make_stage(wanted, store, stage=work["do"], keep=work["keep"], **how)
+                make_step(wanted, store, place=last, keep=work["keep"], on_event=on_event)
     except IsopruneError as error:
         return {"error": str(error), "mendable": True}
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}", "detail": traceback.format_exc()}
     return {}
-
-
-def _folders(config: Mapping[str, Any], do: str) -> list[str]:
-    """Return the folders of the store that a task reads or makes, in the order in which they are made."""
-    from isoprune.experiment.digests import STAGES, run_digest, stage_digest
-
-    stages = [f"{stage}/{stage_digest(config, stage)}" for stage in STAGES]
-    if do == "run":
-        return [*stages, f"runs/{run_digest(config)}"]
-    return stages[: [*STAGES].index(do) + 1]
 
 
 def _tell(out: TextIO, message: Mapping[str, Any]) -> None:

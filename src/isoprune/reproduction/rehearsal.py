@@ -18,7 +18,8 @@ from isoprune.experiment.config import Experiment
 from isoprune.experiment.config import experiment as read
 from isoprune.experiment.digests import canonical
 from isoprune.experiment.pipeline import splits_of
-from isoprune.experiment.signatures import bind, resolve
+from isoprune.experiment.resolve import resolve
+from isoprune.experiment.signatures import bind
 from isoprune.pruning import Pruned
 from isoprune.types.errors import IsopruneError
 from isoprune.verbs import prune

@@ -7,6 +7,8 @@ import math
 from fractions import Fraction
 from typing import Any
 
+from msgspec import structs
+
 from isoprune.experiment.config import Experiment
 from isoprune.experiment.grid import Study
 from isoprune.reproduction.claims import Claim, Flat, Place, Published, Reproduction, ratio_of
@@ -59,12 +61,12 @@ def _cut(experiment: Experiment, part: Fraction) -> Experiment:
     length = experiment.dense.epochs * part
     train = train_samples(experiment)
     if train is None:
-        dense = dataclasses.replace(experiment.dense, epochs=max(1, round(length)))
+        dense = structs.replace(experiment.dense, epochs=max(1, round(length)))
     else:
         per_epoch = math.ceil(train / experiment.dense.batch)
         steps = max(1, round(length * per_epoch))
-        dense = dataclasses.replace(experiment.dense, epochs=math.ceil(steps / per_epoch), steps=steps)
-    return dataclasses.replace(experiment, dense=dense)
+        dense = structs.replace(experiment.dense, epochs=math.ceil(steps / per_epoch), steps=steps)
+    return structs.replace(experiment, steps=(dense, *experiment.steps[1:]))
 
 
 VALUE_OF_PRUNING = Reproduction(

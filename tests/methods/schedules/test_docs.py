@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from isoprune.experiment.config import experiment
-from isoprune.experiment.signatures import resolve
+from isoprune.experiment.resolve import resolve
 from isoprune.methods.schedules import SCHEDULES
 
 PAGE = (Path(__file__).parents[3] / "docs" / "schedules.md").read_text(encoding="utf-8")

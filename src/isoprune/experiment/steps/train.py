@@ -11,10 +11,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from isoprune.experiment import seeds
-from isoprune.experiment.advised_rate import at_advised_rate
-from isoprune.experiment.config import Training
+from isoprune.experiment.recipe_steps import PlacedStep
 from isoprune.experiment.signatures import bind, schedule
-from isoprune.experiment.stages import Bench
+from isoprune.experiment.step_result import Bench
+from isoprune.experiment.step_types import Training
+from isoprune.experiment.steps.advised_rate import at_advised_rate
 from isoprune.isometry import jacobian_singular_values
 from isoprune.training import (
     Distill,
@@ -31,11 +32,11 @@ from isoprune.training import Training as Steps
 from isoprune.types import Penalty, Plan
 
 
-def train_stage(
+def trained(
     bench: Bench,
     model: nn.Module,
     training: Training,
-    stage: str,
+    step: PlacedStep,
     folder: Path,
     *,
     dense: nn.Module | None = None,
@@ -54,15 +55,12 @@ def train_stage(
     """
     if not training.epochs or training.lr is None:
         return model, {"history": []}
-    # Retraining is told after the training before pruning, as one task.
-    pressed = bench.experiment.prune.train
-    before = pressed.epochs if pressed is not None and stage == "retrained" else 0
-    inputs = seeds.jsv_inputs(bench.splits.validation, training.jsv_samples, seed=bench.experiment.seed)
-    tracked = Tracking(training.trackers, bench.store.root / "trackers", f"{stage}-{folder.name}")
+    inputs = seeds.jsv_inputs(bench.splits.validation, training.jsv_samples, seed=bench.seed)
+    tracked = Tracking(training.trackers, bench.store.root / "trackers", f"{step.role}-{folder.name}")
     watch = Watch(
         measure=functools.partial(_mean_jsv, inputs=inputs) if training.jsv_samples else None,
         on_epoch=lambda row: bench.on_event(
-            {"stage": stage, "epoch": before + row["epoch"], "epochs": before + training.epochs}
+            {"stage": step.label, "epoch": row["epoch"], "epochs": training.epochs}
         ),
         keep=keep,
         tracked=tracked if training.trackers else None,
@@ -96,7 +94,7 @@ def train_stage(
             model,
             bench.splits,
             dataclasses.replace(steps, lr=lr),
-            generator=seeds.generator(bench.experiment.seed, stage),
+            generator=bench.generator(step.stream()),
             distill=distill,
             penalty=penalty,
             watch=watch if again is None else again,
@@ -104,12 +102,12 @@ def train_stage(
         )
 
     if isinstance(training.lr, str):
-        (trained, history), advice = at_advised_rate(bench, model, steps, distill, folder, train)
+        (done, history), advice = at_advised_rate(bench, model, steps, distill, folder, train)
     else:
-        trained, history = train(training.lr)
+        done, history = train(training.lr)
         advice = {}
     samples = _samples(training, len(bench.splits.train), advice.get("advice"))
-    return trained, {"history": history, "samples": samples, **advice}
+    return done, {"history": history, "samples": samples, **advice}
 
 
 def _samples(training: Training, train: int, advice: Mapping[str, Any] | None) -> dict[str, int]:

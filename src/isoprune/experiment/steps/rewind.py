@@ -12,11 +12,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
 from torch import Tensor, nn
 
+from isoprune.experiment.recipe_steps import PlacedStep
+from isoprune.experiment.step_result import Bench, Made, StepResult, dense_of
+from isoprune.experiment.step_types import Rewind
+from isoprune.experiment.steps.train import trained
 from isoprune.graph import trace
 from isoprune.pruning import prune_by
-from isoprune.training import checkpoint
+from isoprune.training import Watch, checkpoint
 from isoprune.types import Plan
 from isoprune.types.errors import IsopruneError
 
@@ -27,6 +32,33 @@ Train = Callable[[Keep, Callable[[Row], object]], object]
 
 # What must come out the same when an epoch is trained again; seconds and what is measured besides need not.
 SAME = ("loss", "validation_loss")
+
+
+def make_rewound(bench: Bench, step: PlacedStep, way: Sequence[StepResult], _: Path) -> Made:
+    """Return what stays, with the weights that it had after an epoch of the dense training."""
+    assert isinstance(step.step, Rewind)
+    last = way[-1]
+    small = rewound(earlier(bench, dense_of(way), step.step.epoch), last.plan, bench.example())
+    return Made(small, last.plan, last.size)
+
+
+def earlier(bench: Bench, dense: StepResult, epoch: int) -> nn.Module:
+    """Return the dense network as it was after an epoch; if that was not kept, it is trained once more."""
+    training = dense.step.training
+    assert training is not None
+
+    def train(keep: Keep, on_epoch: Callable[[Row], object]) -> None:
+        again = training
+        if "advice" in dense.facts:  # Not once more at the rates that were given up.
+            again = structs.replace(training, lr=dense.facts["advice"]["lr"])
+        watch = Watch(keep=keep, on_epoch=on_epoch)
+        trained(bench, bench.drawn(), again, dense.step, dense.folder, again=watch)
+
+    model = copy.deepcopy(dense.model).eval()
+    if epoch < training.epochs:
+        with bench.store.making(dense.folder):
+            model.load_state_dict(state_at(dense.folder, epoch, dense.facts["history"], train))
+    return model
 
 
 class _Reached(Exception):
@@ -106,15 +138,9 @@ def train_again(folder: Path, epoch: int, history: Sequence[Row], train: Train) 
     return state
 
 
-def rewound(
-    dense: nn.Module, state: Mapping[str, Tensor], plan: Plan, example: Tensor
-) -> tuple[nn.Module, nn.Module]:
-    """Return the dense network with an earlier epoch's tensors, and the same without the plan's channels.
+def rewound(model: nn.Module, plan: Plan, example: Tensor) -> nn.Module:
+    """Return an earlier network without what ``plan`` removes.
 
-    Weights, biases and BatchNorm's statistics are those of that epoch, bit by bit, where ``plan`` keeps
-    them.
+    Weights, biases and BatchNorm's statistics are its own, bit by bit, where ``plan`` keeps them.
     """
-    earlier = copy.deepcopy(dense).eval()
-    earlier.load_state_dict(dict(state))
-    result = prune_by(earlier, example, trace(earlier, example), lambda _graph, _links: plan)
-    return earlier, result.model
+    return prune_by(model, example, trace(model, example), lambda _graph, _links: plan).model

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from isoprune.experiment.digests import derived_seed
-from isoprune.experiment.stages import Bench
+from isoprune.experiment.step_result import Bench
 from isoprune.training import Distill, Trained, Training
 from isoprune.training.rates import Probe, at_or_below
 from isoprune.types.files import read_json, write_json
@@ -56,7 +56,7 @@ def _advice(
         bench.on_event({"probe": len(probes), "probes": len(RATES)})
 
     how = {f.name: getattr(training, f.name) for f in dataclasses.fields(training) if f.name != "lr"}
-    seed = derived_seed(bench.experiment.seed, "advice")
+    seed = derived_seed(bench.seed, "advice")
     return advise(
         model, bench.splits, **how, distill=distill, seed=seed, done=tuple(probes), on_probe=note
     ).as_dict()

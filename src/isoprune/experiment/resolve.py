@@ -1,0 +1,149 @@
+"""An experiment with every choice found, checked and complete, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from msgspec import structs
+
+from isoprune.experiment.config import Choice, Experiment
+from isoprune.experiment.replay import replayed
+from isoprune.experiment.signatures import complete, label_of, round_ratios, schedule, takes_weights
+from isoprune.experiment.step_types import Prune, Repair, Repeat, Retrain, Rewind, Step, Train, Training
+from isoprune.types.errors import IsopruneError, did_you_mean
+
+
+def resolve(experiment: Experiment) -> Experiment:
+    """Return the experiment with every choice found, checked and complete; imports torch.
+
+    Raises:
+        IsopruneError: For an unknown method or option, a wrong type, or options that do not fit together.
+    """
+    steps = _Steps()
+    done = [steps.complete(step, key) for key, step in experiment.keyed()]
+    return structs.replace(
+        experiment,
+        data=complete("data", experiment.data, "data"),
+        model=_pinned(complete("model", experiment.model, "model")),
+        steps=tuple(_grouped(iter(done))),
+    )
+
+
+def _grouped(flat: Iterator[Step]) -> Iterator[Step]:
+    """Put the steps that follow a repeat back into it."""
+    for step in flat:
+        if isinstance(step, Repeat):
+            yield structs.replace(step, steps=tuple(next(flat) for _ in step.steps))
+        else:
+            yield step
+
+
+class _Steps:
+    """Steps one after the other: a retraining may replay the dense training that came before it."""
+
+    def __init__(self) -> None:
+        self.dense = Training(0)
+        self.rewind: int | None = None
+
+    def complete(self, step: Step, key: str) -> Step:
+        match step:
+            case Repeat():
+                return _complete_repeat(step, key)
+            case Rewind():
+                self.rewind = step.epoch
+                return step
+            case Repair():
+                where = key if key == "repair" else f"{key}.method"
+                return structs.replace(step, method=complete("repair", step.method, where))
+            case Prune():
+                _check_grain(step.grain, key)
+                train = step.train and _complete_training(step.train, f"{key}.train", removes=True)
+                criterion = complete("criterion", step.criterion, f"{key}.criterion")
+                return structs.replace(step, criterion=criterion, train=train)
+            case Retrain() if step.epochs:
+                told = replayed(step, key, dense=self.dense, rewind=self.rewind)
+                self.rewind = None
+                return _complete_training(structs.replace(step, schedule=told), key)
+            case Train():
+                self.dense = step
+        return _complete_training(step, key)
+
+
+def _complete_repeat(step: Repeat, key: str) -> Repeat:
+    if step.cadence is None:
+        return step
+    done = complete("cadence", step.cadence, f"{key}.cadence")
+    for number, ratio in enumerate(round_ratios(done, step.rounds), 1):
+        if not 0 <= ratio < 1:
+            raise IsopruneError(
+                f"{key}.cadence removes {ratio:g} of what is left in round {number}, outside [0, 1)."
+            )
+    return structs.replace(step, cadence=done)
+
+
+def _complete_training(training: Any, key: str, *, removes: bool = False) -> Any:
+    from isoprune.training.tracking import check_trackers
+
+    if not training.epochs:
+        return training
+    done = structs.replace(training, schedule=complete("schedule", training.schedule, f"{key}.schedule"))
+    schedule(done)  # The factory judges its options now, not after an hour of training.
+    check_trackers(training.trackers)
+    if done.penalty is None:
+        return done
+    penalty = complete("penalty", done.penalty, f"{key}.penalty")
+    _check_penalty(penalty, key, removes=removes)
+    return structs.replace(done, penalty=penalty)
+
+
+def _check_grain(grain: str, key: str) -> None:
+    from isoprune.types.units import GRAINS
+
+    if grain not in GRAINS:
+        raise IsopruneError(f"{key}.grain is {grain!r}.{did_you_mean(grain, GRAINS)}")
+
+
+def _check_penalty(penalty: Choice, key: str, *, removes: bool) -> None:
+    """Raise if it pushes channels out and nothing is pruned afterwards, or the other way round."""
+    from isoprune.methods.penalties import PENALTIES, PRUNING
+
+    if penalty.name in PENALTIES and (penalty.name in PRUNING) != removes:
+        known = [name for name in PENALTIES if (name in PRUNING) == removes]
+        does = "pushes channels out" if penalty.name in PRUNING else "pushes no channel out"
+        raise IsopruneError(
+            f"{key}.penalty = {penalty.name!r} {does}. Write it under "
+            f"[{'prune.train' if penalty.name in PRUNING else 'retrain'}], or take one of: "
+            f"{', '.join(known)}."
+        )
+
+
+def _pinned(model: Choice) -> Choice:
+    """Return a model that names the content of the file of weights it starts from, not its path alone."""
+    from isoprune.models.weights import pin
+
+    weights = model.options.get("weights")
+    if weights is None or not takes_weights(model):
+        return model
+    return Choice(model.name, {**model.options, "weights": pin(weights)})
+
+
+def labels(experiment: Experiment) -> dict[str, str]:
+    """Return how tables call the methods of a resolved experiment, of those that have a label."""
+    chosen = [("model", experiment.model), ("data", experiment.data)]
+    for _, step in experiment.keyed():
+        match step:
+            case Prune():
+                chosen.append(("criterion", step.criterion))
+                if step.train is not None and step.train.penalty is not None:
+                    chosen.append(("penalty", step.train.penalty))
+            case Repair():
+                parts = step.method.options.get("steps", ()) if step.method.name == "chain" else ()
+                chosen += [("repair", step.method), *(("repair", Choice(part["name"])) for part in parts)]
+            case Training():
+                chosen.append(("schedule", step.schedule))
+                if step.penalty is not None:
+                    chosen.append(("penalty", step.penalty))
+            case Repeat() if step.cadence is not None:
+                chosen.append(("cadence", step.cadence))
+    return {one.name: label for kind, one in chosen if (label := label_of(kind, one))}

@@ -1,0 +1,153 @@
+"""The result of a step: a network, found in the store under the digest of all before it, or made there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from isoprune.experiment import networks, seeds
+from isoprune.experiment.config import Experiment
+from isoprune.experiment.recipe_steps import PlacedStep
+from isoprune.experiment.step_types import Rewind, Train
+from isoprune.experiment.store import Store, forget_checkpoint, read_facts, read_tensors, save_network
+from isoprune.types import IsopruneError, Plan, Splits
+from isoprune.types.files import clear_temporary
+from isoprune.types.samples import inputs_at
+
+Event = Mapping[str, Any]
+OnEvent = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """A finished network and what is known of it."""
+
+    step: PlacedStep
+    model: nn.Module
+    facts: Mapping[str, Any]
+    folder: Path
+
+    @property
+    def plan(self) -> Plan:
+        """Which units of the dense network are still there."""
+        return networks.plan_of(self.facts)
+
+    @property
+    def size(self) -> dict[str, Any]:
+        """What is known of a network's size: the same until something goes."""
+        return {key: self.facts[key] for key in ("sizes", "parameters", "nonzero", "flops")}
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a step makes: a network, the plan by which it came from the dense one, and what else is known.
+
+    ``facts`` have "sizes", "parameters", "nonzero" and "flops", and of a training "history" and "samples".
+    """
+
+    model: nn.Module
+    plan: Plan
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all steps of one run share; ``keep`` are epochs of the dense training that are rewound to."""
+
+    experiment: Experiment
+    steps: tuple[PlacedStep, ...]
+    splits: Splits
+    store: Store
+    on_event: OnEvent
+    keep: tuple[int, ...] = ()
+
+    @property
+    def seed(self) -> int:
+        return self.experiment.seed
+
+    @property
+    def batch(self) -> int:
+        """Samples of a batch that a method looks at: those of the dense training."""
+        return self.experiment.dense.batch
+
+    def generator(self, name: str) -> torch.Generator:
+        return seeds.generator(self.seed, name)
+
+    def dense_before(self, step: PlacedStep) -> PlacedStep:
+        """Return the training that made the dense network of a step."""
+        return next(s for s in reversed(self.steps[: step.place + 1]) if isinstance(s.step, Train))
+
+    def example(self) -> Tensor:
+        return inputs_at(self.splits.validation, torch.arange(2))
+
+    def drawn(self) -> nn.Module:
+        """Return the network before any step."""
+        return seeds.build_model(
+            self.experiment.model, self.splits.in_shape, self.splits.classes, seed=self.seed
+        )
+
+
+def dense_of(way: Sequence[StepResult]) -> StepResult:
+    """Return the dense network on the way here: what the last training before pruning made."""
+    return next(made for made in reversed(way) if isinstance(made.step.step, Train))
+
+
+def rewound_to(way: Sequence[StepResult]) -> int | None:
+    """Return the epoch whose weights the last network has; None if it was trained since, or never rewound."""
+    for made in reversed(way):
+        if isinstance(made.step.step, Rewind):
+            return made.step.step.epoch
+        if made.step.epochs or isinstance(made.step.step, Train):
+            return None
+    return None
+
+
+def find_or_make(bench: Bench, step: PlacedStep, make: Callable[[Path], Made]) -> StepResult:
+    """Return a step's result from the store, or make it there while no other process does."""
+    folder = bench.store.folder(step.digest)
+    if (result := _find(step, folder)) is not None:
+        return result
+    with bench.store.making(folder):
+        if (result := _find(step, folder)) is not None:
+            return result
+        clear_temporary(folder)
+        started = time.perf_counter()
+        try:
+            made = make(folder)
+        except IsopruneError as error:
+            # Where it went wrong, in the error's own type: Diverged stays Diverged.
+            error.args = (f"{step.label} {step.digest}, seed {bench.seed}: {error}", *error.args[1:])
+            raise
+        history = made.facts.get("history", ())
+        plan, masks = networks.plan_facts(made.plan)
+        facts = {
+            "role": step.role,
+            "digest": step.digest,
+            "dense": next(
+                s.digest for s in reversed(bench.steps[: step.place + 1]) if isinstance(s.step, Train)
+            ),
+            "config": step.config,
+            "in_shape": list(bench.splits.in_shape),
+            "classes": bench.splits.classes,
+            # A training that was interrupted took longer than its last part.
+            "seconds": sum(row["seconds"] for row in history) or time.perf_counter() - started,
+            "plan": plan,
+            **made.facts,
+        }
+        save_network(folder, {**made.model.state_dict(), **masks}, facts)
+        forget_checkpoint(folder)
+        return StepResult(step, made.model.eval(), {**facts, "masks": made.plan.kept}, folder)
+
+
+def _find(step: PlacedStep, folder: Path) -> StepResult | None:
+    facts = read_facts(folder)
+    if facts is None:
+        return None
+    model, facts = networks.rebuild(facts, read_tensors(folder, facts), where=str(folder))
+    return StepResult(step, model, facts, folder)

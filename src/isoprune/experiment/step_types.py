@@ -1,0 +1,173 @@
+"""The steps of a recipe as frozen data, by kind, and what is in them: trainings, what is to be pruned."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from isoprune.experiment.choice import Chain, Choice
+from isoprune.experiment.validation import FINITE, plain
+
+AUTO = "auto"
+
+Whole = Annotated[int, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=1)]
+Fraction = Annotated[float, Meta(ge=0, lt=1)]
+Ratio = Annotated[
+    float, Meta(ge=0, lt=1, extra={"hint": "It is the fraction that is removed: 0.8 keeps a fifth."})
+]
+Budget = Annotated[float, Meta(gt=0, le=1)]
+NotNegative = Annotated[float, Meta(ge=0, le=FINITE)]
+Positive = Annotated[float, Meta(gt=0, le=FINITE)]
+
+
+class Distilling(Struct, frozen=True, forbid_unknown_fields=True):
+    """How much of the loss comes from the dense network's outputs, and at which temperature."""
+
+    weight: Annotated[float, Meta(ge=0, le=1)]
+    temperature: Positive
+
+
+class Training(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a network is trained: SGD with momentum, as the paper's code.
+
+    ``lr`` "auto" is the rate that `verbs.advise` recommends for this network and budget.
+
+    ``steps`` ends it after so many of them, to which the schedule then runs; none: after ``epochs``.
+    ``jsv_samples`` is the number of fixed samples of the mean JSV after each epoch; 0: not measured.
+    ``precision`` to ``average`` are those of `training.Loop`; ``distill`` is for retraining: to learn from
+    the dense network; ``penalty`` is added to the loss. The last three change no result and no digest.
+    """
+
+    epochs: Whole
+    lr: Positive | Literal["auto"] | None = None
+    schedule: Choice = Choice("constant")
+    steps: Count | None = None
+    batch: Count = 100
+    momentum: Fraction = 0.9
+    weight_decay: NotNegative = 1e-4
+    jsv_samples: Whole = 64
+    precision: Literal["full", "bf16"] = "full"
+    accumulate: Count = 1
+    channels_last: bool = False
+    compile: bool = False
+    clip: Positive | None = None
+    sync_batchnorm: bool = False
+    nesterov: bool = False
+    label_smoothing: Fraction = 0.0
+    average: Fraction = 0.0
+    distill: Distilling | None = None
+    penalty: Choice | None = None
+    trackers: tuple[str, ...] = ()
+    checkpoint_steps: Count | None = None
+    checkpoint_seconds: NotNegative = 60.0
+
+
+class Pruning(Struct, frozen=True, forbid_unknown_fields=True):
+    """What goes: by which scores, and how much of it.
+
+    One of ``ratio``, the fraction of each group's units that goes (or patterns of their names ->
+    fractions, as `make_plan`), and ``flops`` and ``parameters``, the fraction that may stay. ``scope``
+    "internal" leaves residual sums whole; ``allocation`` "global" lets all units compete, and no group
+    then loses more than ``cap``; ``floor`` units stay at least; kept channels are rounded up to a multiple
+    of ``round_to``. Units of the ``grain`` "channel" are physically gone, others are held at zero by masks.
+
+    ``train`` trains the network before anything goes: with a penalty that pushes out the channels that the
+    network's scores choose, or without one, and then the trained network's scores choose.
+    """
+
+    ratio: Ratio | dict[str, Ratio] | None = None
+    flops: Budget | None = None
+    parameters: Budget | None = None
+    criterion: Choice = Choice("l1_norm")
+    grain: str = "channel"
+    scope: Literal["all", "internal"] = "all"
+    allocation: Literal["uniform", "global"] = "uniform"
+    round_to: Count = 1
+    floor: Count = 1
+    cap: Fraction = 0.9
+    train: Training | None = None
+
+
+class Measuring(Struct, frozen=True, forbid_unknown_fields=True):
+    """How finely each network is measured: samples of the JSV, bins of their histogram."""
+
+    samples: Count = 64
+    bins: Count = 40
+
+
+class Train(Training, frozen=True, tag="train", tag_field="kind"):
+    """The training of the network as it is drawn, or as its weights were given."""
+
+    role: str = "dense"
+
+
+class Prune(Pruning, frozen=True, tag="prune", tag_field="kind"):
+    """Units go."""
+
+    role: str = "pruned"
+
+
+class Repair(Struct, frozen=True, forbid_unknown_fields=True, tag="repair", tag_field="kind"):
+    """A repair, or a list of them."""
+
+    method: Chain
+    role: str = "repaired"
+
+
+class Rewind(Struct, frozen=True, forbid_unknown_fields=True, tag="rewind", tag_field="kind"):
+    """What stays gets the weights that it had after an epoch of the (last) dense training."""
+
+    epoch: Whole
+    role: str = "rewound"
+
+
+class Retrain(Training, frozen=True, tag="retrain", tag_field="kind"):
+    """The training of a network that was pruned."""
+
+    role: str = "retrained"
+
+
+class Repeat(Struct, frozen=True, forbid_unknown_fields=True, tag="repeat", tag_field="kind"):
+    """Steps that are done round after round, each round on what the last one left.
+
+    ``cadence`` says how much of what is left goes in each round, in place of the ratio of its prune step.
+    """
+
+    rounds: Count
+    steps: tuple[Prune | Repair | Rewind | Retrain | Train, ...]
+    cadence: Choice | None = None
+
+
+Single = Train | Prune | Repair | Rewind | Retrain
+Step = Single | Repeat
+
+
+# The sections of the short form, in their order, and the roles of the networks that steps make.
+SECTIONS: dict[type, str] = {
+    Train: "dense",
+    Prune: "prune",
+    Rewind: "rewind",
+    Repair: "repair",
+    Retrain: "retrain",
+}
+ROLES: dict[type, str] = {
+    Train: "dense",
+    Prune: "pruned",
+    Rewind: "rewound",
+    Repair: "repaired",
+    Retrain: "retrained",
+}
+
+
+def step_dict(step: Step) -> dict[str, Any]:
+    """Return a step as plain JSON; of a training without epochs nothing else: no one reads it."""
+    facts = plain(step)
+    for training in (facts, facts.get("train")):
+        if isinstance(training, dict) and training.get("epochs") == 0:
+            for key in training.keys() - {"kind", "role", "epochs"}:
+                del training[key]
+    if isinstance(step, Repeat):
+        facts["steps"] = [step_dict(inner) for inner in step.steps]
+    return facts

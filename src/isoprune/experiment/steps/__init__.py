@@ -1,0 +1,22 @@
+"""What the steps of a recipe do, one kind a file: `(bench, step, way, folder) -> Made`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from isoprune.experiment.step_result import Made
+from isoprune.experiment.step_types import Prune, Repair, Retrain, Rewind, Train
+from isoprune.experiment.steps.prune import make_pruned
+from isoprune.experiment.steps.repair import make_repaired
+from isoprune.experiment.steps.retrain import make_dense, make_retrained
+from isoprune.experiment.steps.rewind import make_rewound
+
+MAKERS: dict[type, Callable[..., Made]] = {
+    Train: make_dense,
+    Prune: make_pruned,
+    Rewind: make_rewound,
+    Repair: make_repaired,
+    Retrain: make_retrained,
+}
+
+__all__ = ["MAKERS"]

@@ -1,0 +1,119 @@
+"""The pruned network of a step: in one shot, or after a training that prepares for it."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from isoprune.experiment import networks, seeds
+from isoprune.experiment.config import Choice
+from isoprune.experiment.digests import derived_seed
+from isoprune.experiment.recipe_steps import PlacedStep
+from isoprune.experiment.signatures import bind, find
+from isoprune.experiment.step_result import Bench, Made, StepResult, dense_of
+from isoprune.experiment.step_types import Prune, Training
+from isoprune.experiment.steps.train import trained
+from isoprune.graph import trace
+from isoprune.methods.penalties import PENALTIES, Penalty, steps_needed
+from isoprune.pruning import Pruned, prune_by
+from isoprune.pruning.costs import costs_of
+from isoprune.training import check_penalty_steps
+from isoprune.types import Plan
+from isoprune.verbs import prune
+
+
+def make_pruned(bench: Bench, step: PlacedStep, way: Sequence[StepResult], folder: Path) -> Made:
+    """Return the smaller network, and what is known of it: what went, sizes, proof, training."""
+    last, dense = way[-1], dense_of(way).model
+    training, found = step.training, {}
+    if training is None:
+        result = _shot(bench, step, last.model)
+    elif training.penalty is None:
+        large, found = trained(bench, last.model, training, step, folder)
+        result = _shot(bench, step, large)
+    else:
+        result, found = _pressed(bench, step, last.model, training, training.penalty, folder)
+    plan, costs = last.plan.then(result.plan), result.costs
+    if last.plan:  # The result's are from one round to the next.
+        costs = costs_of(dense, result.model, trace(dense, bench.example()), plan)
+    facts = {
+        **found,
+        "sizes": networks.changed_sizes(dense, result.model),
+        "parameters": costs.pruned.parameters,
+        "nonzero": costs.pruned.nonzero,
+        "flops": costs.pruned.flops,
+        "costs": costs.as_dict(),
+        "proof": {"max_abs_error": result.proof.max_abs_error, "scale": result.proof.scale},
+    }
+    return Made(result.model, plan, facts)
+
+
+def check_lengths(bench: Bench) -> None:
+    """Raise before anything is trained if a training would end before its penalty is done."""
+    for step in bench.steps:
+        training = step.training
+        if not isinstance(step.step, Prune) or training is None or training.penalty is None:
+            continue
+        if training.penalty.name in PENALTIES:
+            steps = training.epochs * math.ceil(len(bench.splits.train) / training.batch)
+            needed = steps_needed(training.penalty.name, training.penalty.options)
+            check_penalty_steps(needed, min(steps, training.steps or steps))
+
+
+def make_penalty(
+    penalty: Choice,
+    model: nn.Module,
+    plan: Plan,
+    *,
+    graph: Any = None,
+    choose: Callable[[], Plan] | None = None,
+) -> Penalty:
+    """Return a penalty for a network, given of graph and ``choose`` what it takes."""
+    taken = inspect.signature(find("penalty", penalty.name)).parameters
+    offered = {"graph": graph, "choose": choose}
+    return bind("penalty", penalty)(model, plan, **{k: v for k, v in offered.items() if k in taken})
+
+
+def _pressed(
+    bench: Bench, step: PlacedStep, model: nn.Module, training: Training, penalty: Choice, folder: Path
+) -> tuple[Pruned, dict[str, Any]]:
+    """Train a copy while the penalty pushes out what the network's scores chose; remove just that."""
+    first = _shot(bench, step, model)
+    made: list[Penalty] = []
+
+    def make(net: nn.Module) -> Penalty:
+        def choose() -> Plan:
+            return _shot(bench, step, copy.deepcopy(net).cpu().eval()).plan
+
+        made.append(make_penalty(penalty, net, first.plan, graph=first.graph, choose=choose))
+        return made[-1]
+
+    large, found = trained(bench, model, training, step, folder, penalty=make)
+    plan = (made[-1].plan() if made else None) or first.plan
+    return prune_by(large, bench.example(), first.graph, lambda *_: plan), found
+
+
+def _shot(bench: Bench, step: PlacedStep, model: nn.Module) -> Pruned:
+    pruning = step.step
+    assert isinstance(pruning, Prune)
+    return prune(
+        model,
+        bench.example(),
+        pruning.ratio,
+        flops=pruning.flops,
+        parameters=pruning.parameters,
+        criterion=bind("criterion", pruning.criterion),
+        batches=seeds.batches(pruning.criterion, bench.splits.train, batch=bench.batch, seed=bench.seed),
+        allocation=pruning.allocation,
+        scope=pruning.scope,
+        round_to=pruning.round_to,
+        floor=pruning.floor,
+        cap=pruning.cap,
+        seed=derived_seed(bench.seed, step.stream("scores")),
+    )
