@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from msgspec import to_builtins
 from safetensors.torch import load_file
 
 from experiment.tiny import CONFIG, HERE, bits, one_thread, role_digest, tiny
@@ -290,5 +291,7 @@ def test_the_word_is_another_experiment_than_any_number():
 
 @pytest.mark.parametrize("part", ["dense", "retrain"])
 def test_no_other_word_is_a_rate(part: str):
-    with pytest.raises(IsopruneError, match=rf"^{part}\.lr is 'best'\. Give a number, or \"auto\""):
+    with pytest.raises(
+        IsopruneError, match=rf"^{part}\.lr must be a number or 'auto' or left out, not 'best'"
+    ):
         experiment(CONFIG | {part: {"epochs": 1, "lr": "best"}})

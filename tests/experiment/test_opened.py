@@ -13,7 +13,7 @@ import torchvision
 from safetensors.torch import load_file, save_file
 
 from data.painted import folder
-from experiment.tiny import HERE, bits, one_thread, tiny
+from experiment.tiny import HERE, bits, one_thread, roles, tiny
 from isoprune.experiment.config import Experiment
 from isoprune.experiment.data_fit import fitting
 from isoprune.experiment.digests import run_digest
@@ -129,8 +129,8 @@ def test_a_network_of_a_library_starts_from_a_file_pinned_by_its_content(source:
     # What is in the store no longer needs the file.
     file.unlink()
     x = torch.randn(2, 3, 32, 32)
-    for stage, network in roles(record).items():
-        network, facts = load_network(store.folder(digest))
+    for stage, found in roles(record).items():
+        network, facts = load_network(store.folder(found.digest))
         assert facts["in_shape"] == [3, 32, 32]
         assert all(torch.equal(t, network.state_dict()[n]) for n, t in stored(store, record, stage).items())
         assert network(x).shape == (2, 1000)
@@ -145,7 +145,7 @@ def test_a_function_without_arguments_is_the_dense_network_and_comes_back_from_t
     assert record.config["model"] == {"name": "own_opened_nets:pair", "weights": "none"}
     # Half of the six go.
     widths = {
-        stage: load_network(store.folder(digest))[0][1].out_features
+        stage: load_network(store.folder(network.digest))[0][1].out_features
         for stage, network in roles(record).items()
     }
     assert widths == {"dense": 6, "pruned": 3, "repaired": 3, "retrained": 3}

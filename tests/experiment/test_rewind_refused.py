@@ -20,7 +20,7 @@ REFUSED = {
         r"rewind is 5, but the dense network is trained for 4 epochs",
     ),
     "negative": (rewinding, (-1,), {}, r"rewind is -1, but must be at least 0"),
-    "not whole": (rewinding, (1.5,), {}, r"rewind must be a whole number, not 1\.5"),
+    "not whole": (rewinding, (1.5,), {}, r"rewind must be a whole number or left out, not 1\.5"),
 }
 
 
