@@ -16,7 +16,8 @@ from rich.text import Text
 from isoprune.cli.console import error_console, output_console, say, write_out
 from isoprune.cli.options import check_out, check_samples, read_shape
 from isoprune.experiment.config import Distilling, Training
-from isoprune.experiment.readers import number, optional, whole
+from isoprune.experiment.step_types import Count, Fraction, NotNegative, Positive
+from isoprune.experiment.validation import read
 from isoprune.types.errors import IsopruneError
 
 if TYPE_CHECKING:
@@ -89,11 +90,11 @@ def advise(
     check_out(out, (".html", ".json", ".svg", ".png"), "advice.html")
     check_samples(samples)
     training = Training(
-        epochs=whole(1)(epochs, "--epochs"),
-        steps=optional(whole(1))(steps, "--steps"),
-        batch=whole(1)(batch, "--batch"),
-        momentum=number(0.0, 1.0)(momentum, "--momentum"),
-        weight_decay=number(0.0)(weight_decay, "--weight-decay"),
+        epochs=read(Count, epochs, "--epochs"),
+        steps=read(Count | None, steps, "--steps"),
+        batch=read(Count, batch, "--batch"),
+        momentum=read(Fraction, momentum, "--momentum"),
+        weight_decay=read(NotNegative, weight_decay, "--weight-decay"),
         distill=_distilling(distill),
     )
     probed, sizes = _rates(rates), read_shape(shape)
@@ -229,7 +230,7 @@ def _rates(text: str | None) -> tuple[float, ...] | None:
             f"--rates {text} is no list of rates above 0, each larger than the last. Write for example "
             "--rates 0.003,0.01,0.03."
         )
-    return tuple(number(0.0, above=True)(lr, "--rates") for lr in rates)
+    return tuple(read(Positive, lr, "--rates") for lr in rates)
 
 
 def _distilling(text: str | None) -> Distilling | None:
@@ -241,7 +242,7 @@ def _distilling(text: str | None) -> Distilling | None:
             f"--distill {text} is no weight in [0, 1] and temperature above 0. Write for example "
             "--distill 0.9,4."
         )
-    return Distilling(found[0], number(0.0, above=True)(found[1], "--distill"))
+    return Distilling(found[0], read(Positive, found[1], "--distill"))
 
 
 def _numbers(text: str) -> list[float] | None:

@@ -228,7 +228,7 @@ def _print_delivery(done: Any, folder: Path) -> None:
     page = report([done.record], folder / PAGE, title=f"{done.name}, pruned")
     console = output_console()
     console.print(stage_table(done.record))
-    console.print(latency_table(done.record["latency"]))
+    console.print(latency_table(done.record.latency))
     onnx = "ONNX: not written, onnx is not installed: pip install 'isoprune[export]'."
     if done.onnx is not None:
         onnx = f"ONNX: {done.onnx['path']}, differs from torch by {done.onnx['max_abs_error']:.2g} at most."

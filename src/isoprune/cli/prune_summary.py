@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from isoprune.cli.console import output_console, say
+from isoprune.types.record import Record
 
 if TYPE_CHECKING:
     from isoprune.export import Source
@@ -95,15 +96,17 @@ def latency_table(rows: Iterable[Mapping[str, Any]]) -> Table:
     return table
 
 
-def outcome(record: Mapping[str, Any]) -> str:
+def outcome(record: Record) -> str:
     """Return in one sentence what pruning and retraining made of the dense network."""
-    dense, last = record["stages"]["dense"], record["stages"]["retrained"]
+    dense, last = record.network("dense"), record.network("retrained")
+    assert dense is not None
+    assert last is not None
     result = (
-        f"Test accuracy {dense['test_accuracy']:.2%} -> {last['test_accuracy']:.2%} with "
-        f"{last['flops'] / dense['flops']:.0%} of the FLOPs and "
-        f"{last['parameters'] / dense['parameters']:.0%} of the parameters."
+        f"Test accuracy {dense.metrics['test_accuracy']:.2%} -> {last.metrics['test_accuracy']:.2%} with "
+        f"{last.flops / dense.flops:.0%} of the FLOPs and "
+        f"{last.parameters / dense.parameters:.0%} of the parameters."
     )
-    advice = record.get("advice")
+    advice = last.advice
     if advice is None:
         return result
     given_up = "".join(f"; {lr:g} was tried and given up" for lr in advice["given_up"])

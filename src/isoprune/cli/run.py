@@ -27,5 +27,5 @@ def run(file: Path, /, *, settings: Settings = (), store: StorePlace = "runs", a
     code, records = carry_out(study, store, again=again, listing=False)
     for record in records:
         output_console().print(stage_table(record))
-        say(f"Record: {store.rstrip('/')}/runs/{record['digest']}/record.json")
+        say(f"Record: {store.rstrip('/')}/runs/{record.digest}/record.json")
     return code

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from isoprune.cli.console import error_console
 from isoprune.experiment.study_run import finished, listing_path, run_study
+from isoprune.types.record import Record
 
 if TYPE_CHECKING:
     from isoprune.experiment.executor import OnEvent
@@ -22,7 +23,7 @@ FAILED = 1  # some run failed for a reason that is not the user's to mend
 
 def carry_out(
     study: Study, store: str, *, again: str, listing: bool = True, **how: Any
-) -> tuple[int, list[dict[str, Any]]]:
+) -> tuple[int, list[Record]]:
     """Do what is left of a study; return the exit code and the records that are finished.
 
     Args:
@@ -93,12 +94,13 @@ def report_command(store: str, name: str) -> str:
     return f"isoprune report {listing_path(store, name)} --out {name}.html"
 
 
-def stage_table(record: Mapping[str, Any]) -> Table:
-    """Return what each stage of a run measures, as a table of the terminal."""
-    table = Table("stage", box=None)
+def stage_table(record: Record) -> Table:
+    """Return what is measured of each network of a run, as a table of the terminal."""
+    table = Table("network", box=None)
     for heading in ("test accuracy", "mean JSV", "parameters", "FLOPs"):
         table.add_column(heading, justify="right")
-    for name, stage in record["stages"].items():
-        numbers = (f"{stage['test_accuracy']:.2%}", f"{stage['jsv']['mean']:.3g}")
-        table.add_row(name, *numbers, f"{stage['parameters']:,}", f"{stage['flops']:,}")
+    for network in record.networks:
+        name = f"{network.role} {network.round}" if network.round else network.role
+        numbers = (f"{network.metrics['test_accuracy']:.2%}", f"{network.jsv['mean']:.3g}")
+        table.add_row(name, *numbers, f"{network.parameters:,}", f"{network.flops:,}")
     return table

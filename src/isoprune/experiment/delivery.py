@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from msgspec import structs, to_builtins
 from torch import nn
 
 from isoprune.experiment import pipeline
@@ -22,7 +23,7 @@ from isoprune.experiment.grid import override
 from isoprune.experiment.named_data import images_of, is_folder, read_choice
 from isoprune.experiment.networks import load_network, plan_of
 from isoprune.experiment.recipe import EPOCHS, recipe
-from isoprune.experiment.signatures import resolve
+from isoprune.experiment.resolve import resolve
 from isoprune.experiment.store import Store
 from isoprune.export import export_onnx, latency, open_source, save
 from isoprune.export.backends import check_backends
@@ -35,6 +36,7 @@ from isoprune.pruning import Costs, Proof, Pruned
 from isoprune.types import Splits
 from isoprune.types.errors import IsopruneError
 from isoprune.types.files import explained, read_json, write_json
+from isoprune.types.record import Record
 from isoprune.types.samples import inputs_at
 from isoprune.verbs import prune
 
@@ -77,7 +79,7 @@ class Delivery:
     """What came out: the record with its times, where the network is, and its ONNX form if there is one."""
 
     name: str
-    record: dict[str, Any]
+    record: Record
     network: Path
     onnx: Mapping[str, Any] | None
 
@@ -218,14 +220,14 @@ def _ratio_in_time(
 def _delivered(
     request: Request,
     name: str,
-    record: Mapping[str, Any],
+    record: Record,
     store: Store,
     out: Path,
     timing: Timing,
     on_stage: Callable[[str], object],
 ) -> Delivery:
     """Save and time the network; what was timed on these backends already is not timed again."""
-    folders = {role: store.folder(role, digest) for role, digest in record["networks"].items()}
+    folders = {network.role: store.folder(network.digest) for network in record.networks}
     dense, facts = load_network(folders["dense"])
     small, _ = load_network(folders["retrained"])
     _, pruned = load_network(folders["pruned"])
@@ -236,7 +238,7 @@ def _delivered(
     place = save(result, out / NETWORK, dense=dense, source=request.source)
     onnx = export_onnx(small, place / ONNX, example) if installed() else None
     backends = list(timing.backends) or ["eager", *["onnxruntime"] * installed()]
-    rows = _timed(out / RECORD, record["digest"], backends)
+    rows = _timed(out / RECORD, record.digest, backends)
     if rows is None:
         rows = latency(
             {"dense": dense, "pruned": small},
@@ -245,9 +247,9 @@ def _delivered(
             threads=timing.threads,
             on_backend=lambda backend: on_stage(f"timing on {backend}"),
         ).as_rows()
-    timed = {**record, "latency": rows}
+    timed = structs.replace(record, latency=rows)
     with explained(out):
-        write_json(out / RECORD, timed)
+        write_json(out / RECORD, to_builtins(timed))
     return Delivery(name, timed, place, onnx)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 
 import torch
+from msgspec import structs
 from torch import Generator
 
 import isoprune
@@ -17,6 +18,7 @@ from isoprune.experiment.named_network import NamedNetwork
 from isoprune.experiment.probe_cache import ProbeCache
 from isoprune.experiment.seeds import jsv_inputs
 from isoprune.experiment.signatures import complete, schedule
+from isoprune.experiment.validation import plain
 from isoprune.isometry import Diagnosis, diagnose
 from isoprune.isometry.effort import SAMPLES
 from isoprune.training.rates import Advice, Probe
@@ -75,7 +77,7 @@ def open_question(
             kept.
     """
     written = training.schedule
-    training = replace(training, schedule=complete("schedule", written, "--schedule"))
+    training = structs.replace(training, schedule=complete("schedule", written, "--schedule"))
     factor = schedule(training)
     if training.distill is not None and network.dense is None:
         raise IsopruneError(
@@ -123,7 +125,7 @@ def answer(question: Question, *, on_probe: Callable[[Probe], object] = lambda _
         momentum=training.momentum,
         weight_decay=training.weight_decay,
         dense=None if teaching is None else question.network.dense,
-        distill=None if teaching is None else asdict(teaching),
+        distill=None if teaching is None else plain(teaching),
         seed=question.seed,
         done=list(question.cache.read().values()),
         on_probe=finished,
@@ -145,7 +147,7 @@ def _data(text: str | None, network: NamedNetwork) -> Choice:
 
 def _digest(network: NamedNetwork, data: Choice, splits: Splits, training: Training, seed: int) -> str:
     """Return what a probe depends on but its rate: weights, architecture, data and settings."""
-    recipe = asdict(training) | {"schedule": training.schedule.as_dict()}
+    recipe = plain(training)
     settings = {"isoprune": isoprune.__version__, "probing": [HELD, MOST_HELD, SHARE, LEAST_STEPS]}
     settings |= {"network": network.label, "data": data.as_dict(), "recipe": recipe}
     generator = Generator().manual_seed(seed)

@@ -165,8 +165,8 @@ def _stored(path: Path, stage: str | None) -> NamedNetwork:
     repaired = {}
     if repaired_folder is not None:
         network, of = load_network(repaired_folder)
-        repaired[_repair_name(of["config"]["repair"])] = network
-    label = f"{facts['stage']} {facts['config']['model']['name']} ({folder})"
+        repaired[_repair_name(of["config"]["steps"][-1]["method"])] = network
+    label = f"{facts['role']} {facts['config']['model']['name']} ({folder})"
     return NamedNetwork(
         label,
         model,
@@ -190,32 +190,30 @@ def _folders(path: Path, stage: str | None) -> tuple[Path, Path | None]:
     if path.is_dir() and (path / "record.json").exists():
         path = path / "record.json"
     if path.is_dir():
-        if stage is not None and stage != path.parent.name:
-            raise IsopruneError(
-                f"{path} is one network, of stage {path.parent.name}. Leave out --stage, or give a record."
-            )
+        if stage is not None:
+            raise IsopruneError(f"{path} is one network. Leave out --stage, or give a record.")
         return path, None
     record = read_json(path, remedy="Give a record.json that isoprune wrote.")
     networks = record.get("networks")
-    if not isinstance(networks, dict):
+    if not isinstance(networks, list):
         raise IsopruneError(
             f"{path} names no networks, so it is not a record. Give a record.json that isoprune wrote."
         )
+    networks = {network["role"]: network["digest"] for network in networks}
     wanted = stage or "pruned"
     if wanted not in networks:
         raise IsopruneError(f"{path} has no stage {wanted!r}. It has: {', '.join(networks)}.")
-    root = path.resolve().parents[2]  # ROOT/runs/<digest>/record.json
-    repair = record["config"]["repair"]["name"]
-    told = stage is None and repair != "none"
-    return root / wanted / networks[wanted], root / "repaired" / networks["repaired"] if told else None
+    root = path.resolve().parents[2] / "networks"  # ROOT/runs/<digest>/record.json
+    repair = record["config"].get("repair", {"name": "none"})["name"]
+    both = stage is None and repair != "none"
+    return root / networks[wanted], root / networks["repaired"] if both else None
 
 
 def _dense_of(folder: Path, facts: dict[str, Any]) -> nn.Module | None:
     """Return the dense network that the one in ``folder`` was pruned from, if it is still in the store."""
-    from isoprune.experiment.digests import stage_digest
     from isoprune.experiment.networks import load_network
 
-    if facts["stage"] == "dense":
+    if facts["dense"] == facts["digest"]:
         return None
-    dense = folder.resolve().parents[1] / "dense" / stage_digest(facts["config"], "dense")
+    dense = folder.resolve().parent / facts["dense"]
     return load_network(dense)[0] if (dense / "network.json").exists() else None

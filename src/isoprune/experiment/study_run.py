@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isoprune.experiment.executor import OnEvent
+from isoprune.types.record import Record
 
 if TYPE_CHECKING:
     from isoprune.experiment.grid import Study
@@ -22,7 +23,7 @@ class StudyResult:
     """The records of a study's finished runs, in its order, and what failed."""
 
     work: Work
-    records: list[dict[str, Any]]
+    records: list[Record]
     failures: list[Failure]
 
 
@@ -68,7 +69,7 @@ def run_study(
     return StudyResult(work, finished(work), failures)
 
 
-def finished(work: Work) -> list[dict[str, Any]]:
+def finished(work: Work) -> list[Record]:
     """Return the records that the store has of a study's runs."""
     return [record for key in work.runs if (record := work.store.read_record(key)) is not None]
 
