@@ -35,6 +35,15 @@ def test_a_detector_s_lists_are_cut_as_lists():
         assert [i.shape for i in found] == [i.shape for i in (images + images)[:number]]
 
 
+@pytest.mark.parametrize("kind", [list, tuple])
+@pytest.mark.parametrize("samples", [2, 3, 5])
+def test_several_inputs_are_cut_each(kind, samples):
+    pair = kind(torch.randn(samples, 4, width) for width in (3, 5))
+    signals = Signals(nn.Identity(), [(pair, torch.zeros(samples))])
+    found = signals.inputs(1)
+    assert [t.shape for t in found] == [(1, 4, 3), (1, 4, 5)]
+
+
 def test_a_batch_that_cannot_be_cut_is_refused():
     batch = {"x": torch.randn(4, 3), "table": torch.randn(2, 3)}
     signals = Signals(nn.Linear(3, 2), [batch], Task(inputs=lambda batch: batch["x"]))

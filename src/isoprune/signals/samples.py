@@ -39,8 +39,8 @@ def _map_fields(of: Callable[[Any], Any], value: Any) -> Any:
 def _part(field: Any, number: int, start: int, stop: int) -> Any:
     if isinstance(field, Mapping):
         return {key: _part(inner, number, start, stop) for key, inner in field.items()}
-    if isinstance(field, tuple) and all(_has_rows(inner, number) for inner in field):
-        return tuple(inner[start:stop] for inner in field)  # several inputs; a list is one of samples
+    if isinstance(field, tuple | list) and _are_inputs(field, number):
+        return type(field)(inner[start:stop] for inner in field)
     cuts = field.dim() > 0 if isinstance(field, Tensor) else isinstance(field, list | tuple)
     if not cuts or len(field) != number:
         came = f"shape {tuple(field.shape)}" if isinstance(field, Tensor) else type(field).__name__
@@ -51,8 +51,11 @@ def _part(field: Any, number: int, start: int, stop: int) -> Any:
     return field[start:stop]
 
 
-def _has_rows(field: Any, number: int) -> bool:
-    return isinstance(field, Tensor) and field.dim() > 0 and len(field) == number
+def _are_inputs(field: Sequence[Any], number: int) -> bool:
+    """Whether a list is one of several collated inputs; else it is one of samples."""
+    rows = all(isinstance(inner, Tensor) and inner.dim() and len(inner) == number for inner in field)
+    images = len(field) == number and number in (3, 4) and all(inner.dim() == 3 for inner in field if rows)
+    return rows and not images  # three images of three channels are samples
 
 
 def joined(parts: Sequence[Any]) -> Any:
