@@ -9,6 +9,7 @@ import torch
 
 from isoprune.methods.penalties import PENALTIES, PRUNING, Penalty, steps_needed
 from isoprune.types import Plan
+from isoprune.types.method import method_of
 from methods.penalties.nets import NETS, drawn, gradients, planned
 
 LATE = 10_000_000  # a step at which everything has grown as far as it does
@@ -18,6 +19,13 @@ def made(name: str, net, graph, plan: Plan) -> Penalty:
     taken = inspect.signature(PENALTIES[name]).parameters
     offered = {"graph": graph, "choose": lambda: plan}
     return PENALTIES[name](net, plan, **{k: v for k, v in offered.items() if k in taken})
+
+
+def test_the_table_knows_functions_by_their_names():
+    for name, make in PENALTIES.items():
+        assert make.__name__ == name
+        assert method_of(make).kind == "penalty"
+        assert method_of(make).removes == bool(method_of(make).grows)
 
 
 cases = pytest.mark.parametrize(("name", "net"), [(p, n) for p in PENALTIES for n in NETS])

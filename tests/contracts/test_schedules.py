@@ -12,6 +12,7 @@ import pytest
 
 from isoprune.methods.schedules import SCHEDULES, build
 from isoprune.types import IsopruneError
+from isoprune.types.method import method_of
 
 EPOCHS = 30
 EVERY = [
@@ -51,6 +52,7 @@ def test_every_schedule_is_tried():
 def test_the_table_knows_functions_by_their_names_and_their_options_by_keyword():
     for name, make in SCHEDULES.items():
         assert make.__name__ == name
+        assert method_of(make).kind == "schedule"
         assert all(p.kind is p.KEYWORD_ONLY for p in inspect.signature(make).parameters.values())
 
 

@@ -20,7 +20,7 @@ class Method:
         updates_weights: Whether it changes the weights that stay.
         follows_order: Whether its result is the same, permuted, when filters are permuted.
         removes: Whether units go when it is done (penalties).
-        steps: Options by keyword -> the steps that it needs before they can go (penalties).
+        grows: Of each strength that grows before they can go, its options (size, interval, ceiling).
         masks: Whether it keeps what a mask holds at zero (repairs).
         label: How tables and figures call it; "": its name.
         source: Paper.
@@ -32,7 +32,7 @@ class Method:
     updates_weights: bool = False
     follows_order: bool = True
     removes: bool = False
-    steps: Callable[..., int] | None = None
+    grows: tuple[tuple[str, str, str], ...] = ()
     masks: bool = False
     label: str = ""
     source: str = ""

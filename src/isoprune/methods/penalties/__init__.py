@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from isoprune.methods.penalties.greg import greg_1, greg_2
+from isoprune.methods.penalties.growth import Growth
 from isoprune.methods.penalties.orthogonality import kernel_orthogonality, orthogonal_convolution
 from isoprune.methods.penalties.penalty import Penalty
 from isoprune.methods.penalties.tpp import tpp
@@ -21,8 +22,8 @@ PRUNING = tuple(name for name, f in PENALTIES.items() if method_of(f).removes)
 
 def steps_needed(name: str, options: Mapping[str, Any]) -> int:
     """Return how many steps a penalty with all its options given takes until its units can go."""
-    steps = method_of(PENALTIES[name]).steps
-    return 0 if steps is None else steps(**options)
+    grows = [Growth(*map(options.__getitem__, keys)) for keys in method_of(PENALTIES[name]).grows]
+    return sum(each.steps for each in grows) + options["stabilise"] if grows else 0
 
 
 __all__ = [

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from isoprune.graph import Graph
-from isoprune.methods.penalties.growth import Growth, steps_of_growth
+from isoprune.methods.penalties.growth import Growth
 from isoprune.methods.penalties.layers import Layers, gone, layers_of, total_of
 from isoprune.methods.penalties.penalty import Penalty
 from isoprune.types import Plan
@@ -26,7 +25,7 @@ _SOURCE = "Wang, Qin, Zhang & Fu, ICLR 2021, arXiv 2012.09243"
     "penalty",
     "plan",
     removes=True,
-    steps=steps_of_growth,
+    grows=(("growth", "interval", "ceiling"),),
     grains=GRAINS,
     label="GReg-1",
     source=_SOURCE,
@@ -63,16 +62,11 @@ def greg_1(
     return Penalty(loss, steps=grows.steps + stabilise, state=state, plan=lambda: plan)
 
 
-def _steps(*, pick_growth: float, pick_ceiling: float, interval: int, **options: Any) -> int:
-    picking = Growth(pick_growth, interval, pick_ceiling).steps
-    return picking + steps_of_growth(interval=interval, **options)
-
-
 @method(
     "penalty",
     "plan",
     removes=True,
-    steps=_steps,
+    grows=(("pick_growth", "interval", "pick_ceiling"), ("growth", "interval", "ceiling")),
     grains=GRAINS,
     label="GReg-2",
     source=_SOURCE,

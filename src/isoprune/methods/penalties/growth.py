@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from isoprune.types import IsopruneError
 
@@ -33,8 +32,3 @@ class Growth:
         """After so many it has reached its ceiling."""
         # Not beyond it by rounding: 1.0 / 1e-4 is a little more than 10,000.
         return math.ceil(self.ceiling / self.size - 1e-9) * self.interval
-
-
-def steps_of_growth(*, growth: float, interval: int, ceiling: float, stabilise: int, **_: Any) -> int:
-    """Return the steps that a penalty with these options takes until its units can go."""
-    return Growth(growth, interval, ceiling).steps + stabilise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from isoprune.graph import Graph
-from isoprune.methods.penalties.growth import Growth, steps_of_growth
+from isoprune.methods.penalties.growth import Growth
 from isoprune.methods.penalties.layers import Part, gone, layers_of, total_of
 from isoprune.methods.penalties.penalty import Penalty
 from isoprune.types import IsopruneError, Plan
@@ -16,7 +16,7 @@ from isoprune.types.method import method
     "penalty",
     "plan",
     removes=True,
-    steps=steps_of_growth,
+    grows=(("growth", "interval", "ceiling"),),
     grains=("channel", "head", "filter"),
     label="TPP",
     source="Wang & Fu, ICLR 2023, arXiv 2207.12534",

@@ -1,14 +1,13 @@
-"""Cyclic learning-rate restarting: one cycle over the whole retraining.
-
-Source: Le & Hua, Network pruning that matters, ICLR 2021, arXiv 2105.03193.
-"""
+"""Cyclic learning-rate restarting: one cycle over the whole retraining."""
 
 from __future__ import annotations
 
 from isoprune.methods.schedules.one_cycle import one_cycle
 from isoprune.types import IsopruneError, Schedule
+from isoprune.types.method import method
 
 
+@method("schedule", source="Le & Hua, ICLR 2021, arXiv 2105.03193")
 def clr(*, rise: float = 0.1, div: float = 100.0, final_div: float = 100.0) -> Schedule:
     """Return one cycle that starts ``div`` times below its peak and ends ``final_div`` times below its start.
 

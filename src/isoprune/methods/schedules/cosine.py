@@ -1,4 +1,4 @@
-"""Half a cosine from the first learning rate down to a floor (Loshchilov & Hutter, 2017: SGDR's cycle)."""
+"""Half a cosine from the first learning rate down to a floor."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from isoprune.methods.schedules.curves import check_floor, half_cosine
 from isoprune.types import Schedule
+from isoprune.types.method import method
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Cosine:
         return half_cosine(1.0, self.floor, progress)
 
 
+@method("schedule", source="Loshchilov & Hutter, ICLR 2017, arXiv 1608.03983")
 def cosine(*, floor: float = 0.0) -> Schedule:
     r"""Return the factor :math:`f + \frac{1 - f}{2} (1 + \cos \pi p)` with ``floor`` f at progress p.
 

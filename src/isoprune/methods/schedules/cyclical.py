@@ -1,4 +1,4 @@
-"""Triangles between a base and a peak (Smith, Cyclical learning rates, WACV 2017, arXiv 1506.01186)."""
+"""Triangles between a base and a peak."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from isoprune.methods.schedules.curves import check_epochs, part_of_run, straight
 from isoprune.types import IsopruneError, Schedule
+from isoprune.types.method import method
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Triangles:
         return straight(self.base, 1.0, max(0.0, height) * self.decay**cycle)
 
 
+@method("schedule", source="Smith, WACV 2017, arXiv 1506.01186")
 def cyclical(
     *, epochs: int | float, step_size: int | float, base: float = 0.25, decay: float = 1.0
 ) -> Schedule:

@@ -1,14 +1,13 @@
-"""Step decay whose stages halve: half of the epochs at the first learning rate, a quarter at the next, ...
-
-Source: Wang, Qin, Bai & Fu, 2023, arXiv 2301.05219.
-"""
+"""Step decay whose stages halve: half of the epochs at the first learning rate, a quarter at the next, ..."""
 
 from __future__ import annotations
 
 from isoprune.methods.schedules.step_decay import step_decay
 from isoprune.types import IsopruneError, Schedule
+from isoprune.types.method import method
 
 
+@method("schedule", source="Wang, Qin, Bai & Fu, 2023, arXiv 2301.05219")
 def halving(*, epochs: int | float, stages: int, gamma: float = 0.1, longest: int = 30) -> Schedule:
     """Return step decay by the halving rule, with ``stages`` learning rates, each ``gamma`` times the last.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from isoprune.methods.schedules.curves import check_floor, straight
 from isoprune.types import Schedule
+from isoprune.types.method import method
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Linear:
         return straight(1.0, self.floor, progress)
 
 
+@method("schedule")
 def linear(*, floor: float = 0.0) -> Schedule:
     """Return the factor that falls evenly from 1 to ``floor``.
 

@@ -1,7 +1,4 @@
-"""The last part of the dense training's schedule once more, with the trained weights.
-
-Source: Renda, Frankle & Carbin, Comparing rewinding and fine-tuning, ICLR 2020, arXiv 2003.02389.
-"""
+"""The last part of the dense training's schedule once more, with the trained weights."""
 
 from __future__ import annotations
 
@@ -13,6 +10,7 @@ from isoprune.methods.schedules.curves import check_epochs, snapped
 from isoprune.methods.schedules.nested import Make, made
 from isoprune.methods.schedules.step_decay import step_decay
 from isoprune.types import IsopruneError, Schedule
+from isoprune.types.method import method
 
 
 @dataclass(frozen=True)
@@ -28,6 +26,7 @@ class Replay:
         return self.dense(snapped(first + progress * self.epochs) / self.dense_epochs)
 
 
+@method("schedule", source="Renda, Frankle & Carbin, ICLR 2020, arXiv 2003.02389")
 def lr_rewinding(
     *,
     epochs: int | float,

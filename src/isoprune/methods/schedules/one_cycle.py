@@ -1,4 +1,4 @@
-"""One rise to the peak and one fall to almost nothing, both along a cosine (Smith & Topin, 2017)."""
+"""One rise to the peak and one fall to almost nothing, both along a cosine."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from isoprune.methods.schedules.curves import half_cosine
 from isoprune.types import IsopruneError, Schedule
+from isoprune.types.method import method
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class OneCycle:
         return half_cosine(1.0, self.end, (progress - self.rise) / (1 - self.rise))
 
 
+@method("schedule", source="Smith & Topin, 2017, arXiv 1708.07120")
 def one_cycle(*, rise: float = 0.25, start: float = 0.04, end: float = 1e-4) -> Schedule:
     """Return the factor that rises from ``start`` to 1 in the part ``rise`` of the run and falls to ``end``.
 

@@ -1,7 +1,4 @@
-"""Cosines one after the other, each from the first learning rate again: warm restarts.
-
-Source: Loshchilov & Hutter, SGDR, ICLR 2017, arXiv 1608.03983.
-"""
+"""Cosines one after the other, each from the first learning rate again: warm restarts."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ from dataclasses import dataclass
 
 from isoprune.methods.schedules.curves import check_epochs, check_floor, half_cosine, part_of_run
 from isoprune.types import IsopruneError, Schedule
+from isoprune.types.method import method
 
 MOST = 10_000  # cycles: each is a number in the schedule, and no run has a use for more
 
@@ -28,6 +26,7 @@ class WarmRestarts:
         return half_cosine(1.0, self.floor, (progress - begin) / (end - begin))
 
 
+@method("schedule", source="Loshchilov & Hutter, ICLR 2017, arXiv 1608.03983")
 def sgdr(*, epochs: int | float, T_0: int | float, T_mult: int | float = 1, floor: float = 0.0) -> Schedule:
     r"""Return cosines of lengths :math:`T_0, T_0 T_{mult}, T_0 T_{mult}^2, \ldots` until the run is over.
 

@@ -1,7 +1,4 @@
-"""Scaled learning-rate restarting: warm-up, then the dense training's steps scaled to fewer epochs.
-
-Source: Le & Hua, Network pruning that matters, ICLR 2021, arXiv 2105.03193.
-"""
+"""Scaled learning-rate restarting: warm-up, then the dense training's steps scaled to fewer epochs."""
 
 from __future__ import annotations
 
@@ -12,8 +9,10 @@ from collections.abc import Sequence
 from isoprune.methods.schedules.step_decay import step_decay
 from isoprune.methods.schedules.warm_up import warm_up
 from isoprune.types import IsopruneError, Schedule
+from isoprune.types.method import method
 
 
+@method("schedule", source="Le & Hua, ICLR 2021, arXiv 2105.03193")
 def slr(
     *,
     epochs: int | float,

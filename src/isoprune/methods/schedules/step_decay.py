@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from isoprune.methods.schedules.curves import check_epochs
 from isoprune.types import IsopruneError, Schedule
+from isoprune.types.method import method
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class StepDecay:
         return self.gamma ** bisect_right(self.boundaries, progress)
 
 
+@method("schedule")
 def step_decay(
     *, epochs: int | float, milestones: Sequence[int | float] = (1 / 3, 2 / 3), gamma: float = 0.1
 ) -> Schedule:

@@ -1,4 +1,4 @@
-"""A rise before, or over the beginning of, any schedule (Goyal et al., 2017, arXiv 1706.02677)."""
+"""A rise before, or over the beginning of, any schedule."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from isoprune.methods.schedules.curves import CURVES, check_epochs, part_of_run, snapped
 from isoprune.methods.schedules.nested import Make, made
 from isoprune.types import IsopruneError, Schedule
+from isoprune.types.method import method
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class WarmUp:
         return factor * CURVES[self.curve](self.start, 1.0, epoch / self.rise)
 
 
+@method("schedule", source="Goyal et al., 2017, arXiv 1706.02677")
 def warm_up(
     *,
     epochs: int | float,
