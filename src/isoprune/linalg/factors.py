@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from isoprune.types import IsopruneError
 
 
-def filter_matrix(weight: Float[Tensor, "filters ..."]) -> Float[Tensor, "filters fan_in"]:
+def filter_matrix(weight: Shaped[Tensor, "filters ..."]) -> Shaped[Tensor, "filters fan_in"]:
     """Return the weight of a Linear or convolution with one filter a row; a view where it can be."""
     return weight.reshape(weight.shape[0], -1)
 

@@ -9,17 +9,20 @@ from isoprune.linalg import filter_matrix
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+LAYERS = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
+
+
+def as_matrices(weight: Tensor, layer: nn.Module, blocks: int) -> Tensor:
+    """Return a tensor of the shape of a layer's weight as filter matrices [blocks, filters, fan_in]."""
+    # A transposed convolution stores [in, out / groups, ...]: its filters are the second dimension.
+    flip = isinstance(layer, TRANSPOSED)
+    return torch.stack([filter_matrix(p.transpose(0, 1) if flip else p) for p in weight.chunk(blocks)])
 
 
 def filter_matrices(model: nn.Module) -> dict[str, Tensor]:
     """Return [blocks, filters, fan_in] by the weight's name, detached; blocks are a convolution's groups."""
-    found = {}
-    for name, module in model.named_modules():
-        if isinstance(module, (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)):
-            parts = module.weight.detach().chunk(getattr(module, "groups", 1))
-            # A transposed convolution stores [in, out / groups, ...]: its filters are the second dimension.
-            flip = isinstance(module, TRANSPOSED)
-            found[f"{name}.weight".lstrip(".")] = torch.stack(
-                [filter_matrix(p.transpose(0, 1) if flip else p) for p in parts]
-            )
-    return found
+    return {
+        f"{name}.weight".lstrip("."): as_matrices(m.weight.detach(), m, getattr(m, "groups", 1))
+        for name, m in model.named_modules()
+        if isinstance(m, LAYERS)
+    }

@@ -32,7 +32,7 @@ def test_linear_network_without_a_mask_is_isometric():
 def test_mask_stays_and_masked_weights_come_nearer_to_isometry():
     net = masked(seeded(lambda: mlp(20, 20, 20, 10, activation=nn.Identity)))
     new = run(approximate_isometry, net)
-    for a, b in zip(weights(net, masked=True), weights(new, masked=True), strict=True):
+    for a, b in zip(weights(net), weights(new), strict=True):
         assert torch.equal(a.mask, b.mask)
         assert torch.equal(a.parameter[a.mask == 0], b.parameter[a.mask == 0])
         before, after = a.matrices[0], b.matrices[0]
@@ -46,7 +46,7 @@ def test_mask_stays_and_masked_weights_come_nearer_to_isometry():
 def test_masked_convolutions_in_groups():
     net = masked(seeded(lambda: nn.Sequential(nn.Conv2d(4, 8, 3, groups=2), nn.Conv2d(8, 8, 3, groups=8))))
     new = run(approximate_isometry, net, gain=1)
-    for weight in weights(new, masked=True):
+    for weight in weights(new):
         assert (weight.matrices[weight.arranged(weight.mask) == 0] == 0).all()
         for W in weight.matrices:
             assert isometry_loss(W) < 1e-6
@@ -56,7 +56,7 @@ def test_masked_projections_of_an_attention():
     net = seeded(lambda: nn.MultiheadAttention(12, 2))
     prune.l1_unstructured(net, "in_proj_weight", 0.5)
     new = run(approximate_isometry, net, gain=1)
-    (weight,) = [w for w in weights(new, masked=True) if w.mask is not None]
+    (weight,) = [w for w in weights(new) if w.mask is not None]
     assert len(weight.matrices) == 3
     for W in weight.matrices:
         assert isometry_loss(W) < 1e-6

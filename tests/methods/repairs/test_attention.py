@@ -138,7 +138,7 @@ def test_masks_hold_inside_and_after(key):
     mask = getattr(owner, f"{name}_mask").bool()
     x = inputs(3, 5, 6)
     with torch.no_grad(), taken_apart(net) as parts:
-        for weight in projections(weights(net, masked=True), parts):
+        for weight in projections(weights(net), parts):
             weight.write_(weight.matrices + 1)
         inside = net(x, x, x)[0]
     with torch.no_grad():

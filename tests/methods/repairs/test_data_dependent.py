@@ -181,7 +181,7 @@ def test_masks_are_kept():
     net = masked(relu_mlp())
     for start in ("kept", "pca"):
         new = run(data_dependent, net, batches=data(X), start=start)
-        for a, b in zip(weights(net, masked=True), weights(new, masked=True), strict=True):
+        for a, b in zip(weights(net), weights(new), strict=True):
             assert torch.equal(a.mask, b.mask)
             assert (b.matrices[b.arranged(b.mask) == 0] == 0).all()
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from repair_networks import every_layer, inputs, masked, mlp, run, seeded
 from torch import nn
+from torch.nn.utils import prune
 
 from isoprune.isometry import jacobian_singular_values
 from isoprune.methods.repairs import exact_orthogonal_sparse
@@ -16,21 +17,21 @@ CLOSE = {"rtol": 0, "atol": 1e-10}
 
 
 def require_isometries(new, gain=1.0):
-    for weight in weights(new, masked=True):
+    for weight in weights(new):
         for W in weight.matrices:
             sigma = torch.linalg.svdvals(W)
             torch.testing.assert_close(sigma, torch.full_like(sigma, gain), **CLOSE)
 
 
-def test_masked_linear_network_is_exactly_isometric_at_its_density():
-    net = masked(seeded(lambda: mlp(20, 20, 20, 20, activation=nn.Identity)), 0.8)
+def test_masked_linear_network_is_exactly_isometric_within_its_mask():
+    net = masked(seeded(lambda: mlp(20, 20, 20, 20, activation=nn.Identity)), 0.6)
     new = run(exact_orthogonal_sparse, net)
     sigma = jacobian_singular_values(new, inputs(2, 20))
     torch.testing.assert_close(sigma, torch.ones(2, 20).double(), **CLOSE)
-    for a, b in zip(weights(net, masked=True), weights(new, masked=True), strict=True):
-        assert a.mask.sum() - 20 < b.mask.sum() <= a.mask.sum()
-        assert torch.equal(b.matrices != 0, b.arranged(b.mask) != 0)
-        assert not torch.equal(a.mask, b.mask)
+    for a, b in zip(weights(net), weights(new), strict=True):
+        assert torch.equal(a.mask, b.mask)
+        assert not b.matrices[~b.arranged(b.mask)].any()
+        assert (b.matrices != 0).sum() > 1.2 * 20  # not a permutation alone
     assert torch.equal(net[0].bias, new[0].bias)
 
 
@@ -46,21 +47,25 @@ def test_every_layer_at_a_density():
     require_isometries(run(exact_orthogonal_sparse, net, gain=1))
 
 
-def test_groups_share_the_count_of_a_mask():
+def test_a_group_that_a_mask_leaves_nothing_of_stays_zero():
     net = masked(seeded(lambda: nn.Sequential(nn.Conv2d(6, 6, 3, groups=6))), 0.7)
-    dead = net[0].weight_mask
-    dead[0] = 0  # its group had nothing left
+    net[0].weight_mask[0] = 0
     new = run(exact_orthogonal_sparse, net, gain=1)
-    require_isometries(new)
-    assert new[0].weight_mask.sum() <= dead.sum()
-    counts = new[0].weight_mask.flatten(1).sum(1)
-    assert counts.max() - counts.min() <= 1
+    lengths = new[0].weight.flatten(1).norm(dim=1)
+    torch.testing.assert_close(lengths, torch.tensor([0.0, 1, 1, 1, 1, 1]).double(), **CLOSE)
+    assert not new[0].weight[new[0].weight_mask == 0].any()
+
+
+def test_a_mask_without_room_names_the_layer():
+    net = seeded(lambda: mlp(3, 3, 3))
+    prune.custom_from_mask(net[0], "weight", torch.tensor([[1, 0, 0], [1, 0, 0], [0, 1, 1]]))
+    with pytest.raises(IsopruneError, match=r"^0: The mask leaves no room .* only 2 can have"):
+        run(exact_orthogonal_sparse, net)
 
 
 def test_too_few_weights_name_the_layer():
-    net = masked(seeded(lambda: mlp(10, 10, 10)), 0.95)
     with pytest.raises(IsopruneError, match=r"^0: A matrix \[10, 10\].*at least 10.*5 are left"):
-        run(exact_orthogonal_sparse, net)
+        run(exact_orthogonal_sparse, seeded(lambda: mlp(10, 10, 10)), density=0.05)
 
 
 @pytest.mark.parametrize("density", [0, 1.5])

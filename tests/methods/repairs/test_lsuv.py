@@ -135,7 +135,7 @@ def test_masks_are_kept_and_counted(start):
     net = masked(seeded(lambda: mlp(6, 9, 4)))
     x = inputs(40, 6)
     new = run(lsuv, net, batches=data(x), start=start, tolerance=1e-6)
-    for a, b in zip(weights(net, masked=True), weights(new, masked=True), strict=True):
+    for a, b in zip(weights(net), weights(new), strict=True):
         assert torch.equal(a.mask, b.mask)
         assert torch.equal(b.matrices == 0, b.arranged(b.mask) == 0)
     assert new(x).var(correction=0).item() == pytest.approx(1, abs=1e-5)

@@ -127,15 +127,19 @@ def test_transposed_convolution_keeps_its_filters_in_the_second_dimension(kind):
         torch.testing.assert_close(W @ W.mT, torch.eye(2).double(), **CLOSE)
 
 
-def test_masked_and_parametrised_weights_are_refused():
-    masked = nn.Sequential(nn.Linear(3, 3))
-    prune.l1_unstructured(masked[0], "weight", 0.5)
-    with pytest.raises(IsopruneError, match=r"0: the weight is masked.*prune.remove"):
-        repair(masked, gain=1)
-    attention = nn.Sequential(nn.MultiheadAttention(4, 2))
-    prune.l1_unstructured(attention[0], "in_proj_weight", 0.5)
-    with pytest.raises(IsopruneError, match=r"0.in_proj_weight: the weight is masked.*prune.remove"):
-        repair(attention, gain=1)
+@pytest.mark.parametrize("key", ["in_proj_weight", "out_proj.weight"])
+def test_what_torchs_own_masks_hold_at_zero_stays_zero(key):
+    attention = nn.MultiheadAttention(4, 2).double()
+    owner, name = (attention.out_proj, "weight") if "." in key else (attention, key)
+    prune.l1_unstructured(owner, name, 0.5)
+    new = repair(attention, gain=1)
+    owner = new.out_proj if "." in key else new
+    weight, mask = getattr(owner, name), getattr(owner, f"{name}_mask")
+    assert torch.equal(weight, getattr(owner, f"{name}_orig") * mask)
+    assert (weight != 0).sum() == mask.sum()
+
+
+def test_parametrised_weights_are_refused():
     normed = nn.Sequential(parametrizations.weight_norm(nn.Linear(3, 3)))
     with pytest.raises(IsopruneError, match=r"remove_parametrizations"):
         repair(normed, gain=1)

@@ -45,7 +45,7 @@ def test_filters_times_what_is_read_is_what_is_made(layer, shape, most):
         where = places(y, layer, most, torch.Generator().manual_seed(1))
         assert all(len(row.unique()) == where.shape[1] for row in where)
         read = read_at(x, layer, where)  # [samples, places, groups, fan_in]
-        W = Weight("", layer, layer.weight, read.shape[2]).matrices
+        W = Weight("", layer, read.shape[2]).matrices
         got = torch.einsum("npgf,gof->npgo", read, W).flatten(2) + layer.bias
     torch.testing.assert_close(got, made_at(y, layer, where), rtol=1e-12, atol=1e-12)
 
@@ -57,7 +57,7 @@ def test_what_is_read_follows_an_output_size_given_in_the_call():
         y = layer(x, output_size=(8, 9))
         where = places(y, layer, 10**6, torch.Generator())
         read = read_at(x, layer, where, y)[:, :, 0]
-        got = read @ Weight("", layer, layer.weight).matrices[0].mT + layer.bias
+        got = read @ Weight("", layer).matrices[0].mT + layer.bias
     assert where.shape[1] == 72  # 7 x 9 without that size
     torch.testing.assert_close(got, made_at(y, layer, where), rtol=1e-12, atol=1e-12)
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 
 from isoprune.linalg.isometry_loss import masked_isometry
-from isoprune.methods.repairs.copies import copied
-from isoprune.methods.repairs.gain import gain_or_default
-from isoprune.methods.repairs.weights import classifier, weights
+from isoprune.methods.repairs.weights import Weight, rewritten
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
-from isoprune.types import IsopruneError
 from isoprune.types.method import method
 
 
@@ -51,17 +47,8 @@ def approximate_isometry(
         IsopruneError: If a weight is parametrised, or holds NaN or infinity; if ``gain`` is None and the
             forward cannot be traced.
     """
-    weights(pruned.model, masked=True)  # what cannot be repaired is refused before anything is copied
-    repaired = copied(pruned.model)
-    usual = gain_or_default(repaired, gain)
-    last = classifier(repaired)
-    for weight in weights(repaired, masked=True):
-        own = classifier_gain if weight.module is last and classifier_gain is not None else usual
-        W = weight.matrices
-        masks = [None] * len(W) if weight.mask is None else list(weight.arranged(weight.mask.to(W)))
-        try:
-            new = [masked_isometry(w, mask, steps=steps) for w, mask in zip(W, masks, strict=True)]
-        except IsopruneError as error:
-            raise IsopruneError(f"{weight.name}: {error}") from None
-        weight.write_(own * torch.stack(new))
-    return repaired
+
+    def nearest(_: Weight, W: Tensor, mask: Tensor | None) -> Tensor:
+        return masked_isometry(W, None if mask is None else mask.to(W), steps=steps)
+
+    return rewritten(pruned.model, nearest, gain=gain, classifier_gain=classifier_gain)

@@ -11,20 +11,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from isoprune.methods.repairs.stored import kept_by_mask, refresh_, stored
 from isoprune.methods.repairs.weights import Weight
 
+Slice = tuple[Tensor | None, Tensor | None]  # of a tensor that is trained, and of its mask
 _SEPARATE = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
 
 
 class Projection(nn.Module):
     """One of the linear maps of an attention. ``weight`` and ``bias`` are the attention's own memory.
 
-    Its inputs and outputs are [positions, samples, channels] if ``sequence_first``.
+    Where they are masked they stand beside it, as `torch.nn.utils.prune` has them: ``weight_orig`` is that
+    memory. Inputs and outputs are [positions, samples, channels] if ``sequence_first``.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, *, sequence_first: bool) -> None:
+    def __init__(self, weight: Slice, bias: Slice, *, sequence_first: bool) -> None:
         super().__init__()
-        self.weight, self.bias, self.sequence_first = weight.detach(), bias, sequence_first
+        self.sequence_first = sequence_first
+        for key, (memory, mask) in {"weight": weight, "bias": bias}.items():
+            setattr(self, key if mask is None else f"{key}_orig", memory)
+            if mask is not None:
+                setattr(self, f"{key}_mask", mask)
+                refresh_(self, key)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight, self.bias)
@@ -41,7 +49,7 @@ class Part:
 
     def of(self, tensor: Tensor) -> Tensor:
         """Return what belongs to the projection of a tensor that goes row by row with the weight."""
-        return tensor.detach().chunk(self.blocks)[self.block]
+        return _slice(tensor, self.block, self.blocks)
 
 
 @contextmanager
@@ -66,17 +74,18 @@ def taken_apart(model: nn.Module) -> Iterator[dict[str, Part]]:
         torch.backends.mha.set_fastpath_enabled(fast)
         for _, attention in apart:
             vars(attention).pop("forward", None)
-            _apply_masks(attention)
+            for key in ("in_proj_weight", "in_proj_bias", *_SEPARATE):
+                refresh_(attention, key)
+            for key in ("weight", "bias"):
+                refresh_(attention.out_proj, key)
 
 
 def projections(found: Iterable[Weight], parts: dict[str, Part]) -> Iterator[Weight]:
     """Yield the weights of ``parts``, in memory of those ``found``, which hold one or several of them."""
-    held = {weight.name: weight for weight in found}
+    names = {weight.name for weight in found}
     for name, part in parts.items():
-        if part.weight in held:  # else it is tied to one that is
-            weight = held[part.weight]
-            mask = None if weight.mask is None else part.of(weight.mask)
-            yield Weight(name, part.projection, part.of(weight.parameter), mask=mask)
+        if part.weight in names:  # else it is tied to one that is
+            yield Weight(name, part.projection)
 
 
 def _known(attention: nn.MultiheadAttention) -> bool:
@@ -86,23 +95,29 @@ def _known(attention: nn.MultiheadAttention) -> bool:
 
 def _parts(name: str, attention: nn.MultiheadAttention) -> dict[str, Part]:
     """Return query, key, value and output projection, in this order."""
-    at = f"{name}." if name else ""
-    if attention.in_proj_weight is not None:
-        places = [(f"{at}in_proj_weight", i, 3) for i in range(3)]
-        matrices = attention.in_proj_weight.detach().chunk(3)
-    else:
-        places = [(f"{at}{key}", 0, 1) for key in _SEPARATE]
-        matrices = [getattr(attention, key) for key in _SEPARATE]
-    biases = (None,) * 3 if attention.in_proj_bias is None else attention.in_proj_bias.detach().chunk(3)
-    first = not attention.batch_first
-    parts = {
-        f"{at}{letter}_proj": Part(Projection(W, b, sequence_first=first), *place)
-        for letter, W, b, place in zip("qkv", matrices, biases, places, strict=True)
-    }
+    at, first = f"{name}." if name else "", not attention.batch_first
+    together = stored(attention, "in_proj_weight") is not None
+    parts = {}
+    for i, key in enumerate(_SEPARATE):
+        where = ("in_proj_weight", i, 3) if together else (key, 0, 1)
+        bias = _sliced(attention, "in_proj_bias", i, 3)
+        layer = Projection(_sliced(attention, *where), bias, sequence_first=first)
+        parts[f"{at}{key[0]}_proj"] = Part(layer, f"{at}{where[0]}", *where[1:])
     out = attention.out_proj
-    bias = None if out.bias is None else out.bias.detach()
-    last = Projection(out.weight, bias, sequence_first=first)
+    last = Projection(_sliced(out, "weight", 0, 1), _sliced(out, "bias", 0, 1), sequence_first=first)
     return parts | {f"{at}out_proj": Part(last, f"{at}out_proj", 0, 1)}
+
+
+def _sliced(owner: nn.Module, key: str, block: int, blocks: int) -> Slice:
+    memory, mask = (
+        None if t is None else _slice(t, block, blocks)
+        for t in (stored(owner, key), kept_by_mask(owner, key))
+    )
+    return memory, mask
+
+
+def _slice(tensor: Tensor, block: int, blocks: int) -> Tensor:
+    return tensor.detach().chunk(blocks)[block]
 
 
 def _forward(
@@ -133,12 +148,3 @@ def _forward(
     )  # fmt: skip
     # The projection comes last: what it makes is the tensor that goes into the sum behind the attention.
     return out(mixed.transpose(0, 1) if turned else mixed), scores
-
-
-def _apply_masks(attention: nn.MultiheadAttention) -> None:
-    """Put masked weights where torch's own forward reads them."""
-    for owner in (attention, attention.out_proj):
-        for name, mask in owner._buffers.items():
-            key = name.removesuffix("_mask")
-            if mask is not None and f"{key}_orig" in owner._parameters:
-                setattr(owner, key, getattr(owner, f"{key}_orig").detach() * mask)

@@ -12,11 +12,12 @@ from torch import Generator, Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from isoprune.graph.trace import tensors_in
-from isoprune.methods.repairs.copies import copied
 from isoprune.methods.repairs.forward import forward
 from isoprune.methods.repairs.probe import sites
-from isoprune.methods.repairs.weights import CONVOLUTIONS, Weight, weights
+from isoprune.methods.repairs.stored import copied, write_
+from isoprune.methods.repairs.weights import Weight, weights
 from isoprune.pruning.pruned import Pruned
+from isoprune.signals.matrices import CONVOLUTIONS
 from isoprune.signals.modes import in_eval_mode
 from isoprune.signals.samples import joined
 from isoprune.signals.signals import Signals
@@ -70,17 +71,14 @@ def scale_(chain: Sequence[Weight], factors: Sequence[float]) -> None:
     total = 1.0
     for weight, factor in zip(chain, factors, strict=True):
         total *= factor
-        weight.parameter.mul_(factor)
-        bias = weight.module.bias
-        if isinstance(bias, Tensor):
-            bias.mul_(total)
+        write_(weight.module, weight.key, weight.parameter * factor)
+        if weight.bias is not None:
+            weight.write_bias_(weight.bias * total)
 
 
 def _chains(model: nn.Module, inputs: Sequence[Any]) -> list[list[Weight]]:
     """Return the runs of two or more layers, in order of execution, whose scales can be exchanged."""
-    found = {
-        w.name: w for w in weights(model, masked=True) if isinstance(w.module, (nn.Linear, *CONVOLUTIONS))
-    }
+    found = {w.name: w for w in weights(model) if isinstance(w.module, (nn.Linear, *CONVOLUTIONS))}
     order = sites(model, inputs[0], {name: w.module for name, w in found.items()})
     free = [found[site.name] for site in order if site.norm is None]
     chains = [[weight] for weight in free[:1]]
@@ -98,7 +96,7 @@ def _exchange(model: nn.Module, inputs: Any, first: str, second: str) -> bool:
     tried = copied(model).double()
     x = tree_map_only(Tensor, lambda t: t.double() if t.is_floating_point() else t, inputs)
     want = list(tensors_in(forward(tried, x)))
-    pair = {w.name: w for w in weights(tried, masked=True)}
+    pair = {w.name: w for w in weights(tried)}
     scale_([pair[first], pair[second]], [_PROBE, 1 / _PROBE])
     made = tensors_in(forward(tried, x))
     return all(bool((a - b).abs().max() <= _SAME * b.abs().max()) for a, b in zip(made, want, strict=True))

@@ -9,8 +9,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from isoprune.methods.repairs.copies import copied
 from isoprune.methods.repairs.forward import forward
+from isoprune.methods.repairs.stored import copied
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method

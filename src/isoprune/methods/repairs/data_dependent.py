@@ -9,10 +9,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from isoprune.methods.repairs.change_rates import equalise_
-from isoprune.methods.repairs.copies import copied
 from isoprune.methods.repairs.data_filters import cluster_filters, principal_filters
 from isoprune.methods.repairs.passes import Reached, sweep_
 from isoprune.methods.repairs.patches import patches
+from isoprune.methods.repairs.stored import copied
 from isoprune.methods.repairs.weights import weights
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
@@ -68,7 +68,7 @@ def data_dependent(
             is NaN or infinity; if k-means has fewer different inputs than filters.
     """
     inputs = signals.inputs(samples)
-    weights(pruned.model, masked=True)  # what cannot be repaired is refused before anything is copied
+    weights(pruned.model)  # what cannot be repaired is refused before anything is copied
     repaired = copied(pruned.model)
     made = {"kept": None, "pca": principal_filters, "kmeans": cluster_filters}[start]
 
@@ -105,7 +105,7 @@ def _normalise_(at: Reached) -> None:
         )
     varies = variance > _CONSTANT**2 * mean.square()
     factor = torch.where(varies, variance.rsqrt(), 1.0)
-    bias = at.layer.bias
+    bias = at.layer.weight.bias
     if bias is not None:
-        bias.sub_(mean.to(bias))
+        at.layer.weight.write_bias_(bias - mean.to(bias))
     at.layer.scale_(factor, bias=factor)

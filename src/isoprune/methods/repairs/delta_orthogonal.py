@@ -7,9 +7,7 @@ import math
 from torch import Generator, Tensor, nn
 
 from isoprune.linalg import haar_matrix
-from isoprune.methods.repairs.copies import copied
-from isoprune.methods.repairs.gain import gain_or_default
-from isoprune.methods.repairs.weights import Weight, map_matrices_, weights
+from isoprune.methods.repairs.weights import Weight, rewritten
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method
@@ -29,7 +27,8 @@ def delta_orthogonal(
     A convolution's kernel is zero but for its centre tap (the later of two, where the kernel is even), which
     is ``gain`` times a corner [out, in] of a Haar distributed orthogonal matrix of size max(out, in). A
     Linear or an attention projection is ``gain`` times such a corner; a convolution in groups has one a
-    group. Biases and BatchNorm stay.
+    group. Biases and BatchNorm stay. Masked filters and channels are left out; weights that are masked one by
+    one stay zero, and the corner loses them.
 
     With ``in <= out`` and stride 1 a layer then stretches every input by ``gain``: a linear network, under
     circular padding or padding of zeros, has every Jacobian singular value equal to the product of the gains.
@@ -45,19 +44,15 @@ def delta_orthogonal(
     Source: Xiao et al., "Dynamical isometry and a mean field theory of CNNs", 2018.
 
     Raises:
-        IsopruneError: If a weight is masked or parametrised, or ``gain`` is None and the forward cannot be
+        IsopruneError: If a weight is parametrised, or ``gain`` is None and the forward cannot be
             traced.
     """
-    weights(pruned.model)  # what cannot be repaired is refused before anything is copied
-    repaired = copied(pruned.model)
-    factor = gain_or_default(repaired, gain)
 
-    def drawn(weight: Weight, W: Tensor) -> Tensor:
+    def drawn(weight: Weight, W: Tensor, _mask: Tensor | None) -> Tensor:
         taps: tuple[int, ...] = getattr(weight.module, "kernel_size", ())
         kernel = W.new_zeros(len(W), W.shape[1] // math.prod(taps), *taps)
         corner = haar_matrix(*kernel.shape[:2], generator=generator)
-        kernel[(..., *(k // 2 for k in taps))] = factor * corner.to(W)
+        kernel[(..., *(k // 2 for k in taps))] = corner.to(W)
         return kernel.flatten(1)
 
-    map_matrices_(repaired, drawn)
-    return repaired
+    return rewritten(pruned.model, drawn, gain=gain)

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from isoprune.graph import trace
 from isoprune.graph.labels import restrict
 from isoprune.methods.repairs.attention import Part
-from isoprune.methods.repairs.weights import TRANSPOSED, Weight
+from isoprune.methods.repairs.weights import Weight
 from isoprune.pruning.shrink import scales
+from isoprune.signals.matrices import TRANSPOSED
 from isoprune.types import IsopruneError, Plan
 
 
@@ -49,15 +50,20 @@ def kept_outputs(
     Raises:
         IsopruneError: If ``plan`` is not the one by which the dense network became the pruned one.
     """
+    modules = {weight.name: dense.get_submodule(weight.tensor.rpartition(".")[0]) for weight in small}
+    shapes = [getattr(modules[weight.name], weight.key).shape for weight in small]
+    if [weight.parameter.shape for weight in small] == shapes and any(w.mask is not None for w in small):
+        plan = Plan()  # the units are still there, and those that are masked make zeros
     graph = trace(dense, example)
     left = graph.kept_ids(plan)
     factors = scales(dense, graph, plan) if plan.removed else {}
     kept = {}
     for weight in small:
-        module = dense.get_submodule(weight.tensor.rpartition(".")[0])
+        module, at = modules[weight.name], weight.tensor.removesuffix(weight.key)
         full = getattr(module, weight.key)
         # A masked network keeps two tensors of the weight's shape, and the graph knows what is trained.
-        name = weight.tensor if weight.tensor in graph.tensors else f"{weight.tensor}_orig"
+        masked = (f"{weight.tensor}_orig", f"{at}parametrizations.{weight.key}.original")
+        name = next((n for n in (weight.tensor, *masked) if n in graph.tensors), weight.tensor)
         planes = graph.tensors.get(name, ((),))[0]
         index = restrict(_outputs(weight, module, full), planes, left)
         if index.shape != weight.parameter.shape:

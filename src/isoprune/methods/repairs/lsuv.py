@@ -9,8 +9,8 @@ import torch
 from torch import Generator, nn
 
 from isoprune.linalg import haar_matrix
-from isoprune.methods.repairs.copies import copied
 from isoprune.methods.repairs.passes import Reached, sweep_
+from isoprune.methods.repairs.stored import copied, stored, write_
 from isoprune.methods.repairs.weights import weights
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
@@ -75,10 +75,10 @@ def lsuv(
 
 
 def _draw_(model: nn.Module, *, generator: Generator) -> None:
-    for weight in weights(model, masked=True):
+    for weight in weights(model):
         W = weight.matrices
         weight.write_(torch.stack([haar_matrix(*w.shape, generator=generator).to(w) for w in W]))
         for key in ("bias", "in_proj_bias"):
-            bias = getattr(weight.module, key, None)
+            bias = stored(weight.module, key)
             if bias is not None:
-                nn.init.zeros_(bias)
+                write_(weight.module, key, torch.zeros_like(bias))

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from isoprune.methods.repairs.stored import write_
+
 # A scale below this part of the layer's mean says nothing of what it reads.
 _TINY = 1e-3
 
@@ -51,5 +53,5 @@ def follow_(
     norm.running_mean.copy_(length * mean)
     norm.running_var.copy_(length**2 * variance)
     if norm.affine:
-        norm.weight.copy_(affine.scale * (length**2 * variance + norm.eps).sqrt() / length)
-        norm.bias.copy_(affine.shift + affine.scale * (mean + b))
+        write_(norm, "weight", affine.scale * (length**2 * variance + norm.eps).sqrt() / length)
+        write_(norm, "bias", affine.shift + affine.scale * (mean + b))

@@ -6,17 +6,9 @@ import torch
 from torch import Generator, Tensor, nn
 
 from isoprune.linalg.orthogonal_convolution import nearest_orthogonal_convolution
-from isoprune.methods.repairs.copies import copied
-from isoprune.methods.repairs.gain import gain_or_default
-from isoprune.methods.repairs.weights import (
-    CONVOLUTIONS,
-    TRANSPOSED,
-    Weight,
-    classifier,
-    map_matrices_,
-    weights,
-)
+from isoprune.methods.repairs.weights import Weight, rewritten
 from isoprune.pruning.pruned import Pruned
+from isoprune.signals.matrices import CONVOLUTIONS, TRANSPOSED
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method
 
@@ -51,6 +43,8 @@ def orthogonal_conv(
     - Linear and attention projections: as `polar`.
 
     A dead filter comes back alive, in a direction that the others leave free. Biases and BatchNorm stay.
+    Masked filters and channels are left out; within the others, what single masked weights would get is
+    dropped, and the operator is near to orthogonal only.
 
     Args:
         gain: Factor on every layer. None: sqrt(2) if the network has a ReLU-like nonlinearity, else 1.
@@ -61,20 +55,14 @@ def orthogonal_conv(
     Cost: minutes for a large network (VGG19 at full width); see `linalg.nearest_orthogonal_convolution`.
 
     Raises:
-        IsopruneError: If a weight is masked or parametrised, holds NaN or infinity, or ``gain`` is None and
+        IsopruneError: If a weight is parametrised, holds NaN or infinity, or ``gain`` is None and
             the forward cannot be traced.
     """
-    weights(pruned.model)  # what cannot be repaired is refused before anything is copied
-    repaired = copied(pruned.model)
-    usual = gain_or_default(repaired, gain)
-    last = classifier(repaired)
 
-    def orthogonal(weight: Weight, W: Tensor) -> Tensor:
-        own = classifier_gain if weight.module is last and classifier_gain is not None else usual
-        return own * _nearest(weight.module, W, steps)
+    def orthogonal(weight: Weight, W: Tensor, _mask: Tensor | None) -> Tensor:
+        return _nearest(weight.module, W, steps)
 
-    map_matrices_(repaired, orthogonal)
-    return repaired
+    return rewritten(pruned.model, orthogonal, gain=gain, classifier_gain=classifier_gain)
 
 
 def _nearest(layer: nn.Module, W: Tensor, steps: int) -> Tensor:

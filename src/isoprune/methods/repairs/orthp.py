@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from torch import Generator, Tensor, nn
+from torch import Generator, nn
 
 from isoprune.linalg import qr_factor
-from isoprune.methods.repairs.copies import copied
-from isoprune.methods.repairs.gain import gain_or_default
-from isoprune.methods.repairs.weights import Weight, classifier, map_matrices_, weights
+from isoprune.methods.repairs.weights import rewritten
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method
@@ -34,6 +32,10 @@ def orthp(
     a matrix are *not* an orthogonal convolution: where kernels overlap the operator's singular values still
     spread (`orthogonal_conv` does not leave that).
 
+    Masks: channels and filters that a mask holds at zero are left out, so the others are as orthonormal as in
+    the small network. Where single weights are masked, what QR puts there is dropped, and filters are no
+    longer orthonormal: `approximate_isometry` and `exact_orthogonal_sparse` are made for such masks.
+
     Args:
         gain: Factor on every layer. None: sqrt(2) if the network has a ReLU-like nonlinearity, else 1 (as
             published). The network's modules are looked at first, then its forward, traced.
@@ -41,17 +43,7 @@ def orthp(
             registration, which no nonlinearity follows. None: ``gain``, as published; 1 keeps isometry.
 
     Raises:
-        IsopruneError: If a weight is masked or parametrised (the repair would be undone), holds NaN or
-            infinity, or ``gain`` is None and the forward cannot be traced.
+        IsopruneError: If a weight is parametrised (the repair would be undone), holds NaN or infinity, or
+            ``gain`` is None and the forward cannot be traced.
     """
-    weights(pruned.model)  # what cannot be repaired is refused before anything is copied
-    repaired = copied(pruned.model)
-    factor = gain_or_default(repaired, gain)
-    last = classifier(repaired)
-
-    def orthonormal(weight: Weight, W: Tensor) -> Tensor:
-        at_end = weight.module is last and classifier_gain is not None
-        return (float(classifier_gain or 0) if at_end else factor) * qr_factor(W)
-
-    map_matrices_(repaired, orthonormal)
-    return repaired
+    return rewritten(pruned.model, lambda _, W, __: qr_factor(W), gain=gain, classifier_gain=classifier_gain)

@@ -12,14 +12,15 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoprune.methods.repairs.forward import forward
-from isoprune.methods.repairs.weights import LAYERS, Weight, weights
+from isoprune.methods.repairs.weights import Weight, weights
+from isoprune.signals.matrices import LAYERS
 from isoprune.signals.modes import in_eval_mode
 from isoprune.signals.samples import cut
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer whose output is linear in ``weight`` (plus ``bias``).
+    """A layer whose output is linear in ``weight`` (plus its bias).
 
     ``module`` is what runs: the layer itself, or the attention of which the weight is the output projection.
     """
@@ -27,7 +28,6 @@ class Layer:
     name: str
     module: nn.Module
     weight: Weight
-    bias: Tensor | None
 
     @torch.no_grad()
     def scale_(self, factor: float | Tensor, *, bias: float | Tensor = 1.0) -> None:
@@ -35,8 +35,9 @@ class Layer:
         W = self.weight.matrices
         each = torch.as_tensor(factor, dtype=W.dtype, device=W.device).expand(W.shape[0] * W.shape[1])
         self.weight.write_(W * each.view(*W.shape[:2], 1))
-        if self.bias is not None:
-            self.bias.mul_(torch.as_tensor(bias, dtype=self.bias.dtype, device=W.device))
+        b = self.weight.bias
+        if b is not None:
+            self.weight.write_bias_(b * torch.as_tensor(bias, dtype=b.dtype, device=b.device))
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,11 @@ def layers_with_output(model: nn.Module) -> list[Layer]:
         id(m.out_proj): (name, m) for name, m in model.named_modules() if isinstance(m, nn.MultiheadAttention)
     }
     found = []
-    for weight in weights(model, masked=True):
+    for weight in weights(model):
         if isinstance(weight.module, LAYERS):
             # An attention uses its projection's weight without running the projection.
             name, module = projections.get(id(weight.module), (weight.name, weight.module))
-            found.append(Layer(name, module, weight, weight.module.bias))
+            found.append(Layer(name, module, weight))
     return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor, nn
 
-from isoprune.methods.repairs.weights import CONVOLUTIONS, TRANSPOSED
+from isoprune.signals.matrices import CONVOLUTIONS, TRANSPOSED
 
 Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 

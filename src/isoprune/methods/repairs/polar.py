@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from torch import Generator, Tensor, nn
+from torch import Generator, nn
 
 from isoprune.linalg import newton_schulz_factor, polar_factor
-from isoprune.methods.repairs.copies import copied
-from isoprune.methods.repairs.gain import gain_or_default
-from isoprune.methods.repairs.weights import Weight, classifier, map_matrices_, weights
+from isoprune.methods.repairs.weights import rewritten
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method
@@ -30,7 +28,7 @@ def polar(
     Of all matrices with orthonormal rows (columns, if there are more filters than inputs) it is the nearest
     to W, and to every multiple of W (Fan & Hoffman, 1955). Unlike `orthp` it treats all filters alike, so
     their order does not matter. A dead filter stays dead, and a layer of lower rank stays so. Biases and
-    BatchNorm stay.
+    BatchNorm stay. Masks as in `orthp`.
 
     Convolutions in groups are factored group by group; rows orthonormal as a matrix are *not* an orthogonal
     convolution (`orthogonal_conv` is).
@@ -44,18 +42,8 @@ def polar(
     Cost: an SVD of every filter matrix, or its Newton-Schulz iteration.
 
     Raises:
-        IsopruneError: If a weight is masked or parametrised, holds NaN or infinity; if ``gain`` is None and
+        IsopruneError: If a weight is parametrised, holds NaN or infinity; if ``gain`` is None and
             the forward cannot be traced; if Newton-Schulz cannot tell a matrix's rank.
     """
-    weights(pruned.model)  # what cannot be repaired is refused before anything is copied
-    repaired = copied(pruned.model)
     factor = polar_factor if solver == "svd" else newton_schulz_factor
-    usual = gain_or_default(repaired, gain)
-    last = classifier(repaired)
-
-    def isometric(weight: Weight, W: Tensor) -> Tensor:
-        own = classifier_gain if weight.module is last and classifier_gain is not None else usual
-        return own * factor(W)
-
-    map_matrices_(repaired, isometric)
-    return repaired
+    return rewritten(pruned.model, lambda _, W, __: factor(W), gain=gain, classifier_gain=classifier_gain)

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from isoprune.methods.repairs.forward import forward
 from isoprune.methods.repairs.patches import windows
-from isoprune.methods.repairs.weights import CONVOLUTIONS, TRANSPOSED
+from isoprune.signals.matrices import CONVOLUTIONS, TRANSPOSED
 
 _MAPS = (*CONVOLUTIONS, *TRANSPOSED)  # their channels are the second dimension, not the last
 _SUMS = {"add", "add_", "__add__", "__iadd__", "__radd__"}

@@ -15,13 +15,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from isoprune.graph.trace import clone_sharing
 from isoprune.linalg.ridge import STRENGTHS, Fit, Moments, ridge
 from isoprune.methods.repairs.attention import Part, projections, taken_apart
-from isoprune.methods.repairs.copies import copied
 from isoprune.methods.repairs.goals import Goals, goals
 from isoprune.methods.repairs.kept_outputs import Kept, kept_outputs
 from isoprune.methods.repairs.norms import Affine, follow_
 from isoprune.methods.repairs.probe import Probe, Site, Stop, made_at, read_at, sites, watch
-from isoprune.methods.repairs.weights import LAYERS, Weight, weights
+from isoprune.methods.repairs.stored import copied
+from isoprune.methods.repairs.weights import Weight, weights
 from isoprune.pruning.pruned import Pruned
+from isoprune.signals.matrices import LAYERS
 from isoprune.signals.modes import in_eval_mode
 from isoprune.signals.samples import cut
 from isoprune.signals.signals import Signals
@@ -88,13 +89,13 @@ def reconstruct(
     example = cut(chunks[0], 0, 1)
     # Attentions are taken apart for a while: not in the user's network.
     repaired, dense = copied(pruned.model), clone_sharing(pruned.dense)
-    held = weights(repaired, masked=True)
-    kept, factors = kept_outputs(dense, held, pruned.plan, example)
+    stored_weights = weights(repaired)
+    kept, factors = kept_outputs(dense, stored_weights, pruned.plan, example)
     with in_eval_mode(repaired, dense), taken_apart(repaired) as parts, taken_apart(dense) as whole:
-        found = {w.name: w for w in held if isinstance(w.module, LAYERS)}
-        found |= {w.name: w for w in projections(held, parts)}
+        found = {w.name: w for w in stored_weights if isinstance(w.module, LAYERS)}
+        found |= {w.name: w for w in projections(stored_weights, parts)}
         kept |= {name: kept[part.weight].part(part) for name, part in parts.items() if name in found}
-        _tell_whole(held, parts)
+        _tell_whole(stored_weights, parts)
         originals = {
             name: whole[name].projection if name in parts else dense.get_submodule(name) for name in found
         }
@@ -115,9 +116,9 @@ def reconstruct(
     return repaired
 
 
-def _tell_whole(held: Sequence[Weight], parts: Mapping[str, Part]) -> None:
+def _tell_whole(stored_weights: Sequence[Weight], parts: Mapping[str, Part]) -> None:
     fitted = {part.weight for part in parts.values()}
-    for weight in held:
+    for weight in stored_weights:
         if isinstance(weight.module, nn.MultiheadAttention) and weight.name not in fitted:
             kind = type(weight.module).__name__
             _log.info("%s: stays as it is, since %s has a forward of its own", weight.name, kind)
@@ -146,7 +147,7 @@ class _Layer:
         W0 = self.weight.matrices
         if self.weight.mask is None and W0.shape[2] > rows:
             return [self._wide(g, W0[g], give) for g in range(len(W0))]
-        masks = [None] * len(W0) if self.weight.mask is None else self.weight.arranged(self.weight.mask)
+        masks = self.weight.masks
         sums: list[list[Moments]] = [[] for _ in W0]
         for X, Y in self._data():
             for g, moments in enumerate(sums):
@@ -175,7 +176,7 @@ class _Layer:
 
     def write_(self, fits: Sequence[Fit]) -> None:
         """Put the fits into the layer and the BatchNorm behind it."""
-        bias = self._bias
+        bias = self.weight.bias
         W, b, mean, variance = (
             torch.stack([getattr(f, part) for f in fits]) for part in ("W", "b", "mean", "variance")
         )
@@ -184,19 +185,14 @@ class _Layer:
             length = float(self.weight.matrices.double().norm() / W.norm().clamp_min(1e-300))
             follow_(norm, self.affine, b.flatten(), mean.flatten(), variance.flatten(), length)
             if bias is not None:  # the norm's mean takes it out again
-                bias.zero_()
+                self.weight.write_bias_(torch.zeros_like(bias))
         elif bias is not None:
-            bias.copy_(b.flatten())
+            self.weight.write_bias_(b.flatten())
         self.weight.write_((length * W).to(self.weight.matrices.dtype))
 
     @property
-    def _bias(self) -> Tensor | None:
-        bias = self.weight.module.bias
-        return bias if isinstance(bias, Tensor) else None
-
-    @property
     def _intercept(self) -> bool:
-        return self._bias is not None or self.affine is not None
+        return self.weight.bias is not None or self.affine is not None
 
     def _data(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield what the layer reads [samples, places, groups, fan_in], and what it should make of it."""

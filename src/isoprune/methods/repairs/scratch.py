@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Generator, nn
 
-from isoprune.methods.repairs.copies import copied
+from isoprune.methods.repairs.stored import copied, write_
+from isoprune.pruning.mask import harden
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError
@@ -30,7 +31,7 @@ def scratch(
         IsopruneError: If a parameter belongs to a module without ``reset_parameters``, which would keep it
             trained.
     """
-    drawn = copied(pruned.model).cpu()
+    drawn = harden(copied(pruned.model)).cpu()
     modules = dict(drawn.named_modules())
     kept = [
         f"{name}.{parameter}".lstrip(".")
@@ -56,10 +57,15 @@ def scratch(
     finally:
         torch.default_generator.set_state(state)
     result = copied(pruned.model)
-    with torch.no_grad():
-        for target, source in zip(result.state_dict().values(), drawn.state_dict().values(), strict=True):
-            if isinstance(target, torch.Tensor):
-                target.copy_(source)
+    for name, target in result.named_modules():
+        source = modules.get(name)  # None: of a mask
+        if source is not None:
+            for key, buffer in source.named_buffers(recurse=False):
+                if not key.endswith("_mask"):
+                    target.get_buffer(key).copy_(buffer)
+            for key, _ in source.named_parameters(recurse=False):
+                attribute = key.removesuffix("_orig")
+                write_(target, attribute, getattr(source, attribute))
     return result
 
 

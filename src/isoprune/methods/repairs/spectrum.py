@@ -6,8 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from isoprune.linalg.factors import require_finite
-from isoprune.methods.repairs.copies import copied
-from isoprune.methods.repairs.weights import Weight, map_matrices_, weights
+from isoprune.methods.repairs.weights import Weight, rewritten
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError
@@ -30,6 +29,7 @@ def spectrum(
 
     for each filter matrix W; :math:`\bar\sigma` is the mean of those that are not zero. Singular vectors,
     rank (a dead filter stays dead) and the sum of the singular values stay. Biases and BatchNorm stay.
+    Where single weights are masked, what they would get is dropped.
 
     Args:
         strength: s. 0 changes nothing; 1 makes all singular values equal.
@@ -37,15 +37,13 @@ def spectrum(
     Cost: an SVD of every filter matrix.
 
     Raises:
-        IsopruneError: If ``strength`` is not in [0, 1]; if a weight is masked or parametrised, or holds NaN
-            or infinity.
+        IsopruneError: If ``strength`` is not in [0, 1]; if a weight is parametrised, or holds NaN or
+            infinity.
     """
     if not 0 <= strength <= 1:
         raise IsopruneError(f"strength is {strength}; pass a number from 0 (as it is) to 1 (all equal).")
-    weights(pruned.model)  # what cannot be repaired is refused before anything is copied
-    repaired = copied(pruned.model)
 
-    def flatter(_: Weight, W: Tensor) -> Tensor:
+    def flatter(_: Weight, W: Tensor, _mask: Tensor | None) -> Tensor:
         require_finite(W)
         U, sigma, Vh = torch.linalg.svd(W, full_matrices=False)
         # The directions of zeros are arbitrary: raising these would put noise into the layer.
@@ -53,5 +51,4 @@ def spectrum(
         mean = sigma.sum() / alive.sum().clamp_min(1)
         return (U * torch.where(alive, (1 - strength) * sigma + strength * mean, sigma)) @ Vh
 
-    map_matrices_(repaired, flatter)
-    return repaired
+    return rewritten(pruned.model, flatter, gain=1)

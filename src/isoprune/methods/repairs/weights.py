@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
-from isoprune.linalg import filter_matrix
+from isoprune.methods.repairs.gain import gain_or_default
+from isoprune.methods.repairs.stored import copied, kept_by_mask, require_plain, stored, write_
+from isoprune.signals.matrices import LAYERS, TRANSPOSED, as_matrices
 from isoprune.types import IsopruneError
 
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-LAYERS = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
+Change = Callable[["Weight", Tensor, Tensor | None], Tensor]
 
 
 @dataclass(frozen=True)
@@ -22,16 +22,29 @@ class Weight:
     """One weight tensor of one layer.
 
     ``blocks`` filter matrices lie in it, one below the other: the groups of a convolution, whose filters read
-    different channels, or the query, key and value projections of an attention. ``mask`` is the 0/1 mask of
-    `torch.nn.utils.prune`, if there is one; ``parameter`` is then the tensor that it is multiplied with.
+    different channels, or the query, key and value projections of an attention. ``parameter`` is what is
+    trained, and ``mask`` (bool), if there is one, what of it is not held at zero.
     """
 
     name: str  # of the module; of the tensor, where a module has several weights
     module: nn.Module
-    parameter: Tensor
     blocks: int = 1
-    mask: Tensor | None = None
     key: str = "weight"  # the module's attribute
+
+    @property
+    def parameter(self) -> Tensor:
+        behind = stored(self.module, self.key)
+        assert behind is not None
+        return behind
+
+    @property
+    def mask(self) -> Tensor | None:
+        return kept_by_mask(self.module, self.key)
+
+    @property
+    def bias(self) -> Tensor | None:
+        """What is trained of the layer's bias; `write_bias_` puts another there."""
+        return stored(self.module, "bias")
 
     @property
     def tensor(self) -> str:
@@ -41,59 +54,46 @@ class Weight:
     @property
     def matrices(self) -> Tensor:
         """The filter matrices [blocks, filters, fan_in], masked, in float32 or better; detached."""
-        stored = self.parameter.detach() if self.mask is None else self.parameter.detach() * self.mask
-        return self.arranged(
-            stored.float() if stored.dtype in (torch.float16, torch.bfloat16) else stored.clone()
-        )
+        W, mask = self.parameter.detach(), self.mask
+        W = W.float() if W.dtype in (torch.float16, torch.bfloat16) else W.clone()
+        return self.arranged(W if mask is None else torch.where(mask, W, 0))
 
-    def arranged(self, stored: Tensor) -> Tensor:
+    @property
+    def masks(self) -> list[Tensor | None]:
+        """What the mask leaves of each filter matrix (bool), None without a mask."""
+        return [None] * self.blocks if self.mask is None else list(self.arranged(self.mask))
+
+    def arranged(self, tensor: Tensor) -> Tensor:
         """Return a tensor of the weight's shape as filter matrices [blocks, filters, fan_in]."""
-        parts = stored.chunk(self.blocks)
-        # A transposed convolution stores [in, out / groups, ...]: its filters are the second dimension.
-        flip = isinstance(self.module, TRANSPOSED)
-        return torch.stack([filter_matrix(p.transpose(0, 1) if flip else p) for p in parts])
+        return as_matrices(tensor, self.module, self.blocks)
 
     def write_(self, matrices: Tensor) -> None:
-        """Put new filter matrices into the layer; what a mask holds at zero stays as it was."""
+        """Put new filter matrices into the layer; what a mask holds at zero stays zero."""
+        shape = self.parameter.shape
         if not isinstance(self.module, TRANSPOSED):
-            new = matrices.reshape(self.parameter.shape)
+            new = matrices.reshape(shape)
         else:
-            shape = self.parameter.shape
             one = (shape[1], shape[0] // self.blocks, *shape[2:])
             new = torch.cat([m.reshape(one).transpose(0, 1) for m in matrices])
-        with torch.no_grad():
-            if self.mask is not None:
-                new = torch.where(self.mask.bool(), new.to(self.parameter.dtype), self.parameter)
-            self.parameter.copy_(new)
-            if self.mask is not None:  # what the next forward would put there
-                setattr(self.module, self.key, self.parameter * self.mask)
+        write_(self.module, self.key, new)
+
+    def write_bias_(self, bias: Tensor) -> None:
+        write_(self.module, "bias", bias)
 
 
-def weights(model: nn.Module, *, masked: bool = False) -> list[Weight]:
+def weights(model: nn.Module) -> list[Weight]:
     """Return the weights of all Linear, convolution and attention layers, tied ones once.
 
     The order is that of registration. The last Linear (the last layer, if there is none) is the classifier:
     `classifier`.
 
-    Args:
-        masked: Whether the repair keeps masks; otherwise a masked weight is refused.
-
     Raises:
-        IsopruneError: If a weight is parametrised, or masked where the repair would break the mask.
+        IsopruneError: If a weight is parametrised otherwise than by a mask.
     """
-    found: list[Weight] = []
-    seen: set[int] = set()
+    found: dict[int, Weight] = {}
     for weight in _all(model):
-        if weight.mask is not None and not masked:
-            raise IsopruneError(
-                f"{weight.name}: the weight is masked, and this repair would not keep the mask. Make it "
-                "plain first (torch.nn.utils.prune.remove), or take approximate_isometry, rescale, lsuv, "
-                "exact_orthogonal_sparse, reconstruct or batchnorm, which keep it."
-            )
-        if id(weight.parameter) not in seen:
-            seen.add(id(weight.parameter))
-            found.append(weight)
-    return found
+        found.setdefault(id(weight.parameter), weight)
+    return list(found.values())
 
 
 def classifier(model: nn.Module) -> nn.Module | None:
@@ -102,43 +102,61 @@ def classifier(model: nn.Module) -> nn.Module | None:
     return ([m for m in layers if isinstance(m, nn.Linear)] or layers or [None])[-1]
 
 
-def map_matrices_(
-    model: nn.Module, change: Callable[[Weight, Tensor], Tensor], *, masked: bool = False
-) -> None:
-    """Put ``change(weight, W)`` in the place of every filter matrix W; errors name the layer."""
-    for weight in weights(model, masked=masked):
+def rewritten(
+    model: nn.Module,
+    change: Change,
+    *,
+    gain: int | float | None = None,
+    classifier_gain: int | float | None = None,
+) -> nn.Module:
+    """Return a copy with ``gain * change(weight, W, mask)`` in the place of every filter matrix W.
+
+    Of a masked matrix, ``change`` gets the rows and the input channels of which the mask leaves something,
+    with the mask there (None where it leaves all): those that channel, filter or head pruning would leave, so
+    a masked network is repaired as the small one is. Within it, what ``change`` puts outside the mask is
+    dropped.
+
+    Args:
+        gain: None: `activation_gain` of the network.
+        classifier_gain: Of the last Linear (the last layer, if there is none); None: ``gain``.
+
+    Raises:
+        IsopruneError: From ``change``, with the layer's name before it; see `weights` and `activation_gain`.
+    """
+    weights(model)  # what cannot be repaired is refused before anything is copied
+    repaired = copied(model)
+    usual, last = gain_or_default(repaired, gain), classifier(repaired)
+    for weight in weights(repaired):
+        own = classifier_gain if weight.module is last and classifier_gain is not None else usual
+        parts = zip(weight.matrices, weight.masks, strict=True)
         try:
-            weight.write_(torch.stack([change(weight, W) for W in weight.matrices]))
+            weight.write_(torch.stack([own * _changed(weight, W, mask, change) for W, mask in parts]))
         except IsopruneError as error:
             raise IsopruneError(f"{weight.name}: {error}") from None
+    return repaired
+
+
+def _changed(weight: Weight, W: Tensor, mask: Tensor | None, change: Change) -> Tensor:
+    if mask is None:
+        return change(weight, W, None)
+    taps = math.prod(getattr(weight.module, "kernel_size", ()))
+    rows = mask.any(1)
+    columns = mask.any(0).view(-1, taps).any(1).repeat_interleave(taps)
+    new, part = torch.zeros_like(W), mask[rows][:, columns]
+    if part.numel():
+        inside = change(weight, W[rows][:, columns], None if part.all() else part)
+        new[rows.nonzero(), columns.nonzero().T] = inside
+    return new
 
 
 def _all(model: nn.Module) -> Iterator[Weight]:
     for name, module in model.named_modules():
         if isinstance(module, LAYERS):
-            _require_plain(name, module, "weight")
-            yield Weight(name, module, *_stored(module, "weight", int(getattr(module, "groups", 1))))
+            require_plain(name, module, "weight")
+            yield Weight(name, module, int(getattr(module, "groups", 1)))
         elif isinstance(module, nn.MultiheadAttention):
             for key in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"):
-                if getattr(module, key, None) is not None:
-                    _require_plain(name, module, key)
-                    stored = _stored(module, key, 3 if key == "in_proj_weight" else 1)
-                    yield Weight(f"{name}.{key}".lstrip("."), module, *stored, key)
-
-
-def _stored(module: nn.Module, key: str, blocks: int) -> tuple[Tensor, int, Tensor | None]:
-    """Return the tensor that is trained, its blocks, and the mask that it is multiplied with."""
-    mask = getattr(module, f"{key}_mask", None)
-    return getattr(module, key if mask is None else f"{key}_orig"), blocks, mask
-
-
-def _require_plain(name: str, module: nn.Module, key: str) -> None:
-    if parametrize.is_parametrized(module, key) or not (key in module._parameters or _masked(module, key)):
-        raise IsopruneError(
-            f"{name}: the weight is parametrised, so what a repair writes would not survive the next "
-            "forward. Make it plain first: torch.nn.utils.parametrize.remove_parametrizations."
-        )
-
-
-def _masked(module: nn.Module, key: str) -> bool:
-    return f"{key}_orig" in module._parameters and f"{key}_mask" in module._buffers
+                if stored(module, key) is not None:
+                    require_plain(name, module, key)
+                    blocks = 3 if key == "in_proj_weight" else 1
+                    yield Weight(f"{name}.{key}".lstrip("."), module, blocks, key)
