@@ -49,9 +49,10 @@ def layer_gains(
 ) -> list[LayerGain]:
     """Return forward and backward gain of every layer on these samples, in the order they run.
 
-    A layer is a module without submodules, or an attention, that maps a tensor of floats to another. One that
-    runs more than once comes back once a run: ``name``, ``name#2``. In residual networks gains hold along
-    each layer's own path, and do not multiply across the sums. A gain out of a zero signal is 0.
+    A layer is a module without submodules (masked or not), or an attention, that maps a tensor of floats to
+    another. One that runs more than once comes back once a run: ``name``, ``name#2``. In residual networks
+    gains hold along each layer's own path, and do not multiply across the sums. A gain out of a zero signal
+    is 0.
 
     Args:
         seed: Of the random orthonormal directions that stand for the outputs where they are more than 32.
@@ -65,7 +66,7 @@ def layer_gains(
         f = stack.enter_context(sample_function(model, inputs, input=input, output=output, dtype=dtype))
         part = _part(f, memory)
         for name, module in model.named_modules():
-            if name and (not any(module.children()) or isinstance(module, nn.MultiheadAttention)):
+            if name and _is_layer(name, module):
                 _watch(name, module, runs, stack)
         directions = _directions(f, seed)
         powers: list[tuple[Tensor, Tensor]] = []
@@ -91,6 +92,14 @@ def layer_gains(
         )
         for i, (name, kind) in enumerate(layers)
     ]
+
+
+def _is_layer(name: str, module: nn.Module) -> bool:
+    # A mask is a parametrization of a layer's weight: neither a submodule nor a layer of its own.
+    inner = {key for key, _ in module.named_children()} - {"parametrizations"}
+    return "parametrizations" not in name.split(".") and (
+        not inner or isinstance(module, nn.MultiheadAttention)
+    )
 
 
 def _part(f: SampleFunction, memory: int | None) -> int:

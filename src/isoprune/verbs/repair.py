@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from isoprune.methods.repairs import REPAIRS, chain
+from isoprune.pruning.mask import masks_of
 from isoprune.pruning.pruned import Pruned, as_pruned
 from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError
@@ -55,6 +56,7 @@ def repair(
     generator = torch.Generator().manual_seed(seed)
     signals = Signals(pruned.model, batches, task)
     repaired = function(pruned, signals, generator=generator, **options)
+    _require_masks(pruned.model, repaired)
     names = [getattr(getattr(step, "func", step), "__name__", "own") for step in steps]
     entry = {"step": "repair", "method": names if several else names[0]}
     return replace(pruned, model=repaired, history=(*pruned.history, entry))
@@ -78,6 +80,21 @@ def require_needs(repair: Repair, pruned: Pruned, batches: Iterable[Any] | None)
             f"Repair {name!r} looks at the network before pruning, and a module alone does not know it. Pass "
             "what isoprune.prune returned."
         )
+
+
+def _require_masks(before: nn.Module, after: nn.Module) -> None:
+    """Refuse what a repair of one's own made of a masked network, if its masks are gone or others.
+
+    Raises:
+        IsopruneError: Naming the tensor.
+    """
+    now = masks_of(after)
+    for name, kept in masks_of(before).items():
+        if name not in now or not torch.equal(now[name], kept):
+            raise IsopruneError(
+                f"The repair gave back a network in which the mask of {name} is gone or another. Change the "
+                "weights of a copy (copy.deepcopy), and leave its parametrizations as they are."
+            )
 
 
 def _listed(method: str | Repair | Sequence[str | Repair]) -> Sequence[str | Repair]:

@@ -25,6 +25,9 @@ class Projection(nn.Module):
     memory. Inputs and outputs are [positions, samples, channels] if ``sequence_first``.
     """
 
+    weight: Tensor
+    bias: Tensor | None
+
     def __init__(self, weight: Slice, bias: Slice, *, sequence_first: bool) -> None:
         super().__init__()
         self.sequence_first = sequence_first

@@ -54,7 +54,7 @@ def reestimate_(model: nn.Module, chunks: Sequence[Any]) -> None:
     before = [(norm, norm.training, norm.momentum, _count(norm)) for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.train()
+        norm.training = True  # not .train(), which a mask on the layer would follow
         norm.momentum = None  # the average over all chunks, each for as much as any other
     try:
         for chunk in chunks:

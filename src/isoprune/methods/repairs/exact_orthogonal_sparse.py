@@ -51,14 +51,16 @@ def exact_orthogonal_sparse(
     drawn: dict[str, int] = {}  # filter matrices of a layer so far
 
     def draw(weight: Weight, W: Tensor, mask: Tensor | None) -> Tensor:
+        filters, fan_in = W.shape
         if mask is not None:
-            return sparse_orthogonal(*W.shape, int(mask.sum()), generator=generator, within=mask)[0].to(W)
+            new, _ = sparse_orthogonal(filters, fan_in, int(mask.sum()), generator=generator, within=mask)
+            return new.to(W)
         # The groups of a convolution share the count evenly.
         block, total = drawn.get(weight.name, 0), int(density * W.numel() * weight.blocks)
         drawn[weight.name] = block + 1
         entries = total * (block + 1) // weight.blocks - total * block // weight.blocks
         if density == 1:
             return haar_matrix(*W.shape, generator=generator).to(W)
-        return sparse_orthogonal(*W.shape, entries, generator=generator)[0].to(W)
+        return sparse_orthogonal(filters, fan_in, entries, generator=generator)[0].to(W)
 
     return rewritten(pruned.model, draw, gain=gain)

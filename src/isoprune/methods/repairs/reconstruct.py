@@ -183,6 +183,7 @@ class _Layer:
         length, norm = 1.0, None if self.site.norm is None else self.network.get_submodule(self.site.norm)
         if self.affine is not None and isinstance(norm, _BatchNorm):
             length = float(self.weight.matrices.double().norm() / W.norm().clamp_min(1e-300))
+            length = length or 1.0  # a layer that was dead has no length to keep
             follow_(norm, self.affine, b.flatten(), mean.flatten(), variance.flatten(), length)
             if bias is not None:  # the norm's mean takes it out again
                 self.weight.write_bias_(torch.zeros_like(bias))

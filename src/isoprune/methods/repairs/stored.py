@@ -37,7 +37,8 @@ def kept_by_mask(module: nn.Module, key: str) -> Tensor | None:
     """Return which elements of an attribute a mask leaves (bool); None without a mask."""
     if parametrize.is_parametrized(module, key):
         chain = module.parametrizations[key]  # pyright: ignore
-        return chain[0].kept if len(chain) == 1 and isinstance(chain[0], Mask) else None
+        mask: object = chain[0]
+        return mask.kept if len(chain) == 1 and isinstance(mask, Mask) else None
     mask = getattr(module, f"{key}_mask", None)  # of torch.nn.utils.prune
     return None if mask is None else mask.bool()
 
