@@ -39,10 +39,11 @@ def test_transformers_trainer_with_adamw_and_checkpoints(tmp_path):
     words = torch.randint(0, 40, (32, 8))
     model = transformers.GPT2LMHeadModel(config)
     pruned = isoprune.prune(model, {"input_ids": words[:2]}, 0.5, grain="weight")
+    how = {"max_steps": 6, "per_device_train_batch_size": 8, "save_steps": 3, "learning_rate": 1e-2}
+    quiet = {"report_to": [], "use_cpu": True, "disable_tqdm": True, "logging_strategy": "no"}
     arguments = transformers.TrainingArguments(
-        str(tmp_path), max_steps=6, per_device_train_batch_size=8, report_to=[], save_steps=3, use_cpu=True,
-        learning_rate=1e-2, weight_decay=0.1, disable_tqdm=True, logging_strategy="no", dataloader_pin_memory=False,
-    )  # fmt: skip
+        str(tmp_path), **how, **quiet, weight_decay=0.1, dataloader_pin_memory=False
+    )
     rows = [{"input_ids": row, "labels": row} for row in words]
     transformers.Trainer(pruned.model, arguments, train_dataset=rows).train()
     assert moved(pruned)

@@ -126,3 +126,16 @@ def test_a_plan_is_plain_data():
     with pytest.raises(IsopruneError, match="names units 'z', which are not among a"):
         Plan.removing({"z": [0]}, {"a": (3,)})
     assert copy.deepcopy(one) == one
+
+
+def test_a_pruned_network_shows_itself():
+    model, x = network("depthwise")
+    small = isoprune.prune(model, x, 0.5)
+    shown = repr(small)
+    assert f"{small.costs.pruned.parameters:,}" in shown
+    assert f"{small.costs.ratios['flops']:.1%}" in shown
+    gone = sum(n for *_, n in small.costs.units)
+    assert f"{gone} of {sum(size for _, size, _ in small.costs.units)} channels removed" in shown
+    assert "Depthwise: prune" in small._repr_html_()
+    held = repr(isoprune.prune(model, x, 0.5, grain="weight"))
+    assert "weights held at zero by masks, which save a dense kernel no time" in held

@@ -12,12 +12,13 @@ from isoprune.graph import Graph, trace
 from isoprune.graph.groups import build
 from isoprune.graph.ledger import Ledger
 from isoprune.graph.recording import Recording
+from isoprune.pruning import summary
 from isoprune.pruning.costs import Costs, costs_of
 from isoprune.pruning.verify import Proof
 from isoprune.types import IsopruneError, Network, Plan, module_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Pruned:
     """A pruned network, how it was made, and the proof.
 
@@ -42,6 +43,15 @@ class Pruned:
     history: tuple[Mapping[str, Any], ...] = ()
     example_inputs: Any = None
     attempts: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return summary.text(self)
+
+    def __rich__(self) -> Any:
+        return summary.table(self)
+
+    def _repr_html_(self) -> str:
+        return summary.html(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the network computes now."""

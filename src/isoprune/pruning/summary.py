@@ -1,0 +1,60 @@
+"""A pruned network at a glance: a table for the terminal and for a notebook."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from isoprune.pruning.pruned import Pruned
+
+
+def table(pruned: Pruned) -> Table:
+    """Return what the dense and the pruned network cost, and what went of each."""
+    costs, by_masks = pruned.costs, pruned.costs.pruned.parameters != pruned.costs.pruned.nonzero
+    out = Table(*("", "dense", "now", "removed"), box=None, title=_title(pruned), title_justify="left")
+    for column in out.columns[1:]:
+        column.justify = "right"
+    rows = {
+        "parameters": (costs.dense.parameters, costs.pruned.nonzero, costs.ratios["parameters"]),
+        "multiply-adds": (costs.dense.flops, costs.pruned.flops, costs.ratios["flops"]),
+    }
+    for name, (dense, now, gone) in rows.items():
+        out.add_row(name, f"{dense:,}", f"{now:,}", f"{gone:.1%}")
+    out.caption, out.caption_justify = "\n".join(_notes(pruned, by_masks)), "left"
+    return out
+
+
+def _title(pruned: Pruned) -> str:
+    steps = " → ".join(str(entry["step"]) for entry in pruned.history) or "nothing was pruned"
+    return f"{type(pruned.dense).__name__}: {steps}"
+
+
+def _notes(pruned: Pruned, by_masks: bool) -> Iterator[str]:
+    plan = pruned.plan
+    if plan:
+        size, went = (sum(unit[place] for unit in pruned.costs.units) for place in (1, 2))
+        how = "held at zero by masks, which save a dense kernel no time" if by_masks else "removed"
+        yield f"{went:,} of {size:,} {plan.grain}s {how}"
+    if pruned.proof.scale:
+        yield f"proof: off by {pruned.proof.relative_error:.1g} of the largest output"
+    if pruned.graph.frozen:
+        yield f"{len(pruned.graph.frozen)} tensors keep channels that cannot go: pruned.graph.frozen says why"
+
+
+def text(pruned: Pruned, width: int = 100) -> str:
+    """Return the table as plain text."""
+    console = Console(width=width, color_system=None, record=True, file=io.StringIO())
+    console.print(table(pruned))
+    return console.export_text().rstrip()
+
+
+def html(pruned: Pruned) -> str:
+    """Return the table as HTML for a notebook."""
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(table(pruned))
+    return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
