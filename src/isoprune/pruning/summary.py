@@ -6,14 +6,15 @@ import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from isoprune.pruning.pruned import Pruned
 
 
-def table(pruned: Pruned) -> Table:
+def table(pruned: Pruned) -> Group:
     """Return what the dense and the pruned network cost, and what went of each."""
     costs, by_masks = pruned.costs, pruned.costs.pruned.parameters != pruned.costs.pruned.nonzero
     out = Table(*("", "dense", "now", "removed"), box=None, title=_title(pruned), title_justify="left")
@@ -25,8 +26,7 @@ def table(pruned: Pruned) -> Table:
     }
     for name, (dense, now, gone) in rows.items():
         out.add_row(name, f"{dense:,}", f"{now:,}", f"{gone:.1%}")
-    out.caption, out.caption_justify = "\n".join(_notes(pruned, by_masks)), "left"
-    return out
+    return Group(out, *map(Text, _notes(pruned, by_masks)))
 
 
 def _title(pruned: Pruned) -> str:
@@ -43,7 +43,9 @@ def _notes(pruned: Pruned, by_masks: bool) -> Iterator[str]:
     if pruned.proof.scale:
         yield f"proof: off by {pruned.proof.relative_error:.1g} of the largest output"
     if pruned.graph.frozen:
-        yield f"{len(pruned.graph.frozen)} tensors keep channels that cannot go: pruned.graph.frozen says why"
+        number = len(pruned.graph.frozen)
+        tensors = "1 tensor keeps" if number == 1 else f"{number} tensors keep"
+        yield f"{tensors} channels that cannot go: pruned.graph.frozen says why"
 
 
 def text(pruned: Pruned, width: int = 100) -> str:
