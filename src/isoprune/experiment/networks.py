@@ -13,11 +13,13 @@ from isoprune.experiment.seeds import build_model
 from isoprune.experiment.signatures import takes_weights
 from isoprune.experiment.store import read_facts, read_tensors
 from isoprune.export.manifest import sizes_of
+from isoprune.pruning.mask import harden, masked, masks_of
 from isoprune.pruning.shrink import replace_tensors
 from isoprune.types import Plan
 from isoprune.types.errors import IsopruneError
 
-_MASK = "plan/"  # before the names of a plan's masks, which lie beside the network's tensors
+# Before the names of what lies beside a network's tensors: elements that masks keep, and units of the plan.
+_MASK, _PLAN = "mask/", "plan/"
 
 
 def load_network(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -33,19 +35,18 @@ def load_network(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
             f"{folder} holds no finished network (no network.json). "
             "Give a folder like runs/networks/<digest>, or a run's record.json."
         )
-    return rebuild(facts, read_tensors(folder, facts), where=str(folder))
+    model, plan = rebuild(facts, read_tensors(folder, facts), where=str(folder))
+    return model, {**facts, "plan": plan}
 
 
-def rebuild(
-    facts: Mapping[str, Any], tensors: Mapping[str, Tensor], *, where: str
-) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the network that ``facts`` describe with ``tensors`` in it, and the facts with its masks.
+def rebuild(facts: Mapping[str, Any], tensors: Mapping[str, Tensor], *, where: str) -> tuple[nn.Module, Plan]:
+    """Return the network that ``facts`` describe with ``tensors`` in it, masked as it was, and its plan.
 
     It is built as the dense one from its config, given the small tensors and the sizes that go with them:
     no code is unpickled, and nothing has to be traced.
     """
-    masks = {name.removeprefix(_MASK): t for name, t in tensors.items() if name.startswith(_MASK)}
-    tensors = {name: t for name, t in tensors.items() if not name.startswith(_MASK)}
+    masks, kept = _named(tensors, _MASK), _named(tensors, _PLAN)
+    tensors = {name: t for name, t in tensors.items() if not name.startswith((_MASK, _PLAN))}
     model = _without_weights(choice(facts["config"]["model"], "model"))
     in_shape, classes = tuple(facts["in_shape"]), facts["classes"]
     network = build_model(model, in_shape, classes, seed=facts["config"]["seed"]).eval()
@@ -55,7 +56,31 @@ def rebuild(
             vars(network.get_submodule(module)).update(sizes)
     _check_tensors(network.state_dict(), tensors, where=where, model=model.name)
     network.load_state_dict(tensors)
-    return network, {**facts, "masks": masks}
+    plan = facts["plan"]
+    read = Plan.from_dict(plan) if "removed" in plan else Plan(kept, plan["grain"], plan["request"])
+    return (masked(network, masks).eval() if masks else network), read
+
+
+def tensors_of(model: nn.Module, plan: Plan) -> dict[str, Tensor]:
+    """Return all that `rebuild` takes: plain weights, what masks keep, and a plan that is not JSON."""
+    masks = {f"{_MASK}{name}": kept for name, kept in masks_of(model).items()}
+    units = {} if _is_json(plan) else {f"{_PLAN}{name}": kept for name, kept in plan.kept.items()}
+    plain = harden(model) if masks else model
+    return {**plain.state_dict(), **masks, **units}
+
+
+def plan_facts(plan: Plan) -> dict[str, Any]:
+    """Return a plan as JSON, as far as it is not kept as tensors."""
+    return plan.as_dict() if _is_json(plan) else {"grain": plan.grain, "request": dict(plan.request)}
+
+
+def _is_json(plan: Plan) -> bool:
+    """Whether the units that went are few enough for JSON: channels are, single weights are not."""
+    return plan.grain in ("channel", "head")
+
+
+def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
 def _without_weights(model: Choice) -> Choice:
@@ -75,18 +100,9 @@ def changed_sizes(dense: nn.Module, small: nn.Module) -> dict[str, dict[str, Any
     return changed
 
 
-def plan_facts(plan: Plan) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return a plan as JSON, and its masks where they are too many for that: of anything but channels."""
-    if plan.grain in ("channel", "head"):
-        return plan.as_dict(), {}
-    facts = {"grain": plan.grain, "request": dict(plan.request)}
-    return facts, {f"{_MASK}{name}": mask for name, mask in plan.kept.items()}
-
-
 def plan_of(facts: Mapping[str, Any]) -> Plan:
     """Return the plan by which a network that `load_network` gave was made; a dense one's is empty."""
-    plan = facts["plan"]
-    return Plan.from_dict(plan) if "removed" in plan else Plan(facts["masks"], plan["grain"], plan["request"])
+    return facts["plan"]
 
 
 def _check_tensors(want: Mapping[str, Tensor], got: Mapping[str, Tensor], *, where: str, model: str) -> None:

@@ -11,7 +11,7 @@ from isoprune.experiment.config import Choice, Experiment
 from isoprune.experiment.replay import replayed
 from isoprune.experiment.signatures import complete, label_of, round_ratios, schedule, takes_weights
 from isoprune.experiment.step_types import Prune, Repair, Repeat, Retrain, Rewind, Step, Train, Training
-from isoprune.types.errors import IsopruneError, did_you_mean
+from isoprune.types.errors import IsopruneError
 
 
 def resolve(experiment: Experiment) -> Experiment:
@@ -98,10 +98,12 @@ def _complete_training(training: Any, key: str, *, removes: bool = False) -> Any
 
 
 def _check_grain(grain: str, key: str) -> None:
-    from isoprune.types.units import GRAINS
+    from isoprune.pruning.grains import read_grain
 
-    if grain not in GRAINS:
-        raise IsopruneError(f"{key}.grain is {grain!r}.{did_you_mean(grain, GRAINS)}")
+    try:
+        read_grain(grain)
+    except IsopruneError as error:
+        raise IsopruneError(f"{key}.grain: {error}") from None
 
 
 def _check_penalty(penalty: Choice, key: str, *, removes: bool) -> None:

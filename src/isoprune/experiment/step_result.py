@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from isoprune.experiment.config import Experiment
 from isoprune.experiment.recipe_steps import PlacedStep
 from isoprune.experiment.step_types import Rewind, Train
 from isoprune.experiment.store import Store, forget_checkpoint, read_facts, read_tensors, save_network
+from isoprune.pruning.pruned import Pruned, as_pruned
 from isoprune.types import IsopruneError, Plan, Splits
 from isoprune.types.files import clear_temporary
 from isoprune.types.samples import inputs_at
@@ -30,13 +31,9 @@ class StepResult:
 
     step: PlacedStep
     model: nn.Module
+    plan: Plan  # which units of the dense network are still there
     facts: Mapping[str, Any]
     folder: Path
-
-    @property
-    def plan(self) -> Plan:
-        """Which units of the dense network are still there."""
-        return networks.plan_of(self.facts)
 
     @property
     def size(self) -> dict[str, Any]:
@@ -98,6 +95,17 @@ def dense_of(way: Sequence[StepResult]) -> StepResult:
     return next(made for made in reversed(way) if isinstance(made.step.step, Train))
 
 
+def pruned_of(bench: Bench, way: Sequence[StepResult], *, dense: nn.Module | None = None) -> Pruned:
+    """Return the last network on the way as what verbs take: with its dense network and its plan.
+
+    Args:
+        dense: In place of the dense network: what it was at the epoch that was rewound to.
+    """
+    last, dense = way[-1], dense_of(way).model if dense is None else dense
+    whole = as_pruned(dense, bench.example())
+    return replace(whole, model=last.model, plan=last.plan)
+
+
 def rewound_to(way: Sequence[StepResult]) -> int | None:
     """Return the epoch whose weights the last network has; None if it was trained since, or never rewound."""
     for made in reversed(way):
@@ -125,7 +133,6 @@ def find_or_make(bench: Bench, step: PlacedStep, make: Callable[[Path], Made]) -
             error.args = (f"{step.label} {step.digest}, seed {bench.seed}: {error}", *error.args[1:])
             raise
         history = made.facts.get("history", ())
-        plan, masks = networks.plan_facts(made.plan)
         facts = {
             "role": step.role,
             "digest": step.digest,
@@ -137,17 +144,20 @@ def find_or_make(bench: Bench, step: PlacedStep, make: Callable[[Path], Made]) -
             "classes": bench.splits.classes,
             # A training that was interrupted took longer than its last part.
             "seconds": sum(row["seconds"] for row in history) or time.perf_counter() - started,
-            "plan": plan,
+            "plan": networks.plan_facts(made.plan),
             **made.facts,
         }
-        save_network(folder, {**made.model.state_dict(), **masks}, facts)
+        save_network(folder, networks.tensors_of(made.model, made.plan), facts)
         forget_checkpoint(folder)
-        return StepResult(step, made.model.eval(), {**facts, "masks": made.plan.kept}, folder)
+    # As a later run will read it, so that nothing depends on who made it.
+    result = _find(step, folder)
+    assert result is not None
+    return result
 
 
 def _find(step: PlacedStep, folder: Path) -> StepResult | None:
     facts = read_facts(folder)
     if facts is None:
         return None
-    model, facts = networks.rebuild(facts, read_tensors(folder, facts), where=str(folder))
-    return StepResult(step, model, facts, folder)
+    model, plan = networks.rebuild(facts, read_tensors(folder, facts), where=str(folder))
+    return StepResult(step, model, plan, facts, folder)

@@ -71,7 +71,8 @@ class Pruning(Struct, frozen=True, forbid_unknown_fields=True):
     fractions, as `make_plan`), and ``flops`` and ``parameters``, the fraction that may stay. ``scope``
     "internal" leaves residual sums whole; ``allocation`` "global" lets all units compete, and no group
     then loses more than ``cap``; ``floor`` units stay at least; kept channels are rounded up to a multiple
-    of ``round_to``. Units of the ``grain`` "channel" are physically gone, others are held at zero by masks.
+    of ``round_to``. Units of the ``grain`` "channel" are physically gone, others, and channels with ``mask``,
+    are held at zero by masks.
 
     ``train`` trains the network before anything goes: with a penalty that pushes out the channels that the
     network's scores choose, or without one, and then the trained network's scores choose.
@@ -82,6 +83,7 @@ class Pruning(Struct, frozen=True, forbid_unknown_fields=True):
     parameters: Budget | None = None
     criterion: Choice = Choice("l1_norm")
     grain: str = "channel"
+    mask: bool = False
     scope: Literal["all", "internal"] = "all"
     allocation: Literal["uniform", "global"] = "uniform"
     round_to: Count = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
 import math
 from collections.abc import Callable, Sequence
@@ -16,42 +17,42 @@ from isoprune.experiment.config import Choice
 from isoprune.experiment.digests import derived_seed
 from isoprune.experiment.recipe_steps import PlacedStep
 from isoprune.experiment.signatures import bind, find
-from isoprune.experiment.step_result import Bench, Made, StepResult, dense_of
+from isoprune.experiment.step_result import Bench, Made, StepResult, pruned_of
 from isoprune.experiment.step_types import Prune, Training
 from isoprune.experiment.steps.train import trained
-from isoprune.graph import trace
 from isoprune.methods.penalties import PENALTIES, Penalty, steps_needed
 from isoprune.pruning import Pruned, prune_by
 from isoprune.pruning.costs import costs_of
+from isoprune.pruning.mask import harden
+from isoprune.pruning.pruned import as_pruned
+from isoprune.pruning.rounds import renumbered
 from isoprune.training import check_penalty_steps
 from isoprune.types import Plan
 from isoprune.verbs import prune
 
 
 def make_pruned(bench: Bench, step: PlacedStep, way: Sequence[StepResult], folder: Path) -> Made:
-    """Return the smaller network, and what is known of it: what went, sizes, proof, training."""
-    last, dense = way[-1], dense_of(way).model
+    """Return the smaller or masked network, and what is known of it: what went, sizes, proof, training."""
+    last = pruned_of(bench, way)
     training, found = step.training, {}
     if training is None:
-        result = _shot(bench, step, last.model)
+        result = _shot(bench, step, last)
     elif training.penalty is None:
         large, found = trained(bench, last.model, training, step, folder)
-        result = _shot(bench, step, large)
+        result = _shot(bench, step, dataclasses.replace(last, model=large))
     else:
-        result, found = _pressed(bench, step, last.model, training, training.penalty, folder)
-    plan, costs = last.plan.then(result.plan), result.costs
-    if last.plan:  # The result's are from one round to the next.
-        costs = costs_of(dense, result.model, trace(dense, bench.example()), plan)
+        result, found = _pressed(bench, step, last, training, training.penalty, folder)
+    costs = result.costs
     facts = {
         **found,
-        "sizes": networks.changed_sizes(dense, result.model),
+        "sizes": networks.changed_sizes(last.dense, harden(result.model)),
         "parameters": costs.pruned.parameters,
         "nonzero": costs.pruned.nonzero,
         "flops": costs.pruned.flops,
         "costs": costs.as_dict(),
         "proof": {"max_abs_error": result.proof.max_abs_error, "scale": result.proof.scale},
     }
-    return Made(result.model, plan, facts)
+    return Made(result.model, result.plan, facts)
 
 
 def check_lengths(bench: Bench) -> None:
@@ -81,35 +82,40 @@ def make_penalty(
 
 
 def _pressed(
-    bench: Bench, step: PlacedStep, model: nn.Module, training: Training, penalty: Choice, folder: Path
+    bench: Bench, step: PlacedStep, last: Pruned, training: Training, penalty: Choice, folder: Path
 ) -> tuple[Pruned, dict[str, Any]]:
     """Train a copy while the penalty pushes out what the network's scores chose; remove just that."""
-    first = _shot(bench, step, model)
+    first = _shot(bench, step, as_pruned(last.model, bench.example()))
     made: list[Penalty] = []
 
     def make(net: nn.Module) -> Penalty:
         def choose() -> Plan:
-            return _shot(bench, step, copy.deepcopy(net).cpu().eval()).plan
+            now = as_pruned(copy.deepcopy(net).cpu().eval(), bench.example())
+            return _shot(bench, step, now).plan
 
         made.append(make_penalty(penalty, net, first.plan, graph=first.graph, choose=choose))
         return made[-1]
 
-    large, found = trained(bench, model, training, step, folder, penalty=make)
-    plan = (made[-1].plan() if made else None) or first.plan
-    return prune_by(large, bench.example(), first.graph, lambda *_: plan), found
+    large, found = trained(bench, last.model, training, step, folder, penalty=make)
+    chosen = (made[-1].plan() if made else None) or first.plan
+    result = prune_by(large, bench.example(), first.graph, lambda *_: chosen)
+    plan = last.plan.then(renumbered(last.graph, last.plan, result.graph, result.plan))
+    costs = costs_of(last.dense, result.model, last.graph, plan)
+    return dataclasses.replace(result, plan=plan, costs=costs), found
 
 
-def _shot(bench: Bench, step: PlacedStep, model: nn.Module) -> Pruned:
+def _shot(bench: Bench, step: PlacedStep, network: Pruned) -> Pruned:
     pruning = step.step
     assert isinstance(pruning, Prune)
     return prune(
-        model,
-        bench.example(),
-        pruning.ratio,
+        network,
+        ratio=pruning.ratio,
         flops=pruning.flops,
         parameters=pruning.parameters,
         criterion=bind("criterion", pruning.criterion),
         batches=seeds.batches(pruning.criterion, bench.splits.train, batch=bench.batch, seed=bench.seed),
+        grain=pruning.grain,
+        mask=pruning.mask,
         allocation=pruning.allocation,
         scope=pruning.scope,
         round_to=pruning.round_to,

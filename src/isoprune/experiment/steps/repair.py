@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 from isoprune.experiment import seeds
 from isoprune.experiment.recipe_steps import PlacedStep
 from isoprune.experiment.signatures import bind
-from isoprune.experiment.step_result import Bench, Made, StepResult, dense_of, rewound_to
+from isoprune.experiment.step_result import Bench, Made, StepResult, dense_of, pruned_of, rewound_to
 from isoprune.experiment.step_types import Repair
 from isoprune.experiment.steps.rewind import earlier
-from isoprune.pruning.pruned import as_pruned
 from isoprune.signals import Signals
 
 
@@ -22,10 +20,10 @@ def make_repaired(bench: Bench, step: PlacedStep, way: Sequence[StepResult], _: 
     last, dense, method = way[-1], dense_of(way), step.step.method
     epoch = rewound_to(way)
     # What a repair restores is what the dense network was at the epoch that was rewound to.
-    reference = dense.model if epoch is None else earlier(bench, dense, epoch)
+    pruned = pruned_of(bench, way, dense=None if epoch is None else earlier(bench, dense, epoch))
     batches = seeds.batches(method, bench.splits.train, batch=bench.batch, seed=bench.seed)
     repaired = bind("repair", method)(
-        dataclasses.replace(as_pruned(last.model), dense=reference, plan=last.plan),
+        pruned,
         Signals(last.model, batches),
         generator=bench.generator(step.stream("repair")),
     )

@@ -21,6 +21,7 @@ from isoprune.experiment.step_types import Rewind
 from isoprune.experiment.steps.train import trained
 from isoprune.graph import trace
 from isoprune.pruning import prune_by
+from isoprune.pruning.mask import masked, masks_of
 from isoprune.training import Watch, checkpoint
 from isoprune.types import Plan
 from isoprune.types.errors import IsopruneError
@@ -38,7 +39,8 @@ def make_rewound(bench: Bench, step: PlacedStep, way: Sequence[StepResult], _: P
     """Return what stays, with the weights that it had after an epoch of the dense training."""
     assert isinstance(step.step, Rewind)
     last = way[-1]
-    small = rewound(earlier(bench, dense_of(way), step.step.epoch), last.plan, bench.example())
+    model, masks = earlier(bench, dense_of(way), step.step.epoch), masks_of(last.model)
+    small = masked(model, masks) if masks else rewound(model, last.plan, bench.example())
     return Made(small, last.plan, last.size)
 
 
