@@ -39,9 +39,15 @@ class _Scorer:
     task: Task
     seed: int
 
-    def __call__(self, model: nn.Module, units: tuple[Units, ...]) -> Scores:
-        generator = torch.Generator().manual_seed(self.seed)
-        return scores_of(self.criterion, Signals(model, self.batches, self.task), units, generator=generator)
+    def of(self, model: nn.Module) -> Callable[[tuple[Units, ...]], Scores]:
+        """Return what scores units of a network; its data is gone through once for all calls."""
+        signals = Signals(model, self.batches, self.task)
+
+        def scores(units: tuple[Units, ...]) -> Scores:
+            generator = torch.Generator().manual_seed(self.seed)
+            return scores_of(self.criterion, signals, units, generator=generator)
+
+        return scores
 
 
 def prune(
@@ -123,12 +129,13 @@ def prune(
 
     def shrunk(what: str, target: Any) -> Pruned:
         small = module_of(network)
+        scores = score.of(small)
 
         def planner(graph: Graph, links: tuple[Constraint, ...]) -> Plan:
             if unit.name == "head":
                 heads = units_of(graph, unit)
-                return plan_units(graph, heads, score(small, heads), grain=unit, ratio=target, floor=floor)
-            at = partial(make_plan, graph, score(small, graph.groups), links=links, **options)
+                return plan_units(graph, heads, scores(heads), grain=unit, ratio=target, floor=floor)
+            at = partial(make_plan, graph, scores(graph.groups), links=links, **options)
             if what == "ratio":
                 return at(ratio=target)
             return plan_for_target(lambda r: at(ratio=r), share(graph, small, what), target, what=what)
@@ -201,7 +208,9 @@ def _masked_units(
     plain = model if first else plain_copy(model)
     graph = trace(plain, example_inputs)
     units = units_of(graph, grain)
-    plan = plan_units(graph, units, score(plain, units), grain=grain, ratio=ratio, before=before, **options)
+    plan = plan_units(
+        graph, units, score.of(plain)(units), grain=grain, ratio=ratio, before=before, **options
+    )
     made = mask_by(plain, example_inputs, graph, plan, units)
     if not isinstance(network, Pruned):
         return made

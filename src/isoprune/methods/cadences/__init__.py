@@ -14,4 +14,4 @@ CADENCES: dict[str, Callable[..., Cadence]] = {
     f.__name__: f for f in (one_shot, linear, polynomial, by_cycle)
 }
 
-__all__ = ["CADENCES", "Cadence", "by_cycle", "linear", "of_what_is_left", "one_shot", "polynomial"]
+__all__ = ["CADENCES", "Cadence", "of_what_is_left"]

@@ -54,14 +54,4 @@ def scores_of(
     return function(signals, units, generator=generator, **options)
 
 
-__all__ = [
-    "CRITERIA",
-    "fisher",
-    "l1_norm",
-    "l2_norm",
-    "random",
-    "score_units",
-    "scores_of",
-    "snip",
-    "taylor",
-]
+__all__ = ["CRITERIA", "Criterion", "score_units", "scores_of"]

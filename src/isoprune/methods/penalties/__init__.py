@@ -26,14 +26,4 @@ def steps_needed(name: str, options: Mapping[str, Any]) -> int:
     return sum(each.steps for each in grows) + options["stabilise"] if grows else 0
 
 
-__all__ = [
-    "PENALTIES",
-    "PRUNING",
-    "Penalty",
-    "greg_1",
-    "greg_2",
-    "kernel_orthogonality",
-    "orthogonal_convolution",
-    "steps_needed",
-    "tpp",
-]
+__all__ = ["PENALTIES", "PRUNING", "Penalty", "steps_needed"]
