@@ -31,6 +31,7 @@ VERBS = {
 
 MENDABLE = 2  # exit code of everything that the user can put right
 INTERRUPTED = 130
+WIDTH = 110  # of help that goes into a file
 
 OVERVIEW = """\
 usage: isoprune VERB ...
@@ -83,15 +84,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(verb: str, *words: str) -> int:
     """Parse ``words`` by the signature of the verb's function, and call it."""
     from cyclopts import App, CycloptsError, Parameter
-
-    from isoprune.cli.console import output_console
+    from rich.console import Console
 
     app = App(
         name=f"isoprune {verb}",
         help_formatter="plain",
         help_format="plaintext",
         version_flags=(),
-        console=output_console(),
+        console=Console(width=None if os.isatty(1) else WIDTH),
         default_parameter=Parameter(negative=(), allow_repeating=True),
     )
     app.default(getattr(import_module(f"isoprune.cli.{verb}"), verb))
