@@ -83,6 +83,11 @@ def record(out: str = "o") -> dict[str, Any]:
     return json.loads((Path(out) / "record.json").read_text())
 
 
+def network(record: dict[str, Any], role: str) -> dict[str, Any]:
+    """Return the last network of a role in a record, as JSON has it."""
+    return [one for one in record["networks"] if one["role"] == role][-1]
+
+
 def tensors(out: str = "o") -> dict[str, torch.Tensor]:
     return load_file(Path(out) / "network" / "model.safetensors")
 

@@ -22,6 +22,7 @@ from isoprune.experiment.networks import load_network
 from isoprune.experiment.pipeline import run
 from isoprune.experiment.store import Store
 from isoprune.experiment.study import plan_work, write_listing
+from recipes import network
 
 TINY = """
 data = { name = "digits", limit = 150, size = 8 }
@@ -256,14 +257,14 @@ def test_diagnosis_of_a_record_is_about_its_pruned_network_and_what_repair_resto
     out = capsys.readouterr().out
     assert out.startswith("pruned mlp_7")
     for stage in ("pruned", "dense"):
-        assert f"{content['stages'][stage]['jsv']['mean']:.3g}" in out
-    assert f"Repair orthp brings the mean to {content['stages']['repaired']['jsv']['mean']:.3g}" in out
+        assert f"{network(content, stage)['jsv']['mean']:.3g}" in out
+    assert f"Repair orthp brings the mean to {network(content, 'repaired')['jsv']['mean']:.3g}" in out
     assert main(["diagnose", str(path.parent), "--stage", "retrained"]) == 0
     assert capsys.readouterr().out.startswith("retrained mlp_7")
 
 
 def test_diagnosis_of_a_folder(store: Store, record: tuple[Path, dict], capsys: Any):
-    folder = store.folder("dense", record[1]["networks"]["dense"])
+    folder = store.folder(network(record[1], "dense")["digest"])
     assert main(["diagnose", str(folder), "--data", "digits", "--samples", "4"]) == 2
     assert re.search(
         r"--data digits has inputs of shape \(1, 32, 32\), the network takes", capsys.readouterr().err
@@ -271,15 +272,15 @@ def test_diagnosis_of_a_folder(store: Store, record: tuple[Path, dict], capsys: 
     assert main(["diagnose", str(folder), "--samples", "4"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("dense mlp_7")
-    assert f"{record[1]['stages']['dense']['jsv']['mean']:.3g}" in out
+    assert f"{network(record[1], 'dense')['jsv']['mean']:.3g}" in out
 
 
 def test_diagnosis_of_a_record_as_numbers_and_with_its_dense_network_by_name(
     store: Store, record: tuple[Path, dict], tmp_path: Path, capsys: Any
 ):
     path, content = record
-    dense = store.folder("dense", content["networks"]["dense"])
-    pruned = store.folder("pruned", content["networks"]["pruned"])
+    dense = store.folder(network(content, "dense")["digest"])
+    pruned = store.folder(network(content, "pruned")["digest"])
     found = []
     for number, words in enumerate(([path], [pruned, "--dense", dense], [pruned, "--dense", path])):
         out = tmp_path / f"{number}.json"
@@ -298,7 +299,7 @@ def test_diagnosis_of_a_record_as_numbers_and_with_its_dense_network_by_name(
 
 
 def test_bad_diagnoses_are_refused(store: Store, record: tuple[Path, dict], tmp_path: Path, capsys: Any):
-    folder = store.folder("dense", record[1]["networks"]["dense"])
+    folder = store.folder(network(record[1], "dense")["digest"])
     assert "is one network, of stage dense" in refused(capsys, "diagnose", folder, "--stage", "pruned")
     assert "holds no finished network" in refused(capsys, "diagnose", tmp_path)
     broken = tmp_path / "dense" / folder.name
@@ -307,7 +308,7 @@ def test_bad_diagnoses_are_refused(store: Store, record: tuple[Path, dict], tmp_
     assert "is damaged: its checksum" in refused(capsys, "diagnose", broken)
     load_network(folder)
     (tmp_path / "record.json").write_text("{}")
-    assert "names no networks, so it is not a record" in refused(capsys, "diagnose", tmp_path / "record.json")
+    assert "is not a record" in refused(capsys, "diagnose", tmp_path / "record.json")
 
 
 def test_methods_lists_every_table_with_the_first_line_of_each(capsys: Any):

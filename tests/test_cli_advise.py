@@ -25,6 +25,7 @@ from isoprune.experiment.pipeline import run
 from isoprune.experiment.store import Store
 from isoprune.export import open_source
 from isoprune.training.rates import Probe
+from recipes import network
 
 
 @pytest.fixture(autouse=True)
@@ -120,12 +121,12 @@ def test_record_is_advised_on_its_repaired_network_its_data_and_its_dense_one(ca
     assert got["damage"]["numbers"]["dense_jsv_mean"] > 0
     assert got["steps"] == 9  # of 150 training images in batches of 50
     assert got["settings"]["data"] == "digits"
-    folder = store.folder("repaired", content["networks"]["repaired"])
+    folder = store.folder(network(content, "repaired")["digest"])
     assert numbers(capsys, folder, *words)["probes"] == got["probes"]
     assert numbers(capsys, record.parent, "--stage", "pruned", *words)["network"].startswith("pruned mlp_7")
-    network, _ = load_network(folder)
+    loaded, _ = load_network(folder)
     splits = isoprune.data.load("digits", seed=0, limit=150, size=8)
-    want = isoprune.advise(network, splits, epochs=3, batch=50, rates=(0.01, 0.1))
+    want = isoprune.advise(loaded, splits, epochs=3, batch=50, rates=(0.01, 0.1))
     assert got["lr"] == want.lr
     assert [row["accuracy"] for row in got["probes"]] == [p.accuracy for p in want.probes]
     # Probes are kept in the cache: a store may be read-only.

@@ -28,8 +28,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     study = expand(CONFIG | {"study": STUDY}, name="repairs")
     with one_thread():
         records = [run(experiment, made, name="repairs") for experiment in study.experiments]
-        flops = [records[0]["stages"][stage]["flops"] for stage in ("dense", "pruned")]
-        control = scratch_b(records[0]["config"], *flops, train=train_samples(records[0]))
+        flops = [records[0].network(role).flops for role in ("dense", "pruned")]
+        control = scratch_b(records[0].config, *flops, train=train_samples(records[0]))
         run(experiment(control), made, name="control")
     write_listing(plan_work(study, made))
     return made

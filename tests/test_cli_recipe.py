@@ -18,7 +18,8 @@ import isoprune
 from data.painted import folder
 from experiment.tiny import one_thread
 from isoprune.cli import main
-from isoprune.experiment import pipeline, stages
+from isoprune.experiment import step_result
+from isoprune.experiment.steps import retrain, train
 from recipes import COMMAND, DIGITS, MLP, own_networks, record, same, tensors, told
 
 
@@ -50,23 +51,27 @@ def test_one_folder_holds_the_network_its_record_and_its_page(capsys, tmp_path):
     ]
     one = record()
     stored = isoprune.load("o/network", build=dense)
-    assert sum(p.numel() for p in stored.parameters()) == one["stages"]["retrained"]["parameters"]
+    assert sum(p.numel() for p in stored.parameters()) == network(one, "retrained")["parameters"]
     x = torch.randn(4, 1, 8, 8)
     _assert_onnx("o/network/model.onnx", stored, x)
     # What is printed is what is in the record.
-    for name, stage in one["stages"].items():
+    for stage in one["networks"]:
+        name = stage["role"]
         line = next(line for line in said.splitlines() if line.split()[:1] == [name])
-        assert f"{stage['test_accuracy']:.2%}" in line
+        assert f"{stage['metrics']['test_accuracy']:.2%}" in line
         assert f"{stage['parameters']:,}" in line
-    before, after = one["stages"]["dense"], one["stages"]["retrained"]
-    assert f"Test accuracy {before['test_accuracy']:.2%} -> {after['test_accuracy']:.2%}" in said
+    before, after = network(one, "dense"), network(one, "retrained")
+    assert (
+        f"Test accuracy {before['metrics']['test_accuracy']:.2%} -> {after['metrics']['test_accuracy']:.2%}"
+        in said
+    )
     assert f"{after['flops'] / before['flops']:.0%} of the FLOPs" in said
-    assert f"Learning rate: {one['advice']['lr']:g}, of {len(one['advice']['probes'])} probed" in said
+    assert f"Learning rate: {after['advice']['lr']:g}, of {len(after['advice']['probes'])} probed" in said
     assert "Network: o/network (0.0 MB)" in said
     assert "ONNX: o/network/model.onnx, differs from torch by" in said
     assert "Page: o/index.html" in said
     assert [(row["model"], row["backend"]) for row in one["latency"]] == [
-        (network, backend) for backend in ("eager", "onnxruntime") for network in ("dense", "pruned")
+        (name, backend) for backend in ("eager", "onnxruntime") for name in ("dense", "pruned")
     ]
     assert "What a forward takes" in Path("o/index.html").read_text()
 
@@ -102,14 +107,15 @@ def test_a_short_budget_is_repaired(capsys):
 
 def test_the_same_command_again_trains_nothing_and_tells_the_same(capsys, monkeypatch):
     first = told(capsys, *COMMAND)
-    before, network = record(), tensors()
+    before, saved = record(), tensors()
     made: list[Path] = []
-    monkeypatch.setattr(stages, "save_network", lambda folder, *_: made.append(folder))
-    monkeypatch.setattr(pipeline, "train_stage", lambda *_a, **_k: pytest.fail("trained again"))
+    monkeypatch.setattr(step_result, "save_network", lambda folder, *_: made.append(folder))
+    for module in (train, retrain):
+        monkeypatch.setattr(module, "trained", lambda *_a, **_k: pytest.fail("trained again"))
     assert told(capsys, *COMMAND) == first
     assert made == []
     assert record() == before
-    assert same(tensors(), network)
+    assert same(tensors(), saved)
 
 
 def test_what_was_deleted_is_delivered_again(capsys):
@@ -127,9 +133,9 @@ def test_what_was_deleted_is_delivered_again(capsys):
 @pytest.mark.parametrize("target", ["flops", "parameters"])
 def test_a_target_is_met(target, capsys):
     told(capsys, *MLP, f"--{target}", "0.5", "--epochs", "1")
-    found = {stage: numbers[target] for stage, numbers in record()["stages"].items()}
+    found = network(record(), "retrained")[target]
     most = max(k for k in range(1, 9) if _size(target, k) <= 0.5 * _size(target, 8))
-    assert found["retrained"] == _size(target, most)
+    assert found == _size(target, most)
 
 
 def _size(target: str, k: int) -> int:
@@ -164,7 +170,7 @@ def test_a_target_in_time_is_brought_to_a_ratio_once(capsys, monkeypatch):
     monkeypatch.setattr(target, "share_of_time", counted)
     told(capsys, *words)
     one, count = record(), len(measured)
-    sizes = [one["stages"][stage]["parameters"] for stage in ("dense", "retrained")]
+    sizes = [network(one, stage)["parameters"] for stage in ("dense", "retrained")]
     assert 0.5 < sizes[1] / sizes[0] <= 0.6
     table = json.loads(Path("o/recipe.json").read_text())
     assert table["request"]["target"] == {"latency": 0.6}
@@ -179,8 +185,8 @@ def test_settings_change_any_key(capsys):
     one = record()
     assert one["config"]["retrain"]["lr"] == 0.01
     assert one["config"]["repair"]["name"] == "orthp"
-    assert "advice" not in one
-    assert max(row["lr"] for row in one["history"]["retrained"][1:]) <= 0.01
+    assert "advice" not in network(one, "retrained")
+    assert max(row["lr"] for row in network(one, "retrained")["history"][1:]) <= 0.01
 
 
 def test_a_function_of_ones_own_needs_no_dense_training(capsys):
@@ -240,13 +246,11 @@ def test_without_onnx_the_rest_is_delivered_and_it_is_said(capsys, monkeypatch):
 
 
 def test_rates_that_were_given_up_are_told(capsys, monkeypatch):
-    from isoprune.experiment import train
-
     real = train.at_advised_rate
 
     def given_up(*args: Any) -> Any:
-        trained, history, more = real(*args)
-        return trained, history, {"advice": {**more["advice"], "given_up": [0.3, 0.1]}}
+        trained, more = real(*args)
+        return trained, {"advice": {**more["advice"], "given_up": [0.3, 0.1]}}
 
     monkeypatch.setattr(train, "at_advised_rate", given_up)
     said = told(capsys, *COMMAND)

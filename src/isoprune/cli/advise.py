@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
+from msgspec import structs
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from isoprune.cli.console import error_console, output_console, say, write_out
 from isoprune.cli.options import check_out, check_samples, read_shape
-from isoprune.experiment.config import Distilling, Training
-from isoprune.experiment.step_types import Count, Fraction, NotNegative, Positive
+from isoprune.experiment.step_types import Count, Distilling, Fraction, NotNegative, Positive, Training
 from isoprune.experiment.validation import read
 from isoprune.types.errors import IsopruneError
 
@@ -91,7 +91,7 @@ def advise(
     check_samples(samples)
     training = Training(
         epochs=read(Count, epochs, "--epochs"),
-        steps=read(Count | None, steps, "--steps"),
+        steps=None if steps is None else read(Count, steps, "--steps"),
         batch=read(Count, batch, "--batch"),
         momentum=read(Fraction, momentum, "--momentum"),
         weight_decay=read(NotNegative, weight_decay, "--weight-decay"),
@@ -100,13 +100,11 @@ def advise(
     probed, sizes = _rates(rates), read_shape(shape)
     console = error_console()
     with console.status("Measuring the damage"):
-        from dataclasses import replace
-
         from isoprune.experiment.named_advice import open_question
         from isoprune.experiment.named_data import read_choice
         from isoprune.experiment.named_network import is_record, open_network
 
-        training = replace(
+        training = structs.replace(
             training, schedule=read_choice(schedule, "--schedule", '{name = "one_cycle", rise = 0.3}')
         )
         opened = open_network(

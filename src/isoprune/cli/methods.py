@@ -9,18 +9,18 @@ from typing import Literal
 from isoprune.cli.console import output_console, say
 from isoprune.types.errors import IsopruneError
 
-KINDS = ("data", "model", "criterion", "penalty", "repair", "schedule")
+KINDS = ("data", "model", "criterion", "penalty", "repair", "schedule", "cadence")
 
 
 def methods(
-    kind: Literal["data", "model", "criterion", "penalty", "repair", "schedule"] | None = None,
+    kind: Literal["data", "model", "criterion", "penalty", "repair", "schedule", "cadence"] | None = None,
     /,
     *,
     schedules: bool = False,
     epochs: int | None = None,
     out: Path | None = None,
 ) -> None:
-    """List every data set, model, criterion, penalty, repair and schedule that a config can name.
+    """List every data set, model, criterion, penalty, repair, schedule and cadence that a config can name.
 
     Your own needs no registration: write "your_module:your_function" in its place. With --schedules: draw the
     learning rate of every schedule.

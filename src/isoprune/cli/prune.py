@@ -11,7 +11,7 @@ from cyclopts import Group, Parameter
 from isoprune.cli.console import error_console, output_console, progress, say
 from isoprune.cli.options import Settings, listed, read_shape
 from isoprune.cli.prune_summary import latency_table, megabytes, outcome, print_summary
-from isoprune.cli.study_shown import stage_table
+from isoprune.cli.study_shown import network_table
 from isoprune.experiment.recipe import EPOCHS
 from isoprune.types.errors import IsopruneError
 
@@ -227,7 +227,7 @@ def _print_delivery(done: Any, folder: Path) -> None:
 
     page = report([done.record], folder / PAGE, title=f"{done.name}, pruned")
     console = output_console()
-    console.print(stage_table(done.record))
+    console.print(network_table(done.record))
     console.print(latency_table(done.record.latency))
     onnx = "ONNX: not written, onnx is not installed: pip install 'isoprune[export]'."
     if done.onnx is not None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from isoprune.cli.console import output_console, say
-from isoprune.types.record import Record
 
 if TYPE_CHECKING:
     from isoprune.export import Source
     from isoprune.pruning import Pruned
+    from isoprune.types.record import Record
 
 
 def print_summary(source: Source, pruned: Pruned, directory: Path, *, seed: int) -> None:
@@ -98,19 +98,18 @@ def latency_table(rows: Iterable[Mapping[str, Any]]) -> Table:
 
 def outcome(record: Record) -> str:
     """Return in one sentence what pruning and retraining made of the dense network."""
-    dense, last = record.network("dense"), record.network("retrained")
+    dense, last = record.network("dense"), record.networks[-1]
     assert dense is not None
-    assert last is not None
+    accuracies = (network.metrics["test_accuracy"] or 0.0 for network in (dense, last))
     result = (
-        f"Test accuracy {dense.metrics['test_accuracy']:.2%} -> {last.metrics['test_accuracy']:.2%} with "
+        f"Test accuracy {' -> '.join(f'{a:.2%}' for a in accuracies)} with "
         f"{last.flops / dense.flops:.0%} of the FLOPs and "
-        f"{last.parameters / dense.parameters:.0%} of the parameters."
+        f"{last.nonzero / dense.nonzero:.0%} of the parameters."
     )
-    advice = last.advice
-    if advice is None:
+    if last.advice is None:
         return result
-    given_up = "".join(f"; {lr:g} was tried and given up" for lr in advice["given_up"])
-    return f"{result} Learning rate: {advice['lr']:g}, of {len(advice['probes'])} probed{given_up}."
+    given_up = "".join(f"; {lr:g} was tried and given up" for lr in last.advice["given_up"])
+    return f"{result} Learning rate: {last.advice['lr']:g}, of {len(last.advice['probes'])} probed{given_up}."
 
 
 def megabytes(size: int) -> str:

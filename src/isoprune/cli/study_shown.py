@@ -11,12 +11,12 @@ from rich.table import Table
 
 from isoprune.cli.console import error_console
 from isoprune.experiment.study_run import finished, listing_path, run_study
-from isoprune.types.record import Record
 
 if TYPE_CHECKING:
     from isoprune.experiment.executor import OnEvent
     from isoprune.experiment.grid import Study
     from isoprune.experiment.study import Work
+    from isoprune.types.record import Record
 
 FAILED = 1  # some run failed for a reason that is not the user's to mend
 
@@ -94,13 +94,22 @@ def report_command(store: str, name: str) -> str:
     return f"isoprune report {listing_path(store, name)} --out {name}.html"
 
 
-def stage_table(record: Record) -> Table:
-    """Return what is measured of each network of a run, as a table of the terminal."""
+def network_table(record: Record) -> Table:
+    """Return what each network of a run measures, as a table of the terminal."""
     table = Table("network", box=None)
-    for heading in ("test accuracy", "mean JSV", "parameters", "FLOPs"):
+    metrics = list(dict.fromkeys(name for n in record.networks for name in n.metrics if "test" in name))
+    for heading in (*(name.replace("_", " ") for name in metrics), "mean JSV", "parameters", "FLOPs"):
         table.add_column(heading, justify="right")
     for network in record.networks:
         name = f"{network.role} {network.round}" if network.round else network.role
-        numbers = (f"{network.metrics['test_accuracy']:.2%}", f"{network.jsv['mean']:.3g}")
-        table.add_row(name, *numbers, f"{network.parameters:,}", f"{network.flops:,}")
+        numbers = [_metric(key, network.metrics.get(key)) for key in metrics]
+        jsv = network.jsv.get("mean")
+        sizes = (f"{network.nonzero:,}", f"{network.flops:,}")
+        table.add_row(name, *numbers, "" if jsv is None else f"{jsv:.3g}", *sizes)
     return table
+
+
+def _metric(name: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.2%}" if name.endswith("accuracy") else f"{value:.4g}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from msgspec import to_builtins
 
 import isoprune
 from isoprune.experiment.measure import histogram
@@ -62,7 +63,7 @@ def diagnosis_record(
 
 def _networks(network: NamedNetwork, diagnosis: Diagnosis) -> list[dict[str, Any]]:
     """Return one row a network: dense, the one diagnosed, then by repair; its numbers, and its histogram."""
-    own = network.facts["stage"] if network.facts else "this network"
+    own = network.facts["role"] if network.facts else "this network"
     named = {"dense": "dense"} if "dense_jsv_mean" in diagnosis.numbers else {}
     named |= {"": own} | {name: name for name in diagnosis.repairs}
     rows = []
@@ -77,7 +78,7 @@ def _networks(network: NamedNetwork, diagnosis: Diagnosis) -> list[dict[str, Any
                 "name": label,
                 "role": {"dense": "dense", "": "own"}.get(key, "repaired"),
                 "jsv": numbers,
-                "histogram": None if sigma is None else histogram(sigma, bins=BINS),
+                "histogram": None if sigma is None else to_builtins(histogram(sigma, bins=BINS)),
             }
         )
     return rows

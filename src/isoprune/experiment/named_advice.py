@@ -11,13 +11,14 @@ from torch import Generator
 
 import isoprune
 from isoprune.data import DATA_SETS
-from isoprune.experiment.config import Choice, Training
+from isoprune.experiment.config import Choice
 from isoprune.experiment.digests import digest
 from isoprune.experiment.named_data import EXAMPLE, RANDOM, Inputs, load_splits, named_data, require_fit
 from isoprune.experiment.named_network import NamedNetwork
 from isoprune.experiment.probe_cache import ProbeCache
 from isoprune.experiment.seeds import jsv_inputs
 from isoprune.experiment.signatures import complete, schedule
+from isoprune.experiment.step_types import Training
 from isoprune.experiment.validation import plain
 from isoprune.isometry import Diagnosis, diagnose
 from isoprune.isometry.effort import SAMPLES
@@ -125,7 +126,7 @@ def answer(question: Question, *, on_probe: Callable[[Probe], object] = lambda _
         momentum=training.momentum,
         weight_decay=training.weight_decay,
         dense=None if teaching is None else question.network.dense,
-        distill=None if teaching is None else plain(teaching),
+        distill=None if teaching is None else structs.asdict(teaching),
         seed=question.seed,
         done=list(question.cache.read().values()),
         on_probe=finished,

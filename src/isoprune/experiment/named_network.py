@@ -7,14 +7,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from torch import nn
 
+from isoprune.experiment.networks import load_network, plan_of
+from isoprune.experiment.store import Store
 from isoprune.export import Source, load, manifest, open_source
 from isoprune.export.folder import PLAN, settled
 from isoprune.export.sources import FORMS
 from isoprune.types import Plan
 from isoprune.types.errors import IsopruneError, did_you_mean
-from isoprune.types.record import ROLES
+from isoprune.types.record import ROLES, Record
 
 # What a saved folder says of its class is followed to these libraries only: a folder may come from anybody,
 # and importing what it names would run that.
@@ -157,22 +160,27 @@ def _saved(place: Path, build: str | None, shape: Sequence[int] | None, seed: in
     return replace(made, model=model, plan=plan, notes=())
 
 
-def _stored(path: Path, stage: str | None) -> NamedNetwork:
-    from isoprune.experiment.networks import load_network, plan_of
-
-    folder, repaired_folder = _folders(path, stage)
+def _stored(path: Path, role: str | None) -> NamedNetwork:
+    folder, repaired_folder = _folders(path, role)
     model, facts = load_network(folder)
+    if path.is_dir() and folder == path and role not in (None, facts["role"]):
+        raise IsopruneError(
+            f"{path} is one network, of stage {facts['role']}. Leave out --stage, or give a record."
+        )
     repaired = {}
     if repaired_folder is not None:
         network, of = load_network(repaired_folder)
-        repaired[_repair_name(of["config"]["steps"][-1]["method"])] = network
-    label = f"{facts['role']} {facts['config']['model']['name']} ({folder})"
+        method = of["config"]["steps"][-1]["method"]
+        if method["name"] != "none":
+            repaired[_repair_name(method)] = network
+    dense = folder.resolve().with_name(facts["dense"])
+    known = dense != folder.resolve() and (dense / "network.json").exists()
     return NamedNetwork(
-        label,
+        f"{facts['role']} {facts['config']['model']['name']} ({folder})",
         model,
         plan=plan_of(facts),
         facts=facts,
-        dense=_dense_of(folder, facts),
+        dense=load_network(dense)[0] if known else None,
         repaired=repaired,
     )
 
@@ -183,37 +191,22 @@ def _repair_name(choice: dict[str, Any]) -> str:
     return " + ".join(step["name"] for step in steps) if steps else choice["name"]
 
 
-def _folders(path: Path, stage: str | None) -> tuple[Path, Path | None]:
-    """Return the folder of the network to diagnose, and that of its repaired form if it is to be told."""
-    from isoprune.types.files import read_json
-
+def _folders(path: Path, role: str | None) -> tuple[Path, Path | None]:
+    """Return the folder of the network, and that of its repaired form if the record has one to show."""
     if path.is_dir() and (path / "record.json").exists():
         path = path / "record.json"
     if path.is_dir():
-        if stage is not None:
-            raise IsopruneError(f"{path} is one network. Leave out --stage, or give a record.")
         return path, None
-    record = read_json(path, remedy="Give a record.json that isoprune wrote.")
-    networks = record.get("networks")
-    if not isinstance(networks, list):
+    try:
+        record = msgspec.json.decode(path.read_bytes(), type=Record)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise IsopruneError(
-            f"{path} names no networks, so it is not a record. Give a record.json that isoprune wrote."
-        )
-    networks = {network["role"]: network["digest"] for network in networks}
-    wanted = stage or "pruned"
-    if wanted not in networks:
-        raise IsopruneError(f"{path} has no stage {wanted!r}. It has: {', '.join(networks)}.")
-    root = path.resolve().parents[2] / "networks"  # ROOT/runs/<digest>/record.json
-    repair = record["config"].get("repair", {"name": "none"})["name"]
-    both = stage is None and repair != "none"
-    return root / networks[wanted], root / networks["repaired"] if both else None
-
-
-def _dense_of(folder: Path, facts: dict[str, Any]) -> nn.Module | None:
-    """Return the dense network that the one in ``folder`` was pruned from, if it is still in the store."""
-    from isoprune.experiment.networks import load_network
-
-    if facts["dense"] == facts["digest"]:
-        return None
-    dense = folder.resolve().parent / facts["dense"]
-    return load_network(dense)[0] if (dense / "network.json").exists() else None
+            f"{path} is not a record ({error}). Give a record.json that isoprune wrote."
+        ) from None
+    wanted = record.network(role or "pruned")
+    if wanted is None:
+        roles = ", ".join(dict.fromkeys(network.role for network in record.networks))
+        raise IsopruneError(f"{path} has no stage {role or 'pruned'!r}. It has: {roles}.")
+    store = Store(path.resolve().parents[2])  # ROOT/runs/<digest>/record.json
+    repaired = record.network("repaired") if role is None else None
+    return store.folder(wanted.digest), None if repaired is None else store.folder(repaired.digest)

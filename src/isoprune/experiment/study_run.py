@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isoprune.experiment.executor import OnEvent
-from isoprune.types.record import Record
 
 if TYPE_CHECKING:
     from isoprune.experiment.grid import Study
     from isoprune.experiment.study import Failure, Work
+    from isoprune.types.record import Record
 
 Watch = Callable[["Work"], AbstractContextManager[OnEvent]]
 
