@@ -20,7 +20,7 @@ from experiment.tiny import one_thread
 from isoprune.cli import main
 from isoprune.experiment import step_result
 from isoprune.experiment.steps import retrain, train
-from recipes import COMMAND, DIGITS, MLP, own_networks, record, same, tensors, told
+from recipes import COMMAND, DIGITS, MLP, network, own_networks, record, same, tensors, told
 
 
 @pytest.fixture(autouse=True)

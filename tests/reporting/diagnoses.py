@@ -18,7 +18,7 @@ def _network(name: str, role: str, mean: float, *, error: float | None = None) -
     counts = [0] * 80
     counts[30], counts[40], counts[45] = 5, 20, 10
     jsv |= {"min": mean / 9, "condition": 27.0, "below_1e3": 0.125}
-    return {"name": name, "role": role, "jsv": jsv, "histogram": {"log10_edges": edges, "counts": counts}}
+    return {"name": name, "role": role, "jsv": jsv, "histogram": {"edges": edges, "counts": counts}}
 
 
 def diagnosis(

@@ -109,6 +109,8 @@ class _Source:
         for mark in node.decorator_list:
             if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id == "method":
                 kind, *needs = map(self.value, mark.args)
-                facts = {key.arg: self.value(key.value) for key in mark.keywords if key.arg}
+                # How many steps a penalty takes is a function, which is not called from here.
+                said = {key.arg: key.value for key in mark.keywords if key.arg and key.arg != "steps"}
+                facts = {key: self.value(value) for key, value in said.items()}
                 return Method(kind, frozenset(needs), **facts)
         return Method("own")

@@ -36,7 +36,7 @@ def singular_values(networks: Sequence[Mapping[str, Any]]) -> Figure | None:
         if (histogram := network["histogram"]) is not None:
             total = sum(histogram["counts"])
             shares = [count / total for count in histogram["counts"]]
-            rows += data.histogram_rows(network["name"], "0", histogram["log10_edges"], shares)
+            rows += data.histogram_rows(network["name"], "0", histogram["edges"], shares)
     return ridges(rows, colours(networks)) if rows else None
 
 
