@@ -24,6 +24,7 @@ from torch.utils.data import (
 )
 
 from isoprune.types import IsopruneError, Samples
+from isoprune.types.data import Items
 from isoprune.types.samples import Part
 
 logger = logging.getLogger("isoprune")
@@ -39,7 +40,7 @@ class Source:
     their items is a batch, which comes when it comes.
     """
 
-    items: Any
+    items: Items
     batch: int
     shuffled: bool = True
     drop_last: bool = False
@@ -71,14 +72,14 @@ class Source:
         return order if self.targets is None else order.to(self.targets.device)
 
     def first(self) -> Any:
-        """Return a batch of the first item, as it is measured."""
-        return next(iter(self.items.batches([torch.arange(1)])))
+        """Return a batch of the first item: always the same one."""
+        return next(iter(self.items.batches([torch.arange(1)], seeds=[0])))
 
     def part(self, indices: Tensor) -> Source:
         return replace(self, items=Part(self.items, indices))
 
     def to(self, device: torch.device) -> Source:
-        return replace(self, items=self.items.to(device)) if hasattr(self.items, "to") else self
+        return replace(self, items=self.items.to(device)) if isinstance(self.items, Samples) else self
 
 
 def source_of(data: Any, batch: int | None = None) -> Source:
@@ -194,7 +195,7 @@ class _Items:
     def batches(self, parts: Sequence[Tensor], *, seeds: Sequence[int] | None = None) -> Iterator[Any]:
         steps = _Steps(self.dataset, self.collate, [part.tolist() for part in parts], seeds)
         loader = self.loader
-        if loader is None or not (loader.num_workers or loader.pin_memory):
+        if len(steps) == 1 or loader is None or not (loader.num_workers or loader.pin_memory):
             return (steps[place] for place in range(len(steps)))
         again = DataLoader(
             steps,

@@ -14,6 +14,17 @@ Augment = Callable[[Tensor, Generator], Tensor]  # a batch of inputs -> one of t
 
 
 @runtime_checkable
+class Items(Protocol):
+    """What is addressed by its place: samples of any task, or whole batches."""
+
+    def __len__(self) -> int: ...
+
+    def batches(self, parts: Sequence[Tensor], *, seeds: Sequence[int] | None = None) -> Iterator[Any]:
+        """Yield a batch for each part, as `Samples.batches` does."""
+        ...
+
+
+@runtime_checkable
 class Samples(Protocol):
     """One part of a labelled data set, in memory or on the disk."""
 

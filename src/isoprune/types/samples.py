@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
 from isoprune.types import Augment, Samples
+from isoprune.types.data import Items
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,10 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def __getitem__(self, place: int) -> tuple[Tensor, Tensor]:
+        """Return one sample: a split is a Dataset for torch's DataLoader too."""
+        return self.inputs[place], self.targets[place]
 
     @property
     def in_shape(self) -> tuple[int, ...]:
@@ -44,28 +50,34 @@ class Split:
 class Part:
     """Some of the samples ``of`` a split, in the order of ``indices`` [k]."""
 
-    of: Samples
+    of: Items
     indices: Tensor
 
     @property
     def targets(self) -> Tensor:
-        return self.of.targets[self.indices]
+        return self._samples.targets[self.indices]
 
     @property
     def in_shape(self) -> tuple[int, ...]:
-        return self.of.in_shape
+        return self._samples.in_shape
+
+    @property
+    def _samples(self) -> Samples:
+        if not isinstance(self.of, Samples):
+            raise AttributeError("Items of a task without labels at hand")
+        return self.of
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def batches(
-        self, parts: Sequence[Tensor], *, seeds: Sequence[int] | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, parts: Sequence[Tensor], *, seeds: Sequence[int] | None = None) -> Iterator[Any]:
         return self.of.batches([self.indices[part.to(self.indices.device)] for part in parts], seeds=seeds)
 
     def to(self, device: torch.device) -> Part:
-        of = self.of.to(device) if hasattr(self.of, "to") else self.of
-        return Part(of, self.indices.to(getattr(of, "targets", self.indices).device))
+        if not isinstance(self.of, Samples):
+            return self  # moved batch by batch
+        of = self.of.to(device)
+        return Part(of, self.indices.to(of.targets.device))
 
 
 def inputs_at(samples: Samples, indices: Tensor) -> Tensor:
