@@ -1,4 +1,4 @@
-"""Every network can be pruned: none removed is nothing changed, and the small one is the masked one."""
+"""What every network of the table promises: ratio 0 is the identity, and the shrunk one is the masked one."""
 
 from __future__ import annotations
 
