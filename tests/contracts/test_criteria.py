@@ -67,7 +67,7 @@ def test_one_finite_score_for_every_unit(name, grain, net):
     units, scores = call(name, net, grain)
     assert {u.name: u.shape for u in units} == {k: tuple(s.shape) for k, s in scores.items()}
     assert all(torch.isfinite(s).all() and s.is_floating_point() for s in scores.values())
-    assert all((s >= 0).all() and (s > 0).any() for s in scores.values())
+    assert all((s != 0).any() for s in scores.values())
 
 
 @every_criterion
