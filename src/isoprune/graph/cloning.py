@@ -8,9 +8,15 @@ from functools import cache
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 # A module whose class says itself how it is copied is copied by deepcopy.
 _OWN_WAYS = ("__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__new__")
+# These only fill in what modules pickled by an old torch lack.
+_FILL_IN = {
+    kind.__setstate__
+    for kind in (_ConvNd, nn.MultiheadAttention, nn.Softmax, nn.LogSoftmax, nn.Upsample)
+}
 _ATOMS = {int, float, bool, str, bytes, complex, type(None), type}
 _CONTAINERS = {dict, OrderedDict, list, set}
 
@@ -43,6 +49,8 @@ def _clone(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
             state[name] = value
         elif type(value) in _CONTAINERS and not value:  # the hooks that most modules do not have
             state[name] = type(value)()
+        elif type(value) is list and all(type(v) in _ATOMS for v in value):
+            state[name] = value.copy()
         else:
             state[name] = copy.deepcopy(value, memo)
     for name, child in children.items():
@@ -52,5 +60,6 @@ def _clone(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
 
 @cache
 def _is_plain_class(kind: type) -> bool:
-    ways = (getattr(kind, way, None) is getattr(nn.Module, way, None) for way in _OWN_WAYS)
+    own = {way: getattr(kind, way, None) for way in _OWN_WAYS}
+    ways = (f is getattr(nn.Module, way, None) or f in _FILL_IN for way, f in own.items())
     return not hasattr(kind, "__slots__") and all(ways)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from isoprune.graph.labels import core
 from isoprune.graph.ledger import Ledger, Source
 from isoprune.graph.recording import Node, Recording, Tensors
 from isoprune.graph.sizes import Claim
@@ -132,19 +131,14 @@ def build(recording: Recording, ledger: Ledger) -> Graph:
         for a, b in ledger.links
     )
     links += tuple(_claimed_alike(recording.claims, component))
-    elements = _collect("channel", signature, ~stuck & ~is_row & (signature != 0), component, ledger, tensors)
-    heads = _collect(
-        "head",
-        signature * 0 + _row_blocks(ledger, component, count),
-        ~stuck_rows & is_row,
-        component,
-        ledger,
-        tensors,
-    )
+    roles = _roles(ledger)
+    find = partial(_collect, component=component, ledger=ledger, tensors=tensors, roles=roles)
+    elements = find("channel", signature, ~stuck & ~is_row & (signature != 0))
+    heads = find("head", _row_blocks(ledger, component, count), ~stuck_rows & is_row)
     return Graph(
         groups=tuple(g for g, _ in elements if any(m.role == "out" for m in g.members)),
         heads=tuple(g for g, _ in heads),
-        frozen=_frozen(ledger, component, stuck, reasons),
+        frozen=_frozen(ledger, component, stuck, reasons, roles),
         constraints=constraints,
         links=links,
         recording=recording,
@@ -158,11 +152,9 @@ def _signatures(component: np.ndarray, count: int, tensors: Tensors) -> np.ndarr
     """Return a hash per component of how often it occurs in which plane of which tensor; 0: nowhere."""
     random = np.random.default_rng(0)
     signature = np.zeros(count, dtype=np.uint64)
-    for planes, _ in tensors.values():
-        for plane in planes:
-            key = random.integers(1, 2**63, dtype=np.uint64)
-            found, times = np.unique(component[core(plane.ids).reshape(-1).numpy()], return_counts=True)
-            signature[found] += times.astype(np.uint64) * key
+    planes = [plane for planes, _ in tensors.values() for plane in planes]
+    for plane, key in zip(planes, random.integers(1, 2**63, len(planes), dtype=np.uint64), strict=True):
+        np.add.at(signature, component[plane.core.reshape(-1).numpy()], key)
     return signature
 
 
@@ -187,31 +179,35 @@ def _collect(
     grain: str,
     signature: np.ndarray,
     eligible: np.ndarray,
+    *,
     component: np.ndarray,
     ledger: Ledger,
     tensors: Tensors,
+    roles: Mapping[tuple[str, int], str],
 ) -> list[tuple[Units, np.ndarray]]:
     """Gather eligible components of one signature, in order of their first id, into named groups."""
-    _, first = np.unique(component, return_index=True)
     chosen = np.flatnonzero(eligible)
+    if not len(chosen):
+        return []
+    # The first id of every component; of equal indices, the last assignment stays.
+    first = np.empty(len(eligible), dtype=np.int64)
+    first[component[::-1]] = np.arange(len(component))[::-1]
     chosen = chosen[np.argsort(first[chosen], kind="stable")]
-    by_signature: dict[int, list[int]] = {}
-    for c in chosen.tolist():
-        by_signature.setdefault(int(signature[c]), []).append(c)
-    roles = _roles(ledger)
+    _, place, alike = np.unique(signature[chosen], return_index=True, return_inverse=True)
+    by_signature = np.split(chosen[np.argsort(alike, kind="stable")], np.cumsum(np.bincount(alike))[:-1])
     where = np.full(len(first), -1, dtype=np.int64)
     owner = np.full(len(first), -1, dtype=np.int64)
-    sets = [np.asarray(cs) for cs in by_signature.values() if len(cs) > 1]
+    sets = [by_signature[i] for i in np.argsort(place) if len(by_signature[i]) > 1]
     for number, channels in enumerate(sets):
         where[channels], owner[channels] = np.arange(len(channels)), number
     members: list[list[Member]] = [[] for _ in sets]
     for name, (planes, _) in tensors.items():
         for plane in planes:
-            ids = core(plane.ids)
-            parts = component[ids.numpy()]
-            for number in np.unique(owner[parts]).tolist():
+            parts = component[plane.core.numpy()]
+            owners = owner[parts]
+            for number in _distinct(owners):
                 if number >= 0:
-                    channels = torch.from_numpy(np.where(owner[parts] == number, where[parts], -1))
+                    channels = torch.from_numpy(np.where(owners == number, where[parts], -1))
                     role = roles.get((name, plane.dims[0]), "other") if len(plane.dims) == 1 else "in"
                     members[number].append(Member(name, plane.dims, role, channels))
     of_row = _row_tensors(ledger, component)
@@ -225,6 +221,12 @@ def _collect(
         name = base if names[base] == 1 else f"{base}:{names[base]}"
         groups.append((Units(name, grain, (len(channels),), tuple(members[number])), channels))
     return groups
+
+
+def _distinct(numbers: np.ndarray) -> list[int]:
+    """Return which numbers there are, in order; most often there is one."""
+    first = numbers.flat[0]
+    return [int(first)] if (numbers == first).all() else np.unique(numbers).tolist()
 
 
 def _roles(ledger: Ledger) -> dict[tuple[str, int], str]:
@@ -266,18 +268,21 @@ def _claimed_alike(claims: Sequence[Claim], component: np.ndarray) -> Iterator[C
         key = claim.module, claim.attribute, claim.factor
         for plane in claim.planes:
             if not plane.row and plane.dims and plane.dims[-1] == claim.dim:
-                ids = core(plane.ids).reshape(-1, claim.shape[claim.dim])
-                by_size.setdefault(key, []).extend(np.unique(component[ids.numpy()], axis=0))
+                ids = plane.core.reshape(-1, claim.shape[claim.dim])
+                by_size.setdefault(key, []).extend(component[ids.numpy()])
     for (module, attribute, _), rows in by_size.items():
-        distinct = {np.sort(row).tobytes(): row for row in rows}
+        distinct = {np.sort(row).tobytes(): row for row in rows} if len(rows) > 1 else {}
         if len(distinct) > 1:
             yield Constraint(tuple(distinct.values()), f"{attribute} of {module or 'the network'}")
 
 
 def _frozen(
-    ledger: Ledger, component: np.ndarray, stuck: np.ndarray, reasons: Mapping[int, str]
+    ledger: Ledger,
+    component: np.ndarray,
+    stuck: np.ndarray,
+    reasons: Mapping[int, str],
+    roles: Mapping[tuple[str, int], str],
 ) -> tuple[Frozen, ...]:
-    roles = _roles(ledger)
     out = []
     for s in ledger.sources:
         if roles.get((s.tensor, s.dim)) != "out":

@@ -9,8 +9,9 @@ cost nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -23,9 +24,15 @@ class Plane:
     ids: Tensor
     row: bool = False
 
-    @property
+    @cached_property
     def dims(self) -> tuple[int, ...]:
+        """The dimensions along which ids differ."""
         return varying(self.ids)
+
+    @cached_property
+    def core(self) -> Tensor:
+        """The ids cut to length 1 along all other dimensions."""
+        return core(self.ids)
 
 
 Planes = tuple[Plane, ...]
@@ -46,13 +53,11 @@ def compress(ids: Tensor) -> Tensor:
     return ids.expand(shape)
 
 
-def core(ids: Tensor, keep: Iterable[int] = ()) -> Tensor:
+def core(ids: Tensor, keep: Collection[int] = ()) -> Tensor:
     """Return ``ids`` cut to length 1 along the dimensions on which they are constant."""
-    keep = set(keep)
-    for d in range(ids.dim()):
-        if d not in keep and ids.size(d) > 1 and ids.stride(d) == 0:
-            ids = ids.narrow(d, 0, 1)
-    return ids
+    sizes, strides = ids.shape, ids.stride()
+    cut = [1 if s == 0 and d not in keep else n for d, (n, s) in enumerate(zip(sizes, strides, strict=True))]
+    return ids.as_strided(cut, strides) if cut != list(sizes) else ids
 
 
 def spread(ids: Tensor, shape: Sequence[int], dims: Sequence[int]) -> Tensor:
@@ -93,7 +98,7 @@ def box_size(planes: Planes, shape: Sequence[int], kept: Tensor) -> tuple[int, .
     alone: dict[int, Tensor] = {}
     for plane in planes:
         dims = plane.dims
-        left = kept[core(plane.ids)]
+        left = kept[plane.core]
         if len(dims) <= 1:
             for d in dims:
                 alone[d] = alone[d] & left if d in alone else left
@@ -118,7 +123,7 @@ def keep_mask(planes: Planes, kept: Tensor) -> Tensor | None:
     """Return a bool tensor, broadcastable to the planes' shape, of the elements that stay; None if all do."""
     mask: Tensor | None = None
     for plane in planes:
-        left = kept[core(plane.ids)]
+        left = kept[plane.core]
         if not bool(left.all()):
             mask = left if mask is None else mask & left
     return mask
@@ -129,7 +134,7 @@ def restrict(tensor: Tensor, planes: Planes, kept: Tensor) -> Tensor:
     if all(len(p.dims) == 1 for p in planes):  # the usual case, and by far the fastest
         index: dict[int, Tensor] = {}
         for dim in sorted({p.dims[0] for p in planes}):
-            left = torch.stack([kept[core(p.ids).reshape(-1)] for p in planes if p.dims[0] == dim]).all(0)
+            left = torch.stack([kept[p.core.reshape(-1)] for p in planes if p.dims[0] == dim]).all(0)
             if not bool(left.all()):
                 index[dim] = left.nonzero().flatten().to(tensor.device)
         return _take(tensor, index)

@@ -31,7 +31,7 @@ class Ledger:
 
     size: int = 1
     sources: list[Source] = field(default_factory=list)
-    edges: list[np.ndarray] = field(default_factory=list)
+    edges: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     frozen: list[tuple[np.ndarray, str]] = field(default_factory=list)
     grids: list[tuple[np.ndarray, str]] = field(default_factory=list)  # rows that must keep equally many
     standing: list[np.ndarray] = field(default_factory=list)  # sets that cannot go as a whole
@@ -56,8 +56,8 @@ class Ledger:
 
     def unify(self, a: Tensor, b: Tensor, where: str) -> None:
         """Say that the channels of ``a`` and ``b``, element by element, are one."""
-        shape = a.shape if a.shape == b.shape else torch.broadcast_shapes(a.shape, b.shape)
-        a, b = a.expand(shape), b.expand(shape)
+        if a.shape != b.shape:
+            a, b = torch.broadcast_tensors(a, b)
         both = {*varying(a), *varying(b)}
         a, b = core(a, both), core(b, both)
         key = (a.data_ptr(), a.stride(), b.data_ptr(), b.stride(), tuple(a.shape))
@@ -66,12 +66,12 @@ class Ledger:
         self._seen.add(key)
         self._alive += [a, b]
         one, other = a.reshape(-1).numpy(), b.reshape(-1).numpy()
-        loose = (one == 0) != (other == 0)
-        if loose.any():
+        if not (one.all() and other.all()):
+            both_go = (one != 0) & (other != 0)
+            loose = (one != 0) != (other != 0)
             self.frozen.append((np.maximum(one, other)[loose], f"{where} meets values that cannot go"))
-        differ = (one != other) & ~loose
-        if differ.any():
-            self.edges.append(np.stack([one[differ], other[differ]]))
+            one, other = one[both_go], other[both_go]
+        self.edges.append((one, other))
 
     def tie(self, plane: Plane, dims: Iterable[int], where: str) -> Plane:
         """Say that the channels along ``dims`` are one; return the plane that is constant along them."""
@@ -89,7 +89,7 @@ class Ledger:
 
     def is_frozen(self, plane: Plane) -> bool:
         """Tell whether a channel of the plane is known to stay so far (ties to others aside)."""
-        ids = core(plane.ids).reshape(-1).numpy()
+        ids = plane.core.reshape(-1).numpy()
         return any(np.isin(ids, held).all() for held, _ in self.frozen)
 
     def grid(self, box: Tensor, where: str, *, every_row: bool = False) -> None:
@@ -118,7 +118,7 @@ class Ledger:
         """Return the component of every id, and their number."""
         if not self.edges:
             return np.arange(self.size), self.size
-        a, b = np.concatenate(self.edges, axis=1)
+        a, b = (np.concatenate(side) for side in zip(*self.edges, strict=True))
         joined = coo_array((np.ones(len(a), dtype=np.int8), (a, b)), shape=(self.size, self.size))
         count, component = connected_components(joined, directed=False)
         return component, int(count)

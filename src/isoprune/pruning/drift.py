@@ -55,7 +55,7 @@ def find_drift(graph: Graph, kept: Tensor, nodes: Sequence[Node], at: int, got: 
 
 def _cut_ids(planes: Planes, kept: Tensor) -> Tensor | None:
     """Return the channels along the dimensions that lose some; None if there are none."""
-    ids = [core(p.ids).reshape(-1) for p in planes if not p.row]
+    ids = [p.core.reshape(-1) for p in planes if not p.row]
     ids = [i for i in ids if not bool(kept[i].all())]
     return torch.cat(ids).unique() if ids else None
 
@@ -107,7 +107,7 @@ class _Walk:
         planes, _ = node.inputs[i]
         if node.op == "convolution" and planes:  # [C] stands for [1, C, 1, 1]
             out = [p for p in node.outputs[0][0] if p.dims == (1,)]
-            mine = [core(p.ids).reshape(-1) for p in planes]
+            mine = [p.core.reshape(-1) for p in planes]
             if out and mine and ids is not None:
                 return mine[0][torch.isin(core(out[0].ids).reshape(-1), ids)]
         return self._matching(node, i, ids)
@@ -140,4 +140,4 @@ class _Walk:
 
 
 def _holds(planes: Planes, ids: Tensor) -> bool:
-    return any(bool(torch.isin(core(p.ids), ids).any()) for p in planes)
+    return any(bool(torch.isin(p.core, ids).any()) for p in planes)

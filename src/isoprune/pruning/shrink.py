@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from isoprune.graph import Graph
-from isoprune.graph.labels import box_size, core, restrict
+from isoprune.graph.labels import box_size, restrict
 from isoprune.graph.trace import clone_sharing, tensor_names
 from isoprune.pruning.attributes import follow_shapes
 from isoprune.pruning.drift import Drift
@@ -108,7 +108,7 @@ def _keep_scales(graph: Graph, kept: Tensor, new: dict[str, Tensor], drifts: Seq
         for name, ids in drift.scaled.items():
             planes, shape = graph.tensors[name]
             number = torch.tensor(drift.factor, dtype=torch.float64)
-            hits = [torch.isin(core(p.ids), ids) for p in planes] if ids is not None else []
+            hits = [torch.isin(p.core, ids) for p in planes] if ids is not None else []
             factor = next((torch.where(h, number, 1) for h in hits if bool(h.any())), number)
             laid = factor.expand(shape)
             new[name] = new[name] * restrict(laid, planes, kept).to(new[name])

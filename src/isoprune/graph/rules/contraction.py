@@ -91,7 +91,7 @@ def _free(side: Side, shape: Sequence[int]) -> Planes:
     for plane in side.planes:
         if side.summed not in plane.dims:
             dims = plane.dims
-            ids = core(plane.ids)
+            ids = plane.core
             small = ids.reshape([ids.size(d) for d in dims])
             out.append(Plane(spread(small, shape, [side.to_out[d] for d in dims]), plane.row))
     return tuple(out)
@@ -218,8 +218,8 @@ def _grouped(tracer: Tracer, call: Call, px: Planes, groups: int, transposed: bo
     channels = [ledger.tie(p, set(p.dims) - {1}, call.where) for p in px if 1 in p.dims]
     passed = [Plane(_to_space(p.ids, out), p.row) for p in px if 1 not in p.dims]
     wide = x.size(1) // groups
-    own = {p.dims[0]: core(p.ids).reshape(-1) for p in tracer.planes(weight) if len(p.dims) == 1}
-    element = next((core(p.ids).reshape(-1) for p in channels), None)
+    own = {p.dims[0]: p.core.reshape(-1) for p in tracer.planes(weight) if len(p.dims) == 1}
+    element = next((p.core.reshape(-1) for p in channels), None)
     first = own.get(0)
     if first is None or element is None or (transposed and not (wide == 1 and weight.size(1) == 1)):
         ledger.freeze([*px, *tracer.planes(weight)], f"{call.where}: grouped convolution of fixed width")
@@ -248,7 +248,7 @@ def embedding(tracer: Tracer, call: Call) -> list[Planes]:
     planes = []
     for p in tracer.planes(weight):
         if p.dims == (1,):
-            planes.append(Plane(spread(core(p.ids).reshape(-1), out.shape, (out.dim() - 1,))))
+            planes.append(Plane(spread(p.core.reshape(-1), out.shape, (out.dim() - 1,))))
             tracer.ledger.made.add(_first(p.ids))
         else:
             tracer.ledger.freeze([p], f"{call.where}: entries of a vocabulary cannot go")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from isoprune.graph.labels import Plane, Planes, core
+from isoprune.graph.labels import Plane, Planes
 from isoprune.graph.rules.pointwise import Operand, join
 from isoprune.graph.sizes import Claim
 
@@ -54,7 +54,7 @@ def group_norm(tracer: Tracer, call: Call) -> list[Planes]:
     groups = call.args[6]
     for plane in tracer.planes(x):
         if plane.dims == (1,):
-            tracer.ledger.grid(core(plane.ids).reshape(groups, -1), call.where, every_row=True)
+            tracer.ledger.grid(plane.core.reshape(groups, -1), call.where, every_row=True)
         elif 1 in plane.dims:
             tracer.ledger.freeze([plane], f"{call.where}: group norm over a grid")
     return [_per_channel(tracer, call, x, [weight, bias]), *(() for _ in call.outs[1:])]

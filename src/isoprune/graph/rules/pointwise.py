@@ -45,6 +45,11 @@ def join(
         (_broadcast_all(planes, size, shape), (1,) * (len(shape) - len(size)) + tuple(size))
         for planes, size in operands
     ]
+    first = laid[0][0]
+    if len(first) == 1 and all(_alike(planes, first) for planes, _ in laid[1:]):  # the usual case
+        for planes, _ in laid[1:]:
+            tracer.ledger.unify(first[0].ids, planes[0].ids, where)
+        return first
     covered: set[int] = set()
     # Operands that lie just as the first one does are one with it, and so with each other.
     like_first = [i > 0 and _alike(planes, laid[0][0]) for i, (planes, _) in enumerate(laid)]

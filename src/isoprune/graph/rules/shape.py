@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
-from isoprune.graph.labels import Plane, Planes, compress, core, distinct, tidy
+from isoprune.graph.labels import Plane, Planes, compress, distinct, tidy
 from isoprune.graph.rules.pointwise import join
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def view(tracer: Tracer, call: Call) -> list[Planes]:
         (tidied,) = tidy([ids]) or (None,)
         if tidied is None or len(tidied.dims) <= len(plane.dims):
             continue
-        box = core(tidied.ids).squeeze()
+        box = tidied.core.squeeze()
         planes[-1] = tidied
         if not plane.row:
             planes += split_rows(tracer, call, tidied, box)
@@ -79,7 +79,7 @@ def unmixed(tracer: Tracer, call: Call, planes: list[Plane]) -> list[Plane]:
     for together in by_dims.values():
         if len(together) > 1:
             # The finest that can still go: channels of a head rather than the head.
-            together.sort(key=lambda p: (tracer.ledger.is_frozen(p), -core(p.ids).unique().numel()))
+            together.sort(key=lambda p: (tracer.ledger.is_frozen(p), -p.core.unique().numel()))
             lost += together[1:]
     tracer.ledger.freeze(lost, f"{call.where} mixes it with other channels")
     return [p for p in planes if not any(p is q for q in lost)]
@@ -134,7 +134,7 @@ def cut(tracer: Tracer, call: Call) -> list[Planes]:
         before, after = source.shape, call.outs[0].shape
         for d in plane.dims:
             if after[d] and before[d] != after[d] and before[d] % after[d] == 0 and not plane.row:
-                box = core(plane.ids).movedim(d, -1)
+                box = plane.core.movedim(d, -1)
                 tracer.ledger.grid(box.reshape(-1, after[d]), call.where)
     return out
 
