@@ -87,9 +87,29 @@ def _known(op: str, args: Sequence[Any]) -> Any:
         return torch.empty_like(x), x.new_empty(size), x.new_empty(size)
     if op in _LIKE:
         return torch.empty_like(x)
-    if op in _PAIRS and isinstance(args[1], Tensor) and args[1].shape == x.shape and args[1].dtype == x.dtype:
-        return torch.empty_like(x)
+    if op in _PAIRS:
+        y = args[1]
+        if not isinstance(y, Tensor) or y.dtype != x.dtype or y.dim() != x.dim() or not y.is_contiguous():
+            return None
+        pairs = list(zip(x.shape, y.shape, strict=True))
+        fits = all(m == n or 1 in (m, n) for m, n in pairs)
+        return x.new_empty([n if m == 1 else m for m, n in pairs]) if fits else None
+    if op == "aten::mean" and len(args) == 3 and args[2]:
+        dims = {d % x.dim() for d in args[1]}
+        return x.new_empty([1 if d in dims else n for d, n in enumerate(x.shape)])
+    if op == "aten::convolution" and not args[6] and x.dim() == args[1].dim():
+        return _convolved(x, *args[1:6])
     return None
+
+
+def _convolved(x: Tensor, weight: Tensor, _: Any, stride: Any, padding: Any, dilation: Any) -> Tensor | None:
+    if not weight.is_contiguous() or x.dtype != weight.dtype:
+        return None
+    space = []
+    for d, (n, k) in enumerate(zip(x.shape[2:], weight.shape[2:], strict=True)):
+        s, p, r = (v[d if len(v) > 1 else 0] for v in (stride, padding, dilation))
+        space.append((n + 2 * p - r * (k - 1) - 1) // s + 1)
+    return x.new_empty((x.size(0), weight.size(0), *space)) if min(space) > 0 else None
 
 
 def _bound(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Any]:

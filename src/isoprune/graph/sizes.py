@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from isoprune.graph.cloning import named_modules
 from isoprune.graph.labels import Planes
 
 WHOLE = Fraction(1)
@@ -93,7 +94,7 @@ class Claim:
 def named_sizes(model: nn.Module) -> Iterator[None]:
     """Let the integers (and tuples of them) of ``model``'s modules remember their names, for a while."""
     changed: list[tuple[nn.Module, str, Any]] = []
-    for name, module in model.named_modules():
+    for name, module in named_modules(model):
         for attribute, value in list(vars(module).items()):
             if attribute.startswith("_"):
                 continue

@@ -8,9 +8,10 @@ care, and a trace costs milliseconds, not a forward's floating-point operations.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, is_dataclass
+from functools import wraps
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from isoprune.graph.cloning import clone_sharing
+from isoprune.graph.cloning import clone_sharing, named_modules, tensor_names
 from isoprune.graph.fixed_kernels import steady
 from isoprune.graph.groups import Graph, build
 from isoprune.graph.labels import Plane, Planes, distinct, spread
@@ -153,22 +154,34 @@ class Tracer(TorchDispatchMode):
 
 @contextmanager
 def _module_names(model: nn.Module, tracer: Tracer) -> Iterator[None]:
-    """Keep ``tracer.modules`` the stack of the modules that are running; the hooks end with the block."""
-    handles = []
+    """Keep ``tracer.modules`` the stack of the modules that are running.
 
-    def leave(*_: Any) -> None:
-        tracer.modules.pop()
+    A forward of the module's own is put over that of its class, and taken off: hooks cost more.
+    """
+    named = [(name, module) for name, module in named_modules(model) if type(module) is not nn.Identity]
+    before = [(vars(module), vars(module).get("forward", module)) for _, module in named]
 
-    for name, module in model.named_modules():
-        handles += [
-            module.register_forward_pre_hook(lambda *_, name=name: tracer.modules.append(name)),
-            module.register_forward_hook(leave, always_call=True),
-        ]
+    def announced(name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(forward)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            tracer.modules.append(name)
+            try:
+                return forward(*args, **kwargs)
+            finally:
+                tracer.modules.pop()
+
+        return run
+
     try:
+        for name, module in named:
+            vars(module)["forward"] = announced(name, module.forward)
         yield
     finally:
-        for handle in handles:
-            handle.remove()
+        for (attributes, forward), (_, module) in zip(before, named, strict=True):
+            if forward is module:
+                attributes.pop("forward", None)
+            else:
+                attributes["forward"] = forward
 
 
 def run(model: nn.Module, example_inputs: Any, tracer: Tracer) -> Any:
@@ -202,14 +215,6 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     elif is_dataclass(value) and not isinstance(value, type):
         for item in vars(value).values():
             yield from tensors_in(item)
-
-
-def tensor_names(model: nn.Module) -> dict[int, tuple[str, Tensor]]:
-    """Return the first name of every parameter and buffer, by identity."""
-    names: dict[int, tuple[str, Tensor]] = {}
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        names.setdefault(id(tensor), (name, tensor))
-    return names
 
 
 def record(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from isoprune.graph.cloning import named_modules
 
 
 def _linear(new: nn.Linear) -> None:
@@ -81,8 +84,12 @@ _FOLLOW: tuple[tuple[type, Callable[[Any], None]], ...] = (
 
 def follow_shapes(new: nn.Module) -> None:
     """Set the sizes that torch's own layers keep beside their tensors."""
-    for module in new.modules():
-        for kind, follow in _FOLLOW:
-            if isinstance(module, kind):
-                follow(module)
-                break
+    for _, module in named_modules(new):
+        follow = _follower(type(module))
+        if follow is not None:
+            follow(module)
+
+
+@cache
+def _follower(kind: type) -> Callable[[Any], None] | None:
+    return next((follow for base, follow in _FOLLOW if issubclass(kind, base)), None)

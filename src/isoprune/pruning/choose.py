@@ -68,7 +68,7 @@ def _rounded(number: int, size: int, to: int) -> int:
 
 
 def _owners(graph: Graph) -> dict[int, str]:
-    return {int(c): g.name for g in graph.groups for c in graph.channels[g.name]}
+    return {c: g.name for g in graph.groups for c in graph.channels[g.name].tolist()}
 
 
 def clusters(graph: Graph, links: Sequence[Constraint] = ()) -> list[list[str]]:
@@ -80,7 +80,11 @@ def _clusters(
     graph: Graph, links: Sequence[Constraint], owner: Mapping[int, str]
 ) -> list[tuple[list[str], list[Constraint]]]:
     names = [g.name for g in graph.groups]
-    constraints = [c for c in (*graph.constraints, *links) if any(int(x) in owner for s in c.sets for x in s)]
+    every = [
+        (c, {owner[x] for s in c.sets for x in s.tolist() if x in owner})
+        for c in (*graph.constraints, *links)
+    ]
+    constraints = [c for c, involved in every if involved]
     parent = {n: n for n in names}
 
     def root(name: str) -> str:
@@ -89,8 +93,7 @@ def _clusters(
         return name
 
     first: list[str] = []
-    for c in constraints:
-        involved = sorted({owner[int(x)] for s in c.sets for x in s if int(x) in owner})
+    for involved in (sorted(involved) for _, involved in every if involved):
         first.append(involved[0])
         for name in involved[1:]:
             parent[root(name)] = root(involved[0])
@@ -127,12 +130,15 @@ def _rowwise(
             rows.setdefault(key, row)
             parent.setdefault(key, key)
             parent[root(key)] = root(keys[0])
-    members = Counter(int(x) for row in rows.values() for x in row)
-    if max(members.values()) > 1 or any(len({owner.get(int(x)) for x in row}) > 1 for row in rows.values()):
+    members = np.concatenate(list(rows.values()))
+    if len(np.unique(members)) < len(members):
         return None
-    if any(int(row[0]) not in owner for row in rows.values()):
+    owners = [{owner.get(x) for x in row.tolist()} for row in rows.values()]
+    if any(len(of) > 1 or None in of for of in owners):
         return None
-    value = {int(c): float(s) for n in names for c, s in zip(graph.channels[n], scores[n], strict=True)}
+    value = torch.zeros(len(graph.component), dtype=torch.float64)
+    for n in names:
+        value[graph.channels[n]] = scores[n].double()
     number: dict[bytes, int] = {}
     least: dict[bytes, int] = {}
     for key, row in rows.items():
@@ -146,13 +152,13 @@ def _rowwise(
             number[root(key)] = _rounded(number[root(key)], len(row), round_to)
     kept: dict[str, list[int]] = {n: [] for n in names}
     for key, row in rows.items():
-        best = keep_highest(torch.tensor([value[int(x)] for x in row]), number[root(key)])
+        best = keep_highest(value[row], number[root(key)])
         kept[owner[int(row[0])]] += row[best].tolist()
     for n in names:
-        loose = np.array([c for c in graph.channels[n] if int(c) not in members], dtype=np.int64)
+        loose = graph.channels[n][~np.isin(graph.channels[n], members)]
         if len(loose):
             share = max(0, min(len(loose), keep[n] - len(kept[n])))
-            best = keep_highest(torch.tensor([value[int(x)] for x in loose]), share)
+            best = keep_highest(value[loose], share)
             kept[n] += loose[best].tolist()
     return {n: np.array(sorted(k), dtype=np.int64) for n, k in kept.items()}
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from isoprune.graph import Graph
+from isoprune.graph.cloning import tensor_names
 from isoprune.graph.labels import keep_mask
-from isoprune.graph.trace import tensor_names
 from isoprune.types import IsopruneError, Plan, Units
 
 

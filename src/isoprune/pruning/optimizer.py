@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from isoprune.graph import Graph
+from isoprune.graph.cloning import tensor_names
 from isoprune.graph.labels import restrict
-from isoprune.graph.trace import tensor_names
 from isoprune.types import IsopruneError, Plan
 
 

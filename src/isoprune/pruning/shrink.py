@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from isoprune.graph import Graph
+from isoprune.graph.cloning import clone_sharing, named_modules, tensor_names
 from isoprune.graph.labels import box_size, restrict
-from isoprune.graph.trace import clone_sharing, tensor_names
 from isoprune.pruning.attributes import follow_shapes
 from isoprune.pruning.drift import Drift
 from isoprune.pruning.rehearsal import rehearse
 from isoprune.pruning.size_attributes import set_claimed
 from isoprune.types import Plan
+from isoprune.types.collector import uncollected
 
 
 def shrink(model: nn.Module, graph: Graph, plan: Plan, *, drifts: Sequence[Drift] | None = None) -> nn.Module:
@@ -28,11 +29,12 @@ def shrink(model: nn.Module, graph: Graph, plan: Plan, *, drifts: Sequence[Drift
     Cost: one copy of the kept weights, and one recorded forward.
     """
     kept = graph.kept_ids(plan)
-    if drifts is None:
-        drifts = rehearse(outline(model, graph, plan), graph, kept).drifts
-    new = {name: _copy(name, tensor, graph, kept) for name, tensor in tensor_names(model).values()}
-    _keep_scales(graph, kept, new, drifts)
-    return _rebuilt(model, graph, kept, new)
+    with uncollected():
+        if drifts is None:
+            drifts = rehearse(outline(model, graph, plan), graph, kept).drifts
+        new = {name: _copy(name, tensor, graph, kept) for name, tensor in tensor_names(model).values()}
+        _keep_scales(graph, kept, new, drifts)
+        return _rebuilt(model, graph, kept, new)
 
 
 def scales(model: nn.Module, graph: Graph, plan: Plan) -> dict[str, Tensor]:
@@ -79,7 +81,7 @@ def _rebuilt(model: nn.Module, graph: Graph, kept: Tensor, new: dict[str, Tensor
 
 def _apply_masks(small: nn.Module) -> None:
     """Compute the weights that torch.nn.utils.prune keeps beside original and mask, as its hook will."""
-    for module in small.modules():
+    for _, module in named_modules(small):
         for name, original in module._parameters.items():
             base = name.removesuffix("_orig")
             mask = module._buffers.get(f"{base}_mask")
@@ -91,7 +93,7 @@ def replace_tensors(model: nn.Module, new: dict[str, Tensor]) -> None:
     """Put ``new`` tensors, by name, where parameters and buffers were; tied ones stay tied."""
     by_tensor = {key: name for key, (name, _) in tensor_names(model).items()}
     made: dict[str, nn.Parameter] = {}
-    for module in model.modules():
+    for _, module in named_modules(model):
         for name, old in list(module._parameters.items()):
             if old is not None and by_tensor[id(old)] in new:
                 full = by_tensor[id(old)]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from isoprune.graph import Graph
+from isoprune.graph.cloning import named_modules
 from isoprune.graph.labels import box_size
 
 Name = tuple[str, str]  # module and attribute
@@ -18,7 +19,7 @@ def set_claimed(new: nn.Module, graph: Graph, kept: Tensor) -> None:
     What an attribute alone gave goes first. Where two together did (`keys * width`, `width // paths`),
     the one that is known from elsewhere stays, and else the smaller of two factors: a count.
     """
-    modules = dict(new.named_modules())
+    modules = dict(named_modules(new))
     changes: dict[Name, int] = {}
     known: set[Name] = set()
 
