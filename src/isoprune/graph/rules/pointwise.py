@@ -45,7 +45,7 @@ def join(
         (_broadcast_all(planes, size, shape), (1,) * (len(shape) - len(size)) + tuple(size))
         for planes, size in operands
     ]
-    first = laid[0][0]
+    first = laid[0][0] if laid else ()
     if len(first) == 1 and all(_alike(planes, first) for planes, _ in laid[1:]):  # the usual case
         for planes, _ in laid[1:]:
             tracer.ledger.unify(first[0].ids, planes[0].ids, where)
