@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map_only
 from isoprune.graph.trace import tensors_in
 from isoprune.methods.repairs.forward import forward
 from isoprune.methods.repairs.probe import sites
-from isoprune.methods.repairs.stored import copied, write_
+from isoprune.methods.repairs.stored import copied, differentiable, write_
 from isoprune.methods.repairs.weights import Weight, weights
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.matrices import CONVOLUTIONS
@@ -30,13 +30,7 @@ _SAME = 1e-9  # relative, in float64
 
 
 @method("repair", "data")
-def balance(
-    pruned: Pruned,
-    signals: Signals,
-    *,
-    generator: Generator,
-    samples: int = 16,
-) -> nn.Module:
+def balance(pruned: Pruned, signals: Signals, *, generator: Generator, samples: int = 16) -> nn.Module:
     r"""Return a copy that computes the same, its layers scaled so that none is sharper than the others.
 
     In a chain of layers with nothing between them but what is positively homogeneous (ReLU, pooling,
@@ -108,20 +102,13 @@ def _traces(
     """Return the mean over samples of the squared norm of the outputs' gradient, weight by weight."""
     # Gradients are asked for explicitly: nothing is accumulated anywhere.
     leaves = [w.parameter for w in chain]
-    wanted = [leaf.requires_grad for leaf in leaves]
     total = torch.zeros(len(leaves), dtype=torch.float64)
-    try:
-        with torch.enable_grad():
-            for leaf in leaves:
-                leaf.requires_grad_(True)
-            for x in inputs:
-                y = torch.cat([t.flatten() for t in tensors_in(forward(model, x)) if t.requires_grad])
-                for u in _directions(len(y), generator).to(y):
-                    grads = torch.autograd.grad(y, leaves, u, retain_graph=True)
-                    total += torch.stack([g.double().square().sum().cpu() for g in grads])
-    finally:
-        for leaf, was in zip(leaves, wanted, strict=True):
-            leaf.requires_grad_(was)
+    with differentiable(*leaves):
+        for x in inputs:
+            y = torch.cat([t.flatten() for t in tensors_in(forward(model, x)) if t.requires_grad])
+            for u in _directions(len(y), generator).to(y):
+                grads = torch.autograd.grad(y, leaves, u, retain_graph=True)
+                total += torch.stack([g.double().square().sum().cpu() for g in grads])
     return (total / len(inputs)).tolist()
 
 

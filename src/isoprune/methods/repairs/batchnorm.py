@@ -20,13 +20,7 @@ _CHUNK = 256  # inputs normalised together; large, as the variance within a chun
 
 
 @method("repair", "data")
-def batchnorm(
-    pruned: Pruned,
-    signals: Signals,
-    *,
-    generator: Generator,
-    samples: int = 1024,
-) -> nn.Module:
+def batchnorm(pruned: Pruned, signals: Signals, *, generator: Generator, samples: int = 1024) -> nn.Module:
     """Return a copy whose BatchNorm layers hold the mean and variance of what they read on this data.
 
     Those of the pruned network are the dense network's, of activations that are gone: often the larger part

@@ -15,11 +15,7 @@ from isoprune.types.method import method
 
 @method("repair")
 def chain(
-    pruned: Pruned,
-    signals: Signals,
-    *,
-    generator: Generator,
-    steps: Sequence[Callable[..., nn.Module]] = (),
+    pruned: Pruned, signals: Signals, *, generator: Generator, steps: Sequence[Callable[..., nn.Module]] = ()
 ) -> nn.Module:
     """Return what the last of ``steps`` makes of what the one before it made, and so on.
 

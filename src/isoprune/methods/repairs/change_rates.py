@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -13,6 +11,7 @@ from torch import Generator, Tensor, nn
 from isoprune.graph.trace import tensors_in
 from isoprune.methods.repairs.forward import forward
 from isoprune.methods.repairs.passes import Layer, layers_with_output, scale_layers_
+from isoprune.methods.repairs.stored import differentiable
 from isoprune.signals.modes import in_eval_mode
 from isoprune.signals.samples import cut
 from isoprune.types import IsopruneError
@@ -57,7 +56,7 @@ def change_rates(model: nn.Module, inputs: Any, layers: dict[str, Layer], noise:
     """
     stored = {name: layer.weight.parameter for name, layer in layers.items()}
     sums = {name: torch.zeros_like(layer.weight.matrices) for name, layer in layers.items()}
-    with _differentiable(model):
+    with differentiable(*stored.values()):
         part = math.ceil(len(noise) / _PARTS)
         for start in range(0, len(noise), part):
             stop = min(start + part, len(noise))
@@ -69,7 +68,7 @@ def change_rates(model: nn.Module, inputs: Any, layers: dict[str, Layer], noise:
     rates = {}
     for name, layer in layers.items():
         size = float(layer.weight.matrices.norm())
-        column = (sums[name] / len(inputs)).mean(1).sqrt().mean()
+        column = (sums[name] / len(noise)).mean(1).sqrt().mean()
         rates[name] = float(column) / size if size > 0 else 0.0
     return rates
 
@@ -86,17 +85,3 @@ def _output(model: nn.Module, x: Any) -> Tensor:
     if first is None:
         raise IsopruneError(f"{type(model).__name__} gives no tensor of floats, so there is no loss on it.")
     return first
-
-
-@contextlib.contextmanager
-def _differentiable(model: nn.Module) -> Iterator[None]:
-    """Let gradients reach every parameter, and put each one's own choice back."""
-    before = [(p, p.requires_grad) for p in model.parameters()]
-    try:
-        for p, _ in before:
-            p.requires_grad_()
-        with torch.enable_grad():
-            yield
-    finally:
-        for p, wanted in before:
-            p.requires_grad_(wanted)

@@ -16,11 +16,7 @@ from isoprune.types.method import method
 # It draws anew and does not look at the weights, so permuting them changes nothing.
 @method("repair", follows_order=False, source="Xiao et al., 2018")
 def delta_orthogonal(
-    pruned: Pruned,
-    signals: Signals,
-    *,
-    generator: Generator,
-    gain: int | float | None = None,
+    pruned: Pruned, signals: Signals, *, generator: Generator, gain: int | float | None = None
 ) -> nn.Module:
     r"""Return a copy with random weights whose convolution *operators* are orthogonal: kept weights go.
 

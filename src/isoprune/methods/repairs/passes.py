@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoprune.methods.repairs.forward import forward
+from isoprune.methods.repairs.probe import sites
 from isoprune.methods.repairs.weights import Weight, weights
 from isoprune.signals.matrices import LAYERS
 from isoprune.signals.modes import in_eval_mode
-from isoprune.signals.samples import cut
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def scale_layers_(
 
     A BatchNorm right behind a layer keeps its function: its mean and variance grow along (or ``settle``).
     """
-    norms = {} if settle else norm_behind(model, cut(inputs, 0, 1))
+    norms = {} if settle else _norm_behind(model, inputs)
     before: dict[str, Tensor] = {}
     sweep_(model, inputs, lambda at: before.update({at.layer.name: _power(at.read)}))
 
@@ -127,7 +127,7 @@ def scale_layers_(
         was = before[at.layer.name]
         grown = factor * float((_power(at.read) / was).sqrt()) if was > 0 else factor
         norm = norms.get(at.layer.name)
-        if norm is not None:
+        if isinstance(norm, _BatchNorm):
             at.layer.scale_(factor, bias=factor)
             if norm.running_mean is not None and norm.running_var is not None:
                 norm.running_mean.mul_(factor)
@@ -138,27 +138,13 @@ def scale_layers_(
     sweep_(model, inputs, scale, settle=settle)
 
 
-@torch.no_grad()
-def norm_behind(model: nn.Module, inputs: Any) -> dict[str, _BatchNorm]:
+def _norm_behind(model: nn.Module, inputs: Any) -> dict[str, nn.Module]:
     """Return the BatchNorm that reads each layer's output as it is, by layer name."""
-    made: list[tuple[Tensor, str]] = []  # the tensors are held, so that their identity stays theirs
-    found: dict[str, _BatchNorm] = {}
-    with in_eval_mode(model), contextlib.ExitStack() as stack:
-        for layer in layers_with_output(model):
-
-            def leave(_: nn.Module, _args: Any, out: Any, name: str = layer.name) -> None:
-                made.append((out, name))
-
-            stack.callback(layer.module.register_forward_hook(leave).remove)
-        for module in model.modules():
-            if isinstance(module, _BatchNorm):
-
-                def read(norm: nn.Module, args: Any) -> None:
-                    found.update({name: norm for out, name in made if out is args[0]})  # pyright: ignore
-
-                stack.callback(module.register_forward_pre_hook(read).remove)
-        forward(model, inputs)
-    return found
+    layers = {layer.name: layer.module for layer in layers_with_output(model)}
+    plain = {name: m for name, m in layers.items() if not isinstance(m, nn.MultiheadAttention)}
+    with in_eval_mode(model):
+        found = sites(model, inputs, plain)
+    return {site.name: model.get_submodule(site.norm) for site in found if site.norm is not None}
 
 
 def _settle_(norm: nn.Module, x: Tensor) -> None:

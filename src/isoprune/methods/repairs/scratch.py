@@ -15,12 +15,7 @@ from isoprune.types.method import method
 
 # It draws anew and does not look at the weights, so permuting them changes nothing.
 @method("repair", follows_order=False)
-def scratch(
-    pruned: Pruned,
-    signals: Signals,
-    *,
-    generator: Generator,
-) -> nn.Module:
+def scratch(pruned: Pruned, signals: Signals, *, generator: Generator) -> nn.Module:
     """Return a network of the pruned shape with freshly drawn weights: what the kept weights are worth.
 
     Every module draws by its own ``reset_parameters`` (torch's default scheme; BatchNorm to scale 1, shift 0,

@@ -17,11 +17,7 @@ _RTOL = 1e-6  # numerical rank, as in `polar_factor`
 
 @method("repair")
 def spectrum(
-    pruned: Pruned,
-    signals: Signals,
-    *,
-    generator: Generator,
-    strength: int | float = 0.5,
+    pruned: Pruned, signals: Signals, *, generator: Generator, strength: int | float = 0.5
 ) -> nn.Module:
     r"""Return a copy with flatter spectra: between the kept weights and `polar`, at their own scale.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -37,8 +39,8 @@ def kept_by_mask(module: nn.Module, key: str) -> Tensor | None:
     """Return which elements of an attribute a mask leaves (bool); None without a mask."""
     if parametrize.is_parametrized(module, key):
         chain = module.parametrizations[key]  # pyright: ignore
-        mask: object = chain[0]
-        return mask.kept if len(chain) == 1 and isinstance(mask, Mask) else None
+        only: object = chain[0]
+        return only.kept if len(chain) == 1 and isinstance(only, Mask) else None
     mask = getattr(module, f"{key}_mask", None)  # of torch.nn.utils.prune
     return None if mask is None else mask.bool()
 
@@ -71,3 +73,17 @@ def refresh_(module: nn.Module, key: str) -> None:
     kept = getattr(module, f"{key}_mask", None)
     if kept is not None:
         setattr(module, key, getattr(module, f"{key}_orig").detach() * kept)
+
+
+@contextmanager
+def differentiable(*tensors: Tensor) -> Iterator[None]:
+    """Let gradients reach these tensors for a while, whether they are trained or not."""
+    before = [(tensor, tensor.requires_grad) for tensor in tensors]
+    try:
+        for tensor in tensors:
+            tensor.requires_grad_()
+        with torch.enable_grad():
+            yield
+    finally:
+        for tensor, trained in before:
+            tensor.requires_grad_(trained)
