@@ -22,6 +22,7 @@ from isoprune.comparison.records import read_records
 from isoprune.experiment.config import choice
 from isoprune.experiment.networks import load_network
 from isoprune.experiment.signatures import bind
+from isoprune.experiment.store import Store
 from isoprune.isometry import sharpness, stable_rate
 from isoprune.reporting.study import make_cells
 
@@ -34,7 +35,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=500)
     parser.add_argument("--ratio", type=float, help="only this one (default: all)")
     args = parser.parse_args()
-    root = args.study.resolve().parents[1]
+    store = Store(args.study.resolve().parents[1])
     found: dict[tuple[str, float, str], dict[str, tuple[float, float, float]]] = defaultdict(dict)
     dense: dict[str, dict[str, tuple[float, float, float]]] = defaultdict(dict)
     data: dict[str, object] = {}
@@ -42,20 +43,19 @@ def main() -> None:
         if args.ratio not in (None, cell.ratio):
             continue
         for record in cell.records:
-            config = record["config"]
+            config = record.config
             key = f"{config['data']} {config['seed']}"
             if key not in data:
                 data[key] = bind("data", choice(config["data"], "data"))(seed=config["seed"])
             splits = data[key]
             batch = [(splits.train.inputs[: args.samples], splits.train.targets[: args.samples])]
             places = {"repaired": found[cell.network, cell.ratio, cell.repair], "dense": dense[cell.network]}
-            for stage, place in places.items():
-                digest = record["networks"][stage]
-                if digest not in place:
-                    numbers = record["stages"][stage]
-                    network = load_network(root / stage / digest)[0]
+            for role, place in places.items():
+                made = record.network(role)
+                if made is not None and made.digest not in place:
+                    network = load_network(store.folder(made.digest))[0]
                     sharp = sharpness(network, batch, iterations=60, tolerance=1e-2)
-                    place[digest] = (numbers["validation_accuracy"], numbers["jsv"]["mean"], sharp)
+                    place[made.digest] = (made.metrics["validation_accuracy"], made.jsv["mean"], sharp)
     print("| network | ratio | repair | n | accuracy % | mean JSV | sharpness | stable below |")
     print("|---|---:|---|---:|---:|---:|---:|---:|")
     rows = [((network, 0.0, "dense"), numbers) for network, numbers in dense.items()] + list(found.items())
