@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter
 
 from isoprune.cli.console import error_console, output_console, progress, say
-from isoprune.cli.options import Settings, listed, read_shape
+from isoprune.cli.options import Settings, check_choice, listed, read_shape
 from isoprune.cli.prune_summary import latency_table, megabytes, outcome, print_summary
 from isoprune.cli.study_shown import network_table
 from isoprune.experiment.recipe import EPOCHS
@@ -107,6 +107,8 @@ def prune(
         "floor": floor,
         "cap": cap,
     }
+    check_choice("criterion", criterion, "--criterion")
+    check_choice("data", data, "--data")
     backends = listed(BACKENDS if latency_report is True else latency_report or None)
     if data is None:
         if settings or dense_epochs:

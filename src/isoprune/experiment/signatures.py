@@ -7,7 +7,7 @@ import importlib
 import inspect
 import itertools
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,11 +79,22 @@ def find(kind: str, name: str) -> Callable[..., Any]:
         return opened(name, None if name.partition(":")[0] in LIBRARIES else _outside(name))
     known = table(kind)
     if name not in known:
-        raise IsopruneError(
-            f"Unknown {KINDS[kind].word} {name!r}.{did_you_mean(name, known)} For your own, write "
-            "'your_module:your_function'."
-        )
+        raise unknown_method(kind, name, known)
     return known[name]
+
+
+def unknown_method(kind: str, name: str, known: Iterable[str]) -> IsopruneError:
+    """Return the error of a name that is none."""
+    return IsopruneError(
+        f"Unknown {KINDS[kind].word} {name!r}.{did_you_mean(name, known)} For your own, write "
+        "'your_module:your_function'."
+    )
+
+
+def unknown_option(kind: str, method: str, name: str, known: Sequence[str], key: str) -> IsopruneError:
+    """Return the error of an option that a method does not have; ``key`` is where a config has the method."""
+    given = did_you_mean(name, known) if known else " It has no options."
+    return IsopruneError(f"Unknown option {name!r} of {KINDS[kind].word} {method!r} ({key}).{given}")
 
 
 def _outside(name: str) -> Callable[..., Any]:
@@ -130,9 +141,7 @@ def complete(kind: str, chosen: Choice, key: str) -> Choice:
         elif anything and name not in spec.supplied:
             options[name] = value
         else:
-            known = [*named, *spec.extra]
-            given = did_you_mean(name, known) if known else " It has no options."
-            raise IsopruneError(f"Unknown option {name!r} of {spec.word} {chosen.name!r} ({key}).{given}")
+            raise unknown_option(kind, chosen.name, name, [*named, *spec.extra], key)
     for name, parameter in named.items():
         if name in options:
             continue
