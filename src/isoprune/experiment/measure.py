@@ -35,7 +35,7 @@ def measure(model: nn.Module, splits: Splits, measuring: Measuring, *, seed: int
     validation = evaluate(model, splits.validation)
     # The one line of the pipeline in which test data is touched: nothing is ever chosen by its number.
     test = evaluate(model, splits.test)
-    metrics = {
+    metrics: dict[str, float | None] = {
         f"{part}_{name}": value
         for part, found in (("validation", validation), ("test", test))
         for name, value in found.items()

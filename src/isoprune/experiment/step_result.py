@@ -22,7 +22,7 @@ from isoprune.types.files import clear_temporary
 from isoprune.types.samples import inputs_at
 
 Event = Mapping[str, Any]
-OnEvent = Callable[[Event], None]
+OnEvent = Callable[[Event], object]
 
 
 @dataclass(frozen=True)
