@@ -9,7 +9,7 @@ from msgspec import structs
 
 from isoprune.experiment.config import Choice, Experiment, choice
 from isoprune.experiment.replay import replayed
-from isoprune.experiment.signatures import complete, label_of, round_ratios, schedule, takes_weights
+from isoprune.experiment.signatures import complete, label_of, round_ratios, schedule, takes_weights, task_of
 from isoprune.experiment.step_types import Prune, Repair, Repeat, Retrain, Rewind, Step, Train, Training
 from isoprune.types.errors import IsopruneError
 
@@ -20,6 +20,7 @@ def resolve(experiment: Experiment) -> Experiment:
     Raises:
         IsopruneError: For an unknown method or option, a wrong type, or options that do not fit together.
     """
+    task_of(experiment.task)
     steps = _Steps()
     done = [steps.complete(step, key) for key, step in experiment.keyed()]
     return structs.replace(

@@ -9,13 +9,16 @@ import itertools
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isoprune.experiment.config import Choice, choice
 from isoprune.experiment.step_types import Training
 from isoprune.experiment.validation import option, typed
 from isoprune.types.errors import IsopruneError, did_you_mean
 from isoprune.types.method import method_of
+
+if TYPE_CHECKING:
+    from isoprune.types import Task
 
 
 @dataclass(frozen=True)
@@ -97,15 +100,37 @@ def unknown_option(kind: str, method: str, name: str, known: Sequence[str], key:
     return IsopruneError(f"Unknown option {name!r} of {KINDS[kind].word} {method!r} ({key}).{given}")
 
 
-def _outside(name: str) -> Callable[..., Any]:
-    module_name, _, function_name = name.partition(":")
+def _module(name: str) -> Any:
+    module_name = name.partition(":")[0]
     try:
-        module = importlib.import_module(module_name)
+        return importlib.import_module(module_name)
     except Exception as error:
         raise IsopruneError(
             f"Cannot import {module_name!r} of {name!r}: {type(error).__name__}: {error}. "
             "Start isoprune where the module can be imported, or install it."
         ) from error
+
+
+def task_of(name: str) -> Task:
+    """Return the task that a config names: "classification", or "module:object".
+
+    Raises:
+        IsopruneError: If that is no `isoprune.Task`.
+    """
+    from isoprune.types import CLASSIFICATION, Task
+
+    if name == CLASSIFICATION.name:
+        return CLASSIFICATION
+    task = getattr(_module(name), name.partition(":")[2], None) if ":" in name else None
+    if not isinstance(task, Task):
+        raise IsopruneError(
+            f'task is {name!r}, which is no isoprune.Task. Write "classification", or "their_module:task".'
+        )
+    return task
+
+
+def _outside(name: str) -> Callable[..., Any]:
+    module, (module_name, _, function_name) = _module(name), name.partition(":")
     function = getattr(module, function_name, None)
     if not callable(function):
         public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
