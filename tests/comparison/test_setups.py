@@ -110,6 +110,8 @@ OTHER: dict[str, Any] = {
     "prune.flops": 0.5,
     "prune.parameters": 0.5,
     "prune.criterion": "taylor",
+    "prune.grain": "weight",
+    "prune.mask": True,
     "prune.scope": "internal",
     "prune.allocation": "global",
     "prune.round_to": 8,
