@@ -123,8 +123,6 @@ OTHER: dict[str, Any] = {
     "measure.bins": 5,
     "rewind": 3,
     "task": "mine:task",
-    "prune.grain": "weight",
-    "prune.mask": True,
     "retrain.distill": {"weight": 0.5, "temperature": 4.0},
     "retrain.schedule.milestones": [6],
     "retrain.penalty": "kernel_orthogonality",
