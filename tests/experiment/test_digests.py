@@ -18,14 +18,7 @@ from isoprune.experiment.resolve import resolve
 RESOLVED = resolve(tiny()).as_dict()
 
 # Section -> the first role whose network depends on it; all later ones do too.
-FIRST = {
-    "task": "dense",
-    "seed": "dense",
-    "data": "dense",
-    "model": "dense",
-    "dense": "dense",
-    "prune": "pruned",
-}
+FIRST = {"seed": "dense", "data": "dense", "model": "dense", "dense": "dense", "prune": "pruned"}
 FIRST |= {"rewind": "rewound", "repair": "repaired", "retrain": "retrained"}
 ROLES = ("dense", "pruned", "repaired", "retrained")
 
@@ -39,8 +32,6 @@ OTHER: dict[str, Any] = {
     "model.activation": "linear",
     "model.depth": 4,
     "model.width": 9,
-    "task": "experiment.tiny:SQUARES",
-    "prune.mask": True,
     "prune.ratio": 0.6,
     "prune.criterion.name": "l2_norm",
     "prune.flops": 0.5,

@@ -52,7 +52,7 @@ def _removed_table(pruned: Pruned) -> Table:
             budgets.get("parameters", ""),
             costs.ratios["parameters"],
             costs.dense.parameters,
-            costs.pruned.nonzero,
+            costs.pruned.parameters,
         ),
         "FLOPs": (
             budgets.get("flops", ""),

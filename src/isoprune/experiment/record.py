@@ -114,8 +114,7 @@ def _trainability(way: Sequence[StepResult]) -> float | None:
     """Return the mean accuracy of the last retraining at its first learning rate."""
     for result in reversed(way):
         training, history = result.step.training, result.facts.get("history", ())
-        judged = len(history) > 1 and "validation_accuracy" in history[-1]
-        if isinstance(result.step.step, Retrain) and training is not None and judged:
+        if isinstance(result.step.step, Retrain) and training is not None and len(history) > 1:
             return trainability_accuracy(history, epochs=first_stage(training, len(history) - 1))
     return None
 

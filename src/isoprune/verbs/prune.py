@@ -226,6 +226,9 @@ def _joined(network: Network, made: Pruned) -> Pruned:
     """Return a further round as one with those before, numbered as in the dense network."""
     if not isinstance(network, Pruned):
         return made
+    history = (*network.history, *made.history)
+    if not network.plan:  # nothing went before: what was pruned is the dense network
+        return replace(made, history=history)
     dense, graph = network.dense, network.graph
     plan = network.plan.then(renumbered(graph, network.plan, made.graph, made.plan))
     return replace(
@@ -234,7 +237,7 @@ def _joined(network: Network, made: Pruned) -> Pruned:
         graph=graph,
         plan=plan,
         costs=replace(costs_of(dense, made.model, graph, plan), latency=made.costs.latency),
-        history=(*network.history, *made.history),
+        history=history,
         attempts=(*network.attempts, *made.attempts),
     )
 

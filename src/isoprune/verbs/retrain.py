@@ -81,6 +81,7 @@ def retrain(
     if dense is None and isinstance(network, Pruned):
         dense = pruned.dense
     distill = read_distill(distill, dense)
+    source = source_of(data.train, batch)
     plan = Training(epochs, 0.0, schedule, batch, steps, optimizer, momentum, weight_decay, loop)
 
     def at(lr: float) -> Trained:
@@ -95,7 +96,7 @@ def retrain(
     if lr == "auto":
         found = advise(
             pruned.model,
-            train=source_of(data.train, batch),
+            train=source,
             epochs=epochs,
             schedule=schedule,
             steps=steps,
@@ -117,4 +118,8 @@ def retrain(
         done["advice"] = advice
     # As long as nothing went, the network before anything goes is the trained one.
     dense = pruned.dense if pruned.plan else trained.model
-    return replace(pruned, model=trained.model, dense=dense, history=(*pruned.history, done))
+    example = pruned.example_inputs
+    if example is None:
+        example = task.inputs(source.first())
+    history = (*pruned.history, done)
+    return replace(pruned, model=trained.model, dense=dense, example_inputs=example, history=history)
