@@ -156,26 +156,18 @@ def read_study(path: Path, settings: Iterable[str] = ()) -> Study:
     Raises:
         IsopruneError: One line that begins with the file and says what to change.
     """
-    return _named(path, lambda: expand(override(read_toml(path), settings), name=path.stem))
+    table = read_toml(path)
+    try:
+        return expand(override(table, settings), name=path.stem)
+    except IsopruneError as error:
+        raise IsopruneError(f"{path}: {error}") from None
 
 
 def read_experiment(path: Path, settings: Iterable[str] = ()) -> Experiment:
     """Return the one experiment of a TOML file; a file with a grid is refused."""
-
-    def read() -> Experiment:
-        study = expand(override(read_toml(path), settings), name=path.stem)
-        if len(study.experiments) != 1:
-            raise IsopruneError(
-                f"is a study of {len(study.experiments)} experiments. Start it by: isoprune study {path}."
-            )
-        return study.experiments[0]
-
-    return _named(path, read)
-
-
-def _named(path: Path, read: Any) -> Any:
-    try:
-        return read()
-    except ValueError as error:
-        text = str(error)
-        raise IsopruneError(text if str(path) in text.split(" Start it")[0] else f"{path}: {text}") from None
+    study = read_study(path, settings)
+    if len(study.experiments) != 1:
+        raise IsopruneError(
+            f"{path}: is a study of {len(study.experiments)} experiments. Start it by: isoprune study {path}."
+        )
+    return study.experiments[0]

@@ -1,0 +1,15 @@
+from .config import Choice as Choice
+from .config import Experiment as Experiment
+from .config import Training as Training
+from .config import experiment as experiment
+from .executor import Workers as Workers
+from .grid import Study as Study
+from .grid import expand as expand
+from .grid import read_experiment as read_experiment
+from .grid import read_study as read_study
+from .networks import load_network as load_network
+from .pipeline import run as run
+from .ray_executor import Cluster as Cluster
+from .store import Store as Store
+from .study import plan_work as plan_work
+from .study import run_work as run_work
