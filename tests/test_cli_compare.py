@@ -109,7 +109,10 @@ def test_an_unfair_comparison_is_one_line_with_the_options_that_would_allow_it(
         (["nowhere"], "No such file or directory: nowhere"),
         (["study.toml"], "study.toml is a config, not results. Run it first"),
         (["x", "--require", "S5"], "Unknown setup 'S5'. Did you mean"),
-        (["x", "--out", "result.html"], "--out result.html is neither .md nor .json. Give one of them"),
+        (
+            ["x", "--out", "result.html"],
+            "--out result.html is none of .md, .json. Write",
+        ),
     ],
 )
 def test_bad_options_are_one_line_before_anything_is_read(capsys: Any, argv: list[str], message: str):

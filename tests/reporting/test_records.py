@@ -9,8 +9,12 @@ import pytest
 from msgspec.structs import replace
 
 import isoprune
+from isoprune.comparison import compare
 from isoprune.comparison.records import load_records, runs_of
+from isoprune.reporting import report
+from isoprune.reporting.pivots import pivot
 from isoprune.types import IsopruneError
+from isoprune.types.record import Cost, Record
 from reporting.records import lr_effect, record
 
 
@@ -112,3 +116,45 @@ def test_of_several_rounds_the_last_is_in_the_frame():
     frame = runs_of([replace(one, networks=networks)]).frame
     assert frame["pruned.flops"].to_list() == [12_900]
     assert frame["clustered.test_accuracy"].to_list() == [networks[-1].metrics["test_accuracy"]]
+
+
+def rounds(seed: int, repair: str) -> Record:
+    """A recipe of steps: two rounds of pruning and retraining, then a repair."""
+    one = record(seed=seed)
+    pruned, retrained = one.network("pruned"), one.network("retrained")
+    cost = Cost(samples=100, multiply_adds=1000)
+    networks = [one.network("dense")]
+    for i in (1, 2):
+        networks += [replace(pruned, round=i), replace(retrained, round=i, training=cost)]
+    networks.append(replace(one.network("repaired"), role="mended", step=3))
+    training = one.config["dense"]
+    steps = [
+        {"kind": "train", "role": "dense", **training},
+        {
+            "kind": "repeat",
+            "rounds": 2,
+            "cadence": {"name": "by_cycle", "ratio": 0.8},
+            "steps": [
+                {"kind": "prune", "role": "pruned", "criterion": "l1_norm", "grain": "weight"},
+                {"kind": "rewind", "role": "rewound", "epoch": 2},
+                {"kind": "retrain", "role": "retrained", **training},
+            ],
+        },
+        {"kind": "repair", "role": "mended", "method": {"name": repair}},
+    ]
+    config = {key: one.config[key] for key in ("seed", "data", "model")} | {"steps": steps}
+    return replace(one, digest=f"{repair}{seed}", config=config, networks=networks)
+
+
+def test_a_recipe_of_rounds_is_read_like_any_other(tmp_path):
+    records = [rounds(seed, repair) for repair in ("none", "orthp") for seed in (0, 1, 2)]
+    frame = runs_of(records).frame
+    assert frame["rewind"].to_list() == [2] * 6
+    assert frame["prune.criterion.name"].to_list() == ["l1_norm"] * 6
+    assert frame["repeat.cadence.ratio"].to_list() == [0.8] * 6
+    assert frame["retrained.training.samples"].to_list() == [200] * 6
+    assert "mended" in str(frame.columns)
+    page = report(records, tmp_path / "page.html").read_text()
+    assert "rewound to epoch 2 + OrthP" in page
+    assert compare(records).differences[0].seeds == (0, 1, 2)
+    assert pivot(records, rows="repair").sides == (("none",), ("orthp",))

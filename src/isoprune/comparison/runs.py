@@ -116,7 +116,8 @@ def _epochs(run: Run, stage: str) -> Fraction | None:
     if not epochs and stage == "dense" and _comes_trained(run):
         return None
     # How many epochs so many steps are, a config alone cannot say.
-    return Fraction(epochs) if run.flat.get(f"{key}.steps") is None else None
+    rounds = 1 if stage == "dense" else run.flat.get("repeat.rounds") or 1
+    return Fraction(epochs) * rounds if run.flat.get(f"{key}.steps") is None else None
 
 
 def _comes_trained(run: Run) -> bool:

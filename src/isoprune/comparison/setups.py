@@ -89,6 +89,7 @@ RUNGS: dict[str, Setup] = {
     "prune.train.epochs": Setup.S4_1,
     "prune.train.steps": Setup.S4_1,
     "prune.train": Setup.S4_2,
+    "repeat": Setup.S4_1,
 }
 
 # Keys that may differ in every setup, and why.

@@ -126,7 +126,8 @@ def _ratios(runs: Runs, networks: Sequence[str]) -> list[float]:
     It is the ratio of the config, or, if that is not one number, the fraction of filters that went. What
     meets a target of FLOPs or parameters may differ from seed to seed, and these are one setting.
     """
-    removed = [round(ratio or 0.0, 2) for ratio in runs.values("removed.filters")]
+    kinds = (runs.values("removed.filters"), runs.values("removed.units"))
+    removed = [round(filters or units or 0.0, 2) for filters, units in zip(*kinds, strict=True)]
     own = [
         float(ratio) if ratio is not None else realised
         for ratio, realised in zip(runs.values("prune.ratio"), removed, strict=True)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 UNSET = "not set"
 # What is chosen by name: given as a word it is its ``name``.
+# A kind of step in the long form of a recipe -> its section in the short form, and what stands there.
+_SECTIONS = {"train": "dense", "prune": "prune", "rewind": "rewind", "repair": "repair", "retrain": "retrain"}
+_INNER = {"rewind": "epoch", "repair": "method"}
 _CHOICES = frozenset({"data", "model", "criterion", "repair", "penalty", "schedule", "cadence"})
 
 Number = float | int
@@ -17,9 +21,21 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config with dotted keys; a choice given as a word is its ``name``, a list is text.
 
     A chain of repairs is one repair: "orthp + spectrum" is its name, "repair.1.strength" an option of its
-    second.
+    second. Of a recipe of steps, the first of a kind has the keys of the short form, the next "prune.2".
     """
     flat: dict[str, Any] = {}
+    sections: Counter[str] = Counter()
+
+    def step_of(step: Mapping[str, Any]) -> None:
+        kind = str(step.get("kind"))
+        section = _SECTIONS.get(kind, kind)
+        sections[section] += 1
+        path = section if sections[section] == 1 else f"{section}.{sections[section]}"
+        inner = _INNER.get(kind)
+        rest = {key: value for key, value in step.items() if key not in ("kind", "role", "steps")}
+        walk(rest if inner is None else step.get(inner), path)
+        for below in step.get("steps", ()):
+            step_of(below)
 
     def walk(value: Any, path: str) -> None:
         last = path.rpartition(".")[2]
@@ -34,7 +50,8 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
             for i, step in enumerate(steps):
                 walk({key: inner for key, inner in step.items() if key != "name"}, f"{path}.{i}")
         elif path == "steps" and isinstance(value, list | tuple):
-            walk({str(i): step for i, step in enumerate(value)}, path)
+            for step in value:
+                step_of(step)
         elif last in _CHOICES:
             flat[f"{path}.name"] = value
         else:

@@ -195,8 +195,9 @@ def numbers_of(record: Record | Outline) -> dict[str, Any]:
         for key, value in network.jsv.items():
             row[f"{role}.jsv.{key}"] = _finite(value)
         if network.training is not None:
-            row[f"{role}.training.samples"] = network.training.samples
-            row[f"{role}.training.multiply_adds"] = network.training.multiply_adds
+            for key in ("samples", "multiply_adds"):  # of all rounds together
+                name = f"{role}.training.{key}"
+                row[name] = row.get(name, 0) + getattr(network.training, key)
         if network.advice is not None:
             row[f"{role}.advice.lr"] = network.advice.get("lr")
     for removal in record.removals:
