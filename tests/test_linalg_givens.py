@@ -51,3 +51,16 @@ def test_decided_by_the_generator():
 def test_too_few_entries(shape, words):
     with pytest.raises(IsopruneError, match=rf"orthonormal {words} has at least 4 weights.*3 are left"):
         draw(shape, 3)
+
+
+@pytest.mark.parametrize("shape", [(12, 12), (8, 40), (40, 8)])
+@pytest.mark.parametrize("density", [0.4, 0.7, 1.0])
+def test_orthonormal_exactly_and_within_a_mask(shape, density):
+    mask = torch.rand(*shape, generator=torch.Generator().manual_seed(1)) < density
+    generator, m = torch.Generator().manual_seed(0), min(shape)
+    Q, pattern = sparse_orthogonal(*shape, int(mask.sum()), generator=generator, within=mask)
+    gram = Q @ Q.mT if shape[0] <= shape[1] else Q.mT @ Q
+    torch.testing.assert_close(gram, torch.eye(m).double(), rtol=0, atol=1e-12)
+    assert not Q[~mask].any()
+    assert pattern.sum() > 1.2 * m
+    assert pattern.all() == (density == 1.0)

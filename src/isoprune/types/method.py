@@ -21,7 +21,6 @@ class Method:
         follows_order: Whether its result is the same, permuted, when filters are permuted.
         removes: Whether units go when it is done (penalties).
         grows: Of each strength that grows before they can go, its options (size, interval, ceiling).
-        masks: Whether it keeps what a mask holds at zero (repairs).
         label: How tables and figures call it; "": its name.
         source: Paper.
     """
@@ -33,7 +32,6 @@ class Method:
     follows_order: bool = True
     removes: bool = False
     grows: tuple[tuple[str, str, str], ...] = ()
-    masks: bool = False
     label: str = ""
     source: str = ""
 

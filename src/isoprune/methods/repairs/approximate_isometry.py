@@ -11,7 +11,7 @@ from isoprune.signals.signals import Signals
 from isoprune.types.method import method
 
 
-@method("repair", masks=True, source="Lee et al., 2020")
+@method("repair", source="Lee et al., 2020")
 def approximate_isometry(
     pruned: Pruned,
     signals: Signals,
