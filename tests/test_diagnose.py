@@ -115,3 +115,18 @@ def test_repairs_draw_from_the_seed(result):
 def test_an_unknown_repair_is_refused_before_anything_is_tried():
     with pytest.raises(isoprune.IsopruneError, match=r"Unknown repair 'orthop'\. Did you mean 'orthp'"):
         try_repairs(nn.Linear(2, 2), ["orthop"])
+
+
+@pytest.mark.parametrize("how", [{"grain": "weight"}, {"grain": "filter"}, {"mask": True}])
+def test_a_masked_network_is_diagnosed_with_every_repair(how, batches):
+    net = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 24), nn.ReLU(), nn.Linear(24, 24), nn.ReLU(), nn.Linear(24, 10)
+    )
+    masked = isoprune.prune(net.eval(), batches[0][0], 0.6, **how)
+    assert not any(module.training for module in masked.model.modules())
+    diagnosis = isoprune.diagnose(masked, batches, repairs=every_repair())
+    assert diagnosis.refused == {}
+    assert [row["name"] for row in diagnosis.layers] == [str(i) for i in range(6)]
+    plain = isoprune.diagnose(isoprune.harden(masked), batches, repairs=())
+    for key, value in plain.numbers.items():
+        assert diagnosis.numbers[key] == pytest.approx(value, rel=1e-6)

@@ -98,6 +98,8 @@ def _mask_(module: nn.Module, key: str, kept: Tensor, name: str) -> None:
             f"{name} of {type(module).__name__} cannot be masked: {error}. Leave it out by a name pattern: "
             f'ratio={{"*": ..., "{name}": 0}}.'
         ) from error
+    for part in module.parametrizations.modules():  # pyright: ignore[reportAttributeAccessIssue]
+        part.training = module.training
     if isinstance(module, nn.RNNBase):
         # Its forward reads a list that was made once; made anew, it holds the masked weights.
         vars(module).pop("_flat_weights", None)
