@@ -24,7 +24,7 @@ import isoprune
 from isoprune import data
 from isoprune.methods.schedules import one_cycle
 from isoprune.models import build
-from isoprune.training import Diverged, evaluate, fit
+from isoprune.training import Diverged, Training, evaluate, fit
 from isoprune.verbs.advise import RATES, advise
 
 NETWORKS = {
@@ -44,9 +44,8 @@ def case(name, seed, splits, dense, ratio, criterion):
     grid = {}
     for lr in RATES:
         try:
-            trained, _ = fit(
-                small, splits, epochs=EPOCHS, lr=lr, generator=Generator().manual_seed(seed), **HOW
-            )
+            how = Training(EPOCHS, lr, **HOW)
+            trained, _ = fit(small, splits, how, generator=Generator().manual_seed(seed))
             grid[lr] = evaluate(trained, splits.test)["accuracy"]
         except Diverged:
             grid[lr] = None
@@ -70,9 +69,8 @@ def run(out):
         drawn = build(
             kind, splits.in_shape, splits.classes, generator=Generator().manual_seed(seed), **options
         )
-        dense, _ = fit(
-            drawn, splits, epochs=DENSE_EPOCHS, lr=lr, generator=Generator().manual_seed(seed), **HOW
-        )
+        how = Training(DENSE_EPOCHS, lr, **HOW)
+        dense, _ = fit(drawn, splits, how, generator=Generator().manual_seed(seed))
         for ratio, criterion in todo:
             row = case(name, seed, splits, dense, ratio, criterion)
             with out.open("a") as file:

@@ -41,7 +41,7 @@ from isoprune.experiment.recipe_steps import digests_by_role
 from isoprune.experiment.resolve import resolve
 from isoprune.experiment.store import Store
 from isoprune.methods.schedules import step_decay
-from isoprune.training import evaluate, fit
+from isoprune.training import Training, evaluate, fit
 
 NETWORKS = {
     "lenet_5": ({"name": "lenet_5", "activation": "relu"}, 32, 0.05),
@@ -126,11 +126,9 @@ def by_torch_pruning(store, name, flops, seed, importance):
     trained, _ = fit(
         model,
         splits,
-        epochs=EPOCHS,
-        lr=0.01,
-        schedule=step_decay(epochs=EPOCHS, milestones=(0.6, 0.8)),
-        batch=128,
-        weight_decay=5e-4,
+        Training(
+            EPOCHS, 0.01, step_decay(epochs=EPOCHS, milestones=(0.6, 0.8)), batch=128, weight_decay=5e-4
+        ),
         generator=Generator().manual_seed(seed),
     )
     return {"test": evaluate(trained, splits.test)["accuracy"], "flops": left / before}

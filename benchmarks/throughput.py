@@ -30,7 +30,7 @@ from torchvision import transforms
 
 from isoprune.methods.schedules import constant
 from isoprune.models import lenet_5, mlp_7, resnet_small
-from isoprune.training import Loop, fit
+from isoprune.training import Loop, Training, Watch, fit
 from isoprune.types import Splits
 from isoprune.types.samples import Split
 
@@ -98,13 +98,9 @@ def ours(model: nn.Module, splits: Splits, loop: Loop) -> float:
     fit(
         model,
         splits,
-        epochs=1,
-        lr=0.01,
-        schedule=constant(),
-        batch=BATCH,
-        loop=loop,
+        Training(1, 0.01, constant(), batch=BATCH, loop=loop),
         generator=Generator().manual_seed(0),
-        on_epoch=lambda _: ends.append(clock()),
+        watch=Watch(on_epoch=lambda _: ends.append(clock())),
     )
     return ends[1] - ends[0]
 

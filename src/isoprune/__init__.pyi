@@ -10,6 +10,7 @@ from .isometry import jacobian_singular_values as jacobian_singular_values
 from .pruning import Pruned as Pruned
 from .reporting import report as report
 from .types import IsopruneError as IsopruneError
+from .types import Metric as Metric
 from .types import Plan as Plan
 from .types import Task as Task
 from .verbs import advise as advise
