@@ -105,6 +105,8 @@ def _known(op: str, args: Sequence[Any]) -> Any:
 def _convolved(x: Tensor, weight: Tensor, _: Any, stride: Any, padding: Any, dilation: Any) -> Tensor | None:
     if not weight.is_contiguous() or x.dtype != weight.dtype:
         return None
+    if x.size(1) != weight.size(1) * args[8]:
+        return None  # torch says what is wrong
     space = []
     for d, (n, k) in enumerate(zip(x.shape[2:], weight.shape[2:], strict=True)):
         s, p, r = (v[d if len(v) > 1 else 0] for v in (stride, padding, dilation))
