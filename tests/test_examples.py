@@ -39,3 +39,12 @@ def test_diagnose_digits(capsys):
     assert min(right["orthp", 1e-2], right["orthp", 1e-3]) > right["none", 1e-3] + 0.1
     said = capsys.readouterr().out
     assert said.index("Collapsed: ") < said.index("Healthy: ")
+
+
+def test_lottery_ticket(capsys):
+    right = example("lottery_ticket")(rounds=2, epochs=4)
+    shown = capsys.readouterr().out.splitlines()
+    left = [int(line.partition(" ")[0].replace(",", "")) for line in shown]
+    assert len(right) == 3
+    assert left == sorted(left, reverse=True)
+    assert right[-1] > 0.5  # a fifth of the weights, rewound, still learns ten classes

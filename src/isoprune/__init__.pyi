@@ -19,6 +19,7 @@ from .verbs import harden as harden
 from .verbs import prune as prune
 from .verbs import repair as repair
 from .verbs import retrain as retrain
+from .verbs import rewind as rewind
 from .verbs import shrink as shrink
 from .verbs import verify as verify
 

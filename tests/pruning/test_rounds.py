@@ -9,6 +9,7 @@ import torch
 
 import isoprune
 from graph.small_networks import network
+from isoprune.pruning.mask import harden, masks_of
 from isoprune.pruning.rounds import inflated
 from isoprune.types import IsopruneError, Plan
 from pruning.oracle import difference, zeroed_reads
@@ -139,3 +140,34 @@ def test_a_pruned_network_shows_itself():
     assert "Depthwise: prune" in small._repr_html_()
     held = repr(isoprune.prune(model, x, 0.5, grain="weight"))
     assert "weights held at zero by masks, which save a dense kernel no time" in held
+
+
+@pytest.mark.parametrize("grain", ["weight", "kernel", "channel"])
+def test_rewinding_gives_back_the_weights_of_an_earlier_network_where_the_plan_keeps_them(grain):
+    model, x = network("depthwise")
+    early = copy.deepcopy(model)
+    trained(model, x, 3).eval()
+    pruned = isoprune.prune(model, x, 0.5, grain=grain)
+    trained(pruned.model, x, 3)
+    back = isoprune.rewind(pruned, early)
+    assert back.plan == pruned.plan
+    want = isoprune.pruning.shrink(early, pruned.graph, pruned.plan) if grain == "channel" else early
+    masks = masks_of(back.model)
+    for name, tensor in harden(back.model).state_dict().items():
+        expected = want.state_dict()[name]
+        assert torch.equal(tensor, torch.where(masks[name], expected, 0) if name in masks else expected)
+    again = isoprune.rewind(pruned, early.state_dict())
+    assert all(
+        torch.equal(a, b) for a, b in zip(again.model.parameters(), back.model.parameters(), strict=True)
+    )
+
+
+def test_rewinding_to_another_network_is_refused():
+    model, x = network("depthwise")
+    pruned = isoprune.prune(model, x, 0.5)
+    state = dict(model.state_dict())
+    name = next(iter(state))
+    with pytest.raises(IsopruneError, match=f"The earlier network has no {name}"):
+        isoprune.rewind(pruned, {k: v for k, v in state.items() if k != name})
+    with pytest.raises(IsopruneError, match=f"{name} is .* in the earlier network, "):
+        isoprune.rewind(pruned, {**state, name: state[name][:1]})

@@ -6,3 +6,4 @@ from .prune import shrink as shrink
 from .prune import verify as verify
 from .repair import repair as repair
 from .retrain import retrain as retrain
+from .rewind import rewind as rewind
