@@ -30,8 +30,8 @@ def rewind(pruned: Pruned, earlier: nn.Module | Mapping[str, Tensor]) -> Pruned:
     for name, tensor in names.items():
         if name in state and state[name].shape != tensor.shape:
             raise IsopruneError(
-                f"{name} is {tuple(state[name].shape)} in the earlier network, {tuple(tensor.shape)} in the dense "
-                "one. Give the network that was pruned, as it was at an earlier step."
+                f"{name} is {tuple(state[name].shape)} in the earlier network, {tuple(tensor.shape)} in the "
+                "dense one. Give the network that was pruned, as it was at an earlier step."
             )
     if missing := sorted(name for name, _ in pruned.dense.named_parameters() if name not in state):
         raise IsopruneError(
