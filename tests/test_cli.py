@@ -130,7 +130,10 @@ def test_every_verb_explains_itself_by_an_example(capsys: pytest.CaptureFixture[
         (["report", "nowhere"], r"No such file or directory: nowhere"),
         (["report", "study.toml"], r"study\.toml is a config, not results\. Run it first \(isoprune study"),
         (["report", "x", "--figures", "pdf,jpg"], r"Unknown figure format 'jpg'\.\D*Known: pdf, svg, png"),
-        (["diagnose", "nowhere"], r"No nowhere\. Give a record\.json, or a folder like runs/dense/<digest>"),
+        (
+            ["diagnose", "nowhere"],
+            r"No nowhere\. Give a record\.json, or a folder like runs/networks/",
+        ),
         (["diagnose", "nowhere", "--samples", "0"], r"--samples 0: at least one input"),
         (["methods", "repairs"], r"Invalid value .repairs. .*Did you mean .repair.\?"),
         (["demo", "--jobs", "999"], r"--jobs 999 is more than the \d+ cores"),

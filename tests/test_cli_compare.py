@@ -12,6 +12,7 @@ import pytest
 from experiment.tiny import CONFIG, one_thread
 from isoprune.cli import main
 from isoprune.comparison import Setup, scratch_b, setup_of, train_samples
+from isoprune.comparison.records import load_records
 from isoprune.experiment.config import experiment
 from isoprune.experiment.grid import expand
 from isoprune.experiment.pipeline import run
@@ -58,9 +59,9 @@ def test_a_control_made_by_scratch_b_is_of_the_budget_it_was_made_for(
     told = json.loads(file.read_text(encoding="utf-8"))
     setups = {d["setup"] for d in told["differences"] if d["other"] == "scratch"}
     assert setups == {"SX-B"}
-    records = [json.loads(p.read_text()) for p in store.root.rglob("record.json")]
-    (scratch,) = [r for r in records if r["config"]["repair"]["name"] == "scratch"]
-    others = [r for r in records if r["config"]["seed"] == scratch["config"]["seed"] and r is not scratch]
+    records = load_records(store.root)
+    (scratch,) = [r for r in records if r.config["repair"]["name"] == "scratch"]
+    others = [r for r in records if r.config["seed"] == scratch.config["seed"] and r is not scratch]
     assert {setup_of(r, scratch).setup for r in others} == {Setup.SX_B}
 
 

@@ -127,6 +127,18 @@ def test_a_floor_and_a_cap_reach_the_plan(capsys):
     assert (small.a.out_channels, small.b.out_channels) == (24, 24)
 
 
+def test_units_of_other_grains_are_held_at_zero(capsys):
+    said = ran(capsys, *NET, "--ratio", "0.9", "--grain", "weight", "--out", "small")
+    weight = load("small", build=build).b.weight
+    assert abs(int((weight == 0).sum()) - 0.9 * weight.numel()) < 1
+    costs = json.loads(Path("small/plan.json").read_text())["costs"]
+    assert f"{costs['pruned']['nonzero']:,}" in said
+    ran(capsys, *NET, "--ratio", "0.5", "--mask", "--out", "small")
+    small = load("small", build=build)
+    assert small.b.out_channels == 32
+    assert int((small.b.weight == 0).all(3).all(2).all(1).sum()) == 16
+
+
 def test_widths_that_hardware_likes_less_are_told(capsys):
     said = ran(capsys, *NET, "--ratio", "0.4", "--out", "small")
     assert "2 layers whose width is not a multiple of 8 (a 19, b 19)" in said
@@ -187,21 +199,24 @@ def test_latency_is_measured_and_reported(capsys):
         ([*NET, "--only", "=0.5"], "--only =0.5 is no PATTERN=RATIO"),
         ([*NET, "--only", "a=half"], "--only a=half is no PATTERN=RATIO"),
         ([*NET, "--only", "c*=0.5"], 'The pattern "c*" matches no group'),
-        ([*NET, "--ratio", "1"], "not a number in [0, 1)"),
-        ([*NET, "--ratio", "-0.1"], "not a number in [0, 1)"),
-        ([*NET, "--ratio", "nan"], "not a number in [0, 1)"),
+        ([*NET, "--ratio", "1"], "prune.ratio is 1, outside [0, 1)"),
+        ([*NET, "--ratio", "-0.1"], "prune.ratio is -0.1, outside [0, 1)"),
+        ([*NET, "--ratio", "nan"], "prune.ratio is nan, outside [0, 1)"),
         ([*NET, "--ratio", "half"], 'unable to convert "half" into float'),
-        ([*NET, "--ratio", "0.5", "--floor", "0"], "floor is 0, not a positive number of channels"),
+        ([*NET, "--ratio", "0.5", "--floor", "0"], "prune.floor is 0, but must be at least 1"),
         (
             [*NET, "--ratio", "0.5", "--allocation", "global", "--cap", "1"],
-            "cap is 1.0, not a number in [0, 1)",
+            "prune.cap is 1, outside [0, 1)",
         ),
         ([*NET, "--latency", "0.5", "--latency-backend", "egaer"], "Did you mean eager?"),
         ([*NET, "--flops", "1.5"], "flops"),
         ([*NET, "--latency", "1.5"], "The latency target is 1.5"),
         ([*NET, "--ratio", "0.5", "--criterion", "l1norm"], "Did you mean 'l1_norm'"),
-        ([*NET, "--ratio", "0.5", "--scope", "al"], "Unknown scope 'al'"),
-        ([*NET, "--ratio", "0.5", "--allocation", "gobal"], "Unknown allocation 'gobal'"),
+        ([*NET, "--ratio", "0.5", "--scope", "al"], "prune.scope is 'al' (str). Did you mean 'all'?"),
+        (
+            [*NET, "--ratio", "0.5", "--allocation", "gobal"],
+            "prune.allocation is 'gobal' (str). Did you mean 'global'?",
+        ),
         ([*NET, "--ratio", "0.5", "--round-to", "0"], "round_to is 0"),
         ([*NET, "--ratio", "0.5", "--latency-report", "onxruntime"], "Did you mean onnxruntime?"),
         ([*NET, "--latency", "0.5", "--threads", "0"], "0 threads cannot run a network"),

@@ -22,7 +22,7 @@ def test_the_sizes_that_came_out_are_the_compression(flops, setup):
 
 def test_the_same_speed_up_will_do_without_the_same_compression():
     a, b = record(), record(prune__scope="internal")
-    b = network_with(b, "pruned", parameters=2000)
+    b = network_with(b, "pruned", nonzero=2000)
     assert setup_of(a, b).setup is Setup.S4_2
 
 

@@ -102,7 +102,7 @@ def test_a_control_is_an_experiment_of_the_setup_it_is_named_for(make):
     assert experiment(made).as_dict() == made
     own = {key: value for key, value in made["retrain"].items() if key not in ("epochs", "steps", "schedule")}
     assert own == {key: made["dense"][key] for key in own}
-    assert (made["repair"], "rewind" in made) == ({"name": "scratch"}, False)
+    assert (made["repair"], made["rewind"]) == ({"name": "scratch"}, None)
     assert made["dense"] == changed()["dense"]
 
 

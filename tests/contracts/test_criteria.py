@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
+from pathlib import Path
 
 import pytest
 import torch
 
+import isoprune
 from graph.small_networks import network
 from isoprune.graph import trace
 from isoprune.methods.criteria import CRITERIA, scores_of
@@ -143,6 +145,17 @@ def test_a_function_is_a_criterion():
         return {u.name: torch.arange(u.size).double() for u in units}
 
     assert call(last_first, "mlp")[1]["0"].tolist() == list(range(10))
+
+
+def test_a_criterion_of_one_s_own_as_the_documentation_writes_it():
+    page = Path(__file__).parents[2] / "docs" / "pruning.md"
+    code = page.read_text(encoding="utf-8").partition("### A criterion of your own")[2]
+    model, x = network("residual")
+    loader = [(x, torch.arange(len(x)) % 5)]
+    names = {"isoprune": isoprune, "model": model, "example_inputs": x, "loader": loader}
+    exec(code.partition("```python")[2].partition("```")[0], names)
+    assert names["small"].plan.grain == "channel"
+    assert names["sparse"].plan.grain == "kernel"
 
 
 def test_a_grain_that_a_criterion_does_not_know_is_refused():

@@ -18,7 +18,14 @@ from isoprune.experiment.resolve import resolve
 RESOLVED = resolve(tiny()).as_dict()
 
 # Section -> the first role whose network depends on it; all later ones do too.
-FIRST = {"seed": "dense", "data": "dense", "model": "dense", "dense": "dense", "prune": "pruned"}
+FIRST = {
+    "task": "dense",
+    "seed": "dense",
+    "data": "dense",
+    "model": "dense",
+    "dense": "dense",
+    "prune": "pruned",
+}
 FIRST |= {"rewind": "rewound", "repair": "repaired", "retrain": "retrained"}
 ROLES = ("dense", "pruned", "repaired", "retrained")
 
@@ -32,6 +39,8 @@ OTHER: dict[str, Any] = {
     "model.activation": "linear",
     "model.depth": 4,
     "model.width": 9,
+    "task": "experiment.tiny:SQUARES",
+    "prune.mask": True,
     "prune.ratio": 0.6,
     "prune.criterion.name": "l2_norm",
     "prune.flops": 0.5,

@@ -55,17 +55,17 @@ def test_a_network_arrives_bit_for_bit(other):
     folder = network(a, loss=0.25)
     (folder / "measured-1.json").write_text("{}")
     (folder / ".network.json.7.tmp").write_text("half")
-    publish(a, "dense/d1")
-    assert set(listing(a, "dense/d1")) == {"network.json", "network.safetensors", "measured-1.json"}
-    fetch(b, "dense/d1")
+    publish(a, "networks/d1")
+    assert set(listing(a, "networks/d1")) == {"network.json", "network.safetensors", "measured-1.json"}
+    fetch(b, "networks/d1")
     there = b.store.folder("d1")
     facts = read_facts(there)
     assert facts is not None
     assert facts["loss"] == 0.25
     assert torch.equal(read_tensors(there, facts)["weight"], TENSORS["weight"])
     (folder / "measured-2.json").write_text("{}")
-    publish(a, "dense/d1")
-    fetch(b, "dense/d1")
+    publish(a, "networks/d1")
+    fetch(b, "networks/d1")
     assert (there / "measured-2.json").exists()
 
 
@@ -73,8 +73,8 @@ def test_a_network_arrives_bit_for_bit(other):
 def test_half_published_does_not_count_and_is_mended(other, half: str):
     a, b = other
     network(a)
-    publish(a, "dense/d1")
-    marker, weights = "dense/d1/network.json", "dense/d1/network.safetensors"
+    publish(a, "networks/d1")
+    marker, weights = "networks/d1/network.json", "networks/d1/network.safetensors"
     content = {name: get(a, name) or b"" for name in (marker, weights)}
     if half == "no marker":
         a.files.rm_file(f"{a.root}/{marker}")
@@ -84,10 +84,10 @@ def test_half_published_does_not_count_and_is_mended(other, half: str):
         put(a, weights, content[weights][:-9])
     else:
         put(a, weights, content[weights][:-1] + b"\x01")
-    fetch(b, "dense/d1")
+    fetch(b, "networks/d1")
     assert read_facts(b.store.folder("d1")) is None
     network(b)
-    publish(b, "dense/d1")
+    publish(b, "networks/d1")
     if half != "other weights":  # A whole file of the right size is not read again.
         assert {name: get(a, name) for name in content} == content
 
@@ -96,9 +96,9 @@ def test_who_was_first_is_not_overwritten(other):
     a, b = other
     network(a, seconds=1.0)
     network(b, seconds=2.0)
-    publish(a, "dense/d1")
-    publish(b, "dense/d1")
-    assert json.loads(get(b, "dense/d1/network.json") or b"")["seconds"] == 1.0
+    publish(a, "networks/d1")
+    publish(b, "networks/d1")
+    assert json.loads(get(b, "networks/d1/network.json") or b"")["seconds"] == 1.0
 
 
 def trained(mirror: Mirror, epochs: int) -> Path:
@@ -119,11 +119,11 @@ def reached(path: Path) -> int:
 def test_a_training_goes_on_from_the_furthest_checkpoint(other, here: int | None, result: int):
     a, b = other
     trained(a, 5)
-    publish(a, "dense/d1")
+    publish(a, "networks/d1")
     path = b.store.folder("d1") / "checkpoint" / "state.safetensors"
     if here is not None:
         trained(b, here)
-    fetch(b, "dense/d1")
+    fetch(b, "networks/d1")
     assert reached(path) == result
     assert [p.name for p in path.parent.iterdir()] == ["state.safetensors"]
 
@@ -131,26 +131,26 @@ def test_a_training_goes_on_from_the_furthest_checkpoint(other, here: int | None
 def test_a_damaged_checkpoint_is_not_gone_on_from(other):
     a, b = other
     trained(b, 2)
-    put(a, "dense/d1/checkpoint/state.safetensors", b"half of it")
-    fetch(b, "dense/d1")
+    put(a, "networks/d1/checkpoint/state.safetensors", b"half of it")
+    fetch(b, "networks/d1")
     assert reached(trained(b, 2)) == 2
 
 
 def test_the_checkpoint_goes_when_the_network_is_there(other):
     a, b = other
     path = trained(a, 5)
-    publish(a, "dense/d1")
+    publish(a, "networks/d1")
     network(a)
-    publish(a, "dense/d1")  # Killed before it was forgotten here.
+    publish(a, "networks/d1")  # Killed before it was forgotten here.
     assert path.exists()
-    assert set(listing(a, "dense/d1")) == {"network.json", "network.safetensors"}
-    fetch(b, "dense/d1")
+    assert set(listing(a, "networks/d1")) == {"network.json", "network.safetensors"}
+    fetch(b, "networks/d1")
     assert not (b.store.folder("d1") / "checkpoint").exists()
 
 
 def test_a_checkpoint_is_published_while_the_training_runs(other):
     a, _ = other
-    with opened(a.url, ["dense/d1"], seconds=0.05) as store:
+    with opened(a.url, ["networks/d1"], seconds=0.05) as store:
         assert is_published(a, trained(Mirror(a.url, a.files, a.root, store), 3))
         assert is_published(a, trained(Mirror(a.url, a.files, a.root, store), 4))
 
@@ -158,7 +158,7 @@ def test_a_checkpoint_is_published_while_the_training_runs(other):
 def is_published(mirror: Mirror, path: Path) -> bool:
     end = time.monotonic() + 20
     while time.monotonic() < end:
-        if get(mirror, "dense/d1/checkpoint/state.safetensors") == path.read_bytes():
+        if get(mirror, "networks/d1/checkpoint/state.safetensors") == path.read_bytes():
             return True
         time.sleep(0.02)
     return False
@@ -208,15 +208,15 @@ def test_a_study_by_url_gives_the_same_and_another_machine_finds_it_done(
 def test_what_could_not_be_published_is_published_the_next_time(url: str):
     mirror = open_mirror(url)
     network(mirror)
-    assert stored(url).elsewhere == {"dense/d1"}
-    assert stored(url).finished("dense", "d1")
-    assert not stored(url).finished("dense", "d2")
+    assert stored(url).elsewhere == {"networks/d1"}
+    assert stored(url).finished("d1")
+    assert not stored(url).finished("d2")
 
 
 def test_reports_read_a_store_by_url(other):
     a, b = other
     network(a)
-    publish(a, "dense/d1")
+    publish(a, "networks/d1")
     for name in ("r1", "r2"):
         put(a, f"runs/{name}/record.json", json.dumps({"digest": name}).encode())
     put(a, "runs/r3/record.json", b'{"digest": "r')  # It is being written.
@@ -237,7 +237,7 @@ def test_rights_are_tried_without_leaving_anything(url: str):
 
 
 def test_a_directory_is_used_as_it_is(tmp_path: Path):
-    with opened(str(tmp_path), ["dense/d1"]) as store:
+    with opened(str(tmp_path), ["networks/d1"]) as store:
         assert store == Store(tmp_path)
     assert stored(tmp_path) == Store(tmp_path)
     assert list(tmp_path.iterdir()) == []

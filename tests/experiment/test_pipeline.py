@@ -175,6 +175,22 @@ def test_measurement_only_has_no_retrained_stage(tmp_path: Path):
     assert record.trainability_accuracy is None
 
 
+def test_a_task_of_ones_own_goes_through_every_step(tmp_path: Path):
+    """Its loss trains, its metric is in the record, and classification's is not."""
+    record = run(tiny(task=f"{HERE}:SQUARES", prune={"ratio": 0.5, "criterion": "taylor"}), Store(tmp_path))
+    dense, last = record.network("dense"), record.network("retrained")
+    assert dense is not None
+    assert last is not None
+    assert set(last.metrics) == {"validation_distance", "test_distance"}
+    assert last.history[-1]["validation_loss"] == pytest.approx(last.metrics["validation_distance"])
+    assert dense.history[-1]["loss"] < dense.history[1]["loss"]
+    assert record.trainability_accuracy is None
+    plainly = resolve(tiny(prune={"ratio": 0.5, "criterion": "taylor"})).as_dict()
+    assert role_digest(plainly, "dense") != dense.digest
+    with pytest.raises(IsopruneError, match=r"task is 'math:pi', which is no isoprune\.Task\. Write \"class"):
+        resolve(tiny(task="math:pi"))
+
+
 def test_ratio_zero_removes_nothing(tmp_path: Path):
     record = run(tiny(prune={"ratio": 0.0}, repair="none", retrain={"epochs": 0}), Store(tmp_path))
     dense, pruned, repaired = ((n.metrics, n.jsv, n.parameters, n.flops) for n in record.networks)

@@ -54,6 +54,7 @@ def test_rights_that_end_in_the_middle_lose_nothing(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     work = {
         "do": "dense",
+        "place": 0,
         "keep": [],
         "config": tiny().as_dict(),
         "name": "x",

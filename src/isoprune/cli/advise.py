@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from isoprune.cli.console import error_console, output_console, say, write_out
-from isoprune.cli.options import check_out, check_samples, read_shape
+from isoprune.cli.options import check_choice, check_out, check_samples, read_shape
+from isoprune.experiment.network_names import check_network, is_record
 from isoprune.experiment.step_types import Count, Distilling, Fraction, NotNegative, Positive, Training
 from isoprune.experiment.validation import read
 from isoprune.types.errors import IsopruneError
@@ -98,11 +99,14 @@ def advise(
         distill=_distilling(distill),
     )
     probed, sizes = _rates(rates), read_shape(shape)
+    check_choice("schedule", schedule, "--schedule")
+    check_network(network, stage)
+    check_choice("data", data, "--data")
     console = error_console()
     with console.status("Measuring the damage"):
+        from isoprune.experiment.choice import read_choice
         from isoprune.experiment.named_advice import open_question
-        from isoprune.experiment.named_data import read_choice
-        from isoprune.experiment.named_network import is_record, open_network
+        from isoprune.experiment.named_network import open_network
 
         training = structs.replace(
             training, schedule=read_choice(schedule, "--schedule", '{name = "one_cycle", rise = 0.3}')

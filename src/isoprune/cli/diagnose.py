@@ -11,7 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from isoprune.cli.console import error_console, output_console, say, write_out
-from isoprune.cli.options import check_out, check_samples, listed, read_shape
+from isoprune.cli.options import check_choice, check_out, check_samples, listed, read_shape
+from isoprune.experiment.catalogue import check
+from isoprune.experiment.choice import Choice
+from isoprune.experiment.network_names import check_network
 
 LAYERS = 40  # of more, the table shows those that lost most; the page and the JSON have all
 LAYER_COLUMNS = {
@@ -48,7 +51,7 @@ def diagnose(
 ) -> None:
     """Say whether a network is fit to be retrained, which layers are to blame if not, what repairs restore.
 
-    NETWORK is a record.json or the folder of a network in the store (runs/dense/<digest>), a folder that
+    NETWORK is a record.json or the folder of a network in the store (runs/networks/<digest>), a folder that
     isoprune prune or isoprune.save wrote, or a source: torchvision:NAME, timm:NAME, transformers:TYPE,
     my_package.module:function. The measure is the singular values of the input-output Jacobian: exact, or
     estimated with an error bar where exact values would take long. Repairs are tried on copies.
@@ -79,6 +82,11 @@ def diagnose(
     check_samples(samples)
     check_out(out, (".html", ".json"), "diagnosis.html")
     sizes = read_shape(shape)
+    check_network(network, stage)
+    check_choice("data", data, "--data")
+    tried = None if repairs in (None, "all") else [] if repairs == "none" else listed(repairs)
+    for repair in tried or ():
+        check("repair", Choice(repair), "--repairs")
     with error_console().status("Measuring"):
         from isoprune.experiment.diagnosis_record import diagnosis_record
         from isoprune.experiment.named_data import open_inputs
@@ -102,7 +110,7 @@ def diagnose(
             inputs,
             samples=samples,
             exact=exact,
-            repairs={None: None, "all": every_repair(), "none": ()}.get(repairs, listed(repairs)),
+            repairs=every_repair() if repairs == "all" else tried,
             seed=seed,
             input=input,
             output=int(output) if output is not None and output.lstrip("-").isdecimal() else output,

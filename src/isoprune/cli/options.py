@@ -57,6 +57,17 @@ def read_shape(text: str | None) -> list[int] | None:
     return [int(s) for s in sizes]
 
 
+def check_choice(kind: str, text: str | None, flag: str) -> None:
+    """Raise if an option names a method or data set that is none, or an option of it; a folder is data."""
+    from isoprune.experiment.catalogue import check
+    from isoprune.experiment.choice import read_choice
+
+    own = ("random", "example") if kind == "data" else ()
+    if text is not None and text not in own and not (kind == "data" and Path(text).is_dir()):
+        example = "one_cycle" if kind == "schedule" else "digits"
+        check(kind, read_choice(text, flag, f'{{name = "{example}"}}'), flag)
+
+
 def check_out(out: Path | None, endings: Sequence[str], example: str) -> None:
     """Raise unless ``--out`` has an ending that can be written."""
     if out is not None and out.suffix not in endings:

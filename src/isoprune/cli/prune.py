@@ -9,15 +9,17 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter
 
 from isoprune.cli.console import error_console, output_console, progress, say
-from isoprune.cli.options import Settings, listed, read_shape
+from isoprune.cli.options import Settings, check_choice, listed, read_shape
 from isoprune.cli.prune_summary import latency_table, megabytes, outcome, print_summary
 from isoprune.cli.study_shown import network_table
 from isoprune.experiment.recipe import EPOCHS
+from isoprune.experiment.step_types import Pruning
+from isoprune.experiment.validation import read
 from isoprune.types.errors import IsopruneError
 
 BACKENDS = "eager,compile,onnxruntime"
 _Amount = Parameter(group=Group("How much goes (one of these)", sort_key=1))
-_Which = Parameter(group=Group("Which channels go", sort_key=2))
+_Which = Parameter(group=Group("Which units go", sort_key=2))
 _Retraining = Parameter(group=Group("Retraining", sort_key=3))
 _Input = Parameter(group=Group("What goes in", sort_key=4))
 _Output = Parameter(group=Group("What comes out", sort_key=5))
@@ -33,6 +35,8 @@ def prune(
     latency: Annotated[float | None, _Amount] = None,
     only: Annotated[tuple[str, ...], _Amount, Parameter(show_default=False)] = (),
     criterion: Annotated[str, _Which] = "l1_norm",
+    grain: Annotated[str, _Which] = "channel",
+    mask: Annotated[bool, _Which] = False,
     scope: Annotated[str, _Which] = "all",
     allocation: Annotated[str, _Which] = "uniform",
     floor: Annotated[int, _Which] = 1,
@@ -79,6 +83,9 @@ def prune(
         latency: The fraction of the measured time that may stay.
         only: PATTERN=R, the ratio of layers by name, last match wins; others: --ratio (may be repeated).
         criterion: See isoprune methods criterion.
+        grain: What goes as one: channel, head, filter, kernel, vector, weight, 2:4 (needs no ratio), 4x4.
+            All but channels and heads are held at zero by masks.
+        mask: Hold whole channels at zero, too, and change no shape.
         scope: all, or internal: inside of blocks.
         allocation: uniform, or global: all compete.
         floor: No layer keeps fewer channels.
@@ -97,23 +104,31 @@ def prune(
         threads: Of the timed networks.
     """
     given = {"ratio": ratio, "flops": flops, "parameters": parameters, "latency": latency}
-    target = _target({name: value for name, value in given.items() if value is not None}, only)
+    given = {name: value for name, value in given.items() if value is not None}
+    target = {} if ":" in grain and not given else _target(given, only)
     sizes = read_shape(shape)
     pruning = {
         "criterion": criterion,
+        "grain": grain,
         "scope": scope,
         "allocation": allocation,
         "round_to": round_to,
         "floor": floor,
         "cap": cap,
     }
+    budget = {name: value for name, value in target.items() if name != "latency"}
+    read(Pruning, {**budget, **pruning}, "prune")
+    check_choice("criterion", criterion, "--criterion")
+    check_choice("data", data, "--data")
     backends = listed(BACKENDS if latency_report is True else latency_report or None)
     if data is None:
         if settings or dense_epochs:
             raise IsopruneError("--set and --dense-epochs are for retraining. Give --data too.")
-        timing = {"backend": latency_backend, "threads": threads}
+        more = {"mask": mask, "seed": seed, "backend": latency_backend, "threads": threads}
         opening = {"shape": sizes, "weights": weights, "seed": seed}
-        return _alone(source, target, {**pruning, "seed": seed, **timing}, opening, out, backends, onnx=onnx)
+        return _alone(source, target, pruning | more, opening, out, backends, onnx=onnx)
+    if mask:
+        raise IsopruneError("--mask does not go with --data: write a recipe of steps, and isoprune run it.")
     if only:
         raise IsopruneError(
             "--only does not go with --data. Give one --ratio, --flops, --parameters or --latency; or prune "

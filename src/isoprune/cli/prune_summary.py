@@ -52,7 +52,7 @@ def _removed_table(pruned: Pruned) -> Table:
             budgets.get("parameters", ""),
             costs.ratios["parameters"],
             costs.dense.parameters,
-            costs.pruned.parameters,
+            costs.pruned.nonzero,
         ),
         "FLOPs": (
             budgets.get("flops", ""),

@@ -111,7 +111,7 @@ def _value(run: Run, key: str) -> Any:
 def _sizes(a: Run, b: Run) -> dict[str, tuple[Number, Number]] | None:
     """Return both pruned networks' sizes; None if one is not known."""
     sizes = {}
-    for kind in ("flops", "parameters"):
+    for kind in ("flops", "nonzero"):  # what a mask holds at zero is no parameter
         x, y = a.number(f"pruned.{kind}"), b.number(f"pruned.{kind}")
         if x is None or y is None:
             return None

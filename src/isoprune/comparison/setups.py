@@ -71,6 +71,8 @@ RUNGS: dict[str, Setup] = {
     "prune.ratio": Setup.S1,
     "prune.flops": Setup.S1,
     "prune.parameters": Setup.S1,
+    "prune.grain": Setup.S1,
+    "prune.mask": Setup.S1,
     "prune.scope": Setup.S1,
     "prune.allocation": Setup.S1,
     "prune.cap": Setup.S1,

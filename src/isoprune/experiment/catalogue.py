@@ -10,12 +10,14 @@ import ast
 import functools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import isoprune
-from isoprune.experiment.signatures import KINDS
+from isoprune.experiment.config import Choice, Experiment
+from isoprune.experiment.resolve import chosen_in
+from isoprune.experiment.signatures import KINDS, unknown_method, unknown_option
 from isoprune.types.method import Method
 
 REQUIRED = object()  # in place of a default
@@ -23,12 +25,16 @@ REQUIRED = object()  # in place of a default
 
 @dataclass(frozen=True)
 class Entry:
-    """A method as its source describes it: name, options with their defaults, first line, and marks."""
+    """A method as its source describes it: name, options with their defaults, first line, and marks.
+
+    ``takes_any``: it takes options of any name.
+    """
 
     name: str
     options: Mapping[str, Any]
     summary: str
-    method: Method = field(default=Method("own"))
+    method: Method
+    takes_any: bool
 
 
 @functools.cache
@@ -43,8 +49,30 @@ def catalogue(kind: str) -> dict[str, Entry]:
         options = {key: value for key, value in source.parameters(node).items() if key not in spec.supplied}
         summary = (ast.get_docstring(node) or "").partition("\n")[0]
         summary = re.sub(r":\w+:`([^`]*)`|`+([^`]*)`+", lambda found: found[1] or found[2], summary)
-        entries[name] = Entry(name, options, summary, source.marks(node))
+        entries[name] = Entry(name, options, summary, source.marks(node), node.args.kwarg is not None)
     return entries
+
+
+def check(kind: str, chosen: Choice, key: str) -> None:
+    """Raise for a method or an option that is none, as `signatures.complete` does, in no time.
+
+    What a method is nested in, and functions from elsewhere, are left to that.
+    """
+    if ":" in chosen.name:
+        return
+    entries, extra = catalogue(kind), KINDS[kind].extra
+    if chosen.name not in entries:
+        raise unknown_method(kind, chosen.name, entries)
+    entry = entries[chosen.name]
+    for option in chosen.options:
+        if option not in entry.options and option not in extra and not entry.takes_any:
+            raise unknown_option(kind, chosen.name, option, [*entry.options, *extra], key)
+
+
+def check_experiment(experiment: Experiment) -> None:
+    """Raise for the first method or option of an experiment that is none."""
+    for kind, chosen, key in chosen_in(experiment):
+        check(kind, chosen, key)
 
 
 @dataclass(frozen=True)

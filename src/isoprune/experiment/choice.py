@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,6 +74,18 @@ def choice(value: Any, key: str) -> Choice:
         return Choice.read(value)
     except IsopruneError as error:
         raise IsopruneError(f"{key}{error}") from None
+
+
+def read_choice(text: str, flag: str, example: str) -> Choice:
+    """Return a choice as the command line spells it: a name, or a TOML table such as ``example``."""
+    if not text.startswith("{"):
+        return Choice(text)
+    try:
+        return choice(tomllib.loads(f"value = {text}")["value"], flag)
+    except tomllib.TOMLDecodeError:
+        raise IsopruneError(
+            f"{flag} {text} is not a TOML table. Quote it for the shell: {flag} '{example}'."
+        ) from None
 
 
 def _plain(value: Any, key: str) -> None:

@@ -31,7 +31,8 @@ epochs = 18
 lr = 1e-2
 ```
 
-``repair`` with its ``method`` is the sixth kind. The short form of the usual recipe has the sections
+``repair`` with its ``method`` is the sixth kind. ``task`` is "classification", or "module:object" of your
+own. The short form of the usual recipe has the sections
 ``[dense]``, ``[prune]``, ``[repair]`` and ``[retrain]``, and ``rewind = 2``, in place of ``steps``.
 
 Every key is checked here, before torch is imported and long before a network is trained: its name,
@@ -83,6 +84,7 @@ class _Common(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     seed: Whole = 0
     data: Choice
     model: Choice
+    task: str = "classification"
     measure: Measuring = Measuring()
 
 

@@ -16,11 +16,12 @@ from msgspec import structs, to_builtins
 from torch import nn
 
 from isoprune.experiment import pipeline
+from isoprune.experiment.choice import read_choice
 from isoprune.experiment.config import Experiment, experiment
 from isoprune.experiment.data_fit import fitting
 from isoprune.experiment.foreign_models import LIBRARIES
 from isoprune.experiment.grid import override
-from isoprune.experiment.named_data import images_of, is_folder, read_choice
+from isoprune.experiment.named_data import images_of, is_folder
 from isoprune.experiment.networks import load_network, plan_of
 from isoprune.experiment.recipe import EPOCHS, recipe
 from isoprune.experiment.resolve import resolve

@@ -9,8 +9,9 @@ from typing import Any
 
 FORMAT = 2  # Raise it when the same config starts to give other bits: old results then keep their names.
 
-# Keys of a step that say how it is watched, kept and called, not what comes out.
-WATCHING = frozenset({"trackers", "checkpoint_steps", "checkpoint_seconds", "role"})
+# Keys of a training that change how it is watched and kept, not what comes out.
+WATCHING = frozenset({"trackers", "checkpoint_steps", "checkpoint_seconds"})
+_CALLED = "role"  # and what its network is called
 
 
 def canonical(value: Any) -> str:
@@ -26,7 +27,7 @@ def digest(value: Any) -> str:
 def counted(value: Any) -> Any:
     """Return the part of a config that results depend on."""
     if isinstance(value, Mapping):
-        return {key: counted(inner) for key, inner in value.items() if key not in WATCHING}
+        return {key: counted(inner) for key, inner in value.items() if key not in (*WATCHING, _CALLED)}
     return [counted(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 

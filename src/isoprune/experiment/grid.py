@@ -61,7 +61,8 @@ def put(table: Table, key: str, value: Any) -> None:
     A step of a recipe is named by its place, 0 the first: ``steps.1.criterion``.
     """
     *parents, last = key.split(".")
-    path, place = "", table
+    path = ""
+    place: Any = table
     for parent in parents:
         path = f"{path}.{parent}".lstrip(".")
         if isinstance(place, list):

@@ -10,7 +10,7 @@ from isoprune.experiment.seeds import jsv_inputs
 from isoprune.experiment.step_types import Measuring
 from isoprune.isometry import jacobian_singular_values, summary
 from isoprune.training import evaluate
-from isoprune.types import Splits
+from isoprune.types import Splits, Task
 from isoprune.types.record import Histogram
 
 # Fixed, so that histograms of different networks share their bins; the outer ones hold what lies outside.
@@ -26,16 +26,16 @@ class Measured(Struct, frozen=True, forbid_unknown_fields=True):
     jsv_histogram: Histogram
 
 
-def measure(model: nn.Module, splits: Splits, measuring: Measuring, *, seed: int) -> Measured:
-    """Return accuracies (fractions in [0, 1]) and JSV of a network in eval mode.
+def measure(model: nn.Module, splits: Splits, measuring: Measuring, *, task: Task, seed: int) -> Measured:
+    """Return what the task measures (accuracies are fractions of 1) and JSV of a network in eval mode.
 
     The JSV are those of fixed validation images, the same for every step and every repair.
     """
     sigma = jacobian_singular_values(model, jsv_inputs(splits.validation, measuring.samples, seed=seed))
-    validation = evaluate(model, splits.validation)
+    validation = evaluate(model, splits.validation, task=task)
     # The one line of the pipeline in which test data is touched: nothing is ever chosen by its number.
-    test = evaluate(model, splits.test)
-    metrics = {
+    test = evaluate(model, splits.test, task=task)
+    metrics: dict[str, float | None] = {
         f"{part}_{name}": value
         for part, found in (("validation", validation), ("test", test))
         for name, value in found.items()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from isoprune.data import DATA_SETS
 from isoprune.data.images import images_below
-from isoprune.experiment.config import Choice, choice
+from isoprune.experiment.choice import Choice, choice, read_choice
 from isoprune.experiment.named_network import NamedNetwork
 from isoprune.experiment.seeds import SeededBatches, jsv_inputs
 from isoprune.experiment.signatures import bind, complete
@@ -173,18 +172,6 @@ def load_splits(chosen: Choice, network: NamedNetwork, *, seed: int) -> Splits:
             f"{tuple(facts['in_shape'])}. Leave out --data to use the data that it was trained on."
         )
     return splits
-
-
-def read_choice(text: str, flag: str, example: str) -> Choice:
-    """Return a choice as the command line spells it: a name, or a TOML table such as ``example``."""
-    if not text.startswith("{"):
-        return Choice(text)
-    try:
-        return choice(tomllib.loads(f"value = {text}")["value"], flag)
-    except tomllib.TOMLDecodeError:
-        raise IsopruneError(
-            f"{flag} {text} is not a TOML table. Quote it for the shell: {flag} '{example}'."
-        ) from None
 
 
 def image_shape(network: NamedNetwork, text: str) -> tuple[int, int, int]:

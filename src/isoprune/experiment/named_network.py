@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 from torch import nn
 
+from isoprune.experiment.network_names import check_network, is_record, is_source
 from isoprune.experiment.networks import load_network, plan_of
 from isoprune.experiment.store import Store
 from isoprune.export import Source, load, manifest, open_source
 from isoprune.export.folder import PLAN, settled
-from isoprune.export.sources import FORMS
 from isoprune.types import Plan
-from isoprune.types.errors import IsopruneError, did_you_mean
-from isoprune.types.record import ROLES, Record
+from isoprune.types.errors import SOURCES, IsopruneError
+from isoprune.types.record import Record
 
 # What a saved folder says of its class is followed to these libraries only: a folder may come from anybody,
 # and importing what it names would run that.
@@ -70,8 +70,9 @@ def open_network(
         IsopruneError: If there is no such network; it cannot be read; ``stage`` or ``weights`` do not go with
             it; a saved folder does not say what makes it.
     """
-    if stage is not None and stage not in ROLES and not is_record(name):
-        raise IsopruneError(f"Unknown stage {stage!r}.{did_you_mean(stage, ROLES)}")
+    check_network(name, stage)
+    if dense is not None:
+        check_network(dense)
     build = build or (dense if is_source(dense) else None)
     network = _opened(name, stage, build, shape, weights, seed)
     if dense is None:
@@ -97,28 +98,12 @@ def _opened(
     if path.exists():
         if weights is not None:
             raise IsopruneError(
-                f"{name} has its own weights. Leave out --weights, or give a source: {FORMS}."
+                f"{name} has its own weights. Leave out --weights, or give a source: {SOURCES}."
             )
         return _stored(path, stage)
-    if ":" not in name:
-        raise IsopruneError(
-            f"No {name}. Give a record.json, or a folder like runs/dense/<digest>, or one that isoprune "
-            f"prune saved, or {FORMS}."
-        )
     _only_for_sources(name, stage, None, "a source")
     source = open_source(name, shape=shape, weights=weights, seed=seed, with_inputs=False)
     return _of(source, f"{type(source.model).__name__} ({name})", seed, shaped=shape is not None)
-
-
-def is_record(text: str) -> bool:
-    """Return whether ``text`` names a record, which holds networks of several stages."""
-    path = Path(text)
-    return path.suffix == ".json" or (path / "record.json").exists()
-
-
-def is_source(text: str | None) -> bool:
-    """Return whether ``text`` names a function or a library's network, and no file."""
-    return text is not None and ":" in text and not Path(text).exists()
 
 
 def _only_for_sources(name: str, stage: str | None, weights: Path | None, kind: str) -> None:

@@ -117,7 +117,8 @@ def _measured(bench: Bench, result: StepResult) -> Measured:
     try:
         return read(Measured, read_json(path, remedy="Delete it and start again: it is measured anew."))
     except FileNotFoundError:
-        write_json(path, plain(measure(result.model, bench.splits, measuring, seed=bench.seed)))
+        found = measure(result.model, bench.splits, measuring, task=bench.task, seed=bench.seed)
+        write_json(path, plain(found))
         # As a later run will read it, so that the record does not depend on who measured.
         return read(Measured, read_json(path, remedy=""))
 

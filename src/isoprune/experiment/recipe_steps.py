@@ -71,7 +71,7 @@ class PlacedStep:
 def placed(experiment: Experiment) -> tuple[PlacedStep, ...]:
     """Return the steps of a resolved experiment, one after the other."""
     common = experiment.as_dict()
-    config = {key: common[key] for key in ("seed", "data", "model")}
+    config = {key: common[key] for key in ("seed", "data", "model", "task")}
     before: list[Any] = []
     seen: Counter[type] = Counter()
     made = []

@@ -114,7 +114,8 @@ def _trainability(way: Sequence[StepResult]) -> float | None:
     """Return the mean accuracy of the last retraining at its first learning rate."""
     for result in reversed(way):
         training, history = result.step.training, result.facts.get("history", ())
-        if isinstance(result.step.step, Retrain) and training is not None and len(history) > 1:
+        judged = len(history) > 1 and "validation_accuracy" in history[-1]
+        if isinstance(result.step.step, Retrain) and training is not None and judged:
             return trainability_accuracy(history, epochs=first_stage(training, len(history) - 1))
     return None
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from msgspec import structs
 
-from isoprune.experiment.config import Choice, Experiment
+from isoprune.experiment.config import Choice, Experiment, choice
 from isoprune.experiment.replay import replayed
-from isoprune.experiment.signatures import complete, label_of, round_ratios, schedule, takes_weights
+from isoprune.experiment.signatures import complete, label_of, round_ratios, schedule, takes_weights, task_of
 from isoprune.experiment.step_types import Prune, Repair, Repeat, Retrain, Rewind, Step, Train, Training
 from isoprune.types.errors import IsopruneError
 
@@ -20,6 +20,7 @@ def resolve(experiment: Experiment) -> Experiment:
     Raises:
         IsopruneError: For an unknown method or option, a wrong type, or options that do not fit together.
     """
+    task_of(experiment.task)
     steps = _Steps()
     done = [steps.complete(step, key) for key, step in experiment.keyed()]
     return structs.replace(
@@ -130,22 +131,29 @@ def _pinned(model: Choice) -> Choice:
     return Choice(model.name, {**model.options, "weights": pin(weights)})
 
 
-def labels(experiment: Experiment) -> dict[str, str]:
-    """Return how tables call the methods of a resolved experiment, of those that have a label."""
-    chosen = [("model", experiment.model), ("data", experiment.data)]
-    for _, step in experiment.keyed():
+def chosen_in(experiment: Experiment) -> Iterator[tuple[str, Choice, str]]:
+    """Yield the kind of every method that an experiment chooses, the choice, and its key."""
+    yield "model", experiment.model, "model"
+    yield "data", experiment.data, "data"
+    for key, step in experiment.keyed():
         match step:
             case Prune():
-                chosen.append(("criterion", step.criterion))
+                yield "criterion", step.criterion, f"{key}.criterion"
                 if step.train is not None and step.train.penalty is not None:
-                    chosen.append(("penalty", step.train.penalty))
+                    yield "penalty", step.train.penalty, f"{key}.train.penalty"
             case Repair():
+                yield "repair", step.method, key if key == "repair" else f"{key}.method"
                 parts = step.method.options.get("steps", ()) if step.method.name == "chain" else ()
-                chosen += [("repair", step.method), *(("repair", Choice(part["name"])) for part in parts)]
+                for i, part in enumerate(parts):
+                    yield "repair", choice(part, f"{key}[{i}]"), f"{key}[{i}]"
             case Training():
-                chosen.append(("schedule", step.schedule))
+                yield "schedule", step.schedule, f"{key}.schedule"
                 if step.penalty is not None:
-                    chosen.append(("penalty", step.penalty))
+                    yield "penalty", step.penalty, f"{key}.penalty"
             case Repeat() if step.cadence is not None:
-                chosen.append(("cadence", step.cadence))
-    return {one.name: label for kind, one in chosen if (label := label_of(kind, one))}
+                yield "cadence", step.cadence, f"{key}.cadence"
+
+
+def labels(experiment: Experiment) -> dict[str, str]:
+    """Return how tables call the methods of a resolved experiment, of those that have a label."""
+    return {one.name: label for kind, one, _ in chosen_in(experiment) if (label := label_of(kind, one))}

@@ -7,15 +7,18 @@ import importlib
 import inspect
 import itertools
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isoprune.experiment.config import Choice, choice
 from isoprune.experiment.step_types import Training
 from isoprune.experiment.validation import option, typed
 from isoprune.types.errors import IsopruneError, did_you_mean
 from isoprune.types.method import method_of
+
+if TYPE_CHECKING:
+    from isoprune.types import Task
 
 
 @dataclass(frozen=True)
@@ -79,22 +82,55 @@ def find(kind: str, name: str) -> Callable[..., Any]:
         return opened(name, None if name.partition(":")[0] in LIBRARIES else _outside(name))
     known = table(kind)
     if name not in known:
-        raise IsopruneError(
-            f"Unknown {KINDS[kind].word} {name!r}.{did_you_mean(name, known)} For your own, write "
-            "'your_module:your_function'."
-        )
+        raise unknown_method(kind, name, known)
     return known[name]
 
 
-def _outside(name: str) -> Callable[..., Any]:
-    module_name, _, function_name = name.partition(":")
+def unknown_method(kind: str, name: str, known: Iterable[str]) -> IsopruneError:
+    """Return the error of a name that is none."""
+    return IsopruneError(
+        f"Unknown {KINDS[kind].word} {name!r}.{did_you_mean(name, known)} For your own, write "
+        "'your_module:your_function'."
+    )
+
+
+def unknown_option(kind: str, method: str, name: str, known: Sequence[str], key: str) -> IsopruneError:
+    """Return the error of an option that a method does not have; ``key`` is where a config has the method."""
+    given = did_you_mean(name, known) if known else " It has no options."
+    return IsopruneError(f"Unknown option {name!r} of {KINDS[kind].word} {method!r} ({key}).{given}")
+
+
+def _module(name: str) -> Any:
+    module_name = name.partition(":")[0]
     try:
-        module = importlib.import_module(module_name)
+        return importlib.import_module(module_name)
     except Exception as error:
         raise IsopruneError(
             f"Cannot import {module_name!r} of {name!r}: {type(error).__name__}: {error}. "
             "Start isoprune where the module can be imported, or install it."
         ) from error
+
+
+def task_of(name: str) -> Task:
+    """Return the task that a config names: "classification", or "module:object".
+
+    Raises:
+        IsopruneError: If that is no `isoprune.Task`.
+    """
+    from isoprune.types import CLASSIFICATION, Task
+
+    if name == CLASSIFICATION.name:
+        return CLASSIFICATION
+    task = getattr(_module(name), name.partition(":")[2], None) if ":" in name else None
+    if not isinstance(task, Task):
+        raise IsopruneError(
+            f'task is {name!r}, which is no isoprune.Task. Write "classification", or "their_module:task".'
+        )
+    return task
+
+
+def _outside(name: str) -> Callable[..., Any]:
+    module, (module_name, _, function_name) = _module(name), name.partition(":")
     function = getattr(module, function_name, None)
     if not callable(function):
         public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
@@ -130,9 +166,7 @@ def complete(kind: str, chosen: Choice, key: str) -> Choice:
         elif anything and name not in spec.supplied:
             options[name] = value
         else:
-            known = [*named, *spec.extra]
-            given = did_you_mean(name, known) if known else " It has no options."
-            raise IsopruneError(f"Unknown option {name!r} of {spec.word} {chosen.name!r} ({key}).{given}")
+            raise unknown_option(kind, chosen.name, name, [*named, *spec.extra], key)
     for name, parameter in named.items():
         if name in options:
             continue

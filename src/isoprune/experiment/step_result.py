@@ -14,15 +14,16 @@ from torch import Tensor, nn
 from isoprune.experiment import networks, seeds
 from isoprune.experiment.config import Experiment
 from isoprune.experiment.recipe_steps import PlacedStep
+from isoprune.experiment.signatures import task_of
 from isoprune.experiment.step_types import Rewind, Train
 from isoprune.experiment.store import Store, forget_checkpoint, read_facts, read_tensors, save_network
 from isoprune.pruning.pruned import Pruned, as_pruned
-from isoprune.types import IsopruneError, Plan, Splits
+from isoprune.types import IsopruneError, Plan, Splits, Task
 from isoprune.types.files import clear_temporary
 from isoprune.types.samples import inputs_at
 
 Event = Mapping[str, Any]
-OnEvent = Callable[[Event], None]
+OnEvent = Callable[[Event], object]
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,10 @@ class Bench:
     def batch(self) -> int:
         """Samples of a batch that a method looks at: those of the dense training."""
         return self.experiment.dense.batch
+
+    @property
+    def task(self) -> Task:
+        return task_of(self.experiment.task)
 
     def generator(self, name: str) -> torch.Generator:
         return seeds.generator(self.seed, name)

@@ -50,6 +50,10 @@ def run_study(
     Raises:
         IsopruneError: Before anything is trained, if an experiment cannot work or the store not be written.
     """
+    from isoprune.experiment.catalogue import check_experiment
+
+    for experiment in study.experiments:
+        check_experiment(experiment)
     # The workers import torch while this process does.
     with _executor(executor, jobs, address, len(study.experiments)) as workers:
         from isoprune.experiment.mirror import settle, stored

@@ -18,9 +18,7 @@ import torch
 from torch import Generator, nn
 
 from isoprune.export.weights import load_weights_
-from isoprune.types import IsopruneError
-
-FORMS = "torchvision:resnet50, timm:NAME, transformers:MODEL_TYPE or my_package.module:function"
+from isoprune.types.errors import SOURCES, IsopruneError
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def open_source(
     kind, colon, name = text.partition(":")
     if not colon or not name:
         hint = f" Did you mean torchvision:{text}?" if text in _torchvision_names() else ""
-        raise IsopruneError(f"{text!r} does not say where the network comes from.{hint} Write {FORMS}.")
+        raise IsopruneError(f"{text!r} does not say where the network comes from.{hint} Write {SOURCES}.")
     generator = Generator().manual_seed(seed)
     own = kind not in _LIBRARIES
     with _seeded(seed), warnings.catch_warnings():
@@ -190,7 +188,7 @@ def _own(module_name: str, function_name: str) -> _Made:
         hint = f" Did you mean {close[0]}:{function_name}?" if close else ""
         raise IsopruneError(
             f"Cannot import {module_name!r}: {error}.{hint} Start isoprune where it can be imported, or "
-            f"write {FORMS}."
+            f"write {SOURCES}."
         ) from error
     function = getattr(module, function_name, None)
     if not callable(function):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from isoprune.graph.labels import Planes
+from isoprune.graph.operations import Operation
 from isoprune.graph.sizes import Claim
 
 Tensors = Mapping[str, tuple[Planes, torch.Size]]
@@ -21,12 +22,15 @@ class Node:
     numbers: tuple[float, ...]  # floats among the arguments: a scale computed from a width would change
     reads: tuple[int, ...]  # keys of the tensors that came in, and
     writes: tuple[int, ...]  # of those that went out
-    op: str
-    family: str
+    operation: Operation
     module: str
     inputs: tuple[tuple[Planes, torch.Size], ...]
     outputs: tuple[tuple[Planes, torch.Size], ...]
     transposed: bool = False  # of a convolution
+
+    @property
+    def op(self) -> str:
+        return self.operation.name
 
     @property
     def where(self) -> str:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from isoprune.graph.operations import Operation
 
-def shape_only(func: Any, args: Any, kwargs: Any) -> Any:
+
+def shape_only(func: Any, operation: Operation, args: Any, kwargs: Any) -> Any:
     """Return what ``func`` would, as untouched memory; views and in-place operations keep their aliasing."""
-    out = _known(func._schema.name, args)
-    if out is not None:
-        return out
+    if operation.shape is not None and _plain(args[0]):
+        out = operation.shape(args)
+        if out is not None:
+            return out
     returns = func._schema.returns
-    if func._schema.name in _TURNS:  # in place, but of the sizes only
+    if operation.in_place:  # of the sizes only
         return func(*args, **kwargs)
     if func._schema.is_mutable:
         written = [
@@ -60,50 +64,55 @@ def _as_meta(t: Tensor) -> Tensor:
     return torch.empty_strided(t.size(), t.stride(), dtype=t.dtype, device="meta")
 
 
-_IN_PLACE = ("transpose_", "t_", "squeeze_", "unsqueeze_", "swapaxes_", "swapdims_")
-_TURNS = {f"aten::{op}" for op in _IN_PLACE}
-
-# Their results look like their first argument. Working that out anew takes torch a millisecond each.
-_SAME_SHAPE = "relu silu gelu mish elu leaky_relu hardswish hardsigmoid hardtanh sigmoid tanh neg"
-_LIKE = {f"aten::{op}" for op in _SAME_SHAPE.split()}
-_BATCH_NORMS = {"aten::native_batch_norm": 5, "aten::_native_batch_norm_legit_no_training": None}
-_PAIRS = {"aten::add", "aten::mul", "aten::sub", "aten::div"}
+def _bound(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Any]:
+    for position, spec in enumerate(func._schema.arguments):
+        yield args[position] if position < len(args) else kwargs.get(spec.name, spec.default_value)
 
 
-def _known(op: str, args: Sequence[Any]) -> Any:
-    """Return the outputs of the operations that make up most of a network, without asking torch."""
-    x = args[0] if args else None
-    if not isinstance(x, Tensor) or not x.is_floating_point() or not x.is_contiguous():
+# The operations that make up most of a network, whose sizes torch takes up to a millisecond each to work out.
+# What comes in first is contiguous.
+
+
+def _plain(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.is_floating_point() and x.is_contiguous()
+
+
+def like_first(args: Sequence[Any]) -> Tensor:
+    return torch.empty_like(args[0])
+
+
+def broadcast(args: Sequence[Any]) -> Tensor | None:
+    x, y = args[:2]
+    if not _plain(y) or y.dtype != x.dtype or y.dim() != x.dim():
         return None
-    if op in _BATCH_NORMS:
-        training = _BATCH_NORMS[op]
-        return (
-            (torch.empty_like(x), x.new_empty(0), x.new_empty(0))
-            if not training or not args[training]
-            else None
-        )
-    if op == "aten::native_layer_norm":
-        size = (*x.shape[: x.dim() - len(args[1])], *(1 for _ in args[1]))
-        return torch.empty_like(x), x.new_empty(size), x.new_empty(size)
-    if op in _LIKE:
-        return torch.empty_like(x)
-    if op in _PAIRS:
-        y = args[1]
-        if not isinstance(y, Tensor) or y.dtype != x.dtype or y.dim() != x.dim() or not y.is_contiguous():
-            return None
-        pairs = list(zip(x.shape, y.shape, strict=True))
-        fits = all(m == n or 1 in (m, n) for m, n in pairs)
-        return x.new_empty([n if m == 1 else m for m, n in pairs]) if fits else None
-    if op == "aten::mean" and len(args) == 3 and args[2]:
-        dims = {d % x.dim() for d in args[1]}
-        return x.new_empty([1 if d in dims else n for d, n in enumerate(x.shape)])
-    if op == "aten::convolution" and not args[6] and x.dim() == args[1].dim():
-        return _convolved(x, *args[1:6])
-    return None
+    pairs = list(zip(x.shape, y.shape, strict=True))
+    fits = all(m == n or 1 in (m, n) for m, n in pairs)
+    return x.new_empty([n if m == 1 else m for m, n in pairs]) if fits else None
 
 
-def _convolved(x: Tensor, weight: Tensor, _: Any, stride: Any, padding: Any, dilation: Any) -> Tensor | None:
-    if not weight.is_contiguous() or x.dtype != weight.dtype:
+def averaged(args: Sequence[Any]) -> Tensor | None:
+    if len(args) < 3 or not args[1] or not args[2]:
+        return None
+    dims = {d % args[0].dim() for d in args[1]}
+    return args[0].new_empty([1 if d in dims else n for d, n in enumerate(args[0].shape)])
+
+
+def batch_normalized(training: int | None, args: Sequence[Any]) -> tuple[Tensor, ...] | None:
+    x = args[0]
+    if training is not None and args[training]:
+        return None
+    return torch.empty_like(x), x.new_empty(0), x.new_empty(0)
+
+
+def layer_normalized(args: Sequence[Any]) -> tuple[Tensor, ...]:
+    x, normalized = args[:2]
+    size = (*x.shape[: x.dim() - len(normalized)], *(1 for _ in normalized))
+    return torch.empty_like(x), x.new_empty(size), x.new_empty(size)
+
+
+def convolved(args: Sequence[Any]) -> Tensor | None:
+    x, weight, _, stride, padding, dilation, transposed = args[:7]
+    if transposed or not _plain(weight) or x.dtype != weight.dtype or x.dim() != weight.dim():
         return None
     if x.size(1) != weight.size(1) * args[8]:
         return None  # torch says what is wrong
@@ -112,8 +121,3 @@ def _convolved(x: Tensor, weight: Tensor, _: Any, stride: Any, padding: Any, dil
         s, p, r = (v[d if len(v) > 1 else 0] for v in (stride, padding, dilation))
         space.append((n + 2 * p - r * (k - 1) - 1) // s + 1)
     return x.new_empty((x.size(0), weight.size(0), *space)) if min(space) > 0 else None
-
-
-def _bound(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Any]:
-    for position, spec in enumerate(func._schema.arguments):
-        yield args[position] if position < len(args) else kwargs.get(spec.name, spec.default_value)

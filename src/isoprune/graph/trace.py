@@ -24,8 +24,8 @@ from isoprune.graph.fixed_kernels import steady
 from isoprune.graph.groups import Graph, build
 from isoprune.graph.labels import Plane, Planes, distinct, spread
 from isoprune.graph.ledger import Ledger
+from isoprune.graph.operations import Operation, operation_of
 from isoprune.graph.recording import Node, Recording
-from isoprune.graph.rules import FACTORIES, rule_for
 from isoprune.graph.shape_inference import flattened, shape_only
 from isoprune.graph.sizes import Claim, SizeWatch, named_sizes
 from isoprune.types import IsopruneError
@@ -36,12 +36,16 @@ from isoprune.types.collector import uncollected
 class Call:
     """What a rule sees of one operation."""
 
-    op: str
+    operation: Operation
     where: str
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     tensors: list[Tensor]
     outs: list[Tensor]
+
+    @property
+    def op(self) -> str:
+        return self.operation.name
 
 
 @dataclass
@@ -125,20 +129,20 @@ class Tracer(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        op = func._schema.name.split("::")[1]
+        operation = operation_of(func)
         flat = list(flattened(args, kwargs))
         tensors = [a for a in flat if isinstance(a, Tensor)]
         touched = [self.known(t) for t in tensors]
-        if op in FACTORIES or not any(touched):
+        if operation.family == "constant" or not any(touched):
             return func(*args, **kwargs)
-        if op == "_local_scalar_dense":
+        if operation.name == "_local_scalar_dense":
             return 0
-        out = shape_only(func, args, kwargs)
+        out = shape_only(func, operation, args, kwargs)
         outs = [o for o in flattened((out,), {}) if isinstance(o, Tensor)]
         module = self.modules[-1] if self.modules else ""
-        call = Call(op, f"{op} in {module or 'the network'}", args, kwargs, tensors, outs)
-        family, rule = rule_for(func)
-        planes = rule(self, call) if self.watch else [()] * len(outs)
+        where = f"{operation.name} in {module or 'the network'}"
+        call = Call(operation, where, args, kwargs, tensors, outs)
+        planes = operation.rule(self, call) if self.watch else [()] * len(outs)
         inputs = tuple((self.planes(t), t.shape) for t in tensors)
         if any(id(t) in self.activations for t in tensors):
             self.activations.update(map(id, outs))
@@ -147,8 +151,8 @@ class Tracer(TorchDispatchMode):
         outputs = tuple((self.planes(o), o.shape) for o in outs)
         numbers = tuple(a for a in flat if type(a) is float)
         keys = tuple(map(id, tensors)), tuple(map(id, outs))
-        transposed = op == "convolution" and args[6] is True
-        self.nodes.append(Node(numbers, *keys, op, family, module, inputs, outputs, transposed))
+        transposed = operation.name == "convolution" and args[6] is True
+        self.nodes.append(Node(numbers, *keys, operation, module, inputs, outputs, transposed))
         return out
 
 

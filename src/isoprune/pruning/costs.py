@@ -30,8 +30,7 @@ def parameters(graph: Graph, kept: Tensor, model: nn.Module) -> int:
 
 def flops(graph: Graph, kept: Tensor) -> int:
     """Return the multiply-adds per sample of convolutions, linear layers and attention products."""
-    counted = [n for n in graph.nodes if n.family == "contraction" and n.op != "embedding"]
-    return sum(_multiply_adds(node, kept) for node in counted) // _samples(graph)
+    return sum(_multiply_adds(node, kept) for node in graph.nodes) // _samples(graph)
 
 
 def _samples(graph: Graph) -> int:
@@ -40,12 +39,10 @@ def _samples(graph: Graph) -> int:
 
 
 def _multiply_adds(node: Node, kept: Tensor) -> int:
+    if node.operation.multiply_adds is None:
+        return 0
     sizes = [box_size(planes, shape, kept) for planes, shape in node.inputs]
-    out = box_size(*node.outputs[0], kept)
-    if node.op == "convolution":  # every element of the output, or transposed of the input, meets a filter
-        return math.prod(sizes[0] if node.transposed else out) * math.prod(sizes[1][1:])
-    first = sizes[1] if node.op in ("addmm", "baddbmm") else sizes[0]
-    return math.prod(out) * first[-1]
+    return node.operation.multiply_adds(sizes, box_size(*node.outputs[0], kept), node.transposed)
 
 
 def everything(graph: Graph) -> Tensor:

@@ -16,19 +16,6 @@ from torch import Tensor
 from isoprune.graph import Graph
 from isoprune.graph.labels import Planes, core
 from isoprune.graph.recording import Node
-from isoprune.graph.rules.norm import BATCH_NORMS
-
-# f(s x) = s f(x) in all operands at once, or in the first.
-_SUMS = {"add", "add_", "sub", "sub_", "cat", "stack", "where", "masked_fill", "masked_fill_", "copy_"}
-_FACTORS = {"mul", "mul_", "div", "div_"}
-_PASS = {
-    "neg", "clone", "alias", "detach", "_to_copy", "relu", "relu_", "leaky_relu", "sum", "mean",
-    "amax", "amin", "max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d", "upsample_bilinear2d",
-    "upsample_nearest2d",
-}  # fmt: skip
-
-
-_PER_CHANNEL = {*BATCH_NORMS, "native_group_norm"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +29,7 @@ class Drift:
 def find_drift(graph: Graph, kept: Tensor, nodes: Sequence[Node], at: int, got: Node) -> Drift | None:
     """Return what to scale back for a product or quotient whose only number changed, if that can be done."""
     want = nodes[at]
-    if want.op not in _FACTORS or len(want.numbers) != 1 or 0.0 in (*want.numbers, *got.numbers):
+    if want.operation.scaling != "factor" or len(want.numbers) != 1 or 0.0 in (*want.numbers, *got.numbers):
         return None
     factor = want.numbers[0] / got.numbers[0]
     if want.op.startswith("div"):
@@ -78,29 +65,28 @@ class _Walk:
         node = self.writer.get(key)
         if node is None:
             return False
-        if node.family == "contraction":
+        if node.operation.family == "contraction":
             return self._product(node, ids)
-        if node.family == "norm":
+        if node.operation.family == "norm":
             affine = [i for i in (1, 2) if i < len(node.reads)]
             return bool(affine) and all(
                 self.back(node.reads[i], self._matching(node, i, ids)) for i in affine
             )
-        if node.op in _SUMS:
+        if node.operation.scaling == "sum":
             parts = [i for i, (planes, _) in enumerate(node.inputs) if planes]
             return bool(parts) and all(self.back(node.reads[i], self._matching(node, i, ids)) for i in parts)
-        if node.op in _FACTORS or node.op in _PASS or node.family == "shape":
+        if node.operation.scaling is not None:
             return self.back(node.reads[0], self._matching(node, 0, ids))
         return False
 
     def _product(self, node: Node, ids: Tensor | None) -> bool:
         """A bias is scaled along; of the two factors the one with these channels, else the first."""
-        bias = node.op in ("addmm", "baddbmm")
-        first = 1 if bias else 0
-        factors = (first, first + 1)
+        factors = node.operation.factors or (0,)
+        first, bias = factors[0], node.operation.bias
         of = next((i for i in factors if ids is not None and _holds(node.inputs[i][0], ids)), first)
         own = _cut_ids(node.inputs[of][0], self.kept) if ids is None else ids
         done = self.back(node.reads[of], own)
-        further = [0] if bias else [2] if node.op in ("convolution", "linear") and len(node.reads) > 2 else []
+        further = [bias] if bias is not None and bias < len(node.reads) else []
         return done and all(self.back(node.reads[i], self._bias(node, i, ids)) for i in further)
 
     def _bias(self, node: Node, i: int, ids: Tensor | None) -> Tensor | None:
@@ -115,7 +101,7 @@ class _Walk:
     def _matching(self, node: Node, i: int, ids: Tensor | None) -> Tensor | None:
         """Return the ids of an operand's channels that lie where the output has ``ids``."""
         planes, shape = node.inputs[i]
-        if ids is None or node.family == "shape" or _holds(planes, ids):
+        if ids is None or node.operation.family == "shape" or _holds(planes, ids):
             return ids
         out_planes, out_shape = node.outputs[0]
         matched = [ids[:0]]
@@ -123,7 +109,7 @@ class _Walk:
             for q in out_planes:
                 if p.row or q.row or len(shape) > len(out_shape):
                     continue
-                per_channel = node.op in _PER_CHANNEL and len(shape) == 1  # [C] stands for [1, C, 1, 1]
+                per_channel = node.operation.per_channel and len(shape) == 1  # [C] stands for [1, C, 1, 1]
                 after = len(out_shape) - 2 if per_channel else 0
                 before = len(out_shape) - len(shape) - after
                 laid = p.ids[(None,) * before + (...,) + (None,) * after]

@@ -21,14 +21,8 @@ from isoprune.graph import Graph
 from isoprune.graph.fixed_kernels import steady
 from isoprune.graph.labels import keep_mask, restrict
 from isoprune.graph.recording import Node
-from isoprune.graph.rules.reduction import reduced_dims
 from isoprune.graph.trace import as_call
 from isoprune.types import IsopruneError
-
-READING = ("contraction", "norm", "reduction")
-# Zeroing one factor of a product is enough: addmm(bias, a, b).
-_FIRST_FACTORS = {"addmm": (1,), "baddbmm": (1,), "embedding": ()}
-_EXACT_WHEN_ZEROED = {"sum", "norm", "linalg_vector_norm"}
 
 
 class Unproven(IsopruneError):
@@ -58,9 +52,9 @@ class Zeroed(TorchDispatchMode):
         if node is None or op != node.op or not _same_shapes(node, (args, kwargs)):
             return func(*args, **kwargs)  # layout, pointwise, or on constants: nothing is read
         self.node = next(self.nodes, None)
-        if node.family == "contraction" or op in _EXACT_WHEN_ZEROED:
+        if node.operation.family == "contraction" or node.operation.zeroing:
             return func(*self._zeroed(node, (args, kwargs)), **kwargs)
-        if node.family in ("norm", "reduction") and self._over_channels(node, args, kwargs):
+        if self._over_channels(node, args, kwargs):
             self.statistics.add(node.where)
             return self._restricted(func, node, args, kwargs)
         return func(*args, **kwargs)
@@ -68,7 +62,8 @@ class Zeroed(TorchDispatchMode):
     def _zeroed(self, node: Node, call: tuple[Any, Any]) -> Sequence[Any]:
         flat, spec = tree_flatten(call)
         places = [i for i, value in enumerate(flat) if isinstance(value, Tensor)]
-        for factor in _FIRST_FACTORS.get(node.op, (0,)):
+        # Zeroing one factor of a product is enough, and so is zeroing what is summed.
+        for factor in (0,) if node.operation.zeroing else node.operation.factors[:1]:
             planes, _ = node.inputs[factor]
             mask = keep_mask(planes, self.kept)
             if mask is not None:
@@ -78,14 +73,8 @@ class Zeroed(TorchDispatchMode):
 
     def _over_channels(self, node: Node, args: Any, kwargs: Any) -> bool:
         planes, shape = node.inputs[0]
-        if node.op in ("native_layer_norm", "_fused_rms_norm"):
-            dims = set(range(len(shape) - len(args[1]), len(shape)))
-        elif node.op == "native_group_norm":
-            dims = {1}
-        elif node.family == "norm":
-            dims = set(range(len(shape))) - {1} if len(args) > 5 and args[5] is True else set()
-        else:
-            dims = set(reduced_dims(node.op, args, kwargs, args[0]))
+        assert node.operation.over is not None
+        dims = node.operation.over(args, kwargs, len(shape))
         cut = [p for p in planes if set(p.dims) & dims]
         return keep_mask(tuple(cut), self.kept) is not None
 
@@ -95,11 +84,7 @@ class Zeroed(TorchDispatchMode):
         args, kwargs = tree_map_only(
             Tensor, lambda t: restrict(t, next(inputs)[0], self.kept), (args, kwargs)
         )
-        args = list(args)
-        if node.op in ("native_layer_norm", "_fused_rms_norm"):
-            args[1] = list(args[0].shape[-len(args[1]) :])
-        if node.op == "native_group_norm":
-            args[3:6] = [args[0].size(0), args[0].size(1), args[0][0, 0].numel()]
+        args = node.operation.resized(list(args))
         outputs = iter(node.outputs)
         return tree_map_only(Tensor, lambda t: self._laid_back(t, *next(outputs)), func(*args, **kwargs))
 
@@ -120,7 +105,7 @@ def _same_shapes(node: Node, call: Any) -> bool:
 def zeroed_forward(model: nn.Module, graph: Graph, kept: Tensor, inputs: Any) -> tuple[Any, set[str]]:
     """Return the dense network's output with channels zeroed, and where a statistic lost channels."""
     args, kwargs = as_call(inputs)
-    mode = Zeroed(iter([n for n in graph.nodes if n.family in READING]), kept)
+    mode = Zeroed(iter([n for n in graph.nodes if n.operation.reads]), kept)
     with torch.no_grad(), steady(), mode:
         output = model(*args, **kwargs)
     if mode.node is not None:

@@ -49,10 +49,10 @@ def rehearse(small: nn.Module, graph: Graph, kept: Tensor) -> Rehearsal:
     drifts: list[Drift] = []
     recorded, played = _essential(graph.nodes), _essential(nodes)
     for i, (want, got) in enumerate(zip(recorded, played, strict=False)):
-        if _SAME.get(want.op, want.op) != _SAME.get(got.op, got.op):
+        if _runs_as(want) != _runs_as(got):
             return Rehearsal(Misfit(want, f"{got.op} ran where {want.op} had"), tuple(drifts))
         # The further outputs of a norm are its statistics, which nothing reads.
-        compared = slice(1) if want.family == "norm" else slice(None)
+        compared = slice(want.operation.outputs)
         for (planes, shape), (_, size) in zip(want.outputs[compared], got.outputs[compared], strict=True):
             predicted = box_size(planes, shape, kept)
             if tuple(size) != predicted and not (
@@ -77,10 +77,10 @@ def _only_expanded(node: Node, size: Sequence[int], predicted: Sequence[int]) ->
     return all(a == b or n == 1 for a, b, n in zip(size, predicted, before, strict=True))
 
 
-# Which of these run depends on memory layout, not on what is computed.
-_LAYOUT = {"clone", "contiguous", "as_strided_", "alias", "detach"}
-_SAME = {"_unsafe_view": "view", "_reshape_alias": "view"}
+def _runs_as(node: Node) -> str:
+    return node.operation.runs_as or node.op
 
 
 def _essential(nodes: Sequence[Node]) -> list[Node]:
-    return [n for n in nodes if n.op not in _LAYOUT]
+    """Return the operations that compute something, whatever the memory layout."""
+    return [n for n in nodes if not n.operation.layout]

@@ -90,6 +90,16 @@ class Value:
 
 
 TEST_ACCURACY = Value("test accuracy after retraining, %", "retrained.test_accuracy")
+JSV_BEFORE = Value("mean JSV before retraining", "repaired.jsv.mean", percent=False, log=True)
+VALUES = {
+    value.column: value
+    for value in (
+        TEST_ACCURACY,
+        JSV_BEFORE,
+        Value("mean JSV after retraining", "retrained.jsv.mean", percent=False, log=True),
+        Value("trainability accuracy, %", "trainability_accuracy"),
+    )
+}
 
 
 @dataclass(frozen=True)

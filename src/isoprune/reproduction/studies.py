@@ -1,35 +1,68 @@
-"""The studies of every reproduction: a file a scale, and what arithmetic adds to it."""
+"""The reproductions: of each a folder with its claims, the published numbers, and a study a scale."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+import math
+import tomllib
+from collections.abc import Iterable, Mapping
 from importlib.resources import as_file, files
+from typing import Any
 
 from isoprune.experiment.grid import Study, read_study
-from isoprune.reproduction.claims import Reproduction
-from isoprune.reproduction.imagenet import IMAGENET
-from isoprune.reproduction.jsv_vs_ratio import JSV_VS_RATIO
-from isoprune.reproduction.longer_small_lr import LONGER_SMALL_LR
-from isoprune.reproduction.lr_effect import LR_EFFECT
-from isoprune.reproduction.lr_schedules import LR_SCHEDULES
-from isoprune.reproduction.repair_table import REPAIR_TABLE
-from isoprune.reproduction.value_of_pruning import VALUE_OF_PRUNING
+from isoprune.reproduction import judges
+from isoprune.reproduction.claims import VALUES, Claim, Published, Reproduction
+from isoprune.reproduction.jsv_vs_ratio import exact, thousandth
+from isoprune.reproduction.places import PLACES
+from isoprune.reproduction.value_of_pruning import with_equal_flops
 from isoprune.types.errors import IsopruneError, did_you_mean
 
-REPRODUCTIONS = {
-    r.name: r
-    for r in (
-        JSV_VS_RATIO,
-        LR_EFFECT,
-        LONGER_SMALL_LR,
-        REPAIR_TABLE,
-        LR_SCHEDULES,
-        VALUE_OF_PRUNING,
-        IMAGENET,
-    )
-}
 SCALES = ("smoke", "laptop", "paper")
+_JUDGES = {"thousandth": thousandth, "exact": exact}
+_ADDED = {"value-of-pruning": with_equal_flops}
+_FOLDER = files("isoprune.reproduction") / "studies"
+
+
+def _read(name: str) -> Reproduction:
+    table = tomllib.loads((_FOLDER / name / "claims.toml").read_text(encoding="utf-8"))
+    published = [(one.pop("panels"), _published(**one)) for one in table.pop("published")]
+    return Reproduction(
+        name,
+        claims=tuple(_claim(**one) for one in table.pop("claims")),
+        place=PLACES[name],
+        published={panel: numbers for panels, numbers in published for panel in panels},
+        value=VALUES[table.pop("value", "retrained.test_accuracy")],
+        notes=tuple(table.pop("notes", ())),
+        scales=tuple(table.pop("scales", SCALES)),
+        complete=_ADDED.get(name, lambda study, _: study),
+        **table,
+    )
+
+
+def _claim(text: str, source: str, *, judge: str = "", value: str | None = None, **how: Any) -> Claim:
+    if judge:
+        return Claim(text, source, _JUDGES[judge])
+    kind = "within" if "within" in how else "above"
+    pairs = [tuple(side if isinstance(side, str) else tuple(side) for side in pair) for pair in how.pop(kind)]
+    of = None if value is None else VALUES[value]
+    return Claim(text, source, getattr(judges, kind)(*pairs, value=of, **how))
+
+
+def _published(
+    title: str, source: str, columns: list[str], rows: Mapping[str, list[Any]], comparable: bool = True
+) -> Published:
+    # TOML has no null: a cell that was not printed is nan.
+    cells = {
+        row: tuple(
+            tuple(map(float, cell)) if isinstance(cell, list) else None if math.isnan(cell) else float(cell)
+            for cell in own
+        )
+        for row, own in rows.items()
+    }
+    return Published(title, source, tuple(columns), cells, comparable)
+
+
+REPRODUCTIONS = {name: _read(name) for name in PLACES}
 
 
 def find(name: str) -> Reproduction:
@@ -60,8 +93,7 @@ def study_of(reproduction: Reproduction, scale: str, settings: Iterable[str] = (
             else f"Unknown scale {scale!r}"
         )
         raise IsopruneError(f"{why}. Write --scale with one of: {known}.")
-    folder = files("isoprune.reproduction") / "studies" / reproduction.name
-    with as_file(folder / f"{scale}.toml") as file:
+    with as_file(_FOLDER / reproduction.name / f"{scale}.toml") as file:
         study = read_study(file, settings)
     return reproduction.complete(
         dataclasses.replace(study, name=f"{reproduction.name}-{scale}"), reproduction.image_classes

@@ -7,6 +7,8 @@ from difflib import get_close_matches
 from typing import TypeVar
 
 T = TypeVar("T")
+# What names a network that is made by code.
+SOURCES = "torchvision:resnet50, timm:NAME, transformers:MODEL_TYPE or my_package.module:function"
 
 
 class IsopruneError(ValueError):

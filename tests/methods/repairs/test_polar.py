@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn.utils import prune
 
 from isoprune.isometry import jacobian_singular_values
+from isoprune.linalg import polar_factor
 from isoprune.methods.repairs import orthp, polar
 from isoprune.methods.repairs.weights import weights
-from isoprune.types import IsopruneError
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-10}
 both = pytest.mark.parametrize("solver", ["svd", "newton_schulz"])
@@ -66,8 +66,8 @@ def test_dead_filters_and_lower_rank_stay(solver):
     assert (run(polar, net, gain=1, solver=solver).weight == 0).all()
 
 
-def test_masks_are_refused():
+def test_of_a_masked_matrix_the_factor_is_taken_and_the_mask_stays():
     net = nn.Sequential(nn.Linear(3, 3))
     prune.l1_unstructured(net[0], "weight", 0.5)
-    with pytest.raises(IsopruneError, match="the weight is masked"):
-        run(polar, net, gain=1)
+    new, mask = run(polar, net, gain=1)[0], net[0].weight_mask
+    torch.testing.assert_close(new.weight, polar_factor(net[0].weight.detach()) * mask)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 _STEPS = {
     "jsv_samples": "measures and changes nothing: it draws by a generator of its own",
+    "role": "what its network is called",
     "trackers": "where the numbers are shown",
     "checkpoint_steps": "how often the state is written; the result is the same to the bit",
     "checkpoint_seconds": "how often the state is written; the result is the same to the bit",

@@ -55,8 +55,16 @@ def _advice(
         write_json(path, {"probes": [dataclasses.asdict(p) for p in probes]})
         bench.on_event({"probe": len(probes), "probes": len(RATES)})
 
-    how = {f.name: getattr(training, f.name) for f in dataclasses.fields(training) if f.name != "lr"}
+    names = [field.name for field in dataclasses.fields(training) if field.name != "lr"]
+    how: dict[str, Any] = {name: getattr(training, name) for name in names}
     seed = derived_seed(bench.seed, "advice")
     return advise(
-        model, bench.splits, **how, distill=distill, seed=seed, done=tuple(probes), on_probe=note
+        model,
+        bench.splits,
+        **how,
+        task=bench.task,
+        distill=distill,
+        seed=seed,
+        done=tuple(probes),
+        on_probe=note,
     ).as_dict()

@@ -114,6 +114,7 @@ def _shot(bench: Bench, step: PlacedStep, network: Pruned) -> Pruned:
         parameters=pruning.parameters,
         criterion=bind("criterion", pruning.criterion),
         batches=seeds.batches(pruning.criterion, bench.splits.train, batch=bench.batch, seed=bench.seed),
+        task=bench.task,
         grain=pruning.grain,
         mask=pruning.mask,
         allocation=pruning.allocation,

@@ -24,7 +24,7 @@ def make_repaired(bench: Bench, step: PlacedStep, way: Sequence[StepResult], _: 
     batches = seeds.batches(method, bench.splits.train, batch=bench.batch, seed=bench.seed)
     repaired = bind("repair", method)(
         pruned,
-        Signals(last.model, batches),
+        Signals(last.model, batches, bench.task),
         generator=bench.generator(step.stream("repair")),
     )
     return Made(repaired, last.plan, last.size)

@@ -20,9 +20,9 @@ def make_dense(bench: Bench, step: PlacedStep, way: Sequence[StepResult], folder
     """Return the network as it is drawn, or as the step before left it, trained."""
     training = step.training
     assert training is not None
-    keep = {"keep": keeper(folder, bench.keep)} if bench.keep else {}
+    keep = keeper(folder, bench.keep) if bench.keep else None
     model = way[-1].model if way else bench.drawn()
-    dense, found = trained(bench, model, training, step, folder, **keep)
+    dense, found = trained(bench, model, training, step, folder, keep=keep)
     parameters = sum(p.numel() for p in dense.parameters())
     return Made(
         dense,

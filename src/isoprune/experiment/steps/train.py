@@ -95,6 +95,7 @@ def trained(
             bench.splits,
             dataclasses.replace(steps, lr=lr),
             generator=bench.generator(step.stream()),
+            task=bench.task,
             distill=distill,
             penalty=penalty,
             watch=watch if again is None else again,

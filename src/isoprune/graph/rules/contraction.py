@@ -253,17 +253,3 @@ def embedding(tracer: Tracer, call: Call) -> list[Planes]:
         else:
             tracer.ledger.freeze([p], f"{call.where}: entries of a vocabulary cannot go")
     return [distinct(planes)]
-
-
-CONTRACTIONS = {
-    "mm": matrix,
-    "bmm": matrix,
-    "matmul": matrix,
-    "addmm": matrix_plus,
-    "baddbmm": matrix_plus,
-    "mv": vector,
-    "dot": vector,
-    "linear": linear,
-    "convolution": convolution,
-    "embedding": embedding,
-}

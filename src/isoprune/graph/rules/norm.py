@@ -58,19 +58,3 @@ def group_norm(tracer: Tracer, call: Call) -> list[Planes]:
         elif 1 in plane.dims:
             tracer.ledger.freeze([plane], f"{call.where}: group norm over a grid")
     return [_per_channel(tracer, call, x, [weight, bias]), *(() for _ in call.outs[1:])]
-
-
-BATCH_NORMS = (
-    "native_batch_norm",
-    "_native_batch_norm_legit",
-    "_native_batch_norm_legit_no_training",
-    "_batch_norm_with_update",
-    "_batch_norm_no_update",
-    "cudnn_batch_norm",
-)
-NORMS = {
-    **dict.fromkeys(BATCH_NORMS, batch_norm),
-    "native_layer_norm": layer_norm,
-    "_fused_rms_norm": layer_norm,
-    "native_group_norm": group_norm,
-}

@@ -120,14 +120,3 @@ def _meet(tracer: Tracer, a: Operand, b: Operand, where: str) -> set[int]:
                 tracer.ledger.freeze([p], reason)
                 covered |= {id(p)} if p.row or len(p.dims) > 1 else set()
     return covered
-
-
-# Pointwise in what they do to channels, though ATen does not tag them so.
-_UNTAGGED = (
-    "_to_copy alias clone contiguous detach detach_ lift_fresh dropout native_dropout alpha_dropout "
-    "fill fill_ zero_ where masked_fill masked_fill_ zeros_like ones_like full_like empty_like rand_like "
-    "randn_like relu_ silu_ gelu_ mish_ elu_ leaky_relu_ hardtanh_ hardswish hardswish_ hardsigmoid_ "
-    "threshold_ log_sigmoid_forward prelu _prelu_kernel rrelu_with_noise add_ mul_ sub_ div_ clamp_ "
-    "nan_to_num bernoulli bernoulli_ tril triu"
-)
-POINTWISE = {**dict.fromkeys(_UNTAGGED.split(), pointwise), "copy_": copy_into}

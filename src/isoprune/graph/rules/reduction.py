@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -13,31 +13,32 @@ if TYPE_CHECKING:
     from isoprune.graph.trace import Call, Tracer
 
 
-def reduced_dims(op: str, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor) -> tuple[int, ...]:
-    """Return the dimensions that a reduction runs over (all of them if it names none)."""
-    position = 2 if op in ("norm", "linalg_vector_norm", "topk") else 1
-    dims = args[position] if len(args) > position else kwargs.get("dim")
-    if dims is None or dims == []:
-        return tuple(range(x.dim()))
-    if isinstance(dims, bool) or not isinstance(dims, int | tuple | list):
-        return tuple(range(x.dim()))
-    return tuple(d % max(x.dim(), 1) for d in ([dims] if isinstance(dims, int) else dims))
+def over(at: int, args: Sequence[Any], kwargs: Mapping[str, Any], dims: int) -> set[int]:
+    """Return which of ``dims`` dimensions a reduction runs over, by its argument ``at``; all by default."""
+    chosen = args[at] if len(args) > at else kwargs.get("dim")
+    named = isinstance(chosen, int | tuple | list) and not isinstance(chosen, bool) and chosen != []
+    if not named:
+        return set(range(dims))
+    return {d % max(dims, 1) for d in ([chosen] if isinstance(chosen, int) else chosen)}
+
+
+def _reduced(call: Call) -> set[int]:
+    assert call.operation.over is not None
+    return call.operation.over(call.args, call.kwargs, call.args[0].dim())
 
 
 def reduction(tracer: Tracer, call: Call) -> list[Planes]:
-    x: Tensor = call.args[0]
-    dims = reduced_dims(call.op, call.args, call.kwargs, x)
-    passed = [p for p in _tied(tracer, call, x, dims) if not set(p.dims) & set(dims)]
+    dims = _reduced(call)
+    passed = [p for p in _tied(tracer, call, call.args[0], dims) if not set(p.dims) & dims]
     return [distinct(_without(p, dims, out) for p in passed) for out in call.outs]
 
 
 def softmax(tracer: Tracer, call: Call) -> list[Planes]:
-    x: Tensor = call.args[0]
-    _tied(tracer, call, x, (call.args[1] % x.dim(),))
-    return [tracer.planes(x)]
+    _tied(tracer, call, call.args[0], _reduced(call))
+    return [tracer.planes(call.args[0])]
 
 
-def _tied(tracer: Tracer, call: Call, x: Tensor, dims: tuple[int, ...]) -> list[Plane]:
+def _tied(tracer: Tracer, call: Call, x: Tensor, dims: set[int]) -> list[Plane]:
     """Return the planes of ``x``; a grid reduced over its rows has one channel in all of them.
 
     Reducing a grid [heads, width] over the width leaves the heads, which are rows of their own.
@@ -46,7 +47,7 @@ def _tied(tracer: Tracer, call: Call, x: Tensor, dims: tuple[int, ...]) -> list[
     rows = {p.dims[0] for p in tracer.planes(x) if p.row and len(p.dims) == 1}
     planes = []
     for p in tracer.planes(x):
-        over = set(p.dims) & set(dims)
+        over = set(p.dims) & dims
         if over and set(p.dims) - over - rows:
             p = tracer.ledger.tie(p, over, call.where)
         planes.append(p)
@@ -56,10 +57,10 @@ def _tied(tracer: Tracer, call: Call, x: Tensor, dims: tuple[int, ...]) -> list[
 def ordered(tracer: Tracer, call: Call) -> list[Planes]:
     """Sorts, running sums, arg-extrema: position matters, so channels along the dimension stay."""
     x: Tensor = call.args[0]
-    dims = reduced_dims(call.op, call.args, call.kwargs, x)
-    stuck = [p for p in tracer.planes(x) if set(p.dims) & set(dims)]
+    dims = _reduced(call)
+    stuck = [p for p in tracer.planes(x) if set(p.dims) & dims]
     tracer.ledger.freeze(stuck, f"{call.where} depends on positions")
-    passed = [p for p in tracer.planes(x) if not set(p.dims) & set(dims)]
+    passed = [p for p in tracer.planes(x) if not set(p.dims) & dims]
     return [tuple(_without(p, dims, out) for p in passed) for out in call.outs]
 
 
@@ -69,13 +70,3 @@ def _without(plane: Plane, dims: Iterable[int], out: Tensor) -> Plane:
     for d in sorted(dims, reverse=True):
         ids = ids.narrow(d, 0, 1) if out.dim() == plane.ids.dim() else ids.select(d, 0)
     return Plane(ids.expand(out.shape), plane.row)
-
-
-_STATISTICS = "mean sum amax amin var std var_mean std_mean norm linalg_vector_norm logsumexp"
-_SOFTMAX = "_softmax _safe_softmax _log_softmax softmax log_softmax"
-_ORDERED = "cumsum cumprod sort topk argmax argmin max min prod median any all"
-REDUCTIONS = {
-    **dict.fromkeys(_STATISTICS.split(), reduction),
-    **dict.fromkeys(_SOFTMAX.split(), softmax),
-    **dict.fromkeys(_ORDERED.split(), ordered),
-}

@@ -255,29 +255,3 @@ def index(tracer: Tracer, call: Call) -> list[Planes]:
         tracer.ledger.freeze(tracer.planes(call.tensors[0]), f"{call.where} picks by values")
         return [() for _ in call.outs]
     return move(tracer, call)
-
-
-_MOVES = (
-    "unfold permute transpose t expand squeeze unsqueeze flip repeat movedim tile expand_as "
-    "transpose_ t_ squeeze_ unsqueeze_ swapaxes swapaxes_ swapdims swapdims_ "
-    "broadcast_to pixel_shuffle pixel_unshuffle numpy_T mT adjoint"
-)
-_CUTS = (
-    "split split_with_sizes chunk unsafe_split unsafe_split_with_sizes unsafe_chunk slice narrow tensor_split"
-)
-_PICKS = "select unbind"
-_INDICES = "index index_select gather take_along_dim"
-_VIEWS = "view _unsafe_view reshape flatten unflatten _reshape_alias view_as"
-SHAPES = {
-    **dict.fromkeys(_MOVES.split(), move),
-    **dict.fromkeys(_CUTS.split(), cut),
-    **dict.fromkeys(_PICKS.split(), move),
-    **dict.fromkeys(_INDICES.split(), index),
-    **dict.fromkeys(_VIEWS.split(), view),
-    "cat": cat,
-    "stack": stack,
-    "glu": glu,
-    "constant_pad_nd": pad,
-    "as_strided_": restride,
-    "roll": roll,
-}

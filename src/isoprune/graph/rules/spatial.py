@@ -63,15 +63,3 @@ def fold(tracer: Tracer, call: Call) -> list[Planes]:
         tracer.ledger.unify(blocks[..., :1].expand(blocks.shape), blocks, call.where)
         planes.append(Plane(blocks[..., 0][..., None, None].expand(out.shape), p.row))
     return [tidy(planes)]
-
-
-_OPS = (
-    "max_pool2d_with_indices max_pool3d_with_indices max_pool1d max_pool2d mkldnn_max_pool2d "
-    "avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d _adaptive_avg_pool2d "
-    "_adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d "
-    "upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact2d upsample_linear1d "
-    "upsample_bilinear2d _upsample_bilinear2d_aa upsample_bicubic2d _upsample_bicubic2d_aa "
-    "upsample_trilinear3d "
-    "reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d"
-)
-SPATIAL = {**dict.fromkeys(_OPS.split(), spatial), "im2col": unfold, "col2im": fold}

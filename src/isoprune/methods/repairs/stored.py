@@ -60,10 +60,10 @@ def require_plain(name: str, module: nn.Module, key: str) -> None:
 
 @torch.no_grad()
 def write_(module: nn.Module, key: str, value: Tensor) -> None:
-    """Put a value behind an attribute; what a mask holds at zero stays zero."""
+    """Put a value behind an attribute; what a mask holds at zero stays as it was."""
     behind, kept = stored(module, key), kept_by_mask(module, key)
     assert behind is not None
-    behind.copy_(value if kept is None else torch.where(kept, value.to(behind), 0))
+    behind.copy_(value if kept is None else torch.where(kept, value.to(behind), behind))
     refresh_(module, key)
 
 

@@ -1,0 +1,33 @@
+"""What a network can be called by; known without loading torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from isoprune.types.errors import SOURCES, IsopruneError, did_you_mean
+from isoprune.types.record import ROLES
+
+
+def check_network(name: str, stage: str | None = None) -> None:
+    """Raise unless there is a file of that name, or it may name a source; and for a stage that is none."""
+    if stage is not None and stage not in ROLES and not is_record(name):
+        raise IsopruneError(f"Unknown stage {stage!r}.{did_you_mean(stage, ROLES)}")
+    path = Path(name)
+    # Where a saved network is if its replacement was killed half-way.
+    aside = path.resolve().with_name(f".{path.resolve().name}.replaced")
+    if ":" not in name and not path.exists() and not aside.exists():
+        raise IsopruneError(
+            f"No {name}. Give a record.json, or a folder like runs/networks/<digest>, or one that isoprune "
+            f"prune saved, or {SOURCES}."
+        )
+
+
+def is_record(name: str) -> bool:
+    """Return whether it names a record, which holds networks of several stages."""
+    path = Path(name)
+    return path.suffix == ".json" or (path / "record.json").exists()
+
+
+def is_source(name: str | None) -> bool:
+    """Return whether it names a function or a library's network, and no file."""
+    return name is not None and ":" in name and not Path(name).exists()
