@@ -11,36 +11,36 @@ by network, ratio and seed.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 from itertools import pairwise
 from pathlib import Path
+
+from isoprune.comparison.records import read_records
 
 EDGES = (0.0, 0.003, 0.03, 0.1, 0.5, 2.0, math.inf)
 
 
 def pairs(listing):
     """Yield (JSV over dense, more values below 1e-3 by, points lacking, network) of every pruned network."""
-    root = listing.parents[1]
     found = {}
-    for run in json.loads(listing.read_text())["runs"]:
-        record = json.loads((root / "runs" / run / "record.json").read_text())
-        config = record["config"]
+    for record in read_records(listing):
+        config = record.config
         name = f"{config['model']['name']} {config['model']['activation']}"
         key = (name, config["prune"]["ratio"], config["seed"])
-        found.setdefault(key, {})[config["retrain"]["lr"]] = record["stages"]
+        found.setdefault(key, {})[config["retrain"]["lr"]] = record
     least = min(ratio for _, ratio, _ in found)
-    for (name, ratio, seed), stages in found.items():
+    for (name, ratio, seed), records in found.items():
         if ratio > least:
-            jsv = [stages[min(stages)][stage]["jsv"] for stage in ("pruned", "dense")]
+            jsv = [records[min(records)].network(role).jsv for role in ("pruned", "dense")]
             vanished = jsv[0]["below_1e3"] - jsv[1]["below_1e3"]
-            lacking = gap(stages) - gap(found[name, least, seed])
+            lacking = gap(records) - gap(found[name, least, seed])
             yield jsv[0]["mean"] / jsv[1]["mean"], vanished, lacking, name
 
 
-def gap(stages):
-    small, large = (stages[f(stages)]["retrained"]["validation_accuracy"] for f in (min, max))
+def gap(records):
+    ends = [records[f(records)].network("retrained") for f in (min, max)]
+    small, large = (network.metrics["validation_accuracy"] for network in ends)
     return 100 * (large - small)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from isoprune.comparison import text
-from isoprune.comparison.records import flatten
+from isoprune.comparison.records import flatten, written
 from isoprune.comparison.statistics import summarize
 from isoprune.experiment.config import Experiment
 from isoprune.reporting.pivots import Table
@@ -112,15 +112,9 @@ def _values(experiments: Sequence[Experiment]) -> dict[str, list[str]]:
     for experiment in experiments:
         for key, value in flatten(experiment.as_dict()).items():
             if value is not None:
-                found.setdefault(key, {})[_plain(value)] = None
+                found.setdefault(key, {})[written(value)] = None
     seeds = found.pop("seed", {})
     return {"seeds": [str(len(seeds))], **{key: list(values) for key, values in found.items()}}
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, tuple):
-        return "[" + ", ".join(_plain(item) for item in value) + "]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _listed(values: Sequence[str]) -> str:
@@ -128,24 +122,20 @@ def _listed(values: Sequence[str]) -> str:
     return (", ".join(values[:_LISTED]) or text.MISSING) + more
 
 
-def networks(found: Sequence[Rehearsed]) -> Table:
+def networks(rehearsed: Sequence[Rehearsed]) -> Table:
     """Return what pruning makes of every network: removed weights, speed-up, the proof's largest error."""
-    rows = []
-    for one in found:
-        costs = {"dense": one.result.costs.dense, "pruned": one.result.costs.pruned}
-        flops = {name: cost.flops for name, cost in costs.items()}
-        parameters = {name: cost.parameters for name, cost in costs.items()}
-        rows.append(
-            (
-                one.experiment.model.name,
-                _plain(_ratio(one.experiment)),
-                text.count(parameters["dense"]),
-                text.count(parameters["pruned"]),
-                f"{100 * one.removed:.2f}",
-                f"{flops['dense'] / flops['pruned']:.2f}x",
-                text.number(one.result.verification.max_abs_error),
-            )
+    rows = [
+        (
+            one.experiment.model.name,
+            written(_ratio(one.experiment)),
+            text.count(one.result.costs.dense.parameters),
+            text.count(one.result.costs.pruned.parameters),
+            f"{100 * one.removed:.2f}",
+            f"{one.speedup:.2f}x",
+            text.number(one.result.proof.max_abs_error),
         )
+        for one in rehearsed
+    ]
     head = ("network", "ratio", "parameters", "pruned", "weights removed %", "speed-up", "max error")
     return Table(head, tuple(rows), words=2)
 
