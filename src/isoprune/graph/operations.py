@@ -152,6 +152,10 @@ OPERATIONS: dict[str, Operation] = {
         "convolution", rule=contraction.convolution, factors=(0, 1), bias=2,
         multiply_adds=_of_a_convolution, shape=infer.convolved,
     ),
+    **_contraction(
+        "deform_conv2d", rule=contraction.deformed_convolution, factors=(0, 1), bias=4,
+        multiply_adds=_of_a_convolution,
+    ),
     **_contraction("embedding", rule=contraction.embedding),
     # Normalisations: labels pass, parameters join them, the statistic loses what is cut.
     **_batch_norm("native_batch_norm", shape=partial(infer.batch_normalized, 5)),
@@ -172,7 +176,8 @@ OPERATIONS: dict[str, Operation] = {
     **_reduction("norm linalg_vector_norm", over=_at_2, zeroing=True),
     **_reduction("var std var_mean std_mean logsumexp", over=_at_1),
     **_softmax("_softmax _safe_softmax _log_softmax softmax log_softmax", over=_at_1),
-    **_ordered("cumsum cumprod sort argmax argmin max min prod median any all", over=_at_1),
+    **_reduction("max min", rule=reduction.extreme, over=_at_1),
+    **_ordered("cumsum cumprod sort argmax argmin prod median any all", over=_at_1),
     **_ordered("topk", over=_at_2),
     # Pooling, resampling, folding: channels pass, positions are mixed.
     **_spatial("max_pool2d_with_indices avg_pool2d _adaptive_avg_pool2d", scaling="pass"),
@@ -184,6 +189,7 @@ OPERATIONS: dict[str, Operation] = {
     **_spatial("_upsample_bilinear2d_aa upsample_bicubic2d _upsample_bicubic2d_aa upsample_trilinear3d"),
     **_spatial("reflection_pad1d reflection_pad2d reflection_pad3d"),
     **_spatial("replication_pad1d replication_pad2d replication_pad3d"),
+    **_spatial("grid_sampler_2d grid_sampler_3d roi_align", rule=spatial.sampled),
     **_spatial("im2col", rule=spatial.unfold),
     **_spatial("col2im", rule=spatial.fold),
     # Moves: the same operation runs on the labels.
@@ -197,6 +203,7 @@ OPERATIONS: dict[str, Operation] = {
     **_shape("_unsafe_view _reshape_alias", rule=shape.view, runs_as="view"),
     **_shape("cat", rule=shape.cat, scaling="sum"),
     **_shape("stack", rule=shape.stack, scaling="sum"),
+    **_shape("channel_shuffle native_channel_shuffle", rule=shape.shuffled),
     **_shape("glu", rule=shape.glu),
     **_shape("constant_pad_nd", rule=shape.pad),
     **_shape("as_strided_", rule=shape.restride, layout=True),
@@ -214,6 +221,7 @@ OPERATIONS: dict[str, Operation] = {
     **_pointwise("fill fill_ zero_ zeros_like ones_like full_like empty_like rand_like randn_like"),
     **_pointwise("silu_ gelu_ mish_ elu_ leaky_relu_ hardtanh_ hardswish_ hardsigmoid_ threshold_ clamp_"),
     **_pointwise("log_sigmoid_forward prelu _prelu_kernel rrelu_with_noise nan_to_num"),
+    **_pointwise("index_add index_add_ scatter_add scatter_add_", rule=pointwise.accumulated, scaling="sum"),
     **_pointwise("copy_", rule=pointwise.copy_into, scaling="sum"),
     # They take an activation only for its size, type or device: their values are constants, made for real.
     **_row("new_zeros new_ones new_full new_empty new_empty_strided sym_size", "constant", unknown),

@@ -61,6 +61,7 @@ class Tracer(TorchDispatchMode):
     modules: list[str] = field(default_factory=list)
     readers: dict[int, Tensor] = field(default_factory=dict)  # first out id -> the ids that were read
     activations: set[int] = field(default_factory=set)
+    positions: dict[int, tuple[Tensor, list[Plane]]] = field(default_factory=dict)  # along these planes
     uniform: bool = False  # whether a constant was labelled
     _storages: set[int] = field(default_factory=set)
 
@@ -107,6 +108,11 @@ class Tracer(TorchDispatchMode):
         """Tell whether the tensor is made of parameters alone, whatever the input."""
         return self.known(tensor) and id(tensor) not in self.activations
 
+    def read_positions(self, tensor: Tensor, where: str) -> None:
+        """Freeze the channels among which a tensor, if it holds positions, was found."""
+        if id(tensor) in self.positions:
+            self.ledger.freeze(self.positions[id(tensor)][1], f"{where} reads positions among them")
+
     def relabel_weight(self, weight: Tensor, dim: int, ids: Tensor, where: str) -> None:
         """Let ``ids`` stand for dimension ``dim`` of a weight whose own count starts anew in every group."""
         planes = self.planes(weight)
@@ -142,6 +148,8 @@ class Tracer(TorchDispatchMode):
         module = self.modules[-1] if self.modules else ""
         where = f"{operation.name} in {module or 'the network'}"
         call = Call(operation, where, args, kwargs, tensors, outs)
+        for t in tensors:
+            self.read_positions(t, where)
         planes = operation.rule(self, call) if self.watch else [()] * len(outs)
         inputs = tuple((self.planes(t), t.shape) for t in tensors)
         if any(id(t) in self.activations for t in tensors):
@@ -263,6 +271,8 @@ def _traced(model: nn.Module, example_inputs: Any) -> Graph:
                 f"The forward of {type(model).__name__} could not be recorded on these example_inputs: "
                 f"{type(error).__name__}: {error}. Check that model(example_inputs) runs as it is."
             ) from error
+    for tensor in tree_flatten(output)[0]:
+        tracer.read_positions(tensor, "the network's output")
     for tensor in tensors_in(output):
         tracer.ledger.freeze(tracer.planes(tensor), "the network's output")
     names = {key: name for key, (name, _) in tracer.names.items()}

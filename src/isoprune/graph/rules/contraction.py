@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -182,6 +182,17 @@ def convolution(tracer: Tracer, call: Call) -> list[Planes]:
         laid = tuple(Plane(p.ids.reshape(size), p.row) for p in tracer.planes(bias))
         planes = join(tracer, [(planes, out.shape), (laid, size)], out.shape, call.where)
     return [planes]
+
+
+def deformed_convolution(tracer: Tracer, call: Call) -> list[Planes]:
+    """A convolution that reads x at points moved by offsets; these count points, not channels."""
+    x, weight, offset, mask, bias, *_ = call.args
+    for t in (offset, mask):
+        tracer.ledger.freeze(tracer.planes(t), f"{call.where} reads points from it")
+    groups = call.args[11]
+    # No stride is one, so that a kernel of one point does not count as pointwise.
+    args = (x, weight, bias, (0, 0), (0, 0), (1, 1), False, (0, 0), groups)
+    return convolution(tracer, replace(call, args=args))
 
 
 def _is_pointwise(call: Call, weight: Tensor) -> bool:

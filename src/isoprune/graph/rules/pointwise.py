@@ -120,3 +120,24 @@ def _meet(tracer: Tracer, a: Operand, b: Operand, where: str) -> set[int]:
                 tracer.ledger.freeze([p], reason)
                 covered |= {id(p)} if p.row or len(p.dims) > 1 else set()
     return covered
+
+
+def accumulated(tracer: Tracer, call: Call) -> list[Planes]:
+    """index_add, scatter_add: rows of the source are added to rows of the target that an index names."""
+    target, dim, index, source = call.args[:4]
+    dim %= target.dim()
+    operands: list[Operand] = []
+    for t in (target, source):
+        planes = tracer.planes(t)
+        varies = {dim} | {d for d, step in enumerate(index.stride()) if step != 0 and index.dim() == t.dim()}
+        stuck = [p for p in planes if varies & set(p.dims)]
+        tracer.ledger.freeze(stuck, f"{call.where} picks it by position")
+        passed = tuple(
+            Plane(_first_of(p, dim, target.shape), p.row) for p in planes if not varies & set(p.dims)
+        )
+        operands.append((passed, [1 if d == dim else n for d, n in enumerate(target.shape)]))
+    return [join(tracer, operands, tuple(target.shape), call.where)]
+
+
+def _first_of(plane: Plane, dim: int, shape: Sequence[int]) -> Tensor:
+    return plane.ids.narrow(dim, 0, 1).expand(tuple(shape))

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 def over(at: int, args: Sequence[Any], kwargs: Mapping[str, Any], dims: int) -> set[int]:
     """Return which of ``dims`` dimensions a reduction runs over, by its argument ``at``; all by default."""
     chosen = args[at] if len(args) > at else kwargs.get("dim")
-    named = isinstance(chosen, int | tuple | list) and not isinstance(chosen, bool) and chosen != []
-    if not named:
-        return set(range(dims))
-    return {d % max(dims, 1) for d in ([chosen] if isinstance(chosen, int) else chosen)}
+    if isinstance(chosen, int) and not isinstance(chosen, bool):
+        return {chosen % max(dims, 1)}
+    if isinstance(chosen, tuple | list) and chosen:
+        return {d % max(dims, 1) for d in chosen}
+    return set(range(dims))
 
 
 def _reduced(call: Call) -> set[int]:
@@ -52,6 +53,14 @@ def _tied(tracer: Tracer, call: Call, x: Tensor, dims: set[int]) -> list[Plane]:
             p = tracer.ledger.tie(p, over, call.where)
         planes.append(p)
     return planes
+
+
+def extreme(tracer: Tracer, call: Call) -> list[Planes]:
+    """Max and min: the value is a statistic; whoever reads the position it was found at must keep it."""
+    dims, x = _reduced(call), call.args[0]
+    for positions in call.outs[1:]:
+        tracer.positions[id(positions)] = positions, [p for p in tracer.planes(x) if set(p.dims) & dims]
+    return reduction(tracer, call)
 
 
 def ordered(tracer: Tracer, call: Call) -> list[Planes]:

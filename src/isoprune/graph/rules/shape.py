@@ -255,3 +255,19 @@ def index(tracer: Tracer, call: Call) -> list[Planes]:
         tracer.ledger.freeze(tracer.planes(call.tensors[0]), f"{call.where} picks by values")
         return [() for _ in call.outs]
     return move(tracer, call)
+
+
+def shuffled(tracer: Tracer, call: Call) -> list[Planes]:
+    """A channel shuffle: the i-th channel of one group comes to lie beside the i-th of another."""
+    x, groups = call.args[:2]
+    planes = []
+    for p in tracer.planes(x):
+        if 1 not in p.dims:
+            planes.append(p)
+            continue
+        ids = tracer.ledger.tie(p, set(p.dims) - {1}, call.where).core
+        box = ids.reshape(groups, -1)
+        # Only equal places of all groups can go together: those kept must still interleave.
+        tracer.ledger.unify(box[:1].expand(box.shape), box, call.where)
+        planes.append(Plane(box.t().reshape(ids.shape).expand(x.shape), p.row))
+    return [distinct(planes)]

@@ -63,3 +63,19 @@ def fold(tracer: Tracer, call: Call) -> list[Planes]:
         tracer.ledger.unify(blocks[..., :1].expand(blocks.shape), blocks, call.where)
         planes.append(Plane(blocks[..., 0][..., None, None].expand(out.shape), p.row))
     return [tidy(planes)]
+
+
+def sampled(tracer: Tracer, call: Call) -> list[Planes]:
+    """Values of x [N, C, ...] at points that other inputs name; as many samples as these ask for."""
+    x, *others = call.tensors
+    (out,) = call.outs
+    for t in others:
+        tracer.ledger.freeze(tracer.planes(t), f"{call.where} reads points from it")
+    planes = []
+    for p in tracer.planes(x):
+        if 1 not in p.dims:
+            tracer.ledger.freeze([p], f"{call.where} mixes positions")
+            continue
+        ids = tracer.ledger.tie(p, set(p.dims) - {1}, call.where).core
+        planes.append(Plane(ids.expand(out.shape), p.row))
+    return [distinct(planes)]
