@@ -7,11 +7,12 @@ import inspect
 import pytest
 import torch
 
-from isoprune.methods.penalties import PENALTIES, PRUNING, Penalty, steps_needed
+from isoprune.methods.penalties import PENALTIES, Penalty, steps_needed
 from isoprune.types import Plan
 from isoprune.types.method import method_of
 from methods.penalties.nets import NETS, drawn, gradients, planned
 
+PRUNING = [name for name, f in PENALTIES.items() if method_of(f).removes]
 LATE = 10_000_000  # a step at which everything has grown as far as it does
 
 
@@ -112,4 +113,4 @@ def test_the_steps_that_it_needs_are_known_from_its_options(name):
         for key, p in inspect.signature(PENALTIES[name]).parameters.items()
         if p.default is not p.empty
     }
-    assert steps_needed(name, options) == made(name, network, *planned(network)).steps
+    assert steps_needed(PENALTIES[name], options) == made(name, network, *planned(network)).steps

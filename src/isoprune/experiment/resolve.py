@@ -9,9 +9,19 @@ from msgspec import structs
 
 from isoprune.experiment.config import Choice, Experiment, choice
 from isoprune.experiment.replay import replayed
-from isoprune.experiment.signatures import complete, label_of, round_ratios, schedule, takes_weights, task_of
+from isoprune.experiment.signatures import (
+    complete,
+    find,
+    label_of,
+    round_ratios,
+    schedule,
+    table,
+    takes_weights,
+    task_of,
+)
 from isoprune.experiment.step_types import Prune, Repair, Repeat, Retrain, Rewind, Step, Train, Training
 from isoprune.types.errors import IsopruneError
+from isoprune.types.method import method_of
 
 
 def resolve(experiment: Experiment) -> Experiment:
@@ -109,15 +119,13 @@ def _check_grain(grain: str, key: str) -> None:
 
 def _check_penalty(penalty: Choice, key: str, *, removes: bool) -> None:
     """Raise if it pushes channels out and nothing is pruned afterwards, or the other way round."""
-    from isoprune.methods.penalties import PENALTIES, PRUNING
-
-    if penalty.name in PENALTIES and (penalty.name in PRUNING) != removes:
-        known = [name for name in PENALTIES if (name in PRUNING) == removes]
-        does = "pushes channels out" if penalty.name in PRUNING else "pushes no channel out"
+    facts = method_of(find("penalty", penalty.name))
+    if facts.kind == "penalty" and facts.removes != removes:
+        known = [name for name, f in table("penalty").items() if method_of(f).removes == removes]
+        does = "pushes channels out" if facts.removes else "pushes no channel out"
         raise IsopruneError(
             f"{key}.penalty = {penalty.name!r} {does}. Write it under "
-            f"[{'prune.train' if penalty.name in PRUNING else 'retrain'}], or take one of: "
-            f"{', '.join(known)}."
+            f"[{'prune.train' if facts.removes else 'retrain'}], or take one of: {', '.join(known)}."
         )
 
 

@@ -20,7 +20,7 @@ from isoprune.experiment.signatures import bind, find
 from isoprune.experiment.step_result import Bench, Made, StepResult, pruned_of
 from isoprune.experiment.step_types import Prune, Training
 from isoprune.experiment.steps.train import trained
-from isoprune.methods.penalties import PENALTIES, Penalty, steps_needed
+from isoprune.methods.penalties import Penalty, steps_needed
 from isoprune.pruning import Pruned, prune_by
 from isoprune.pruning.costs import costs_of
 from isoprune.pruning.mask import harden
@@ -61,10 +61,9 @@ def check_lengths(bench: Bench) -> None:
         training = step.training
         if not isinstance(step.step, Prune) or training is None or training.penalty is None:
             continue
-        if training.penalty.name in PENALTIES:
-            steps = training.epochs * math.ceil(len(bench.splits.train) / training.batch)
-            needed = steps_needed(training.penalty.name, training.penalty.options)
-            check_penalty_steps(needed, min(steps, training.steps or steps))
+        steps = training.epochs * math.ceil(len(bench.splits.train) / training.batch)
+        needed = steps_needed(find("penalty", training.penalty.name), training.penalty.options)
+        check_penalty_steps(needed, min(steps, training.steps or steps))
 
 
 def make_penalty(

@@ -16,14 +16,11 @@ PENALTIES: dict[str, Callable[..., Penalty]] = {
     f.__name__: f for f in (tpp, greg_1, greg_2, kernel_orthogonality, orthogonal_convolution)
 }
 
-# Those that push out the units of a plan; the others have nothing to do with pruning.
-PRUNING = tuple(name for name, f in PENALTIES.items() if method_of(f).removes)
 
-
-def steps_needed(name: str, options: Mapping[str, Any]) -> int:
+def steps_needed(penalty: Callable[..., Penalty], options: Mapping[str, Any]) -> int:
     """Return how many steps a penalty with all its options given takes until its units can go."""
-    grows = [Growth(*map(options.__getitem__, keys)) for keys in method_of(PENALTIES[name]).grows]
+    grows = [Growth(*map(options.__getitem__, keys)) for keys in method_of(penalty).grows]
     return sum(each.steps for each in grows) + options["stabilise"] if grows else 0
 
 
-__all__ = ["PENALTIES", "PRUNING", "Penalty", "steps_needed"]
+__all__ = ["PENALTIES", "Penalty", "steps_needed"]
