@@ -113,7 +113,10 @@ class Keyed(nn.Module):
         return {"out": self.body(x if y is None else x - y), "like": [x]}
 
 
-@pytest.mark.parametrize("how", [lambda x: x, lambda x: (x, x.roll(1, 1)), lambda x: {"x": x, "y": x**2}])
+@pytest.mark.parametrize(
+    "how",
+    [lambda x: x, lambda x: (x, x.roll(1, 1)), lambda x: {"x": x, "y": x**2}, lambda x: {"x": x, "y": None}],
+)
 @pytest.mark.parametrize("method", ["auto", "lsuv", "data_dependent", "balance"])
 def test_inputs_and_outputs_of_any_structure_are_repaired(how, method):
     dense, x = Keyed().eval(), torch.randn(40, 8, generator=torch.Generator().manual_seed(0))

@@ -41,6 +41,8 @@ def _part(field: Any, number: int, start: int, stop: int) -> Any:
         return {key: _part(inner, number, start, stop) for key, inner in field.items()}
     if isinstance(field, tuple | list) and _are_inputs(field, number):
         return type(field)(inner[start:stop] for inner in field)
+    if field is None or isinstance(field, bool | int | float | str):
+        return field  # an option, the same for every sample
     cuts = field.dim() > 0 if isinstance(field, Tensor) else isinstance(field, list | tuple)
     if not cuts or len(field) != number:
         came = f"shape {tuple(field.shape)}" if isinstance(field, Tensor) else type(field).__name__
