@@ -1,19 +1,12 @@
-"""Numbers and names as a reader wants to see them."""
+"""Numbers as a reader wants to see them."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from isoprune.comparison.statistics import Summary
 
 MISSING = "–"
-_NAMES = {"l1_norm": "L1", "l2_norm": "L2", "orthp": "OrthP", "none": "no repair", "scratch": "scratch"}
-
-
-def name(word: str) -> str:
-    """Return a method's name as the papers write it; an unknown one stays as it is."""
-    return _NAMES.get(word, word)
 
 
 def percent(summary: Summary, *, spread: bool = True) -> str:
@@ -60,19 +53,6 @@ def learning_rate(value: float | int) -> str:
 def count(value: float | int) -> str:
     """Return a count with thin groups of three (153 910), or "–" if it is unknown."""
     return MISSING if not math.isfinite(value) else f"{round(value):,}".replace(",", "\u202f")
-
-
-def setting(value: Any) -> str:
-    """Return a config's value as one word or a short list."""
-    if isinstance(value, bool) or value is None:
-        return str(value).lower()
-    if isinstance(value, float):
-        return plain(value)
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(setting(item) for item in value) + "]"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {setting(item)}" for key, item in value.items()) + "}"
-    return str(value)
 
 
 def listed(words: list[str]) -> str:

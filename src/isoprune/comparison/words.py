@@ -10,9 +10,9 @@ from isoprune.comparison.compare import Comparison
 from isoprune.comparison.cross import Cross
 from isoprune.comparison.difference import Difference
 from isoprune.comparison.records import Number
+from isoprune.comparison.text import MISSING
 
 COLUMNS = ("compared", "at", "setup", "n", "difference", "95 % interval", "p", "p (Holm)")
-MISSING = "–"
 
 
 def sentences(comparison: Comparison) -> list[str]:

@@ -10,7 +10,7 @@ from isoprune.signals.signals import Signals
 from isoprune.types.method import method
 
 
-@method("repair")
+@method("repair", label="no repair")
 def none(pruned: Pruned, signals: Signals, *, generator: Generator) -> nn.Module:
     """Return a copy of the pruned network: the baseline that every repair is measured against."""
     return copied(pruned.model)
