@@ -82,7 +82,7 @@ class Training:
 
     def choices(self) -> dict[str, Any]:
         """Return what makes this training another than a plain one of SGD."""
-        named = {"momentum": self.momentum, "weight_decay": self.weight_decay}
+        named: dict[str, Any] = {"momentum": self.momentum, "weight_decay": self.weight_decay}
         if callable(self.optimizer):
             named = {"optimizer": getattr(self.optimizer, "__qualname__", type(self.optimizer).__name__)}
         elif self.optimizer != "sgd":

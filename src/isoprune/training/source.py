@@ -193,7 +193,7 @@ class _Items:
         return len(self.dataset)
 
     def batches(self, parts: Sequence[Tensor], *, seeds: Sequence[int] | None = None) -> Iterator[Any]:
-        steps = _Steps(self.dataset, self.collate, [part.tolist() for part in parts], seeds)
+        steps: Any = _Steps(self.dataset, self.collate, [part.tolist() for part in parts], seeds)
         loader = self.loader
         if len(steps) == 1 or loader is None or not (loader.num_workers or loader.pin_memory):
             return (steps[place] for place in range(len(steps)))
