@@ -46,7 +46,7 @@ def test_a_saved_folder_does_not_get_to_import_what_it_names(capsys, small, monk
         (["resnet18", *DIGITS], r"No resnet18\. Give a record\.json.*torchvision:resnet50"),
         (["diagnosed_nets:Net", *SHAPE, *DIGITS, "--stage", "pruned"], r"is a source and has no stages"),
         (["diagnosed_nets:Net", "--stage", "prund"], r"Unknown stage 'prund'\. Did you mean 'pruned'"),
-        (["diagnosed_nets:Net", "--out", "x.pdf"], r"--out x\.pdf is neither \.html nor \.json"),
+        (["diagnosed_nets:Net", "--out", "x.pdf"], r"--out x\.pdf is none of \.html, \.json"),
         (["diagnosed_nets:Net", "--shape", "1,x"], r"--shape 1,x is no list of sizes"),
         (["diagnosed_nets:Words", "--data", "."], r"holds images, and Words .* does not take one"),
         (["diagnosed_nets:Net", *SHAPE, "--data", "."], r"No image below \."),

@@ -9,8 +9,7 @@ from typing import Any
 
 from isoprune.experiment.named_data import Inputs, require_fit
 from isoprune.experiment.named_network import NamedNetwork
-from isoprune.isometry import Diagnosis, diagnose, with_repairs
-from isoprune.isometry.effort import BUDGET
+from isoprune.isometry import Diagnosis, diagnose, effort, with_repairs
 from isoprune.pruning.pruned import as_pruned
 from isoprune.types import Plan
 from isoprune.verbs.diagnose import every_repair, try_repairs
@@ -47,7 +46,7 @@ def diagnose_network(
         inputs.measured,
         network.dense,
         samples=samples,
-        budget=math.inf if exact else BUDGET,
+        budget=math.inf if exact else effort.BUDGET,
         repaired=network.repaired,
         seed=seed,
         **where,
