@@ -15,6 +15,7 @@ from isoprune.methods.schedules import constant
 from isoprune.training import evaluate
 from isoprune.training.source import source_of
 from isoprune.types import Data, IsopruneError
+from isoprune.verbs.advise import advise
 from isoprune.verbs.retrain import retrain
 
 from .small import fit, seeded, small_net, small_splits
@@ -277,3 +278,5 @@ def test_advice_on_a_dataset_is_that_on_the_samples_and_retraining_follows_it():
         retrain(small_net(), train=DataLoader(Yielding(), 5))
     with pytest.raises(IsopruneError, match="nothing to train on"):
         retrain(small_net())
+    with pytest.raises(IsopruneError, match="A NoneType is no data"):
+        advise(small_net(), epochs=1)

@@ -102,7 +102,7 @@ def advise(
     distill = read_distill(distill, dense)
     plan = Training(epochs, rates[-1], schedule, batch, steps, optimizer, momentum, weight_decay, loop)
     plan.check()
-    given = source_of(data.train if train is None else train, batch)
+    given = source_of(train if data is None else data.train, batch)
     probing, judge = held_out(given, seed)
     check_training(model, probing, judge, plan, task)
     if epochs < 1 or steps == 0:
