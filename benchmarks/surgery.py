@@ -2,7 +2,8 @@
 
 Both are asked for the same: half of the channels by L1 norm, the classifier whole, no hints. Each network and
 tool has a process of its own (one thread, 60 s and 9 GB), the two tools in turns. "Plan and remove" is
-everything from the dense network to the smaller one; imports and building the network are not counted, what
+everything from the dense network to the smaller one, in seconds of the processor; imports
+and building the network are not counted, what
 a first call costs is. FLOPs are counted by torch on the networks before and after. Right: the smaller network
 runs, has its 1000 outputs, and (ours) is proven against the dense one; that proof has its own column, since
 Torch-Pruning has none.
