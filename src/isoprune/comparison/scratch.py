@@ -135,7 +135,7 @@ def _length(how: Mapping[str, Any], stage: str, train: int | None) -> Fraction:
 
 
 def _control(config: Mapping[str, Any], length: Fraction, train: int | None) -> Table:
-    made = copy.deepcopy(dict(config)) | {"rewind": None}
+    made: Table = {**copy.deepcopy(dict(config)), "rewind": None}
     dense = made["dense"]
     budget: Table = {"epochs": int(length), "steps": None}
     if length.denominator != 1:

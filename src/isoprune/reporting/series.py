@@ -143,7 +143,7 @@ def jsv_rows(cells: Sequence[Cell]) -> list[Row]:
         for cell in members:
             own = points.setdefault(cell.ratio, {})
             own.update(by_seed([cell], "pruned.jsv.mean" if pruned else "repaired.jsv.mean"))
-        about = {"series": series.label, "ink": series.colour, "mark": series.shape}
+        about: Row = {"series": series.label, "ink": series.colour, "mark": series.shape}
         rows += [
             row_of(summarize(seeds.values()), floor=FLOOR, **about, x=ratio)
             for ratio, seeds in sorted(points.items())

@@ -95,7 +95,7 @@ def _cell(runs: Runs, key: tuple[Any, ...], rows: Sequence[int]) -> Cell:
         steps,
         untouched=method == "none" and runs.values("rewind")[rows[0]] is None,
         scratch=SCRATCH in method.split(" + "),
-        records=tuple(runs.records[i] for i in rows),
+        records=tuple(runs.whole[i] for i in rows),
         colour="",
         runs=runs,
         rows=tuple(rows),

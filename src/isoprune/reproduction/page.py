@@ -55,7 +55,7 @@ def reproduction_page(
     Raises:
         IsopruneError: If no record is finished, or the files cannot be written.
     """
-    finished = runs_of(records).records
+    finished = runs_of(records).whole
     cells = reproduction.cells(finished)
     verdicts = judged(reproduction, cells, scale)
     content = {

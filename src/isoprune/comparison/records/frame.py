@@ -70,6 +70,11 @@ class Runs:
         return self._lists[column]
 
     @cached_property
+    def whole(self) -> tuple[Record, ...]:
+        """The records of runs that were read whole: pages draw their histories."""
+        return tuple(record for record in self.records if isinstance(record, Record))
+
+    @cached_property
     def _lists(self) -> dict[str, list[Any]]:
         return {}
 
