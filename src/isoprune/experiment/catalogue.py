@@ -137,8 +137,7 @@ class _Source:
         for mark in node.decorator_list:
             if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id == "method":
                 kind, *needs = map(self.value, mark.args)
-                # How many steps a penalty takes is a function, which is not called from here.
-                said = {key.arg: key.value for key in mark.keywords if key.arg and key.arg != "steps"}
+                said = {key.arg: key.value for key in mark.keywords if key.arg}
                 facts = {key: self.value(value) for key, value in said.items()}
                 return Method(kind, frozenset(needs), **facts)
         return Method("own")
