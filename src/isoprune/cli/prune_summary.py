@@ -25,7 +25,7 @@ def print_summary(source: Source, pruned: Pruned, directory: Path, *, seed: int)
     say(f"{type(source.model).__name__} ({source.text})")
     output_console().print(_removed_table(pruned))
     if pruned.costs.latency:
-        say(_latency_sentence(pruned))
+        say(_latency_sentence(pruned.costs.latency, pruned.plan.request["ratio"]))
     say(*proof_in_words(pruned), *frozen_in_words(pruned.graph), *odd_in_words(source.model, pruned.model))
     if source.drawn:
         say(f"The weights are random (seed {seed}). Give trained ones: --weights FILE.")
@@ -71,12 +71,11 @@ def _removed(costs: Any) -> int:
     return sum(removed for *_, removed in costs.units)
 
 
-def _latency_sentence(pruned: Pruned) -> str:
-    measured = pruned.costs.latency
+def _latency_sentence(measured: Mapping[str, Any], ratio: float) -> str:
     return (
         f"Latency: requested {measured['request']:.0%} of the dense network's time, measured "
         f"{measured['share']:.1%} on {measured['backend']} ({measured['threads']} "
-        f"thread{'s' * (measured['threads'] > 1)}) at ratio {pruned.plan.request['ratio']:.3f}."
+        f"thread{'s' * (measured['threads'] > 1)}) at ratio {ratio:.3f}."
     )
 
 

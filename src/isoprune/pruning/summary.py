@@ -37,7 +37,7 @@ def _title(pruned: Pruned) -> str:
 def _notes(pruned: Pruned, by_masks: bool) -> Iterator[str]:
     plan = pruned.plan
     if plan:
-        size, went = (sum(unit[place] for unit in pruned.costs.units) for place in (1, 2))
+        size, went = sum(n for _, n, _ in pruned.costs.units), sum(n for *_, n in pruned.costs.units)
         how = "held at zero by masks, which save a dense kernel no time" if by_masks else "removed"
         yield f"{went:,} of {size:,} {plan.grain}s {how}"
     if pruned.proof.scale:
