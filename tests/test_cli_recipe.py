@@ -95,7 +95,7 @@ def test_the_recipe_is_what_it_says(capsys):
         assert (training["epochs"], training["lr"], training["batch"]) == (epochs, "auto", 64)
         assert training["schedule"]["name"] == "one_cycle"
     assert config["retrain"]["distill"] == {"weight": 0.5, "temperature": 4.0}
-    assert "distill" not in config["dense"]
+    assert config["dense"]["distill"] is None
     assert config["retrain"]["average"] == 0.2
     assert config["repair"]["name"] == "none"  # three epochs find by themselves what a repair restores
 
@@ -236,9 +236,7 @@ def test_the_backends_asked_for_are_timed(capsys):
 
 
 def test_without_onnx_the_rest_is_delivered_and_it_is_said(capsys, monkeypatch):
-    from isoprune.export import onnx
-
-    monkeypatch.setattr(onnx, "installed", lambda: False)
+    monkeypatch.setattr("isoprune.experiment.delivery.installed", lambda: False)
     said = told(capsys, *COMMAND)
     assert "ONNX: not written, onnx is not installed: pip install 'isoprune[export]'." in said
     assert not Path("o/network/model.onnx").exists()

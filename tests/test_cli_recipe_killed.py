@@ -15,7 +15,8 @@ from experiment.tiny import one_thread
 from recipes import COMMAND, command, own_networks, record, same, tensors, told, untimed
 
 START = [sys.executable, "-c", "import sys; from isoprune.cli import main; sys.exit(main())"]
-# The command that is sent signal NUMBER as it puts away the first file after one that fits GLOB: the work
+# The command that is sent signal NUMBER as it puts away the first file after one that fits GLOB, when the
+# dense and the pruned network are finished: the work
 # is of milliseconds, and a signal from outside may come after its end.
 KILLED = """
 import os, sys
@@ -26,7 +27,9 @@ number, out, glob = int(sys.argv.pop(1)), Path(sys.argv.pop(1)), sys.argv.pop(1)
 sent = []
 
 def kill(event, arguments):
-    if event == "os.rename" and not sent and next(out.glob(glob), None):
+    if event != "os.rename" or sent or len(list(out.glob("runs/networks/*/network.json"))) < 2:
+        return
+    if next(out.glob(glob), None):
         sent.append(number)
         os.kill(os.getpid(), number)
 
@@ -35,8 +38,8 @@ sys.exit(main())
 """
 
 MOMENTS = {
-    "probes": "runs/retrained/*/probes.json",
-    "retraining": "runs/retrained/*/checkpoint/*.safetensors",
+    "probes": "runs/networks/*/probes.json",
+    "retraining": "runs/networks/*/checkpoint/*.safetensors",
 }
 
 

@@ -140,7 +140,7 @@ def test_a_folder_without_images_is_refused(capsys):
         (("--ratio", "0.6", "--epochs", "1"), "prune.ratio is 0.5 there and 0.6 here"),
         (("--ratio", "0.5", "--epochs", "2"), "retrain.epochs is 1 there and 2 here"),
         (("--ratio", "0.5", "--epochs", "1", "--seed", "1"), "seed is 0 there and 1 here"),
-        (("--ratio", "0.5", "--epochs", "1", "--floor", "2"), "prune.floor is null there and 2 here"),
+        (("--ratio", "0.5", "--epochs", "1", "--floor", "2"), "prune.floor is 1 there and 2 here"),
         (
             ("--ratio", "0.5", "--epochs", "1", "--criterion", "random"),
             'prune.criterion.name is "l1_norm" there and "random" here',

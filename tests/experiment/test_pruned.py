@@ -61,7 +61,7 @@ def test_tpp_and_greg_1_remove_what_the_dense_scores_chose_and_the_control_need_
     for name, made in {"shot": tiny(), "tpp": pressed(TPP), "greg_1": pressed(GREG_1)}.items():
         run_experiment(made, store)
         folder = store.folder(role_digest(resolve(made).as_dict(), "pruned"))
-        removed[name] = networks.load_network(folder)[1]["plan"]["removed"]
+        removed[name] = networks.load_network(folder)[1]["plan"].removed
     assert removed["tpp"] == removed["greg_1"] == removed["shot"]
 
 
@@ -120,10 +120,10 @@ def test_tpp_keeps_the_mean_jsv_above_that_of_l1_on_a_linear_perceptron(tmp_path
     grow = {"name": "tpp", "growth": 0.05, "interval": 8, "stabilise": 40, "zero_every": 5}
     plans = ({}, {"train": train}, {"train": {**train, "penalty": grow}})
     shot, longer, tpp = (
-        run_experiment(experiment({**base, "prune": {"ratio": 0.8, **more}}), Store(tmp_path)).network(
+        run_experiment(experiment({**base, "prune": {"ratio": 0.8, **plan}}), Store(tmp_path)).network(
             "pruned"
         )
-        for p in plans
+        for plan in plans
     )
     # Neither is it the longer training that does it.
     gains = [math.log10(tpp.jsv["mean"] / other.jsv["mean"]) for other in (shot, longer)]

@@ -119,7 +119,7 @@ def test_what_went_stays_zero_through_the_trainings_of_later_rounds(whole: tuple
 )
 def test_rounds_of_channels_compose_however_they_are_made_real(how: dict[str, Any], tmp_path: Path):
     store = Store(tmp_path)
-    record = run(ticket(2, ratio=0.6, grain="channel", **how), store)
+    record = run(ticket(2, ratio=0.6, **how), store)
     plans = [plan_of(load_network(store.folder(n.digest))[1]) for n in record.networks if n.role == "pruned"]
     for name, earlier in plans[0].removed.items():
         assert set(earlier) < set(plans[1].removed[name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Sequence
@@ -73,4 +74,5 @@ def _open(
     file = None if weights == NONE else pinned_path(weights)
     # A seed for libraries that draw from torch's own generator.
     seed = generator.initial_seed()
-    return open_source(name, shape=(1, *in_shape), weights=file, seed=seed).model
+    # A name may be that of a network of the user's, which is not to be written into.
+    return copy.deepcopy(open_source(name, shape=(1, *in_shape), weights=file, seed=seed).model)

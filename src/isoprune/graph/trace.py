@@ -271,7 +271,7 @@ def _traced(model: nn.Module, example_inputs: Any) -> Graph:
                 f"The forward of {type(model).__name__} could not be recorded on these example_inputs: "
                 f"{type(error).__name__}: {error}. Check that model(example_inputs) runs as it is."
             ) from error
-    for tensor in tree_flatten(output)[0]:
+    for tensor in (leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)):
         tracer.read_positions(tensor, "the network's output")
     for tensor in tensors_in(output):
         tracer.ledger.freeze(tracer.planes(tensor), "the network's output")

@@ -58,7 +58,7 @@ class UnitsRemoved(Struct, frozen=True, forbid_unknown_fields=True):
     removed: int
 
 
-class Removal(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+class Removal(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What one pruning step removed, against the dense network: ``ratios`` are fractions that went.
 
     ``ratios`` has "units", "filters", "parameters" and "flops"; ``request`` is what was asked for, as it was
