@@ -1,5 +1,5 @@
-# make demo: the story in a minute and a half.  make test: the checks in minutes.  make setup: only the .venv.
-# make test-matrix: many networks and thousands of drawn ones, a quarter of an hour and more on two cores.
+# make demo: the story in a minute and a half.  make test: the checks, a quarter of an hour.  make setup: only the .venv.
+# make test-matrix: many networks and thousands of drawn ones, half an hour on two cores.
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
