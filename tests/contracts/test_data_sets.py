@@ -115,7 +115,8 @@ def test_files_that_are_missing_are_named_with_the_place(data_set, tmp_path, mon
 
     for module in (torchvision.datasets.mnist, torchvision.datasets.cifar):
         monkeypatch.setattr(module, "download_and_extract_archive", offline)
-    monkeypatch.setattr("isoprune.data.fashion_mnist.DEBIAN", tmp_path / "no package", raising=False)
+    # By import_module: the dotted name may also mean the function of that name.
+    monkeypatch.setattr(import_module("isoprune.data.fashion_mnist"), "DEBIAN", tmp_path / "no package")
     with pytest.raises(IsopruneError) as caught:
         load(name, seed=0, root=tmp_path / "nothing here", **options)
     assert str(tmp_path / "nothing here") in str(caught.value)
