@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -12,18 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from isoprune.graph.constraints import Constraint, balanced, possible
 from isoprune.graph.ledger import Ledger, Source
 from isoprune.graph.recording import Node, Recording, Tensors
-from isoprune.graph.sizes import Claim
 from isoprune.types import Frozen, IsopruneError, Member, Plan, Units
 
-
-@dataclass(frozen=True)
-class Constraint:
-    """Sets of channels (component numbers) that must all keep equally many, and the op that asks for it."""
-
-    sets: tuple[np.ndarray, ...]
-    where: str
+ALONE = "all that is used like this can only go as one, and none would be left"
 
 
 @dataclass(frozen=True)
@@ -117,7 +111,8 @@ def build(recording: Recording, ledger: Ledger) -> Graph:
     stuck = np.zeros(count, dtype=bool)
     stuck[list(reasons)] = True
     is_row = np.zeros(count, dtype=bool)
-    is_row[component[[row for row, _ in ledger.rows]]] = True
+    apart = [row for row, m in ledger.rows if (component[m] != component[row]).any()]
+    is_row[component[apart]] = True
     stuck_rows = stuck.copy()
     standing = [frozenset(component[ids].tolist()) for ids in ledger.standing]
     for row, members in ledger.rows:
@@ -125,22 +120,20 @@ def build(recording: Recording, ledger: Ledger) -> Graph:
         whole = any(parts >= held for held in standing)
         stuck_rows[component[row]] |= whole or bool(stuck[component[members]].any())
     signature = _signatures(component, count, tensors)
-    constraints = _constraints(ledger.grids, component)
-    links = tuple(
-        Constraint((component[a], component[b]), "an attention that reads the width of its input")
-        for a, b in ledger.links
-    )
-    links += tuple(_claimed_alike(recording.claims, component))
     roles = _roles(ledger)
     find = partial(_collect, component=component, ledger=ledger, tensors=tensors, roles=roles)
-    elements = find("channel", signature, ~stuck & ~is_row & (signature != 0))
+    free = ~stuck & ~is_row & (signature != 0)
+    elements = find("channel", signature, free)
     heads = find("head", _row_blocks(ledger, component, count), ~stuck_rows & is_row)
+    alone = np.setdiff1d(np.flatnonzero(free), np.concatenate([[0], *(c for _, c in elements)]))
+    reasons |= dict.fromkeys(alone.tolist(), ALONE)
+    stuck[alone] = True
     return Graph(
         groups=tuple(g for g, _ in elements if any(m.role == "out" for m in g.members)),
         heads=tuple(g for g, _ in heads),
         frozen=_frozen(ledger, component, stuck, reasons, roles),
-        constraints=constraints,
-        links=links,
+        constraints=balanced(ledger.grids, component),
+        links=possible(ledger.links, recording.claims, component),
         recording=recording,
         ledger=ledger,
         component=component,
@@ -242,38 +235,6 @@ def _roles(ledger: Ledger) -> dict[tuple[str, int], str]:
         for s in ledger.sources
         if s.tensor
     }
-
-
-def _constraints(grids: Sequence[tuple[np.ndarray, str]], component: np.ndarray) -> tuple[Constraint, ...]:
-    """Return the grids in terms of components, each only once."""
-    seen: set[tuple[int, bytes]] = set()
-    out = []
-    for box, where in grids:
-        rows = component[box]
-        rows = rows[np.sort(np.unique(rows, axis=0, return_index=True)[1])]
-        # The rows as a set of sets; their width belongs to it, for the same channels may be cut in two ways.
-        key = rows.shape[1], np.unique(np.sort(rows, axis=1), axis=0).tobytes()
-        if len(rows) > 1 and key not in seen:
-            seen.add(key)
-            out.append(Constraint(tuple(rows), where))
-    return tuple(out)
-
-
-def _claimed_alike(claims: Sequence[Claim], component: np.ndarray) -> Iterator[Constraint]:
-    """Yield, per attribute that gave several tensors their size, the rows that must keep equally many."""
-    by_size: dict[tuple, list[np.ndarray]] = {}
-    for claim in claims:
-        if claim.partner is not None:
-            continue
-        key = claim.module, claim.attribute, claim.factor
-        for plane in claim.planes:
-            if not plane.row and plane.dims and plane.dims[-1] == claim.dim:
-                ids = plane.core.reshape(-1, claim.shape[claim.dim])
-                by_size.setdefault(key, []).extend(component[ids.numpy()])
-    for (module, attribute, _), rows in by_size.items():
-        distinct = {np.sort(row).tobytes(): row for row in rows} if len(rows) > 1 else {}
-        if len(distinct) > 1:
-            yield Constraint(tuple(distinct.values()), f"{attribute} of {module or 'the network'}")
 
 
 def _frozen(

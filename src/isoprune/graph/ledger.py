@@ -25,6 +25,15 @@ class Source:
     size: int
 
 
+@dataclass(frozen=True)
+class Grid:
+    """Channels [..., columns] of which every row must keep equally many, and the op that asks for it."""
+
+    box: np.ndarray
+    where: str
+    rows_may_go: bool  # whether some rows may go as a whole
+
+
 @dataclass
 class Ledger:
     """Ids are handed out in blocks; 0 is the id of what can never go."""
@@ -33,7 +42,7 @@ class Ledger:
     sources: list[Source] = field(default_factory=list)
     edges: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     frozen: list[tuple[np.ndarray, str]] = field(default_factory=list)
-    grids: list[tuple[np.ndarray, str]] = field(default_factory=list)  # rows that must keep equally many
+    grids: list[Grid] = field(default_factory=list)
     standing: list[np.ndarray] = field(default_factory=list)  # sets that cannot go as a whole
     rows: list[tuple[int, np.ndarray]] = field(default_factory=list)  # row id -> the element ids in it
     links: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)  # may have to balance
@@ -92,15 +101,16 @@ class Ledger:
         ids = plane.core.reshape(-1).numpy()
         return any(np.isin(ids, held).all() for held, _ in self.frozen)
 
-    def grid(self, box: Tensor, where: str, *, every_row: bool = False) -> None:
-        """Say that every row of ``box`` [rows, columns] must keep equally many channels.
+    def grid(self, box: Tensor, where: str, *, every_row: bool = False, rows_may_go: bool = False) -> None:
+        """Say that every row of ``box`` [..., columns] must keep equally many channels.
 
-        With ``every_row`` (the groups of a convolution or norm) none may go as a whole.
+        With ``every_row`` (the groups of a convolution or norm) none may go as a whole; with
+        ``rows_may_go`` (heads, the channels of a view) those that are left must balance.
         """
         if every_row:
             self.standing += [row.unique().numpy() for row in box]
-        if box.size(0) > 1 and box.size(1) >= 1:
-            self.grids.append((box.numpy(), where))
+        if box.numel() > box.size(-1) > 0:
+            self.grids.append(Grid(box.numpy(), where, rows_may_go))
 
     def row_ids(self, box: Tensor) -> Tensor:
         """Return fresh ids for the rows of ``box`` [rows, ...]: a row goes when all its channels go.
@@ -115,10 +125,25 @@ class Ledger:
         return ids[place]
 
     def components(self) -> tuple[np.ndarray, int]:
-        """Return the component of every id, and their number."""
-        if not self.edges:
+        """Return the component of every id, and their number.
+
+        A row whose channels can only go together is one with them.
+        """
+        component, count = self._connected(self.edges)
+        edges, left = list(self.edges), self.rows
+        while left:
+            alone = [(row, m) for row, m in left if (component[m] == component[m[0]]).all()]
+            if not alone:
+                break
+            left = [(row, m) for row, m in left if not (component[m] == component[m[0]]).all()]
+            edges.append((np.array([row for row, _ in alone]), np.array([m[0] for _, m in alone])))
+            component, count = self._connected(edges)
+        return component, count
+
+    def _connected(self, edges: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, int]:
+        if not edges:
             return np.arange(self.size), self.size
-        a, b = (np.concatenate(side) for side in zip(*self.edges, strict=True))
+        a, b = (np.concatenate(side) for side in zip(*edges, strict=True))
         joined = coo_array((np.ones(len(a), dtype=np.int8), (a, b)), shape=(self.size, self.size))
         count, component = connected_components(joined, directed=False)
         return component, int(count)

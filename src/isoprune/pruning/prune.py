@@ -11,12 +11,14 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from isoprune.graph import Constraint, Graph
+from isoprune.graph.groups import build
 from isoprune.pruning.choose import clusters
 from isoprune.pruning.costs import costs_of
 from isoprune.pruning.drift import Drift
 from isoprune.pruning.pruned import Pruned
 from isoprune.pruning.rehearsal import Misfit, rehearse
 from isoprune.pruning.shrink import outline, shrink
+from isoprune.pruning.spared import spared_of
 from isoprune.pruning.verify import NotFinite, WrongNetwork, verify
 from isoprune.types import IsopruneError, Plan
 from isoprune.types.collector import uncollected
@@ -106,7 +108,8 @@ def _nothing(model: nn.Module, graph: Graph, plan: Plan) -> NothingRemoved:
             "torch.nn.utils.parametrize.remove_parametrizations"
         )
     if graph.groups:
-        reasons = "no group is wide enough to lose a channel within its constraints and round_to"
+        kept = "; ".join(map(str, spared_of(graph, plan)[:3]))
+        reasons = f"no group is wide enough to lose a channel within its constraints and round_to ({kept})"
     return NothingRemoved(
         f"Nothing was removed of {type(model).__name__}, though {plan.request.get('ratio')} was asked for: "
         f"{reasons}. `trace(model, example_inputs).frozen` lists what stays and why."
@@ -121,8 +124,9 @@ def _asks(plan: Plan) -> bool:
 def _put_back(
     model: nn.Module, graph: Graph, plan: Plan, active: tuple[Constraint, ...], misfit: Misfit
 ) -> tuple[tuple[Constraint, ...], Graph]:
-    """Balance what an attention reads with what it makes if that may be the cause; else freeze.
+    """Balance what an attention reads with what it makes if that may be the cause; else tie, else freeze.
 
+    What is tied are the channels along a dimension whose size the forward gives (`view(b, -1, 4)`).
     What is frozen are the channels that touch the operation; if all of those stay already, the groups whose
     removal alone changes its sizes (an attribute that two layers share).
     """
@@ -133,6 +137,8 @@ def _put_back(
     helpful = [c for c in graph.links if id(c) not in known and parts & {int(x) for s in c.sets for x in s}]
     if helpful:
         return (*active, *helpful), graph
+    if misfit.size and (tied := _tied_to_size(graph, misfit)) is not None:
+        return active, tied
     frozen = graph.ledger.frozen_components(graph.component)
     own = [i for i in ids if not frozen[graph.component[i]].all()]
     if not own:
@@ -142,6 +148,23 @@ def _put_back(
     for i in own:
         graph = graph.refreeze(i, f"{node.where}: sizes written into the forward ({misfit.problem})")
     return active, graph
+
+
+def _tied_to_size(graph: Graph, misfit: Misfit) -> Graph | None:
+    """Return the graph in which what a view split goes along the sizes that it leaves open, if new."""
+    (planes, shape), size = misfit.node.outputs[0], misfit.size
+    if misfit.node.op not in ("view", "_unsafe_view") or len(size) != len(shape):
+        return None
+    written = {d for d, n in enumerate(shape) if n > 1 and size[d] == n}
+    for plane in planes:
+        fixed = written & set(plane.dims)
+        if fixed and fixed < set(plane.dims) and not plane.row:
+            before = int(graph.component.max())
+            graph.ledger.tie(plane, fixed, misfit.node.where)
+            graph = build(graph.recording, graph.ledger)
+            if int(graph.component.max()) < before:
+                return graph
+    return None
 
 
 def _fits(model: nn.Module, graph: Graph, part: Plan) -> bool:

@@ -14,6 +14,7 @@ from isoprune.graph.ledger import Ledger
 from isoprune.graph.recording import Recording
 from isoprune.pruning import summary
 from isoprune.pruning.costs import Costs, costs_of
+from isoprune.pruning.spared import Spared, spared_of
 from isoprune.pruning.verify import Proof
 from isoprune.types import IsopruneError, Network, Plan, module_of
 
@@ -43,6 +44,11 @@ class Pruned:
     history: tuple[Mapping[str, Any], ...] = ()
     example_inputs: Any = None
     attempts: tuple[str, ...] = ()
+
+    @property
+    def spared(self) -> tuple[Spared, ...]:
+        """The channels or heads that could go, were asked for, and lost nothing: name, size, reason."""
+        return spared_of(self.graph, self.plan)
 
     def __repr__(self) -> str:
         return summary.text(self)

@@ -26,6 +26,7 @@ class Misfit:
 
     node: Node
     problem: str
+    size: tuple[int, ...] = ()  # of its first output, where that is what does not fit
 
     def __str__(self) -> str:
         return f"{self.node.where}: {self.problem}"
@@ -58,7 +59,8 @@ def rehearse(small: nn.Module, graph: Graph, kept: Tensor) -> Rehearsal:
             if tuple(size) != predicted and not (
                 want.op == "expand" and _only_expanded(want, size, predicted)
             ):
-                return Rehearsal(Misfit(want, f"its output is {tuple(size)}, not {predicted}"), tuple(drifts))
+                problem = f"its output is {tuple(size)}, not {predicted}"
+                return Rehearsal(Misfit(want, problem, tuple(size)), tuple(drifts))
         if want.numbers != got.numbers:
             if (drift := find_drift(graph, kept, recorded, i, got)) is None:
                 problem = f"a number in it changed from {want.numbers} to {got.numbers}"

@@ -42,6 +42,9 @@ def _notes(pruned: Pruned, by_masks: bool) -> Iterator[str]:
         yield f"{went:,} of {size:,} {plan.grain}s {how}"
     if pruned.proof.scale:
         yield f"proof: off by {pruned.proof.relative_error:.1g} of the largest output"
+    if spared := pruned.spared:
+        names = ", ".join(s.name for s in spared[:3]) + (", ..." if len(spared) > 3 else "")
+        yield f"{names} lost nothing, though asked for: pruned.spared says why"
     if pruned.graph.frozen:
         number = len(pruned.graph.frozen)
         tensors = "1 tensor keeps" if number == 1 else f"{number} tensors keep"

@@ -53,8 +53,7 @@ def group_norm(tracer: Tracer, call: Call) -> list[Planes]:
     x, weight, bias = call.args[:3]
     groups = call.args[6]
     for plane in tracer.planes(x):
-        if plane.dims == (1,):
-            tracer.ledger.grid(plane.core.reshape(groups, -1), call.where, every_row=True)
-        elif 1 in plane.dims:
-            tracer.ledger.freeze([plane], f"{call.where}: group norm over a grid")
+        if 1 in plane.dims and not plane.row:  # of a channel that a view made of several, all must go
+            channels = tracer.ledger.tie(plane, set(plane.dims) - {1}, call.where).core
+            tracer.ledger.grid(channels.reshape(groups, -1), call.where, every_row=True)
     return [_per_channel(tracer, call, x, [weight, bias]), *(() for _ in call.outs[1:])]

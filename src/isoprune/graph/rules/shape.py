@@ -109,9 +109,8 @@ def untangled(tracer: Tracer, call: Call, plane: Plane, others: Planes, shape: t
 def split_rows(tracer: Tracer, call: Call, plane: Plane, box: Tensor) -> list[Plane]:
     """Enter the grid of a split plane and return the planes of its rows, one a leading dimension."""
     columns = box.size(-1)
-    flat = box.reshape(-1, columns)
-    tracer.ledger.grid(flat, call.where)
-    first = int(flat[0, 0])
+    tracer.ledger.grid(box, call.where, rows_may_go=True)
+    first = int(box.flatten()[0])
     read = tracer.readers.get(first)
     if read is not None and box.numel() % read.numel() == 0 and read.numel() % columns == 0:
         for chunk in box.reshape(-1, read.numel()):
