@@ -26,9 +26,9 @@ from isoprune.graph.labels import Plane, Planes, distinct, spread
 from isoprune.graph.ledger import Ledger
 from isoprune.graph.operations import Operation, operation_of
 from isoprune.graph.recording import Node, Recording
+from isoprune.graph.refusal import refusal
 from isoprune.graph.shape_inference import flattened, shape_only
 from isoprune.graph.sizes import Claim, SizeWatch, named_sizes
-from isoprune.types import IsopruneError
 from isoprune.types.collector import uncollected
 
 
@@ -262,15 +262,13 @@ def trace(model: nn.Module, example_inputs: Any) -> Graph:
 
 
 def _traced(model: nn.Module, example_inputs: Any) -> Graph:
-    clone = clone_sharing(model).eval()
+    clone, nodes = clone_sharing(model).eval(), []
     with named_sizes(clone):
         try:
-            tracer, output = record(clone, example_inputs)
+            tracer, output = record(clone, example_inputs, nodes=nodes)
         except Exception as error:
-            raise IsopruneError(
-                f"The forward of {type(model).__name__} could not be recorded on these example_inputs: "
-                f"{type(error).__name__}: {error}. Check that model(example_inputs) runs as it is."
-            ) from error
+            plain = clone_sharing(model).eval()
+            raise refusal(plain, example_inputs, error, nodes, as_call(example_inputs)) from error
     for tensor in (leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)):
         tracer.read_positions(tensor, "the network's output")
     for tensor in tensors_in(output):

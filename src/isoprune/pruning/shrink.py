@@ -17,6 +17,8 @@ from isoprune.pruning.size_attributes import set_claimed
 from isoprune.types import Plan
 from isoprune.types.collector import uncollected
 
+_LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
+
 
 def shrink(model: nn.Module, graph: Graph, plan: Plan, *, drifts: Sequence[Drift] | None = None) -> nn.Module:
     """Return a smaller network of the same class without the channels of ``plan``; ``model`` is untouched.
@@ -55,7 +57,12 @@ def _copy(name: str, tensor: Tensor, graph: Graph, kept: Tensor) -> Tensor:
     left = (
         restrict(tensor.detach(), graph.tensors[name][0], kept) if name in graph.tensors else tensor.detach()
     )
-    return left.clone() if left.data_ptr() == tensor.data_ptr() else left
+    if left.data_ptr() == tensor.data_ptr():
+        return left.clone()
+    layout = _LAYOUTS.get(tensor.dim())
+    if layout is None or tensor.is_contiguous() or not tensor.is_contiguous(memory_format=layout):
+        return left
+    return left.contiguous(memory_format=layout)
 
 
 def outline(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:

@@ -1,0 +1,82 @@
+"""Why a forward could not be recorded, and what to do about it."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_map_only
+
+from isoprune.graph.recording import Node
+from isoprune.types import IsopruneError
+
+
+def refusal(
+    model: nn.Module, example_inputs: Any, error: Exception, nodes: Sequence[Node], call: tuple[Any, Any]
+) -> IsopruneError:
+    """Return the error to raise: where the recording stopped, and whether the forward itself runs.
+
+    Args:
+        model: A copy, in eval mode: its forward is run, and its buffers are replaced.
+        nodes: What was recorded before the error.
+        call: The positional and keyword arguments that ``example_inputs`` stands for.
+    """
+    kind, why = type(model).__name__, _line(error)
+    name = _takes_one(model)
+    if isinstance(example_inputs, Mapping) and name is not None and name not in example_inputs:
+        return IsopruneError(
+            f"The forward of {kind} takes one argument, {name!r}, and example_inputs is a dict, which is "
+            f"given as keywords ({why}). If the dict is that argument, wrap it: example_inputs=(batch,)."
+        )
+    args, kwargs = tree_map_only(torch.Tensor, torch.Tensor.clone, call)
+    for module in model.modules():  # a forward may write into buffers
+        module._buffers.update({k: b.clone() for k, b in module._buffers.items() if b is not None})
+    try:
+        with torch.no_grad():
+            model(*copy.copy(args), **kwargs)
+    except Exception as own:
+        if isinstance(example_inputs, list | tuple) and _wants_all(model, args):
+            way = (
+                "A tuple is given as arguments: where it is one argument, wrap it: example_inputs=(inputs,)."
+            )
+        else:
+            way = "Give example_inputs with which model(...) runs: a tensor, a tuple or a dict of keywords."
+        return IsopruneError(
+            f"The forward of {kind} does not run on these example_inputs: {_line(own)}. {way}"
+        )
+    where = f"after {nodes[-1].where}" if nodes else "at its start"
+    return IsopruneError(
+        f"The forward of {kind} runs, but could not be recorded: it stopped {where}, at {why}. What comes "
+        "there depends on values, of which a recording has none. Take that part out of the forward, or prune "
+        "the modules before and after it one by one."
+    )
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0].rstrip('.')}"
+
+
+def _parameters(model: nn.Module) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(model.forward).parameters.values())
+    except (TypeError, ValueError):
+        return []
+
+
+def _takes_one(model: nn.Module) -> str | None:
+    """Return the name of the only argument that a forward takes and must have; None if there are others."""
+    parameters = _parameters(model)
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    needed = [p for p in parameters if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
+    return needed[0].name if len(needed) == 1 else None
+
+
+def _wants_all(model: nn.Module, args: Sequence[Any]) -> bool:
+    """Tell whether a forward takes fewer arguments than there are."""
+    parameters = _parameters(model)
+    return not any(p.kind is p.VAR_POSITIONAL for p in parameters) and len(args) > len(parameters)
