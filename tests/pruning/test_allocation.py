@@ -273,3 +273,44 @@ def test_costs_are_those_of_the_two_networks():
 def test_multiply_adds_are_those_counted_by_hand(name, macs):
     model, x = network(name)
     assert prune(model, x, 0.5).costs.dense.flops == macs
+
+
+RESNET = {"layer[1-3].*.conv1": 0.6, "fc*": 0}  # as docs/pruning.md writes it
+
+
+@pytest.mark.parametrize(
+    "ratio",
+    [
+        RESNET,
+        {"*": 0.5, "layer4": 0, "conv1": 0.1},
+        {"layer1.0.conv1": 0.5, "avgpool": 0.0},
+        {"layer1.0.conv1": 0.5, "fc.weight": 0, "bn1": 0},
+    ],
+)
+def test_a_ratio_of_zero_may_name_whatever_the_network_has(ratio):
+    import torchvision
+
+    model = torchvision.models.resnet18()
+    small = prune(model, torch.rand(1, 3, 32, 32), ratio)
+    assert small.model.fc.out_features == 1000
+    assert small.model.layer1[0].conv1.out_channels < 64
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("4", r"matches 4, which makes no channels that could go: the network's output.*the ratio 0"),
+        ("1", r"matches 1, which makes no channels that could go\. Leave it out"),
+        ("4.bias", r'matches 4\.bias, which .*give "4\.bias" the ratio 0'),
+    ],
+)
+def test_a_pattern_of_what_must_stay_says_why(mlp, pattern, message):
+    with pytest.raises(IsopruneError, match=message):
+        prune(*mlp, {pattern: 0.5})
+
+
+def test_a_name_that_nothing_has_is_refused_with_the_ratio_zero_too(mlp):
+    with pytest.raises(IsopruneError, match='The pattern "head" matches no group'):
+        prune(*mlp, {"head": 0})
+    with pytest.raises(IsopruneError, match='The pattern "head" matches no group'):
+        prune(*mlp, {"head": 0}, grain="weight")

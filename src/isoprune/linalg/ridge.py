@@ -11,6 +11,7 @@ from torch import Tensor
 
 # Strengths tried, relative to the mean eigenvalue of the inputs' covariance. At the last one nothing moves.
 STRENGTHS = (1e-6, 1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 1e6)
+_ROUNDING = 1e-6  # of a float32 sum of squares, relative to it
 _TOLERANCE = 1e-12  # of the squared residual of the masked solver, relative
 
 
@@ -128,6 +129,8 @@ def _solutions(
     A, B, _ = m.centred(intercept)
     mean = A.diagonal().mean()
     residual = B.mT - W0 @ A
+    if mean <= _ROUNDING * m.xx.diagonal().mean() / m.n:
+        residual = torch.zeros_like(residual)  # all inputs are constant: what is left of them is rounding
     values, V = torch.linalg.eigh(A) if mask is None else (None, None)
     for strength in strengths:
         if values is not None and V is not None:

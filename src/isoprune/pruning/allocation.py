@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from isoprune.graph import Graph
 from isoprune.types import IsopruneError, Scores, Units
 
 Number = float | int
@@ -54,14 +55,14 @@ def in_scope(groups: Sequence[Units], scope: str) -> list[Units]:
     return [g for g, w in zip(groups, weights, strict=True) if len(w) == 1]
 
 
-def ratios_of(groups: Sequence[Units], ratio: Ratio) -> dict[str, Number]:
+def ratios_of(graph: Graph, groups: Sequence[Units], ratio: Ratio) -> dict[str, Number]:
     """Return the ratio of every group: one for all, or by name patterns, of which the last match wins.
 
     A pattern such as ``"layer[1-3].*.conv1"`` is matched against the group's name and its producers' names;
-    groups without a match lose nothing.
+    groups without a match lose nothing. A ratio of 0 may name anything that the network has.
 
     Raises:
-        IsopruneError: If a pattern matches nothing.
+        IsopruneError: If a pattern matches nothing that could go.
     """
     if not isinstance(ratio, Mapping):
         check_ratio(ratio)
@@ -71,15 +72,32 @@ def ratios_of(groups: Sequence[Units], ratio: Ratio) -> dict[str, Number]:
         check_ratio(one, f'ratio of "{pattern}"')
         matches = re.compile(fnmatch.translate(pattern)).match
         found = [g for g in groups if any(matches(name) for name in (g.name, *producers(g)))]
-        if not found:
+        for g in found:
+            ratios[g.name] = one
+        elsewhere = [] if found else [name for name in _places(graph) if matches(name)]
+        if elsewhere and one:
+            reasons = [f.reason for f in graph.frozen if any(f.tensor.startswith(n) for n in elsewhere)]
+            raise IsopruneError(
+                f'The pattern "{pattern}" matches {elsewhere[0]}, which makes no channels that could go'
+                + (f": {reasons[0]}" if reasons else "")
+                + f'. Leave it out, or give "{pattern}" the ratio 0.'
+            )
+        if not found and not elsewhere:
             close = ", ".join(g.name for g in groups[:4])
             raise IsopruneError(
                 f'The pattern "{pattern}" matches no group. Groups are named after the layers that make '
                 f"their channels, such as {close}; `isoprune.trace(model, example_inputs).groups` lists all."
             )
-        for g in found:
-            ratios[g.name] = one
     return ratios
+
+
+def _places(graph: Graph) -> list[str]:
+    """Return the names of all tensors of a network, and of the modules that they lie in."""
+    names: dict[str, None] = {}
+    for name in (*graph.recording.names.values(), *(node.module for node in graph.nodes)):
+        parts = name.split(".")
+        names.update(dict.fromkeys(".".join(parts[: i + 1]) for i in range(len(parts))))
+    return list(names)
 
 
 def global_ranking(
@@ -123,3 +141,18 @@ def check_scores(groups: Sequence[Units], scores: Scores) -> None:
                 f"The scores of group {g.name} hold NaN or infinity. Training may have diverged: "
                 "lower the learning rate, or prune an earlier checkpoint."
             )
+
+
+def check_some_score(name: str, scores: torch.Tensor) -> None:
+    """Raise if all scores of units of which some are to go are zero: then nothing says which ones.
+
+    Raises:
+        IsopruneError: Naming the units.
+    """
+    if scores.numel() and not bool((scores != 0).any()):
+        raise IsopruneError(
+            f"All {scores.numel()} scores of {name} are zero, so nothing says which of its units go. If the "
+            "criterion looks at data, the loss does not depend on them: give the loss of your task, such as "
+            "loss=torch.nn.BCEWithLogitsLoss(). If its weights are zero, leave it out by a name pattern: "
+            f'ratio={{"*": ..., "{name}": 0}}.'
+        )

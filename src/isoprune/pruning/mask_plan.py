@@ -14,6 +14,7 @@ from isoprune.pruning.allocation import (
     check_known,
     check_ratio,
     check_scores,
+    check_some_score,
     ratios_of,
     removed_of,
 )
@@ -62,7 +63,7 @@ def plan_units(
     elif ratio is None:
         raise IsopruneError(f"Units of grain {grain} need a ratio: the fraction of them that goes.")
     elif allocation == "uniform" or isinstance(ratio, Mapping):
-        kept = _per_tensor(units, scores, alive, ratio, floor)
+        kept = _per_tensor(graph, units, scores, alive, ratio, floor)
     else:
         kept = _over_all(scores, alive, ratio, floor)
     request = {"ratio": dict(ratio) if isinstance(ratio, Mapping) else ratio, "grain": str(grain)}
@@ -71,12 +72,19 @@ def plan_units(
 
 
 def _per_tensor(
-    units: Sequence[Units], scores: Scores, alive: Mapping[str, Tensor], ratio: Ratio, floor: int
+    graph: Graph,
+    units: Sequence[Units],
+    scores: Scores,
+    alive: Mapping[str, Tensor],
+    ratio: Ratio,
+    floor: int,
 ) -> dict[str, Tensor]:
     kept = {}
-    for name, one in ratios_of(units, ratio).items():
+    for name, one in ratios_of(graph, units, ratio).items():
         left = int(alive[name].sum())
         goes = min(removed_of(left, one), max(left - floor, 0)) if left else 0
+        if goes:
+            check_some_score(name, scores[name][alive[name].to(scores[name].device)])
         kept[name] = alive[name] & ~_lowest(scores[name], alive[name], goes)
     return kept
 
@@ -84,6 +92,9 @@ def _per_tensor(
 def _over_all(scores: Scores, alive: Mapping[str, Tensor], ratio: Number, floor: int) -> dict[str, Tensor]:
     """Let all units compete; the best ``floor`` of each tensor do not."""
     check_ratio(ratio)
+    for name, mask in alive.items():
+        if ratio:
+            check_some_score(name, scores[name][mask.to(scores[name].device)])
     best = {name: -scores[name].double() for name in alive}
     spared = {name: _lowest(best[name], mask, min(floor, int(mask.sum()))) for name, mask in alive.items()}
     names = list(alive)

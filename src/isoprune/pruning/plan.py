@@ -14,6 +14,7 @@ from isoprune.pruning.allocation import (
     Ratio,
     check_known,
     check_scores,
+    check_some_score,
     global_ranking,
     in_scope,
     ratios_of,
@@ -57,9 +58,13 @@ def make_plan(
     check_scores(graph.groups, scores)
     groups = in_scope(graph.groups, scope)
     if allocation == "uniform" or isinstance(ratio, Mapping):
-        ratios = ratios_of(groups, ratio)
+        ratios = ratios_of(graph, groups, ratio)
         keep = {g.name: g.size - removed_of(g.size, ratios[g.name]) for g in groups}
+        for g in (g for g in groups if keep[g.name] < g.size):
+            check_some_score(g.name, scores[g.name])
     else:
+        for g in groups if ratio else ():
+            check_some_score(g.name, scores[g.name])
         keep = global_ranking(groups, scores, ratio, cap=cap)
     for name, number in (("round_to", round_to), ("floor", floor)):
         if number < 1:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from isoprune.signals.losses import loss_of
 from isoprune.signals.products import finite_or_raise
 from isoprune.signals.samples import cut
 from isoprune.types import IsopruneError
@@ -72,7 +73,7 @@ def _of_batch(
                 signals.forward(signals.task.inputs(batch))
             return {name: [Activation(*run) for run in found] for name, found in runs.items()}
         outputs = signals.outputs(batch, signals.leaves())
-        loss = signals.task.loss(outputs, batch)
+        loss = loss_of(signals.task, outputs, batch)
         finite_or_raise(loss.detach())
     made = [_first(out) for found in runs.values() for _, out in found]
     slopes = torch.autograd.grad(loss, made, allow_unused=True) if made else ()

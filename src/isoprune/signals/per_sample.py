@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.func import grad_and_value, vmap
 from torch.utils._pytree import tree_leaves, tree_map
 
+from isoprune.signals.losses import check_targets
 from isoprune.signals.products import finite_or_raise, gradient
 from isoprune.signals.samples import cut
 
@@ -32,6 +33,7 @@ def gradients(signals: Signals) -> Iterator[dict[str, Tensor]]:
     count = sum(w.numel() for w in signals.weights.values())
     together = fit > 1 and (signals.device.type != "cpu" or count < _LARGE)
     for batch in signals.data():
+        check_targets(signals.task, batch)
         number = signals.task.samples(batch)
         start = 0
         while start < number:

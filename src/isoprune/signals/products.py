@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from isoprune.signals.losses import check_targets, loss_of
 from isoprune.types import IsopruneError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def mean(signals: Signals, of: Callable[[Signals, Any], dict[str, Tensor]]) -> d
     total: dict[str, Tensor] = {}
     samples = 0
     for batch in signals.data():
+        check_targets(signals.task, batch)
         number = signals.task.samples(batch)
         found = of(signals, batch)
         total = {name: total[name] + t * number if total else t * number for name, t in found.items()}
@@ -65,7 +67,7 @@ def gauss_newton(signals: Signals, batch: Any, vector: Tensors) -> dict[str, Ten
         cut = [o.detach().requires_grad_() for o in reached]
         given = iter(cut)
         again = [next(given) if isinstance(o, Tensor) and o.requires_grad else o for o in outputs]
-        loss = _finite(signals.task.loss(tree_unflatten(again, structure), batch))
+        loss = _finite(loss_of(signals.task, tree_unflatten(again, structure), batch))
         slopes = _slopes(loss, cut, twice=True)
         slope = torch.stack([(s * m).sum() for s, m in zip(slopes, moved, strict=True)]).sum()
         bent = _slopes(slope, cut)

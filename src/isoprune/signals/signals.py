@@ -14,6 +14,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from isoprune.signals import activations, kfac, per_sample, products
 from isoprune.signals.effective import effective
+from isoprune.signals.losses import loss_of
 from isoprune.signals.matrices import filter_matrices
 from isoprune.signals.modes import in_train_mode
 from isoprune.signals.samples import cut, joined
@@ -122,7 +123,7 @@ class Signals:
 
     def loss(self, batch: Any, weights: Tensors) -> Tensor:
         """Return the task's loss on a batch, differentiable in ``weights``."""
-        return self.task.loss(self.outputs(batch, weights), batch)
+        return loss_of(self.task, self.outputs(batch, weights), batch)
 
     def leaves(self) -> dict[str, Tensor]:
         """Return the weights as leaves of a new autograd graph."""

@@ -59,7 +59,12 @@ def _first(batch: Any) -> Any:
     return batch[0]
 
 
-def cross_entropy_loss(outputs: Tensor, batch: Any, *, label_smoothing: float = 0.0) -> Tensor:
+def cross_entropy_loss(outputs: Any, batch: Any, *, label_smoothing: float = 0.0) -> Tensor:
+    if isinstance(outputs, Tensor) and outputs.dim() > 1 and outputs.shape[1] == 1:
+        raise IsopruneError(
+            f"The network has one output ({tuple(outputs.shape)}), and cross-entropy over one class is "
+            "always 0. Give loss=torch.nn.BCEWithLogitsLoss() for a logit, or torch.nn.MSELoss() for a value."
+        )
     return cross_entropy(outputs, batch[1], label_smoothing=label_smoothing)
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import torch
-from torch import nn
+from torch import Tensor
 
 from isoprune.graph import Constraint, Graph, trace
-from isoprune.methods.criteria import scores_of
+from isoprune.isometry.picks import OutputPick
 from isoprune.pruning import Pruned, prune_by
 from isoprune.pruning.allocation import Number, Ratio
 from isoprune.pruning.costs import costs_of
@@ -26,28 +25,9 @@ from isoprune.pruning.rounds import inflated, renumbered
 from isoprune.pruning.shrink import shrink as without_units
 from isoprune.pruning.verify import Proof
 from isoprune.pruning.verify import verify as proven
-from isoprune.signals import Signals
-from isoprune.types import CLASSIFICATION, IsopruneError, Network, Plan, Scores, Task, Units, module_of
-
-
-@dataclass(frozen=True)
-class _Scorer:
-    """How units are scored: the criterion and what it may look at."""
-
-    criterion: str | Callable[..., Scores]
-    batches: Iterable[Any] | None
-    task: Task
-    seed: int
-
-    def of(self, model: nn.Module) -> Callable[[tuple[Units, ...]], Scores]:
-        """Return what scores units of a network; its data is gone through once for all calls."""
-        signals = Signals(model, self.batches, self.task)
-
-        def scores(units: tuple[Units, ...]) -> Scores:
-            generator = torch.Generator().manual_seed(self.seed)
-            return scores_of(self.criterion, signals, units, generator=generator)
-
-        return scores
+from isoprune.types import CLASSIFICATION, IsopruneError, Network, Plan, Scores, Task, module_of
+from isoprune.verbs.scorer import Scorer
+from isoprune.verbs.tasks import task_of
 
 
 def prune(
@@ -63,6 +43,8 @@ def prune(
     mask: bool = False,
     batches: Iterable[Any] | None = None,
     task: Task = CLASSIFICATION,
+    loss: Callable[[Any, Any], Tensor] | None = None,
+    output: OutputPick = None,
     allocation: str = "uniform",
     scope: str = "all",
     round_to: int = 1,
@@ -98,6 +80,8 @@ def prune(
         mask: Whether whole channels are held at zero instead of removed.
         batches: Data for criteria that need some, as a DataLoader yields them.
         task: What a batch means; by default (inputs, labels), and the loss is cross-entropy.
+        loss: (outputs, batch) -> scalar, in place of the task's; a loss of torch gets ``batch[1]``.
+        output: Which of several outputs the loss reads: a key, an index or a function of the outputs.
         allocation: "uniform", or "global": all units compete, channels by score over the mean of their group,
             other units by their scores as they are.
         scope, round_to, floor, cap: Of channels; see `isoprune.pruning.make_plan`. ``floor`` is for all.
@@ -113,7 +97,7 @@ def prune(
     unit = read_grain(grain)
     what, target = _request(unit, ratio=ratio, flops=flops, parameters=parameters, latency=latency)
     example_inputs = example_inputs_of(network, example_inputs)
-    score = _Scorer(criterion, batches, task, seed)
+    score = Scorer(criterion, batches, task_of(task, loss, output), seed)
     if not unit.whole:
         how = {"allocation": allocation, "floor": floor}
         return _masked_units(network, example_inputs, unit, target, score, **how)
@@ -199,7 +183,7 @@ def _request(grain: Grain, **targets: Any) -> tuple[str, Any]:
 
 
 def _masked_units(
-    network: Network, example_inputs: Any, grain: Grain, ratio: Any, score: _Scorer, **options: Any
+    network: Network, example_inputs: Any, grain: Grain, ratio: Any, score: Scorer, **options: Any
 ) -> Pruned:
     """Return the network with units of single tensors held at zero, those of earlier rounds among them."""
     model = module_of(network)

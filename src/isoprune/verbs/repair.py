@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from isoprune.isometry.picks import OutputPick
 from isoprune.methods.repairs import REPAIRS, chain
 from isoprune.pruning.mask import masks_of
 from isoprune.pruning.pruned import Pruned, as_pruned
@@ -19,6 +20,7 @@ from isoprune.types.errors import pick
 from isoprune.types.method import method_of
 from isoprune.types.network import Network
 from isoprune.types.task import CLASSIFICATION, Task
+from isoprune.verbs.tasks import task_of
 
 Repair = Callable[..., nn.Module]
 
@@ -29,6 +31,8 @@ def repair(
     *,
     batches: Iterable[Any] | None = None,
     task: Task = CLASSIFICATION,
+    loss: Callable[[Any, Any], Tensor] | None = None,
+    output: OutputPick = None,
     seed: int = 0,
     **options: Any,
 ) -> Pruned:
@@ -40,7 +44,7 @@ def repair(
         method: A name that `isoprune methods` lists, a function of your own with a repair's signature, or a
             list of them, done one after the other. "auto" needs ``batches``.
         batches: Training data, for repairs that look at some; never that of validation or test.
-        task: What a batch means.
+        task, loss, output: What a batch means; as in `prune`.
         seed: For repairs that draw.
         options: The method's own; those of a list's steps are bound with functools.partial.
 
@@ -54,7 +58,7 @@ def repair(
         require_needs(step, pruned, batches)
     function = functools.partial(chain, steps=steps) if several else steps[0]
     generator = torch.Generator().manual_seed(seed)
-    signals = Signals(pruned.model, batches, task)
+    signals = Signals(pruned.model, batches, task_of(task, loss, output))
     repaired = function(pruned, signals, generator=generator, **options)
     _require_masks(pruned.model, repaired)
     names = [getattr(getattr(step, "func", step), "__name__", "own") for step in steps]

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from isoprune.graph import trace
+from isoprune.graph.cloning import tensor_names
 from isoprune.graph.labels import restrict
 from isoprune.methods.repairs.attention import Part
+from isoprune.methods.repairs.stored import stored
 from isoprune.methods.repairs.weights import Weight
 from isoprune.pruning.shrink import scales
 from isoprune.signals.matrices import TRANSPOSED
@@ -55,15 +57,15 @@ def kept_outputs(
     if [weight.parameter.shape for weight in small] == shapes and any(w.mask is not None for w in small):
         plan = Plan()  # the units are still there, and those that are masked make zeros
     graph = trace(dense, example)
-    left = graph.kept_ids(plan)
+    left, names = graph.kept_ids(plan), tensor_names(dense)
     factors = scales(dense, graph, plan) if plan.removed else {}
     kept = {}
     for weight in small:
-        module, at = modules[weight.name], weight.tensor.removesuffix(weight.key)
+        module = modules[weight.name]
         full = getattr(module, weight.key)
-        # A masked network keeps two tensors of the weight's shape, and the graph knows what is trained.
-        masked = (f"{weight.tensor}_orig", f"{at}parametrizations.{weight.key}.original")
-        name = next((n for n in (weight.tensor, *masked) if n in graph.tensors), weight.tensor)
+        # The graph knows what is trained, which a mask has another name for, by the first of its names.
+        behind = stored(module, weight.key)
+        name = names[id(behind)][0] if id(behind) in names else weight.tensor
         planes = graph.tensors.get(name, ((),))[0]
         index = restrict(_outputs(weight, module, full), planes, left)
         if index.shape != weight.parameter.shape:

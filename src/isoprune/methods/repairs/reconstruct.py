@@ -62,6 +62,7 @@ def reconstruct(
       under BatchNorm the effective learning rate goes with :math:`1 / \|W\|^2`.
     - Where the output (or the BatchNorm's) goes into a sum, y is what the sum lacks: the dense network's sum
       less the other operand as it is now. So errors of the blocks before do not add up (He et al., 2017).
+    - A layer that is tied to an embedding stays as it is: what all others read would change with it.
     - An attention's projections are layers like others. Queries are wanted with the factor that makes up for
       narrower heads. One whose forward is not torch's own keeps its weights, and the log says so.
     - A transposed convolution reads zeros between its inputs, as many as its stride asks for, by its flipped
@@ -92,7 +93,9 @@ def reconstruct(
     stored_weights = weights(repaired)
     kept, factors = kept_outputs(dense, stored_weights, pruned.plan, example)
     with in_eval_mode(repaired, dense), taken_apart(repaired) as parts, taken_apart(dense) as whole:
-        found = {w.name: w for w in stored_weights if isinstance(w.module, LAYERS)}
+        shared = _shared_with_tables(repaired)
+        free = [w for w in stored_weights if id(w.parameter) not in shared]
+        found = {w.name: w for w in free if isinstance(w.module, LAYERS)}
         found |= {w.name: w for w in projections(stored_weights, parts)}
         kept |= {name: kept[part.weight].part(part) for name, part in parts.items() if name in found}
         _tell_whole(stored_weights, parts)
@@ -114,6 +117,12 @@ def reconstruct(
             told = max((f.left for f in fits if f.left is not None), default=float("nan"))
             _log.info("%s: %.3g of the variance left, %.1f s", site.name, told, time.perf_counter() - began)
     return repaired
+
+
+def _shared_with_tables(model: nn.Module) -> set[int]:
+    """Return the parameters that embeddings hold: to fit a layer tied to one would change what it reads."""
+    tables = (m for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag))
+    return {id(table.weight) for table in tables}
 
 
 def _tell_whole(stored_weights: Sequence[Weight], parts: Mapping[str, Part]) -> None:
