@@ -12,7 +12,6 @@ from torch import nn
 from graph.small_networks import NETWORKS, Heads, image, network, rows, tokens
 from isoprune.graph import trace
 from isoprune.pruning import WrongNetwork, make_plan, shrink, verify
-from isoprune.types import IsopruneError
 from isoprune.verbs import prune
 from pruning.oracle import difference, zeroed_reads
 
@@ -185,17 +184,3 @@ def test_one_sample_or_two_prove_the_same_network():
     assert one.plan.removed == two.plan.removed
     for (name, a), b in zip(one.model.state_dict().items(), two.model.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
-
-
-def test_a_forward_that_branches_on_values_cannot_be_proven():
-    class Branching(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.up, self.other, self.down = nn.Linear(7, 8), nn.Linear(8, 8), nn.Linear(8, 5)
-
-        def forward(self, x):
-            x = self.up(x)  # a trace knows no values, so it takes the other branch
-            return self.down(self.other(x) if x.square().sum() < 1e9 else F.relu(x))
-
-    with pytest.raises(IsopruneError, match=r"Nothing was removed of Branching.*up could not be proven"):
-        prune(*network((Branching, rows)), 0.5)

@@ -1,6 +1,6 @@
 """Any nn.Module -> the groups of channels that can only go together."""
 
 from isoprune.graph.groups import Constraint, Graph
-from isoprune.graph.trace import trace
+from isoprune.graph.trace import Unrun, trace
 
-__all__ = ["Constraint", "Graph", "trace"]
+__all__ = ["Constraint", "Graph", "Unrun", "trace"]

@@ -17,10 +17,10 @@ import torch
 
 from isoprune.graph import shape_inference as infer
 from isoprune.graph.labels import Planes
-from isoprune.graph.rules import contraction, norm, pointwise, reduction, shape, spatial
+from isoprune.graph.rules import contraction, norm, picking, pointwise, reduction, shape, spatial
 
 if TYPE_CHECKING:
-    from isoprune.graph.trace import Call, Tracer
+    from isoprune.graph.tracer import Call, Tracer
 
 Family = Literal["contraction", "norm", "reduction", "spatial", "shape", "pointwise", "constant", "unknown"]
 Sizes = Sequence[Sequence[int]]
@@ -48,6 +48,7 @@ class Operation:
         shape: (arguments) -> outputs of the right size, or None: then torch is asked, which takes longer.
         in_place: Of what changes sizes in place.
         layout: Whether it runs or not depends on memory alone.
+        host: Whether it reads sizes from memory, and so is run, on zeros.
         runs_as: The operation that runs in its place with another layout.
     """
 
@@ -66,6 +67,7 @@ class Operation:
     shape: Callable[[Sequence[Any]], Any] | None = None
     in_place: bool = False
     layout: bool = False
+    host: bool = False
     runs_as: str = ""
 
     @property
@@ -147,7 +149,7 @@ OPERATIONS: dict[str, Operation] = {
     **_product("mm bmm matmul", rule=contraction.matrix),
     **_product("mv dot", rule=contraction.vector),
     **_product("linear", rule=contraction.linear, bias=2),
-    **_sum_product("addmm baddbmm", rule=contraction.matrix_plus),
+    **_sum_product("addmm baddbmm _sparse_addmm", rule=contraction.matrix_plus),
     **_contraction(
         "convolution", rule=contraction.convolution, factors=(0, 1), bias=2,
         multiply_adds=_of_a_convolution, shape=infer.convolved,
@@ -175,9 +177,10 @@ OPERATIONS: dict[str, Operation] = {
     **_reduction("amax amin", over=_at_1, scaling="pass"),
     **_reduction("norm linalg_vector_norm", over=_at_2, zeroing=True),
     **_reduction("var std var_mean std_mean logsumexp", over=_at_1),
+    **_reduction("any all _is_all_true _is_any_true", over=_at_1),
     **_softmax("_softmax _safe_softmax _log_softmax softmax log_softmax", over=_at_1),
     **_reduction("max min", rule=reduction.extreme, over=_at_1),
-    **_ordered("cumsum cumprod sort argmax argmin prod median any all", over=_at_1),
+    **_ordered("cumsum cumprod sort argmax argmin prod median", over=_at_1),
     **_ordered("topk", over=_at_2),
     # Pooling, resampling, folding: channels pass, positions are mixed.
     **_spatial("max_pool2d_with_indices avg_pool2d _adaptive_avg_pool2d", scaling="pass"),
@@ -198,9 +201,10 @@ OPERATIONS: dict[str, Operation] = {
     **_shape("transpose_ t_ squeeze_ unsqueeze_ swapaxes_ swapdims_", in_place=True),
     **_cut("split split_with_sizes chunk unsafe_split unsafe_split_with_sizes unsafe_chunk"),
     **_cut("slice narrow tensor_split"),
-    **_shape("index index_select gather take_along_dim", rule=shape.index),
+    **_shape("index index_select gather take_along_dim _unsafe_index", rule=picking.index),
     **_shape("view reshape flatten unflatten view_as", rule=shape.view),
     **_shape("_unsafe_view _reshape_alias", rule=shape.view, runs_as="view"),
+    **_shape("_pack_padded_sequence", rule=picking.pack, scaling="pass", host=True),
     **_shape("cat", rule=shape.cat, scaling="sum"),
     **_shape("stack", rule=shape.stack, scaling="sum"),
     **_shape("channel_shuffle native_channel_shuffle", rule=shape.shuffled),
@@ -222,6 +226,7 @@ OPERATIONS: dict[str, Operation] = {
     **_pointwise("silu_ gelu_ mish_ elu_ leaky_relu_ hardtanh_ hardswish_ hardsigmoid_ threshold_ clamp_"),
     **_pointwise("log_sigmoid_forward prelu _prelu_kernel rrelu_with_noise nan_to_num"),
     **_pointwise("index_add index_add_ scatter_add scatter_add_", rule=pointwise.accumulated, scaling="sum"),
+    **_pointwise("index_put index_put_ _index_put_impl_ _unsafe_index_put", rule=picking.put),
     **_pointwise("copy_", rule=pointwise.copy_into, scaling="sum"),
     # They take an activation only for its size, type or device: their values are constants, made for real.
     **_row("new_zeros new_ones new_full new_empty new_empty_strided sym_size", "constant", unknown),

@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 
+from isoprune.graph.entries import Entry
 from isoprune.graph.labels import Planes
 from isoprune.graph.operations import Operation
+from isoprune.graph.reads import Read, Reads
 from isoprune.graph.sizes import Claim
 
 Tensors = Mapping[str, tuple[Planes, torch.Size]]
@@ -38,12 +40,43 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Recording:
-    """What a trace saw, before anything is concluded from it."""
+class Pass:
+    """One recorded way through the network: how it was called, what ran, what it read of its values."""
 
-    example_inputs: Any
+    entry: Entry
+    nodes: Sequence[Node] = ()
+    reads: Sequence[Read] = ()
+    values: bool = False  # whether it was computed, and not only followed
+
+    def answers(self) -> Reads:
+        """Return the answers of this pass, to be told once more."""
+        return Reads(self.reads, values=self.values, complete=True)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a trace saw, before anything is concluded from it.
+
+    The first pass is that on the example inputs.
+    """
+
+    passes: Sequence[Pass]
     tensors: Tensors
-    nodes: Sequence[Node]
     claims: Sequence[Claim]
     names: Mapping[int, str]  # of the parameters and buffers, by the key under which nodes read them
     uniform: bool = False  # whether a constant took its width from an attribute
+    unrun: tuple[str, ...] = ()  # parameters that took no part in any pass
+
+    @property
+    def also(self) -> tuple[Entry, ...]:
+        """The further calls that were asked for."""
+        given = {id(p.entry): p.entry for p in self.passes[1:] if not p.entry.training}
+        return tuple(entry for entry in given.values() if entry is not self.passes[0].entry)
+
+    @property
+    def example_inputs(self) -> Any:
+        return self.passes[0].entry.inputs if self.passes else None
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        return self.passes[0].nodes if self.passes else ()

@@ -11,33 +11,33 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_map_only
 
+from isoprune.graph.entries import Entry, as_call
 from isoprune.graph.recording import Node
 from isoprune.types import IsopruneError
 
 
-def refusal(
-    model: nn.Module, example_inputs: Any, error: Exception, nodes: Sequence[Node], call: tuple[Any, Any]
-) -> IsopruneError:
+def refusal(model: nn.Module, entry: Entry, error: Exception, nodes: Sequence[Node]) -> IsopruneError:
     """Return the error to raise: where the recording stopped, and whether the forward itself runs.
 
     Args:
-        model: A copy, in eval mode: its forward is run, and its buffers are replaced.
+        model: A copy: its forward is run, and its buffers are replaced.
+        entry: The call that was recorded.
         nodes: What was recorded before the error.
-        call: The positional and keyword arguments that ``example_inputs`` stands for.
     """
-    kind, why = type(model).__name__, _line(error)
+    kind, why, example_inputs = type(model).__name__, _line(error), entry.inputs
+    call = f"The {entry.method} of {kind}"
     name = _takes_one(model)
     if isinstance(example_inputs, Mapping) and name is not None and name not in example_inputs:
         return IsopruneError(
-            f"The forward of {kind} takes one argument, {name!r}, and example_inputs is a dict, which is "
+            f"{call} takes one argument, {name!r}, and example_inputs is a dict, which is "
             f"given as keywords ({why}). If the dict is that argument, wrap it: example_inputs=(batch,)."
         )
-    args, kwargs = tree_map_only(torch.Tensor, torch.Tensor.clone, call)
+    args, _ = as_call(example_inputs)
     for module in model.modules():  # a forward may write into buffers
         module._buffers.update({k: b.clone() for k, b in module._buffers.items() if b is not None})
     try:
         with torch.no_grad():
-            model(*copy.copy(args), **kwargs)
+            entry.run(model, tree_map_only(torch.Tensor, torch.Tensor.clone, copy.copy(example_inputs)))
     except Exception as own:
         if isinstance(example_inputs, list | tuple) and _wants_all(model, args):
             way = (
@@ -45,12 +45,10 @@ def refusal(
             )
         else:
             way = "Give example_inputs with which model(...) runs: a tensor, a tuple or a dict of keywords."
-        return IsopruneError(
-            f"The forward of {kind} does not run on these example_inputs: {_line(own)}. {way}"
-        )
+        return IsopruneError(f"{call} does not run on these example_inputs: {_line(own)}. {way}")
     where = f"after {nodes[-1].where}" if nodes else "at its start"
     return IsopruneError(
-        f"The forward of {kind} runs, but could not be recorded: it stopped {where}, at {why}. What comes "
+        f"{call} runs, but could not be recorded: it stopped {where}, at {why}. What comes "
         "there depends on values, of which a recording has none. Take that part out of the forward, or prune "
         "the modules before and after it one by one."
     )

@@ -41,6 +41,15 @@ def shape_only(func: Any, operation: Operation, args: Any, kwargs: Any) -> Any:
     )
 
 
+def on_zeros(func: Any, args: Any, kwargs: Any) -> Any:
+    """Return what ``func`` makes of zeros: for operations that read sizes from memory."""
+
+    def zeros(t: Tensor) -> Tensor:
+        return torch.zeros_like(t) if t.is_floating_point() or t.is_complex() else t
+
+    return func(*(_each(a, zeros) for a in args), **{k: _each(a, zeros) for k, a in kwargs.items()})
+
+
 def flattened(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Any]:
     """Yield the arguments of an operation; those in lists one by one."""
     for value in (*args, *kwargs.values()):

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from isoprune.graph.cloning import named_modules
 from isoprune.graph.labels import Planes
+from isoprune.graph.reads import HOST
 
 WHOLE = Fraction(1)
 Partner = tuple[str, str, str] | None  # sign, module and attribute
@@ -120,13 +121,16 @@ class SizeWatch(TorchFunctionMode):
         claims: list[Claim],
         planes: Callable[[Tensor], Planes],
         label: Callable[[Tensor, list[int]], None],
+        host: Callable[[Callable[[], Any], str, Any], Any],
     ) -> None:
         super().__init__()
-        self.claims, self.planes, self.label = claims, planes, label
+        self.claims, self.planes, self.label, self.host = claims, planes, label, host
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
+        if name in HOST:
+            return self.host(lambda: func(*args, **(kwargs or {})), name, args[0])
+        out = func(*args, **(kwargs or {}))
         handler = _HANDLERS.get(name)
         if name in _UNIFORM and out.is_floating_point():
             # All its values are equal, so it can be of any width: that of what it meets.

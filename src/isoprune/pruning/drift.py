@@ -26,15 +26,14 @@ class Drift:
     scaled: Mapping[str, Tensor | None]  # None: the whole parameter
 
 
-def find_drift(graph: Graph, kept: Tensor, nodes: Sequence[Node], at: int, got: Node) -> Drift | None:
+def find_drift(graph: Graph, kept: Tensor, nodes: Sequence[Node], want: Node, got: Node) -> Drift | None:
     """Return what to scale back for a product or quotient whose only number changed, if that can be done."""
-    want = nodes[at]
     if want.operation.scaling != "factor" or len(want.numbers) != 1 or 0.0 in (*want.numbers, *got.numbers):
         return None
     factor = want.numbers[0] / got.numbers[0]
     if want.op.startswith("div"):
         factor = 1 / factor
-    walk = _Walk(graph, {key: node for node in graph.nodes for key in node.writes}, {}, kept)
+    walk = _Walk(graph, {key: node for node in nodes for key in node.writes}, {}, kept)
     if not walk.back(want.reads[0], _cut_ids(want.inputs[0][0], kept)) or not walk.found:
         return None
     return Drift(factor, walk.found)

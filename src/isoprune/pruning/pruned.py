@@ -86,7 +86,7 @@ def as_pruned(network: Network, example_inputs: Any = None) -> Pruned:
     if isinstance(network, Pruned):
         return network
     model, plan = module_of(network), Plan()
-    nothing = build(Recording(None, {}, (), (), {}), Ledger())
+    nothing = build(Recording((), {}, (), {}), Ledger())
     graph = nothing if example_inputs is None else trace(model, example_inputs)
     costs = costs_of(model, model, graph, plan)
     return Pruned(model, model, plan, graph, Proof(0.0, 0.0), costs, example_inputs=example_inputs)

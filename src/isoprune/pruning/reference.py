@@ -17,11 +17,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
-from isoprune.graph import Graph
 from isoprune.graph.fixed_kernels import steady
 from isoprune.graph.labels import keep_mask, restrict
-from isoprune.graph.recording import Node
-from isoprune.graph.trace import as_call
+from isoprune.graph.reads import retold
+from isoprune.graph.recording import Node, Pass
 from isoprune.types import IsopruneError
 
 
@@ -102,15 +101,20 @@ def _same_shapes(node: Node, call: Any) -> bool:
     return shapes == [shape for _, shape in node.inputs]
 
 
-def zeroed_forward(model: nn.Module, graph: Graph, kept: Tensor, inputs: Any) -> tuple[Any, set[str]]:
-    """Return the dense network's output with channels zeroed, and where a statistic lost channels."""
-    args, kwargs = as_call(inputs)
-    mode = Zeroed(iter([n for n in graph.nodes if n.operation.reads]), kept)
-    with torch.no_grad(), steady(), mode:
-        output = model(*args, **kwargs)
+def zeroed_forward(
+    model: nn.Module, one: Pass, kept: Tensor, inputs: Any
+) -> tuple[Any, set[str], list[Tensor]]:
+    """Return the dense network's output with channels zeroed, and where a statistic lost channels.
+
+    Where the forward reads values it is given the recorded answers; what it reads comes third.
+    """
+    answers = one.answers()
+    mode = Zeroed(iter([n for n in one.nodes if n.operation.reads]), kept)
+    with torch.no_grad(), steady(), mode, retold(answers):
+        output = one.entry.run(model, inputs)
     if mode.node is not None:
         raise Unproven(
             f"The forward took another path than when it was recorded: {mode.node.where} did not run. "
             "Its control flow depends on values, so the smaller network cannot be proven."
         )
-    return output, mode.statistics
+    return output, mode.statistics, answers.seen

@@ -6,6 +6,7 @@ forward computes from a width (`(C // heads) ** -0.5`) and that would change wit
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,10 +14,12 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from isoprune.graph import Graph
+from isoprune.graph.cloning import tensor_names
 from isoprune.graph.labels import box_size
-from isoprune.graph.recording import Node
+from isoprune.graph.recording import Node, Pass
 from isoprune.graph.sizes import named_sizes
 from isoprune.graph.trace import record
+from isoprune.graph.tracer import Tracer
 from isoprune.pruning.drift import Drift, find_drift
 
 
@@ -39,17 +42,39 @@ class Rehearsal:
 
 
 def rehearse(small: nn.Module, graph: Graph, kept: Tensor) -> Rehearsal:
-    """Return the first misfit of ``small`` (an outline; left in eval mode), and every drift before it."""
-    nodes: list[Node] = []
+    """Return the first misfit of ``small`` (an outline; left in eval mode), and every drift before it.
+
+    Every recorded pass is gone through; an outline runs each with the answers that its values gave.
+    """
+    drifts: dict[tuple, Drift] = {}
+    for one in graph.recording.passes:
+        found = _rehearsed(small, graph, one, kept)
+        times: Counter[tuple] = Counter()
+        for drift in found.drifts:  # two passes through one layer ask for it once
+            times[_scaled(drift)] += 1
+            drifts.setdefault((times[_scaled(drift)], *_scaled(drift)), drift)
+        if found.misfit is not None:
+            return Rehearsal(found.misfit, tuple(drifts.values()))
+    return Rehearsal(None, tuple(drifts.values()))
+
+
+def _scaled(drift: Drift) -> tuple:
+    ids = [(name, None if t is None else tuple(t.tolist())) for name, t in sorted(drift.scaled.items())]
+    return round(drift.factor, 9), *ids
+
+
+def _rehearsed(small: nn.Module, graph: Graph, one: Pass, kept: Tensor) -> Rehearsal:
+    tracer = Tracer(tensor_names(small), watch=False)
     error = ""
     try:
         with named_sizes(small) if graph.recording.uniform else nullcontext():
-            record(small.eval(), graph.recording.example_inputs, watch=False, nodes=nodes)
+            record(small, one.entry, tracer, one.answers())
     except Exception as problem:
         error = f"{type(problem).__name__}: {problem}"
+    nodes = tracer.nodes
     drifts: list[Drift] = []
-    recorded, played = _essential(graph.nodes), _essential(nodes)
-    for i, (want, got) in enumerate(zip(recorded, played, strict=False)):
+    recorded, played = _essential(one.nodes), _essential(nodes)
+    for want, got in zip(recorded, played, strict=False):
         if _runs_as(want) != _runs_as(got):
             return Rehearsal(Misfit(want, f"{got.op} ran where {want.op} had"), tuple(drifts))
         # The further outputs of a norm are its statistics, which nothing reads.
@@ -62,13 +87,16 @@ def rehearse(small: nn.Module, graph: Graph, kept: Tensor) -> Rehearsal:
                 problem = f"its output is {tuple(size)}, not {predicted}"
                 return Rehearsal(Misfit(want, problem, tuple(size)), tuple(drifts))
         if want.numbers != got.numbers:
-            if (drift := find_drift(graph, kept, recorded, i, got)) is None:
+            if (drift := find_drift(graph, kept, one.nodes, want, got)) is None:
                 problem = f"a number in it changed from {want.numbers} to {got.numbers}"
                 return Rehearsal(Misfit(want, problem), tuple(drifts))
             drifts.append(drift)
     if len(played) < len(recorded):
         node = recorded[len(played)]
         return Rehearsal(Misfit(node, error or "the forward ended early"), tuple(drifts))
+    if recorded and (len(played) > len(recorded) or error):
+        more = f"{played[len(recorded)].op} ran after it" if len(played) > len(recorded) else error
+        return Rehearsal(Misfit(recorded[-1], more), tuple(drifts))
     return Rehearsal(None, tuple(drifts))
 
 

@@ -45,6 +45,9 @@ def _notes(pruned: Pruned, by_masks: bool) -> Iterator[str]:
     if spared := pruned.spared:
         names = ", ".join(s.name for s in spared[:3]) + (", ..." if len(spared) > 3 else "")
         yield f"{names} lost nothing, though asked for: pruned.spared says why"
+    if unrun := pruned.graph.recording.unrun:
+        names = ", ".join(unrun[:3]) + (", ..." if len(unrun) > 3 else "")
+        yield f"{len(unrun)} parameters took no part in the forward ({names}): see also= and unrun="
     if pruned.graph.frozen:
         number = len(pruned.graph.frozen)
         tensors = "1 tensor keeps" if number == 1 else f"{number} tensors keep"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,7 +12,10 @@ from torch import nn
 from torch.utils._pytree import tree_map_only
 
 from isoprune.graph import Graph
-from isoprune.graph.trace import as_call, clone_sharing, tensors_in
+from isoprune.graph.entries import Entry
+from isoprune.graph.reads import Reads, retold
+from isoprune.graph.recording import Pass
+from isoprune.graph.trace import clone_sharing, tensors_in
 from isoprune.pruning.reference import zeroed_forward
 from isoprune.types import IsopruneError, Plan
 
@@ -30,6 +34,11 @@ class Proof:
     max_abs_error: float
     scale: float
     statistics: tuple[str, ...] = ()
+
+    def joined(self, other: Proof) -> Proof:
+        """Return the proof of two ways through the network: the larger error, each to its scale."""
+        worse = max(self, other, key=lambda p: (p.relative_error, p.scale))
+        return replace(worse, statistics=tuple(sorted({*self.statistics, *other.statistics})))
 
     @property
     def relative_error(self) -> float:
@@ -53,30 +62,56 @@ def verify(model: nn.Module, small: nn.Module, graph: Graph, plan: Plan, inputs:
     Raises:
         WrongNetwork: If they differ by more than rounding: 1e-4 of the output in float32, 1e-10 in float64.
     """
-    dense, little = (clone_sharing(m).eval() for m in (model, small))
-    inputs = tree_map_only(torch.Tensor, torch.Tensor.clone, inputs)
-    want, statistics = zeroed_forward(dense, graph, graph.kept_ids(plan), copy.copy(inputs))
-    return compared(want, little, inputs, tuple(sorted(statistics)))
+    proof = Proof(0.0, 0.0)
+    for number, one in enumerate(graph.recording.passes):
+        dense, little = clone_sharing(model), clone_sharing(small)
+        given = one.entry.inputs if number else inputs
+        here = tree_map_only(torch.Tensor, torch.Tensor.clone, given)
+        proof = proof.joined(_of_pass(dense, little, one, graph.kept_ids(plan), here))
+    return proof
 
 
-def compared(want: Any, little: nn.Module, inputs: Any, statistics: tuple[str, ...] = ()) -> Proof:
-    """Return how far the outputs of ``little`` on ``inputs`` are from ``want``; raises as `verify` does."""
-    args, kwargs = as_call(inputs)
+def _of_pass(dense: nn.Module, little: nn.Module, one: Pass, kept: torch.Tensor, inputs: Any) -> Proof:
+    """Return how far ``little`` is from ``dense`` with zeroed channels in one recorded pass.
+
+    Where the forward reads values, both are given the recorded answers, and what is read is compared too.
+    """
+    want, statistics, seen = zeroed_forward(dense, one, kept, copy.copy(inputs))
+    return compared(want, little, inputs, tuple(sorted(statistics)), one.entry, (seen, one.answers()))
+
+
+def compared(
+    want: Any,
+    little: nn.Module,
+    inputs: Any,
+    statistics: tuple[str, ...] = (),
+    entry: Entry | None = None,
+    reads: tuple[Sequence[torch.Tensor], Reads] | None = None,
+) -> Proof:
+    """Return how far the outputs of ``little`` on ``inputs`` are from ``want``; raises as `verify` does.
+
+    ``reads``: what the dense network's forward read answers from, and those answers.
+    """
+    seen, answers = reads or ((), Reads())
     try:
-        with torch.no_grad():
-            got = little(*args, **kwargs)
+        with torch.no_grad(), retold(answers):
+            got = (entry or Entry(inputs)).run(little, inputs)
     except Exception as problem:
         raise WrongNetwork(
             f"The smaller network does not run: {type(problem).__name__}: {problem}. It is not handed out; "
             "`prune` leaves out what does not fit."
         ) from problem
     error, scale, tolerance = 0.0, 0.0, 0.0
-    for a, b in zip(tensors_in(want), tensors_in(got), strict=True):
-        if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
+    # What is read of channels that go is of another size, and goes on to what is compared.
+    read = [(a, b) for a, b in zip(seen, answers.seen, strict=True) if a.shape == b.shape and _finite(a, b)]
+    for a, b in [*zip(tensors_in(want), tensors_in(got), strict=True), *read]:
+        if not _finite(a, b):
             raise NotFinite(
                 "The network's output holds NaN or infinity, so nothing can be proven. "
                 "Give example_inputs like the data it was trained on."
             )
+        if not a.numel():
+            continue
         error = max(error, float((a - b).abs().max()))
         scale = max(scale, float(a.abs().max()))
         tolerance = max(tolerance, TOLERANCE.get(a.dtype, 1e-4))
@@ -86,3 +121,7 @@ def compared(want: Any, little: nn.Module, inputs: Any, statistics: tuple[str, .
             "It is not handed out. Please report the model's class and the plan."
         )
     return Proof(error, scale, statistics)
+
+
+def _finite(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return bool(torch.isfinite(a).all() and torch.isfinite(b).all())

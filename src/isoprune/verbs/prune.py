@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from isoprune.graph import Constraint, Graph, trace
+from isoprune.graph import Constraint, Graph, Unrun, trace
 from isoprune.isometry.picks import OutputPick
 from isoprune.pruning import Pruned, prune_by
 from isoprune.pruning.allocation import Number, Ratio
@@ -53,6 +53,8 @@ def prune(
     seed: int = 0,
     backend: str | None = None,
     threads: int = 1,
+    also: Iterable[Any] = (),
+    unrun: Unrun = "keep",
 ) -> Pruned:
     """Return the network without a part of its units, proven against the one before.
 
@@ -89,6 +91,11 @@ def prune(
         backend: Where latency is measured: "onnxruntime" (the default, if it is installed and runs the
             network), "eager" or "compile".
         threads: Threads of the timed networks.
+        also: Further calls that must stay right: inputs of forward (another task, another branch), or pairs
+            (name of a method, its inputs). Train mode and both ways of a branch on a value are recorded by
+            themselves. A `Pruned` knows those of earlier rounds.
+        unrun: "keep" the channels that a parameter which no call runs could read, or "ignore" it: then such
+            parts keep their dense sizes and need not fit any more.
 
     Raises:
         IsopruneError: Bad options; a forward that does not run; nothing that could be removed; a budget
@@ -97,6 +104,8 @@ def prune(
     unit = read_grain(grain)
     what, target = _request(unit, ratio=ratio, flops=flops, parameters=parameters, latency=latency)
     example_inputs = example_inputs_of(network, example_inputs)
+    also = (*also, *network.graph.recording.also) if isinstance(network, Pruned) else tuple(also)
+    graph_of = partial(trace, example_inputs=example_inputs, also=also, unrun=unrun)
     score = Scorer(criterion, batches, task_of(task, loss, output), seed)
     if not unit.whole:
         how = {"allocation": allocation, "floor": floor}
@@ -124,7 +133,7 @@ def prune(
                 return at(ratio=target)
             return plan_for_target(lambda r: at(ratio=r), share(graph, small, what), target, what=what)
 
-        return _joined(network, prune_by(small, example_inputs, trace(small, example_inputs), planner))
+        return _joined(network, prune_by(small, example_inputs, graph_of(small), planner))
 
     if what != "latency":
         made = shrunk(what, target)

@@ -12,7 +12,7 @@ from isoprune.graph.labels import Plane, Planes, core, distinct, spread
 from isoprune.graph.rules.pointwise import join
 
 if TYPE_CHECKING:
-    from isoprune.graph.trace import Call, Tracer
+    from isoprune.graph.tracer import Call, Tracer
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,8 @@ def matrix_plus(tracer: Tracer, call: Call) -> list[Planes]:
     bias, a, b = call.args[:3]
     out = call.outs[0]
     product = _last_two(tracer, a, b, out, call.where)
+    if call.kwargs.get("beta") == 0:  # a product alone, of a sparse matrix
+        return [product]
     return [join(tracer, [(product, out.shape), (tracer.planes(bias), bias.shape)], out.shape, call.where)]
 
 

@@ -11,7 +11,7 @@ from isoprune.graph.rules.pointwise import Operand, join
 from isoprune.graph.sizes import Claim
 
 if TYPE_CHECKING:
-    from isoprune.graph.trace import Call, Tracer
+    from isoprune.graph.tracer import Call, Tracer
 
 
 def _per_channel(tracer: Tracer, call: Call, x: Tensor, parameters: list[Tensor | None]) -> Planes:

@@ -10,7 +10,7 @@ from torch import Tensor
 from isoprune.graph.labels import Plane, Planes, broadcast, distinct
 
 if TYPE_CHECKING:
-    from isoprune.graph.trace import Call, Tracer
+    from isoprune.graph.tracer import Call, Tracer
 
 
 def pointwise(tracer: Tracer, call: Call) -> list[Planes]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from isoprune.graph.labels import Plane, Planes, distinct
 
 if TYPE_CHECKING:
-    from isoprune.graph.trace import Call, Tracer
+    from isoprune.graph.tracer import Call, Tracer
 
 
 def over(at: int, args: Sequence[Any], kwargs: Mapping[str, Any], dims: int) -> set[int]:

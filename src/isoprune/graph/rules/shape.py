@@ -16,7 +16,7 @@ from isoprune.graph.labels import Plane, Planes, compress, distinct, tidy
 from isoprune.graph.rules.pointwise import join
 
 if TYPE_CHECKING:
-    from isoprune.graph.trace import Call, Tracer
+    from isoprune.graph.tracer import Call, Tracer
 
 
 def relabel(call: Call, function: Any, plane: Plane) -> list[Tensor]:
@@ -246,14 +246,6 @@ def restride(tracer: Tracer, call: Call) -> list[Planes]:
         return [tracer.planes(x)]
     tracer.ledger.freeze(tracer.planes(x), f"{call.where} reads memory by strides")
     return [()]
-
-
-def index(tracer: Tracer, call: Call) -> list[Planes]:
-    """Advanced indexing by constants; an index that depends on activations freezes what it reaches."""
-    if any(tracer.known(t) for t in call.tensors[1:]):
-        tracer.ledger.freeze(tracer.planes(call.tensors[0]), f"{call.where} picks by values")
-        return [() for _ in call.outs]
-    return move(tracer, call)
 
 
 def shuffled(tracer: Tracer, call: Call) -> list[Planes]:

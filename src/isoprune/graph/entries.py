@@ -1,0 +1,124 @@
+"""The ways a network is called: its forward on example inputs, further calls and methods, train mode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
+from torch.overrides import TorchFunctionMode
+
+from isoprune.graph.cloning import named_modules
+from isoprune.types import IsopruneError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One way to call a network.
+
+    Attributes:
+        inputs: A tensor, a tuple of arguments, or a dict of keywords.
+        method: What is called: "forward", or another method of the network or of a part ("encoder.embed").
+        training: Whether the network is in train mode. Dropout passes what it is given, and norms of torch
+            read their statistics, for neither changes which channels meet.
+    """
+
+    inputs: Any
+    method: str = "forward"
+    training: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.method}{' in train mode' if self.training else ''}"
+
+    def run(self, model: nn.Module, inputs: Any = None) -> Any:
+        """Return what the network gives; sets its mode."""
+        args, kwargs = as_call(self.inputs if inputs is None else inputs)
+        model.eval()
+        if self.training:
+            for _, module in named_modules(model):
+                module.training = not _inert(module)
+        call = model if self.method == "forward" else attrgetter(self.method)(model)
+        with _WithoutDropout() if self.training else nullcontext():
+            return call(*args, **kwargs)
+
+    def trained(self) -> Entry:
+        return replace(self, training=True)
+
+
+def entries_of(model: nn.Module, example_inputs: Any, also: Iterable[Any]) -> tuple[Entry, ...]:
+    """Return how a network is called: on ``example_inputs``, and as ``also`` says.
+
+    Args:
+        model: The network.
+        example_inputs: What its forward takes.
+        also: Further inputs of forward, pairs (method, its inputs), or entries.
+
+    Raises:
+        IsopruneError: If the network has no such method, or ``also`` is no list.
+    """
+    if isinstance(also, torch.Tensor | Mapping | str):
+        raise IsopruneError(
+            "also= takes a list of further calls, such as also=[(x, task)] for another call of forward, or "
+            f"also=[('embed', x)] for a method; got a {type(also).__name__}."
+        )
+    out = [Entry(example_inputs)]
+    for call in also:
+        if isinstance(call, Entry):
+            out.append(call)
+        elif isinstance(call, tuple) and call and isinstance(call[0], str):
+            out.append(Entry(call[1] if len(call) == 2 else call[1:], _method(model, call[0])))
+        else:
+            out.append(Entry(call))
+    return tuple(out)
+
+
+def as_call(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the positional and keyword arguments that ``example_inputs`` stands for."""
+    if isinstance(example_inputs, Mapping):
+        return (), dict(example_inputs)
+    if isinstance(example_inputs, tuple | list):
+        return tuple(example_inputs), {}
+    return (example_inputs,), {}
+
+
+def _method(model: nn.Module, name: str) -> str:
+    try:
+        found = attrgetter(name)(model)
+    except AttributeError:
+        found = None
+    if not callable(found):
+        raise IsopruneError(
+            f"also= names the method '{name}', which {type(model).__name__} does not have. Give pairs "
+            "(method, its inputs), or further inputs of forward."
+        )
+    return name
+
+
+def _inert(module: nn.Module) -> bool:
+    """Tell whether a module's train mode changes values only: torch's own, and norms and dropout on them."""
+    return type(module).__module__.startswith("torch.nn.") or isinstance(module, _NormBase | _DropoutNd)
+
+
+_DROPOUTS = {
+    F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout,
+    torch.dropout, torch.dropout_, torch.feature_dropout, torch.alpha_dropout,
+}  # fmt: skip
+
+
+class _WithoutDropout(TorchFunctionMode):
+    """Lets dropout pass what it is given: it draws one number per element, so no two widths draw alike."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _DROPOUTS:
+            return args[0] if args else (kwargs or {})["input"]
+        if func is F.scaled_dot_product_attention:
+            args = (*args[:4], 0.0, *args[5:]) if len(args) > 4 else args
+            kwargs = kwargs if len(args) > 4 else {**(kwargs or {}), "dropout_p": 0.0}
+        return func(*args, **(kwargs or {}))

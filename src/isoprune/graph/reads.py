@@ -1,0 +1,291 @@
+"""What a forward reads of its values: which way it goes, what it picks, how long its results are.
+
+Most forwards read nothing. Where one does, the answers are recorded, and told again to the smaller network
+and to the dense one with zeroed channels: then all three take one path, and their tensors can be compared.
+What such an operation reads is compared as well, so that equal answers are no matter of belief.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+
+from isoprune.graph.labels import Planes
+from isoprune.graph.shape_inference import flattened
+from isoprune.types import IsopruneError
+
+SCALARS = {"_local_scalar_dense", "equal"}
+# Their results are of a size that values decide, or are drawn by them.
+_WHOLE = {
+    "nonzero", "nms", "_unique", "_unique2", "unique_dim", "unique_consecutive", "unique_dim_consecutive",
+    "bincount", "histc", "multinomial", "argwhere", "repeat_interleave",
+}  # fmt: skip
+_ORDERED = {"sort", "topk", "argsort"}  # their order is recorded too, where values are computed
+_PICKED = {"argmax", "argmin"}
+_MASKABLE = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put"}
+_COMPARING = {"gt", "ge", "lt", "le", "eq", "ne"}
+HOST = {"item", "tolist", "numpy", "__array__"}  # take values out of a tensor
+_MOST = 10_000  # reads of one forward
+
+
+class NeedsValues(Exception):
+    """A recorded forward came to an operation that cannot be recorded without computing."""
+
+
+class OtherPath(IsopruneError):
+    """A forward reads more values than when it was recorded."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """One answer: a number, or the positions that an operation found.
+
+    ``choices``: what an input could have answered instead. ``open``: whether input or weights decide. ``at``:
+    the number of operations before it. ``gathered``: the channels that a statistic gathered into it.
+    """
+
+    where: str
+    value: Any
+    choices: tuple[Any, ...] = ()
+    open: bool = False
+    at: int = 0
+    gathered: Planes = ()
+
+
+@dataclass
+class Reads:
+    """The answers of one forward, in order: those ``given``, then those that its values give."""
+
+    given: Sequence[Read] = ()
+    values: bool = False  # whether values are computed: then orders are recorded too
+    complete: bool = False  # whether there are no more than those given
+    clock: Callable[[], int] = int  # how many operations ran so far
+    made: list[Read] = field(default_factory=list)
+    seen: list[Tensor] = field(default_factory=list)  # the float tensors that answers were read from
+
+    def answer(
+        self,
+        compute: Callable[[], Any],
+        choices: Callable[[Any], tuple] | None = None,
+        *,
+        open: bool = False,
+        gathered: Planes = (),
+    ) -> Any:
+        """Return the next answer: as given, else computed."""
+        at = len(self.made)
+        if at < len(self.given):
+            read = self.given[at]
+        elif self.complete or at >= _MOST:
+            raise OtherPath(f"The forward reads more values than when it was recorded, at {_place()}.")
+        else:
+            value = compute()
+            read = Read(_place(), value, choices(value) if choices else (), open, self.clock(), gathered)
+        self.made.append(read)
+        return tree_map_only(Tensor, Tensor.clone, read.value)
+
+    def of(self, name: str, flat: Sequence[Any]) -> str:
+        """Return how an operation reads values: "scalar", "whole", "masks", "order", or "" if it does not."""
+        if name in SCALARS:
+            return "scalar"
+        if name in _WHOLE:
+            return "" if name == "repeat_interleave" and not _by_counts(flat) else "whole"
+        if name == "masked_select":
+            return "selected"
+        if name in _MASKABLE:
+            return "masks" if any(_is_mask(a) for a in flat[1:]) else ""
+        if self.values and name in _PICKED:
+            return "whole"
+        return "order" if self.values and name in _ORDERED else ""
+
+    def positions(self, args: Sequence[Any], *, open: bool = False) -> list[Any]:
+        """Return the arguments of an indexing with positions in place of masks."""
+        indices: list[Any] = []
+        for index in args[1]:
+            if _is_mask(index):
+                found = self.answer(lambda index=index: index.nonzero().unbind(1), open=open)
+                indices += found
+            else:
+                indices.append(index)
+        return [args[0], indices, *args[2:]]
+
+    def selected(self, args: Sequence[Any], *, open: bool = False) -> tuple[Tensor, list[Tensor]]:
+        """Return a tensor and the positions at which `masked_select` picks from it."""
+        x, mask = args[0], args[1]
+        shape = torch.broadcast_shapes(x.shape, mask.shape)
+        found = self.answer(lambda: mask.expand(shape).nonzero().unbind(1), open=open)
+        return x.expand(shape), list(found)
+
+    def ordered(self, name: str, out: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Return sorted values and their positions, in the order recorded."""
+        positions = out if isinstance(out, Tensor) else out[1]
+        positions = self.answer(lambda: positions)
+        if isinstance(out, Tensor):
+            return positions
+        at = 2 if name == "topk" or (len(args) > 1 and isinstance(args[1], bool | None)) else 1
+        dim = args[at] if len(args) > at else kwargs.get("dim", -1)
+        x = args[0]
+        return (x.gather(dim, positions), positions) if x.dim() else (x, positions)
+
+    def look(self, tensors: Sequence[Tensor]) -> None:
+        """Keep the float tensors that an operation reads its answer from."""
+        self.seen += [t for t in tensors if t.is_floating_point()]
+
+    def taken(self, take: Callable[[], Any], name: str) -> Any:
+        """Return what Python takes out of a tensor; comparisons with a number are answers too."""
+        if name != "item":  # it reads memory without an operation
+            return self.answer(take)
+        out = take()
+        if self.made and self.made[-1].open and type(out) in (float, int):
+            kind = Measured if type(out) is float else Counted
+            return kind(out, self, self.made[-1].gathered)
+        return out
+
+
+class _Retelling(TorchDispatchMode):
+    """Gives recorded answers to a forward that is computed."""
+
+    def __init__(self, reads: Reads) -> None:
+        super().__init__()
+        self.reads = reads
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else torch imports its compiler, which takes longer than all of this
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs, reads, name = kwargs or {}, self.reads, func._schema.name.split("::")[1]
+        flat = list(flattened(args, kwargs))
+        how = reads.of(name, flat)
+        if how in ("scalar", "whole", "order") or name in _COMPARING:
+            reads.look([a for a in flat if isinstance(a, Tensor)])
+        if how in ("scalar", "whole"):
+            return reads.answer(lambda: func(*args, **kwargs))
+        if how == "masks":
+            return func(*reads.positions(args), **kwargs)
+        if how == "selected":
+            return torch.ops.aten.index.Tensor(*reads.selected(args))
+        out = func(*args, **kwargs)
+        return reads.ordered(name, out, args, kwargs) if how == "order" else out
+
+
+class ItemWatch(TorchFunctionMode):
+    """Lets what Python takes out of a tensor be an answer, and comparisons with it too."""
+
+    def __init__(self, reads: Reads) -> None:
+        super().__init__()
+        self.reads = reads
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in HOST:
+            return self.reads.taken(lambda: func(*args, **(kwargs or {})), name)
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def retold(reads: Reads) -> Iterator[None]:
+    """Give recorded answers to the forward inside, and gather what they are read from in ``reads.seen``."""
+    if not reads.given:
+        yield
+        return
+    with ItemWatch(reads), _Retelling(reads):
+        yield
+
+
+def _by_counts(flat: Sequence[Any]) -> bool:
+    return len(flat) < 2 or isinstance(flat[1], Tensor)
+
+
+def _is_mask(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dtype is torch.bool
+
+
+def others(value: Any, *, flag: bool) -> tuple[Any, ...]:
+    if isinstance(value, bool):
+        return (not value,)
+    # A task or class that an input names: the first few, as far as the network has them.
+    return tuple(n for n in range(4) if n != value) if flag and isinstance(value, int) else ()
+
+
+_NOT_THE_NETWORK = ("isoprune.", "torch.", "contextlib", "jaxtyping.", "beartype.")
+
+
+def _place() -> str:
+    """Return the line of the network's own code that is running."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if not f"{frame.f_globals.get('__name__', '')}.".startswith(_NOT_THE_NETWORK):
+            return f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "the forward"
+
+
+class _Answering:
+    """A number from a tensor: what it is compared with decides a way, and ways are recorded."""
+
+    reads: Reads
+    gathered: Planes
+
+    def _decided(self, compute: Callable[[], Any]) -> Any:
+        choices = partial(others, flag=False)
+        return self.reads.answer(compute, choices, open=True, gathered=self.gathered)
+
+
+def _compared(name: str, plain: type) -> Callable[[Any, Any], Any]:
+    def compare(self: Any, other: Any) -> Any:
+        out = getattr(plain(self), name)(_plain(other))
+        return out if out is NotImplemented else self._decided(lambda: out)
+
+    return compare
+
+
+def _computed(name: str, plain: type) -> Callable[..., Any]:
+    def compute(self: Any, *others: Any) -> Any:
+        out = getattr(plain(self), name)(*map(_plain, others))
+        kind = {float: Measured, int: Counted}.get(type(out))
+        return kind(out, self.reads, self.gathered) if kind else out
+
+    return compute
+
+
+def _plain(value: Any) -> Any:
+    return (
+        float(value) if isinstance(value, Measured) else int(value) if isinstance(value, Counted) else value
+    )
+
+
+_ORDERS = ("__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__")
+_SUMS = ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "neg", "abs", "floordiv", "mod")
+
+
+def _number(name: str, plain: type) -> type:
+    def new(cls: type, value: Any, reads: Reads, gathered: Planes) -> Any:
+        self = plain.__new__(cls, value)
+        self.reads, self.gathered = reads, gathered
+        return self
+
+    body: dict[str, Any] = {
+        "__new__": new,
+        "__hash__": plain.__hash__,
+        "__bool__": lambda self: self._decided(lambda: bool(plain(self))),
+        "__deepcopy__": lambda self, _: plain(self),
+        "__reduce__": lambda self: (plain, (plain(self),)),
+        "__doc__": f"{plain.__name__} whose comparisons are answers.",
+    }
+    body |= {order: _compared(order, plain) for order in _ORDERS}
+    body |= {f"__{s}__": _computed(f"__{s}__", plain) for s in _SUMS if hasattr(plain, f"__{s}__")}
+    return type(name, (_Answering, plain), body)
+
+
+Measured = _number("Measured", float)
+Counted = _number("Counted", int)

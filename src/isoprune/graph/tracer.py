@@ -1,0 +1,283 @@
+"""What watches a forward go by: it keeps the ledger of channel ids, operation by operation.
+
+The forward is not computed. An operation that touches activations or weights only has its output's
+shape worked out (on the meta device) and gets memory that nobody writes to; integer arithmetic on
+constants (window partitions, relative positions, masks) runs for real. Python control flow needs no
+care, and a trace costs milliseconds, not a forward's floating-point operations. Where a forward reads
+its own values (`nonzero`, a branch on a mean), it is computed after all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from isoprune.graph.labels import Plane, Planes, broadcast, distinct, spread
+from isoprune.graph.ledger import Ledger
+from isoprune.graph.operations import Operation, operation_of
+from isoprune.graph.reads import NeedsValues, Reads, others
+from isoprune.graph.recording import Node
+from isoprune.graph.shape_inference import flattened, on_zeros, shape_only
+from isoprune.graph.sizes import Claim
+
+
+@dataclass
+class Call:
+    """What a rule sees of one operation."""
+
+    operation: Operation
+    where: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    tensors: list[Tensor]
+    outs: list[Tensor]
+
+    @property
+    def op(self) -> str:
+        return self.operation.name
+
+
+@dataclass
+class Tracer(TorchDispatchMode):
+    """Runs a forward on memory nobody writes to and keeps the ledger of channel ids."""
+
+    names: dict[int, tuple[str, Tensor]]
+    watch: bool = True  # False: only shapes are wanted, no labels
+    ledger: Ledger = field(default_factory=Ledger)
+    nodes: list[Node] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
+    labels: dict[int, tuple[Tensor, Planes]] = field(default_factory=dict)
+    modules: list[str] = field(default_factory=list)
+    readers: dict[int, Tensor] = field(default_factory=dict)  # first out id -> the ids that were read
+    activations: set[int] = field(default_factory=set)
+    positions: dict[int, tuple[Tensor, list[Plane]]] = field(default_factory=dict)  # along these planes
+    uniform: bool = False  # whether a constant was labelled
+    reads: Reads = field(default_factory=Reads)  # what the forward learns from values
+    loose: dict[int, Tensor] = field(default_factory=dict)  # made of inputs that are no floats
+    flags: set[int] = field(default_factory=set)  # those made of a single number
+    _storages: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else torch imports its compiler, which takes longer than all of this
+
+    def planes(self, tensor: Tensor) -> Planes:
+        return self.labels[id(tensor)][1] if id(tensor) in self.labels else ()
+
+    def known(self, tensor: Tensor) -> bool:
+        """Tell whether the tensor depends on activations or weights; label a weight at first sight."""
+        if id(tensor) in self.labels:
+            return True
+        if id(tensor) in self.names and tensor.is_floating_point():
+            self.mark(tensor, self._fresh(self.names[id(tensor)][0], tensor))
+            return True
+        if _memory(tensor) in self._storages:
+            self.mark(tensor, ())
+            return True
+        return False
+
+    def _fresh(self, name: str, tensor: Tensor) -> Planes:
+        return tuple(
+            Plane(spread(self.ledger.block(name, d, n), tensor.shape, (d,)))
+            for d, n in enumerate(tensor.shape)
+            if n > 1 and self.watch
+        )
+
+    def label_constant(self, tensor: Tensor, dims: Sequence[int]) -> None:
+        """Label a constant of equal values along the dimensions whose size a module's attribute gave."""
+        self.uniform = True
+        self.activations.add(id(tensor))
+        self.mark(tensor, [p for p in self._fresh("(constant)", tensor) if p.dims[0] in dims])
+
+    def mark(self, tensor: Tensor, planes: Sequence[Plane]) -> None:
+        self.labels[id(tensor)] = (tensor, distinct(planes))
+        self._storages.add(_memory(tensor))
+
+    def is_weight(self, tensor: Tensor) -> bool:
+        """Tell whether the tensor is made of parameters alone, whatever the input."""
+        return self.known(tensor) and id(tensor) not in self.activations
+
+    def read_positions(self, tensor: Tensor, where: str) -> None:
+        """Freeze the channels among which a tensor, if it holds positions, was found."""
+        if id(tensor) in self.positions:
+            self.ledger.freeze(self.positions[id(tensor)][1], f"{where} reads positions among them")
+
+    def relabel_weight(self, weight: Tensor, dim: int, ids: Tensor, where: str) -> None:
+        """Let ``ids`` stand for dimension ``dim`` of a weight whose own count starts anew in every group."""
+        planes = self.planes(weight)
+        mine = [p for p in planes if dim in p.dims]
+        if id(weight) in self.names and not any(len(p.dims) > 1 for p in mine):
+            others = [p for p in planes if dim not in p.dims]
+            self.mark(weight, [*others, Plane(ids)])
+        elif any(len(p.dims) > 1 for p in mine):
+            self.ledger.unify(next(p.ids for p in mine if len(p.dims) > 1), ids, where)
+        else:
+            self.ledger.freeze([Plane(ids), *mine], f"{where}: a computed grouped weight")
+
+    def tensors(self) -> dict[str, tuple[Planes, torch.Size]]:
+        """Return the planes and the shape of every parameter and buffer that took part."""
+        return {
+            name: (self.planes(tensor), tensor.shape)
+            for key, (name, tensor) in self.names.items()
+            if key in self.labels
+        }
+
+    def take_input(self, tensor: Tensor) -> None:
+        """Follow an input: channels are made of floats, ways are chosen by the others."""
+        if tensor.is_floating_point() or tensor.is_complex():
+            self.mark(tensor, ())
+            self.activations.add(id(tensor))
+        else:
+            self.loose[id(tensor)] = tensor
+            if tensor.numel() == 1:
+                self.flags.add(id(tensor))
+
+    @property
+    def computes(self) -> bool:
+        """Whether values can be read: they are computed, or the answers are known."""
+        return self.reads.values or self.reads.complete
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        operation = operation_of(func)
+        flat = list(flattened(args, kwargs))
+        tensors = [a for a in flat if isinstance(a, Tensor)]
+        touched = [self.known(t) for t in tensors]
+        module = self.modules[-1] if self.modules else ""
+        where = f"{operation.name} in {module or 'the network'}"
+        how = self.reads.of(operation.name, flat)
+        if how in ("scalar", "whole"):
+            return self._answer(func, args, kwargs, tensors, any(touched), where)
+        if how in ("masks", "selected"):
+            func, args, kwargs = self._positions(how, func, args, kwargs, where)
+            operation, flat = operation_of(func), list(flattened(args, kwargs))
+            tensors = [a for a in flat if isinstance(a, Tensor)]
+            touched = [self.known(t) for t in tensors]
+        if operation.family == "constant" or not any(touched):
+            return self._constant(func, args, kwargs, tensors)
+        out = self._made(func, operation, args, kwargs, where)
+        if how == "order":
+            out = self.reads.ordered(operation.name, out, args, kwargs)
+        outs = [o for o in flattened((out,), {}) if isinstance(o, Tensor)]
+        call = Call(operation, where, args, kwargs, tensors, outs)
+        for t in tensors:
+            self.read_positions(t, where)
+        planes = operation.rule(self, call) if self.watch else [()] * len(outs)
+        inputs = tuple((self.planes(t), t.shape) for t in tensors)
+        if any(id(t) in self.activations for t in tensors):
+            self.activations.update(map(id, outs))
+        for o, p in zip(outs, planes, strict=True):
+            if not operation.host or o.is_floating_point():
+                self.mark(o, p)
+        outputs = tuple((self.planes(o), o.shape) for o in outs)
+        numbers = tuple(a for a in flat if type(a) is float)
+        keys = tuple(map(id, tensors)), tuple(map(id, outs))
+        transposed = operation.name == "convolution" and args[6] is True
+        self.nodes.append(Node(numbers, *keys, operation, module, inputs, outputs, transposed))
+        return out
+
+    def host(self, take: Callable[[], Any], name: str, tensor: Tensor) -> Any:
+        """Return what Python takes out of a tensor (`item`, `tolist`)."""
+        if name != "item" and self.known(tensor):
+            if not self.computes:
+                raise NeedsValues(f"{name} in {self.modules[-1] if self.modules else 'the network'}")
+            self.ledger.freeze(self.planes(tensor), f"{name} reads its values")
+        return self.reads.taken(take, name)
+
+    def _constant(self, func: Any, args: Any, kwargs: Any, tensors: Sequence[Tensor]) -> Any:
+        """Run an operation on constants for real, and follow what is made of inputs."""
+        out = func(*args, **kwargs)
+        if any(id(t) in self.loose for t in tensors):
+            outs = {id(o): o for o in flattened((out,), {}) if isinstance(o, Tensor)}
+            self.loose.update(outs)
+            if any(id(t) in self.flags for t in tensors):
+                self.flags.update(outs)
+        return out
+
+    def _made(self, func: Any, operation: Operation, args: Any, kwargs: Any, where: str) -> Any:
+        """Return what an operation makes: computed where values are needed, else only its shape."""
+        if self.reads.values and not self.reads.complete:
+            return func(*args, **kwargs)
+        if operation.host:
+            return on_zeros(func, args, kwargs)
+        try:
+            return shape_only(func, operation, args, kwargs)
+        except Exception as error:
+            if self.reads.complete and not self.reads.values:
+                raise
+            if self.reads.complete:
+                return on_zeros(func, args, kwargs)
+            raise NeedsValues(where) from error
+
+    def _answer(
+        self, func: Any, args: Any, kwargs: Any, tensors: Sequence[Tensor], known: bool, where: str
+    ) -> Any:
+        """Return what values answer; their channels stay."""
+        if known and not self.computes:
+            raise NeedsValues(where)
+        open = known or any(id(t) in self.loose for t in tensors)
+        flag = any(id(t) in self.flags for t in tensors)
+        out = self.reads.answer(
+            lambda: func(*args, **kwargs),
+            lambda v: others(v, flag=flag) if open else (),
+            open=open,
+            gathered=self._gathered(tensors) if known else (),
+        )
+        if known:
+            for t in tensors:
+                self.ledger.freeze(self.planes(t), f"{where} reads its values")
+                self.read_positions(t, where)
+            self._follow(out)
+        return out
+
+    def _positions(self, how: str, func: Any, args: Any, kwargs: Any, where: str) -> tuple[Any, Any, Any]:
+        """Return an indexing by masks as one by positions."""
+        masks = [m for m in flattened(args[1:2], {}) if isinstance(m, Tensor) and m.dtype is torch.bool]
+        known = any(self.known(m) for m in masks)
+        if known and not self.computes:
+            raise NeedsValues(where)
+        if how == "masks":
+            args = self.reads.positions(args, open=known)
+        else:
+            whole, planes = args[0], self.planes(args[0])
+            args = self.reads.selected(args, open=known)
+            func, kwargs = torch.ops.aten.index.Tensor, {}
+            if args[0] is not whole and self.known(whole):
+                self.mark(args[0], [broadcast(p, args[0].shape) for p in planes])
+        if known:
+            self._follow(args[1])
+        return func, args, kwargs
+
+    def _gathered(self, tensors: Sequence[Tensor]) -> Planes:
+        """Return the channels over which statistics ran, back to the layers that made them."""
+        writer = {key: node for node in self.nodes for key in node.writes}
+        todo, seen, found = [id(t) for t in tensors], set[int](), list[Plane]()
+        while todo:
+            node = writer.get(todo.pop())
+            if node is None or id(node) in seen or node.operation.family in ("contraction", "norm"):
+                continue
+            seen.add(id(node))
+            todo += node.reads
+            if node.operation.family == "reduction":
+                found += node.inputs[0][0]
+        return tuple(found)
+
+    def _follow(self, answers: Any) -> None:
+        """Mark positions that values gave: whoever picks by them is told."""
+        for t in flattened((answers,), {}):
+            if isinstance(t, Tensor):
+                self.mark(t, ())
+                self.activations.add(id(t))
+
+
+def _memory(tensor: Tensor) -> int:
+    """Return what two views of one memory have in common; a sparse tensor has no views."""
+    return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else id(tensor)

@@ -1,0 +1,49 @@
+"""Parameters that took no part in any recorded pass: the channels that they could read stay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+
+from isoprune.graph.ledger import Ledger
+from isoprune.graph.recording import Pass
+
+Shapes = Mapping[str, torch.Size]
+
+
+def freeze_unrun(ledger: Ledger, passes: Sequence[Pass], unrun: Shapes) -> None:
+    """Let the channels stay that a parameter without a part could meet, by their number.
+
+    What a module that never ran reads cannot be known. It can only be a tensor with a dimension as long as
+    one of its parameter's: all channels that lie along such a dimension of a recorded tensor are kept.
+    """
+    owners: dict[int, str] = {}
+    for name, shape in unrun.items():
+        for size in shape:
+            if size > 1:
+                owners.setdefault(size, name)
+    if not owners:
+        return
+    seen: set[tuple] = set()
+    for planes, shape in _tensors(passes):
+        for plane in planes:
+            for d in plane.dims:
+                name = owners.get(shape[d])
+                key = plane.core.data_ptr(), plane.core.shape
+                if name is not None and key not in seen:
+                    seen.add(key)
+                    ledger.freeze([plane], _reason(name))
+
+
+def _reason(name: str) -> str:
+    return (
+        f"{name} took no part in the forward, and could read them: give a call that runs it as also=, or "
+        "prune without regard to it with unrun='ignore'"
+    )
+
+
+def _tensors(passes: Sequence[Pass]) -> Iterable:
+    for one in passes:
+        for node in one.nodes:
+            yield from node.outputs

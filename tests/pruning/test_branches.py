@@ -1,0 +1,166 @@
+"""Branches on values: both ways are recorded, and the smaller network is right on each."""
+
+from __future__ import annotations
+
+import copy
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tests.pruning.oracle import zeroed_reads
+from torch import nn
+
+from isoprune import prune
+from isoprune.graph import trace
+from isoprune.types import IsopruneError
+
+
+class Branching(nn.Module):
+    """`way(x)` says which of two hidden tensors the last layer reads."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 16), nn.Linear(8, 16)
+        self.c, self.d = nn.Linear(16, 4), nn.Linear(16, 4)
+        self.way = way
+
+    def forward(self, x, *task):
+        u, v = self.a(x).relu(), self.b(x).relu()
+        return self.c(u if self.way(x, u, *task) else v) + self.d(u)
+
+
+def assert_right(model, pruned, *calls):
+    """Assert that removed channels are read by nobody, whichever call is made, with other weights too."""
+    assert pruned.plan.removed
+    for scale in (1.0, -1.7):
+        dense, small = copy.deepcopy(model).double(), copy.deepcopy(pruned.model).double()
+        dense = zeroed_reads(dense, pruned.graph, pruned.plan)
+        for args in calls:
+            args = [a.double() * scale if torch.is_tensor(a) and a.is_floating_point() else a for a in args]
+            with torch.no_grad():
+                torch.testing.assert_close(small(*args), dense(*args), rtol=1e-9, atol=1e-9)
+
+
+WAYS = {
+    "mean": lambda x, _: x.mean() > 0.5,
+    "item": lambda x, _: x.mean().item() > 0.5,
+    "sum of items": lambda x, _: x[0, 0].item() + 2 * x[0, 1].item() > 1,
+    "not": lambda x, _: not (x < 0).all(),
+    "list": lambda x, _: torch.equal(x, x.abs()),
+    "number": lambda x, _: int(x.argmax()) % 2 == 0 or x.max() > 1,
+    "and": lambda x, _: x.max() > 1 and x.sum() > 3,
+    "chained": lambda x, _: 0.1 < x.mean().item() < 5.0,
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_both_ways_of_a_branch_are_right(way):
+    torch.manual_seed(0)
+    model, x = Branching(way).eval(), torch.randn(2, 8)
+    pruned = prune(model, x, ratio=0.5)
+    assert_right(model, pruned, (x,), (x + 2,), (x.abs() * 3,), (x - 5,))
+
+
+def test_channels_that_decide_stay_and_are_named():
+    graph = trace(Branching(lambda _, u: (u > 1).any()).eval(), torch.randn(2, 8))
+    reasons = {f.reason for f in graph.frozen if f.tensor == "a.weight"}
+    assert len(reasons) == 1
+    assert re.fullmatch(r"test_branches\.py:\d+ branches on them", *reasons)
+
+
+def test_a_branch_on_a_flag_of_the_input_is_right_for_other_flags():
+    torch.manual_seed(0)
+    model = Branching(lambda _x, _u, task: int(task) == 1).eval()
+    x = torch.randn(2, 8)
+    pruned = prune(model, (x, torch.tensor(0)), ratio=0.5)
+    assert_right(model, pruned, (x, torch.tensor(0)), (x, torch.tensor(1)), (x, torch.tensor(3)))
+
+
+def test_tasks_that_a_tensor_chooses_are_all_recorded():
+    class Tasks(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.tasks = nn.Linear(8, 16), nn.ModuleList(nn.Linear(16, n) for n in (2, 3, 4))
+
+        def forward(self, x, task):
+            return self.tasks[int(task)](F.relu(self.a(x)))
+
+    torch.manual_seed(0)
+    model, x = Tasks().eval(), torch.randn(2, 8)
+    pruned = prune(model, (x, torch.tensor(1)), ratio=0.5)
+    assert not pruned.graph.recording.unrun
+    assert_right(model, pruned, *((x, torch.tensor(n)) for n in range(3)))
+
+
+def test_early_exits_are_all_recorded():
+    class Early(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(8 if i == 0 else 12, 12) for i in range(4))
+            self.exits = nn.ModuleList(nn.Linear(12, 3) for _ in range(4))
+
+        def forward(self, x):
+            for layer, leave in zip(self.layers, self.exits, strict=True):
+                x = layer(x).relu()
+                y = leave(x)
+                if y.softmax(-1).max() > 0.7:
+                    return y
+            return y
+
+    torch.manual_seed(0)
+    model, x = Early().eval(), torch.randn(1, 8)
+    pruned = prune(model, x, ratio=0.5)
+    assert not pruned.graph.recording.unrun
+    assert len(pruned.graph.recording.passes) >= 4
+    assert_right(model, pruned, (x,), (x * 30,), (x * 5,))
+
+
+def test_a_check_that_raises_is_no_way():
+    class Checked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.down = nn.Linear(8, 16), nn.Linear(16, 4)
+
+        def forward(self, x):
+            x = self.up(x).relu()
+            if x.isnan().any():
+                raise ValueError("not a number")
+            return self.down(x)
+
+    model, x = Checked().eval(), torch.randn(2, 8)
+    pruned = prune(model, x, ratio=0.5)
+    assert len(pruned.graph.recording.passes) == 1
+    assert_right(model, pruned, (x,))
+
+
+def test_a_loop_until_a_value_is_small_ends():
+    class Looping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.again, self.down = nn.Linear(8, 16), nn.Linear(16, 16), nn.Linear(16, 4)
+
+        def forward(self, x):
+            x = self.up(x)
+            while self.down(x).norm() > 1:
+                x = self.again(x).tanh() * 0.2
+            return self.down(x)
+
+    torch.manual_seed(0)
+    model, x = Looping().eval(), torch.randn(2, 8)
+    assert_right(model, prune(model, x, ratio=0.5), (x,), (x * 4,), (x * 0.01,))
+
+
+def test_more_branches_than_can_be_recorded_are_refused():
+    class Many(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(40))
+
+        def forward(self, x):
+            for layer in self.layers:
+                x = layer(x) if x.sum() > 0 else x
+            return x
+
+    with pytest.raises(IsopruneError, match=r"more than 32 ways, last at test_branches\.py:\d+.*also="):
+        trace(Many(), torch.randn(2, 8))
