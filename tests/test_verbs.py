@@ -10,8 +10,8 @@ from torch import nn
 
 import isoprune
 from isoprune.methods.repairs import orthp
-from isoprune.methods.repairs.forward import forward
 from isoprune.signals.signals import Signals
+from isoprune.types.task import forward
 
 
 @pytest.fixture

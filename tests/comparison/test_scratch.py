@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from comparison.made import FLOPS, TABLE, TRAIN, changed, record
 from isoprune.comparison import Setup, scratch_b, scratch_e, setup_of, train_samples
-from isoprune.comparison.scratch import samples_of
 from isoprune.experiment.config import experiment
 from isoprune.experiment.resolve import resolve
 from isoprune.experiment.signatures import schedule
@@ -19,12 +18,6 @@ from isoprune.training import multiply_adds, samples_seen
 from isoprune.types import IsopruneError
 
 POSITIVE = st.integers(1, 60)
-
-
-@given(train=st.integers(1, 500), batch=st.integers(1, 60), epochs=POSITIVE, steps=st.integers(1, 400))
-def test_samples_of_steps_are_those_that_training_counts(train, batch, epochs, steps):
-    want = samples_seen(train, batch=batch, epochs=epochs, steps=steps)
-    assert min(samples_of(steps, train=train, batch=batch), epochs * train) == want
 
 
 def samples(config: dict[str, Any], stage: str, train: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import pickle
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +117,7 @@ def test_files_that_are_missing_are_named_with_the_place(data_set, tmp_path, mon
     for module in (torchvision.datasets.mnist, torchvision.datasets.cifar):
         monkeypatch.setattr(module, "download_and_extract_archive", offline)
     # By import_module: the dotted name may also mean the function of that name.
-    monkeypatch.setattr(import_module("isoprune.data.fashion_mnist"), "DEBIAN", tmp_path / "no package")
+    monkeypatch.setattr(import_module("isoprune.data.mnist"), "DEBIAN", tmp_path / "no package")
     with pytest.raises(IsopruneError) as caught:
         load(name, seed=0, root=tmp_path / "nothing here", **options)
     assert str(tmp_path / "nothing here") in str(caught.value)

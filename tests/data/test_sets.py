@@ -20,7 +20,7 @@ from isoprune.types import IsopruneError
 from .idx_files import idx_bytes, tiny_set, write_set
 
 # Not `from isoprune.data import fashion_mnist`: that name is the function.
-fashion_mnist_module = importlib.import_module("isoprune.data.fashion_mnist")
+fashion_mnist_module = importlib.import_module("isoprune.data.mnist")
 
 
 @pytest.fixture

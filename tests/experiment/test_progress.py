@@ -116,12 +116,12 @@ def test_terminal_shows_the_epoch_of_what_runs(clock: list[float]):
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        (0, "0 s"),
-        (89.4, "89 s"),
-        (90, "2 min"),
-        (89 * 60, "89 min"),
-        (90 * 60, "1 h 30 min"),
-        (7260, "2 h 1 min"),
+        (0.04, "0.0 s"),
+        (42.4, "42 s"),
+        (59.6, "1 min 00 s"),
+        (185, "3 min 05 s"),
+        (3599.4, "59 min 59 s"),
+        (7260, "2 h 01 min"),
     ],
 )
 def test_duration_in_words(seconds: float, words: str):

@@ -97,12 +97,6 @@ def train_samples(record: Record) -> int:
     )
 
 
-def samples_of(steps: int, *, train: int, batch: int) -> int:
-    """Return how many samples so many steps take; an epoch's last batch is what is left of it."""
-    epochs, rest = divmod(steps, math.ceil(train / batch))
-    return epochs * train + rest * batch
-
-
 def _lengths(config: Mapping[str, Any], train: int | None) -> dict[str, Fraction]:
     """Return the epochs, perhaps not whole, of both trainings.
 
@@ -130,8 +124,10 @@ def _length(how: Mapping[str, Any], stage: str, train: int | None) -> Fraction:
         return Fraction(how["epochs"])
     if train is None:
         raise IsopruneError(f"{stage}.steps cuts an epoch. Give train, the size of the training split.")
-    samples = samples_of(how["steps"], train=train, batch=how["batch"])
-    return min(Fraction(samples, train), Fraction(how["epochs"]))
+    from isoprune.training import samples_seen  # with torch, which a comparison does without
+
+    samples = samples_seen(train, batch=how["batch"], epochs=how["epochs"], steps=how["steps"])
+    return Fraction(samples, train)
 
 
 def _control(config: Mapping[str, Any], length: Fraction, train: int | None) -> Table:

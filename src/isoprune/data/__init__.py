@@ -9,9 +9,8 @@ from typing import Any
 
 from isoprune.data.cifar import cifar10, cifar100
 from isoprune.data.digits import digits
-from isoprune.data.fashion_mnist import fashion_mnist
 from isoprune.data.image_folder import image_folder
-from isoprune.data.mnist import mnist
+from isoprune.data.mnist import fashion_mnist, mnist
 from isoprune.types import Splits
 from isoprune.types.errors import IsopruneError, did_you_mean, pick
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from isoprune.data.files import damaged, data_root, fetch
 from isoprune.data.splits import make_splits
 from isoprune.types import Splits
 
+Normal = tuple[float, float, float]
 # Of the authors' code; for CIFAR-10 they are ImageNet's.
 MEAN_10, STD_10 = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MEAN_100, STD_100 = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
@@ -31,19 +33,8 @@ def cifar10(
 
     With ``augment`` a training batch is cropped (4 black pixels around) and mirrored at random.
     """
-    train, test = _read("cifar10", "CIFAR10", root or data_root())
-    return make_splits(
-        "cifar10",
-        train,
-        test,
-        mean=MEAN_10,
-        std=STD_10,
-        seed=seed,
-        validation=validation,
-        limit=limit,
-        size=size,
-        augment=crop_flip_for(MEAN_10, STD_10) if augment else None,
-    )
+    how = {"seed": seed, "validation": validation, "limit": limit, "size": size, "augment": augment}
+    return _splits("CIFAR10", root, MEAN_10, STD_10, **how)
 
 
 def cifar100(
@@ -59,19 +50,16 @@ def cifar100(
 
     With ``augment`` a training batch is cropped (4 black pixels around) and mirrored at random.
     """
-    train, test = _read("cifar100", "CIFAR100", root or data_root())
-    return make_splits(
-        "cifar100",
-        train,
-        test,
-        mean=MEAN_100,
-        std=STD_100,
-        seed=seed,
-        validation=validation,
-        limit=limit,
-        size=size,
-        augment=crop_flip_for(MEAN_100, STD_100) if augment else None,
-    )
+    how = {"seed": seed, "validation": validation, "limit": limit, "size": size, "augment": augment}
+    return _splits("CIFAR100", root, MEAN_100, STD_100, **how)
+
+
+def _splits(
+    class_name: str, root: Path | None, mean: Normal, std: Normal, *, augment: bool, **how: Any
+) -> Splits:
+    name, changed = class_name.lower(), crop_flip_for(mean, std) if augment else None
+    parts = _read(name, class_name, root or data_root())
+    return make_splits(name, *parts, mean=mean, std=std, augment=changed, **how)
 
 
 def _read(name: str, class_name: str, root: Path) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:

@@ -6,7 +6,7 @@ import gzip
 import math
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,21 +25,21 @@ FILES = (
 
 
 def read_idx_set(
-    name: str,
-    download: Callable[[Path], object],
-    *,
-    root: Path,
-    below: str,
-    elsewhere: Sequence[Path] = (),
-    hint: str = "",
+    name: str, class_name: str, *, root: Path, elsewhere: Sequence[Path] = (), hint: str = ""
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Return (images, labels) of train and of test, from ``root/below`` or else a directory ``elsewhere``.
+    """Return (images, labels) of train and of test, from ``root/CLASS/raw`` or else ``elsewhere``.
 
-    If no directory holds all four files, they are downloaded into the first.
+    If no directory holds all four files, torchvision's class of that name downloads them into the first.
     """
-    places = (root / below, *elsewhere)
-    found = next((paths for place in places if (paths := find(place))), None)
+    below = f"{class_name}/raw"
+    found = next((paths for place in (root / below, *elsewhere) if (paths := find(place))), None)
     if found is None:
+
+        def download(directory: Path) -> None:
+            from torchvision import datasets  # slow to import, and seldom needed
+
+            getattr(datasets, class_name)(directory, download=True)
+
         fetch(name, download, root=root, files=[f"{below}/{file}" for file in FILES], hint=hint)
         found = [root / below / file for file in FILES]
     train_images, train_labels, test_images, test_labels = found

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from isoprune.data.image_files import ImageFiles, readers
 from isoprune.data.images import SUFFIXES
-from isoprune.data.splits import cut, require_two_classes
+from isoprune.data.splits import apart, cut, require_two_classes
 from isoprune.types import IsopruneError, Splits
 
 TRAIN = "train"
@@ -66,7 +66,9 @@ def image_folder(
     names = _classes(train_at)
     files, targets = _images(train_at, names)
     if test_at is None:
-        kept, tested = _cut_test(len(files), test)
+        # Always the same images, whatever the experiment's seed.
+        tested, kept = apart(len(files), test, "test", "images", seed=0)
+        kept = kept.sort().values
         test_files, test_targets = [files[i] for i in tested.tolist()], targets[tested]
         files, targets = [files[i] for i in kept.tolist()], targets[kept]
     else:
@@ -154,14 +156,3 @@ def _images(folder: Path, names: Sequence[str]) -> tuple[list[str], Tensor]:
         files += sorted(found)
         targets += [label] * len(found)
     return files, torch.tensor(targets)
-
-
-def _cut_test(count: int, test: float | int) -> tuple[Tensor, Tensor]:
-    held = test if isinstance(test, int) else round(test * count)
-    if not 0 < held < count:
-        raise IsopruneError(
-            f"test = {test} cuts {held} of {count} images. Give a fraction between 0 and 1, or a count that "
-            "leaves images on both sides."
-        )
-    order = torch.randperm(count, generator=Generator().manual_seed(0))
-    return order[held:].sort().values, order[:held]

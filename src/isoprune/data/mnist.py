@@ -1,4 +1,7 @@
-"""MNIST: 60,000 + 10,000 handwritten digits, 28 x 28 (LeCun, Bottou, Bengio & Haffner, 1998)."""
+"""MNIST and Fashion-MNIST: 60,000 + 10,000 grey images each, 28 x 28, of written digits and of clothes.
+
+Sources: LeCun, Bottou, Bengio & Haffner, 1998; Xiao, Rasul & Vollgraf, 2017.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,9 @@ from isoprune.data.files import data_root
 from isoprune.data.idx import read_idx_set
 from isoprune.data.splits import make_splits
 from isoprune.types import Splits
+
+# Where Debian's package dataset-fashion-mnist puts the four files.
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
 
 def mnist(
@@ -19,22 +25,28 @@ def mnist(
     size: int = 32,
 ) -> Splits:
     """Return MNIST; options as in ``load``. Read from ``root/MNIST/raw``, else downloaded by torchvision."""
-    train, test = read_idx_set("mnist", _download, root=root or data_root(), below="MNIST/raw")
-    return make_splits(
-        "mnist",
-        train,
-        test,
-        # The constants of the authors' code.
-        mean=(0.1307,),
-        std=(0.3081,),
-        seed=seed,
-        validation=validation,
-        limit=limit,
-        size=size,
+    how = {"seed": seed, "validation": validation, "limit": limit, "size": size}
+    parts = read_idx_set("mnist", "MNIST", root=root or data_root())
+    # The constants of the authors' code.
+    return make_splits("mnist", *parts, mean=(0.1307,), std=(0.3081,), **how)
+
+
+def fashion_mnist(
+    root: Path | None = None,
+    *,
+    seed: int,
+    validation: float | int = 0.1,
+    limit: int | None = None,
+    size: int = 32,
+) -> Splits:
+    """Return Fashion-MNIST; options as in ``load``.
+
+    Read from ``root/FashionMNIST/raw``, else from Debian's package, else downloaded by torchvision.
+    """
+    how = {"seed": seed, "validation": validation, "limit": limit, "size": size}
+    hint = ", or install Debian's package dataset-fashion-mnist"
+    parts = read_idx_set(
+        "fashion_mnist", "FashionMNIST", root=root or data_root(), elsewhere=[DEBIAN], hint=hint
     )
-
-
-def _download(directory: Path) -> None:
-    from torchvision.datasets import MNIST  # slow to import, and seldom needed
-
-    MNIST(directory, download=True)
+    # Over all pixels of the 60,000 published training images.
+    return make_splits("fashion_mnist", *parts, mean=(0.2860,), std=(0.3530,), **how)

@@ -66,20 +66,31 @@ def cut(
 
     Validation is drawn first, so ``limit`` (fewer training images) leaves it as it is.
     """
-    held = validation if isinstance(validation, int) else round(validation * count)
-    if not 0 < held < count:
-        raise IsopruneError(
-            f"validation = {validation} cuts {held} of {count} training images. "
-            "Give a fraction between 0 and 1, or a count that leaves images on both sides."
-        )
-    order = torch.randperm(count, generator=Generator().manual_seed(seed))
-    rest = order[held:]
+    held, rest = apart(count, validation, "validation", "training images", seed=seed)
     if limit is not None and not 0 < limit <= len(rest):
         raise IsopruneError(
             f"limit = {limit}, and validation leaves {len(rest)} training images. "
             f"Give 1 to {len(rest)}, or leave limit out."
         )
-    return rest[:limit], order[:held]
+    return rest[:limit], held
+
+
+def apart(
+    count: int, part: float | int, name: str, what: str, *, seed: int
+) -> tuple[Int64[Tensor, " part"], Int64[Tensor, " rest"]]:
+    """Return the indices of a random part of ``count`` images, a fraction or a number of them; and the rest.
+
+    Raises:
+        IsopruneError: If one of both would be empty.
+    """
+    held = part if isinstance(part, int) else round(part * count)
+    if not 0 < held < count:
+        raise IsopruneError(
+            f"{name} = {part} cuts {held} of {count} {what}. "
+            "Give a fraction between 0 and 1, or a count that leaves images on both sides."
+        )
+    order = torch.randperm(count, generator=Generator().manual_seed(seed))
+    return order[:held], order[held:]
 
 
 def prepare(

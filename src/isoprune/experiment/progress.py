@@ -149,9 +149,11 @@ class StudyProgress:
             self._console.print(f"{state}: {self._labels[task]}; {self.counts()}{eta}", highlight=False)
 
 
-def duration(seconds: int | float) -> str:
-    """Return a time in words that need no reading twice: "40 s", "3 min", "2 h 10 min"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+def duration(seconds: float | int) -> str:
+    """Return "42 s", "3 min 05 s" or "2 h 10 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s" if whole else f"{seconds:.1f} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

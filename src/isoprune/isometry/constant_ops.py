@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.modules.utils import _ntuple
 from torch.overrides import TorchFunctionMode
 
 _CONVOLUTIONS = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
@@ -30,8 +31,8 @@ class ConstantOps(TorchFunctionMode):
                 and x.ndim == weight.ndim
                 and not isinstance(padding, str)
             ):
-                dims = _CONVOLUTIONS[func]
-                geometry = (_tuple(stride, dims), _tuple(padding, dims), _tuple(dilation, dims), groups)
+                each = _ntuple(_CONVOLUTIONS[func])
+                geometry = (each(stride), each(padding), each(dilation), groups)
                 return _Convolution.apply(x, weight, bias, geometry)
         if func is F.batch_norm:
             return _batch_norm(*args, **kwargs)
@@ -83,7 +84,3 @@ def _batch_norm(x, mean, var, weight=None, bias=None, training=False, momentum=0
 
 def _constant(*tensors: Tensor | None) -> bool:
     return not any(t is not None and t.requires_grad for t in tensors)
-
-
-def _tuple(value: Any, dims: int) -> tuple[int, ...]:
-    return tuple(value) if isinstance(value, (tuple, list)) else (value,) * dims

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from isoprune.isometry import words
 from isoprune.isometry.effort import BUDGET, Effort, plan_effort
@@ -19,7 +18,9 @@ from isoprune.isometry.layers import LayerGain, layer_gains
 from isoprune.isometry.picks import InputPick, Inputs, OutputPick
 from isoprune.isometry.spectra import filter_spectrum
 from isoprune.isometry.summary import summary
+from isoprune.signals.samples import cut, joined
 from isoprune.types import Batches, IsopruneError
+from isoprune.types.task import samples_in
 
 Tried = Mapping[str, nn.Module | str] | Iterable[tuple[str, nn.Module | str]]
 
@@ -86,7 +87,7 @@ def diagnose(
     where = {"input": input, "output": output, "memory": memory}
     largest = model if dense is None else dense
     effort = plan_effort(largest, inputs, samples=samples, budget=budget, **where)
-    inputs = _cut(inputs, effort.samples)
+    inputs = cut(inputs, 0, effort.samples)
     numbers: dict[str, float] = {}
     sigma: dict[str, Tensor] = {}
     for name, network in {"": model, **({"dense": dense} if dense is not None else {})}.items():
@@ -181,27 +182,14 @@ def _first(batches: Batches, samples: int) -> Any:
     count = 0
     for inputs, _ in batches:
         taken.append(inputs)
-        count += _count(inputs)
+        count += samples_in(inputs)
         if count >= samples:
             break
     if not taken:
         raise IsopruneError(
             "batches is empty: there is no input to measure on. Pass at least one (inputs, targets)."
         )
-    flat = [pytree.tree_flatten(inputs) for inputs in taken]
-    joined = [
-        torch.cat(leaves) if isinstance(leaves[0], Tensor) and leaves[0].ndim else leaves[0]
-        for leaves in zip(*(leaves for leaves, _ in flat), strict=True)
-    ]
-    return _cut(pytree.tree_unflatten(joined, flat[0][1]), samples)
-
-
-def _count(inputs: Inputs) -> int:
-    return next((len(t) for t in pytree.tree_leaves(inputs) if isinstance(t, Tensor) and t.ndim), 0)
-
-
-def _cut(inputs: Inputs, samples: int) -> Any:
-    return pytree.tree_map_only(Tensor, lambda t: t[:samples] if t.ndim else t, inputs)
+    return cut(joined(taken), 0, min(samples, count))
 
 
 def _layer_rows(

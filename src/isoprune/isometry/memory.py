@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -32,8 +32,7 @@ def default_memory(device: torch.device) -> int:
 def free_memory(device: torch.device) -> int:
     """Return the free bytes of the device; on the CPU those the process may still take.
 
-    On Linux that is the smaller of the kernel's MemAvailable and what the control group leaves. Elsewhere, 4
-    GiB where the system does not say.
+    On Linux that is the smaller of what the kernel has and what the control group leaves.
     """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
@@ -42,8 +41,9 @@ def free_memory(device: torch.device) -> int:
 
 @functools.lru_cache(maxsize=1)
 def _free_on_cpu(second: int) -> int:  # noqa: ARG001  # the kernel takes 0.2 ms to say it: asked once a second
-    known = [n for n in (_meminfo(), _control_group()) if n is not None]
-    return min(known, default=2**32)
+    left = _control_group()
+    free = psutil.virtual_memory().available
+    return free if left is None else min(free, left)
 
 
 def footprint(forward: Callable[[], Tensor], beside: frozenset[int]) -> Footprint:
@@ -64,16 +64,6 @@ def with_footprint(forward: Callable[[], Tensor], beside: frozenset[int]) -> tup
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         y = forward()
     return y, Footprint(sum(sizes.values()), max([y.numel() * y.element_size(), *sizes.values()]))
-
-
-def _meminfo() -> int | None:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    with contextlib.suppress(ValueError, OSError, AttributeError):
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None
 
 
 def _control_group() -> int | None:

@@ -13,9 +13,7 @@ from torch import Tensor, nn
 from isoprune.isometry.function import sample_function
 from isoprune.isometry.picks import InputPick, Inputs, OutputPick
 from isoprune.linalg import OperatorSpectrum, convolution_spectrum, filter_matrix
-
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+from isoprune.signals.matrices import LAYERS, TRANSPOSED
 
 
 @dataclass(frozen=True)
@@ -41,10 +39,10 @@ def layer_spectra(
     with contextlib.ExitStack() as stack:
         f = stack.enter_context(sample_function(model, inputs, input=input, output=output))
         for name, module in model.named_modules():
-            if isinstance(module, (nn.Linear, *_CONVOLUTIONS, *_TRANSPOSED)):
+            if isinstance(module, LAYERS):
 
                 def note(module: nn.Module, args: tuple[Any, ...], out: Tensor, name: str = name) -> None:
-                    size = out.shape if isinstance(module, _TRANSPOSED) else args[0].shape
+                    size = out.shape if isinstance(module, TRANSPOSED) else args[0].shape
                     seen.setdefault(name, (module, tuple(size[2:])))
 
                 stack.callback(module.register_forward_hook(note).remove)
@@ -66,7 +64,7 @@ def _spectrum(name: str, module: Any, size: tuple[int, ...]) -> LayerSpectrum:
         sigma = filter_spectrum(module.weight)
         return LayerSpectrum(name, kind, sigma, OperatorSpectrum(sigma.double(), True, "the matrix itself"))
     # The filters of a transposed convolution are in its second dimension.
-    stored = module.weight.transpose(0, 1) if isinstance(module, _TRANSPOSED) else module.weight
+    stored = module.weight.transpose(0, 1) if isinstance(module, TRANSPOSED) else module.weight
     operator = convolution_spectrum(
         module.weight, size, stride=module.stride, padding=module.padding, dilation=module.dilation,
         groups=module.groups, padding_mode=module.padding_mode,

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.utils import _pair
 from torch.overrides import TorchFunctionMode
 
 # oneDNN computes the gradient of the input for 8 or 16 channels at a time, though there be one. By columns
@@ -72,7 +73,3 @@ def _thin(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         and not weight.requires_grad
         and (bias is None or not bias.requires_grad)
     )
-
-
-def _pair(value: Any) -> tuple[int, ...]:
-    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -120,7 +121,7 @@ class _Geometry:
         return fits and (self.padding_mode == "circular" or pointwise)
 
     def shape(self, filters: int, channels: int) -> tuple[int, int]:
-        return filters * _product(self.out_size), channels * _product(self.in_size)
+        return filters * math.prod(self.out_size), channels * math.prod(self.in_size)
 
     def work(self, filters: int, channels: int) -> float:
         short, long = sorted(self.shape(filters, channels))
@@ -140,15 +141,15 @@ def _circulant(W: Tensor, geometry: _Geometry, size: tuple[int, ...]) -> Tensor:
         transfer = transfer.unflatten(2 + 2 * axis, (s, n // s))
     aliases, coarse = range(2, 2 + 2 * dims, 2), range(3, 3 + 2 * dims, 2)
     blocks = transfer.permute(*coarse, 0, 1, *aliases).reshape(
-        -1, len(W), W.shape[1] * _product(geometry.stride)
+        -1, len(W), W.shape[1] * math.prod(geometry.stride)
     )
-    return torch.linalg.svdvals(blocks).flatten() / _product(geometry.stride) ** 0.5
+    return torch.linalg.svdvals(blocks).flatten() / math.prod(geometry.stride) ** 0.5
 
 
 def _matrix(W: Tensor, geometry: _Geometry) -> Tensor:
     """Return the operator as a matrix [inputs, outputs]: the images of the unit vectors."""
     channels = W.shape[1]
-    units = torch.eye(channels * _product(geometry.in_size), dtype=W.dtype, device=W.device)
+    units = torch.eye(channels * math.prod(geometry.in_size), dtype=W.dtype, device=W.device)
     x = units.reshape(-1, channels, *geometry.in_size)
     pad = [p for both in reversed(geometry.padding) for p in both]
     x = F.pad(x, pad, mode="constant" if geometry.padding_mode == "zeros" else geometry.padding_mode)
@@ -158,13 +159,6 @@ def _matrix(W: Tensor, geometry: _Geometry) -> Tensor:
 
 def _each(value: int | Sequence[int], dims: int) -> tuple[int, ...]:
     return (value,) * dims if isinstance(value, int) else tuple(value)
-
-
-def _product(numbers: Sequence[int]) -> int:
-    result = 1
-    for n in numbers:
-        result *= n
-    return result
 
 
 def _sorted(sigma: Tensor) -> Tensor:

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from isoprune.comparison import text
 from isoprune.comparison.statistics import Summary, summarize
 from isoprune.reporting import theme
-from isoprune.reporting.pivots import Table, markdown
+from isoprune.reporting.pivots import Table
 from isoprune.reporting.sentences import Finding
 from isoprune.reporting.series import Row, Series, row_of
-from isoprune.reporting.study import Cell, apart, by_seed, make_cells, unique
-from isoprune.types.record import Record
+from isoprune.reporting.study import Cell, apart, by_seed, unique
 
 BEST, WORST = "best rate", "worst rate"
 _BASELINES = ("none", "batchnorm")  # no repair; where there is none, its BatchNorm statistics taken anew
@@ -123,19 +122,6 @@ def _cell(point: Point) -> str:
         return best
     worst = text.percent(summarize(point.worst.values()), spread=False) if point.worst else "diverged"
     return f"{best} ({worst})"
-
-
-def markdown_frontier(records: Sequence[Record]) -> str:
-    """Return the frontier's table and sentences in Markdown; empty without budgets of steps.
-
-    Raises:
-        IsopruneError: If no record is finished, or one is not a record.
-    """
-    cells = make_cells(records)
-    if not apart(cells)[1]:
-        return ""
-    told = "".join(f"- {finding}\n" for finding in findings(cells))
-    return f"{markdown(table(cells))}\n{told}"
 
 
 def findings(cells: Sequence[Cell]) -> list[Finding]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from isoprune.comparison.text import duration
+from isoprune.experiment.progress import duration
 from isoprune.reporting import html, theme
 
 REFRESH = 2  # seconds

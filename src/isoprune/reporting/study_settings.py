@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from isoprune.comparison import text
 from isoprune.comparison.records import Runs, written
+from isoprune.experiment.progress import duration
 from isoprune.reporting.pivots import Table
 from isoprune.reporting.study import ADVISED, Cell, seed_of, unique
 
@@ -121,7 +122,7 @@ def runs(cells: Sequence[Cell]) -> Table:
         labels = (cell.network, cell.criterion, cell.repair, cell.extra or text.MISSING)
         for row, record in zip(cell.rows, cell.records, strict=True):
             seed = str(seed_of(cell.runs, row))
-            time = text.duration(record.total_seconds)
+            time = duration(record.total_seconds)
             rows.append((record.digest, *labels, text.plain(cell.ratio), rate, seed, time))
     head = ("digest", "network", "criterion", "repair", "variant", "ratio", "LR", "seed", "time")
     return Table(head, tuple(rows), words=5)

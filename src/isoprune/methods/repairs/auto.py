@@ -13,7 +13,6 @@ from torch import Generator, nn
 from isoprune.graph.trace import tensors_in
 from isoprune.methods.repairs.balance import balance
 from isoprune.methods.repairs.batchnorm import batchnorm
-from isoprune.methods.repairs.forward import forward
 from isoprune.methods.repairs.none import none
 from isoprune.methods.repairs.reconstruct import reconstruct
 from isoprune.pruning.pruned import Pruned
@@ -22,6 +21,7 @@ from isoprune.signals.samples import joined
 from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError
 from isoprune.types.method import method
+from isoprune.types.task import forward
 
 _JUDGES = 8  # one sample of so many judges
 _CHUNK = 256

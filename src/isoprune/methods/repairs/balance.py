@@ -12,7 +12,6 @@ from torch import Generator, Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from isoprune.graph.trace import tensors_in
-from isoprune.methods.repairs.forward import forward
 from isoprune.methods.repairs.probe import sites
 from isoprune.methods.repairs.stored import copied, differentiable, write_
 from isoprune.methods.repairs.weights import Weight, weights
@@ -22,6 +21,7 @@ from isoprune.signals.modes import in_eval_mode
 from isoprune.signals.samples import joined
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method
+from isoprune.types.task import forward
 
 _OUTPUTS = 16  # up to so many each is pulled back
 _DIRECTIONS = 4  # beyond, so many random sums of them

@@ -9,12 +9,11 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from isoprune.methods.repairs.forward import forward
 from isoprune.methods.repairs.stored import copied
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method
-from isoprune.types.task import samples_in
+from isoprune.types.task import forward, samples_in
 
 _CHUNK = 256  # inputs normalised together; large, as the variance within a chunk is what is averaged
 

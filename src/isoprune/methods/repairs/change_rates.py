@@ -9,13 +9,12 @@ import torch
 from torch import Generator, Tensor, nn
 
 from isoprune.graph.trace import tensors_in
-from isoprune.methods.repairs.forward import forward
 from isoprune.methods.repairs.passes import Layer, layers_with_output, scale_layers_
 from isoprune.methods.repairs.stored import differentiable
 from isoprune.signals.modes import in_eval_mode
 from isoprune.signals.samples import cut
 from isoprune.types import IsopruneError
-from isoprune.types.task import samples_in
+from isoprune.types.task import forward, samples_in
 
 _PARTS = 32  # of the samples: within one, gradients are summed before they are squared
 _DAMPING = 0.5  # of the paper's correction; one is exact on a chain and may swing elsewhere

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from isoprune.methods.repairs.forward import forward
 from isoprune.methods.repairs.probe import sites
 from isoprune.methods.repairs.weights import Weight, weights
 from isoprune.signals.matrices import LAYERS
 from isoprune.signals.modes import in_eval_mode
+from isoprune.types import IsopruneError
+from isoprune.types.task import forward
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,21 @@ class Reached:
     run: Callable[[], Any]
 
     def made(self) -> Tensor:
-        """Return the layer's output, [points, channels]."""
+        """Return the layer's output, [points, channels], in float64.
+
+        Raises:
+            IsopruneError: If it is not finite.
+        """
         out = self.run()
         out = out[0] if isinstance(out, tuple) else out
         channels = -1 if isinstance(self.layer.module, (nn.Linear, nn.MultiheadAttention)) else 1
-        return out.movedim(channels, -1).flatten(0, -2)
+        out = out.movedim(channels, -1).flatten(0, -2).double()
+        if not bool(out.isfinite().all()):
+            raise IsopruneError(
+                f"{self.layer.name}: its output on the data holds NaN or infinity. Check the inputs, and the "
+                "weights: training may have diverged (lower its lr)."
+            )
+        return out
 
 
 def layers_with_output(model: nn.Module) -> list[Layer]:

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
-from isoprune.methods.repairs.forward import forward
 from isoprune.methods.repairs.patches import windows
 from isoprune.signals.matrices import CONVOLUTIONS, TRANSPOSED
+from isoprune.types.task import forward
 
 _MAPS = (*CONVOLUTIONS, *TRANSPOSED)  # their channels are the second dimension, not the last
 _SUMS = {"add", "add_", "__add__", "__iadd__", "__radd__"}
