@@ -89,7 +89,7 @@ def test_what_is_printed_can_be_copied_and_is_backed_by_numbers(capsys):
     ]
     for rate in ("0.01", "0.1"):
         mark = "advised" if rate == lr else ""
-        assert re.search(rf"^ {rate} +[\d.]+% +[\d.]+% +[\d.]+ +{mark} *$", out, re.M), out
+        assert re.search(rf"^ {rate} +{mark} +[\d.]+ +[\d.]+ +[\d.]+ +\d+ *$", out, re.M), out
     assert "(measured on 4 training inputs)." in out
     assert "of a grid of 2 full trainings." in out
     assert re.search(r"^Accuracies are of 129 held-out training samples", out, re.M)

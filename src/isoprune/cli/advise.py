@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Group, Parameter
 from msgspec import structs
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
 
 from isoprune.cli.console import error_console, output_console, say, write_out
 from isoprune.cli.options import check_choice, check_out, check_samples, read_shape
@@ -185,12 +183,13 @@ def _shown(most: int) -> Iterator[Callable[[Probe], None]]:
 def _print(record: dict[str, Any]) -> None:
     """Print the advice in lines to copy, the probes, and why."""
     from isoprune.reporting import advice_words as words
+    from isoprune.reporting.pivots import terminal
 
     say(record["network"], f"Advised: {words.headline(record)}")
     if not record["learns"]:
         say(words.verdict(record))
     say(*(f"  {name:<13} {line}" for name, line in record["copy"].items()))
-    output_console().print(_table(record))
+    output_console().print(terminal(words.probe_table(record)))
     say(*record["reasons"], *record["doubts"], *record["provisos"])
 
 
@@ -206,21 +205,6 @@ def _write(file: Path, record: dict[str, Any]) -> None:
         from isoprune.reporting import advice_words as words
 
         write_figure(advice_figures.accuracies(record), file, title=words.headline(record))
-
-
-def _table(record: dict[str, Any]) -> Table:
-    from isoprune.reporting import advice_words as words
-
-    table = Table("rate", "held-out accuracy", "± standard error", "loss", "", box=None)
-    for probe in record["probes"]:
-        accuracy, loss = probe["accuracy"], probe["loss"]
-        mark = "advised" if probe["lr"] == record["lr"] else "diverged" if accuracy is None else ""
-        numbers = ("", "", "")
-        if accuracy is not None:
-            error = words.standard_error(accuracy, record["held"])
-            numbers = (f"{accuracy:.1%}", f"{error:.1%}", f"{loss:.3g}")
-        table.add_row(*map(Text, (f"{probe['lr']:g}", *numbers, mark)))
-    return table
 
 
 def _rates(text: str | None) -> tuple[float, ...] | None:

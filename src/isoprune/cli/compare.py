@@ -5,17 +5,12 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from isoprune.cli.console import output_console, say, write_out
 from isoprune.cli.options import check_out
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from isoprune.comparison import Comparison
 
 
 def compare(
@@ -49,6 +44,7 @@ def compare(
     """
     from isoprune import comparison as library
     from isoprune.comparison.records import read_outlines
+    from isoprune.reporting.pivots import Table, markdown, terminal
 
     setup = library.read_setup(require)
     check_out(out, (".md", ".json"), "result.md")
@@ -57,11 +53,18 @@ def compare(
         comparison = library.compare(records, by=by, value=value, require=setup, without=without)
     except library.UnfairComparison as error:
         raise library.UnfairComparison(_as_options(str(error))) from None
-    output_console().print(_table(comparison), "", sep="\n")
+    table = Table(library.COLUMNS, tuple(library.rows(comparison)), words=2)
+    output_console().print(terminal(table, ruled=True), "", sep="\n")
     say(*library.sentences(comparison))
-    if out is not None:
-        write_out(out, _written(out, comparison), remedy="Give another --out.")
-        say(f"\nWritten: {out.resolve()}")
+    if out is None:
+        return
+    heading, *said = library.sentences(comparison)
+    content = "\n".join([heading, "", markdown(table), *(f"- {sentence}" for sentence in said), ""])
+    if out.suffix == ".json":
+        plain = library.as_dict(comparison)
+        content = json.dumps(plain, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    write_out(out, content, remedy="Give another --out.")
+    say(f"\nWritten: {out.resolve()}")
 
 
 def _as_options(message: str) -> str:
@@ -70,31 +73,3 @@ def _as_options(message: str) -> str:
 
     message = re.sub(r"require=Setup\.(\w+)", lambda m: f"--require {Setup[m[1]]}", message)
     return message.replace(" (without)", " (--without)").replace(" too.", " too (--by).")
-
-
-def _table(comparison: Comparison) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    from isoprune.comparison import COLUMNS, rows
-
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for i, column in enumerate(COLUMNS):
-        numeric = i > 1
-        table.add_column(column, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
-    for row in rows(comparison):
-        # Text, not str: a name such as "[red]" is not markup.
-        table.add_row(*map(Text, row))
-    return table
-
-
-def _written(out: Path, comparison: Comparison) -> str:
-    from isoprune.comparison import COLUMNS, as_dict, rows, sentences
-    from isoprune.reporting.pivots import Table, markdown
-
-    if out.suffix == ".json":
-        return json.dumps(as_dict(comparison), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    heading, *said = sentences(comparison)
-    table = markdown(Table(COLUMNS, tuple(rows(comparison)), words=2))
-    return "\n".join([heading, "", table, *(f"- {sentence}" for sentence in said), ""])

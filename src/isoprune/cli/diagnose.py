@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
-from rich.table import Table
-from rich.text import Text
 
 from isoprune.cli.console import error_console, output_console, say, write_out
 from isoprune.cli.options import check_choice, check_out, check_samples, listed, read_shape
@@ -17,15 +15,9 @@ from isoprune.experiment.choice import Choice
 from isoprune.experiment.network_names import check_network
 
 LAYERS = 40  # of more, the table shows those that lost most; the page and the JSON have all
-LAYER_COLUMNS = {
-    "name": "layer",
-    "kind": "kind",
-    "backward_gain": "gain",
-    "dense_backward_gain": "dense gain",
-    "share": "share of loss",
-    "sigma_mean": "mean sigma",
-    "dead_filters": "dead filters",
-}
+LAYER_KEYS = (
+    "name", "kind", "backward_gain", "dense_backward_gain", "share", "sigma_mean", "dead_filters",
+)  # fmt: skip
 _Input = Parameter(group=Group("What goes in", sort_key=1))
 _How = Parameter(group=Group("How it is measured, and what comes out", sort_key=2))
 
@@ -125,15 +117,18 @@ def diagnose(
 
 def _print(record: dict[str, Any]) -> None:
     """Print the verdict, the sentences, the layers, and what the repairs restore."""
+    from isoprune.reporting.diagnosis_tables import layer_table, network_table
+    from isoprune.reporting.pivots import terminal
+
     say(record["network"], *record["sentences"], *record["provisos"], *record["restored"])
     rows, console = record["layers"], output_console()
     if rows:
         most = sorted(rows, key=lambda row: -row["share"])[:LAYERS]
-        console.print(_layer_table([row for row in rows if row in most]))
+        console.print(terminal(layer_table([row for row in rows if row in most], LAYER_KEYS)))
     if len(rows) > LAYERS:
         say(f" {len(rows) - LAYERS} layers that lost less are left out; --out has all.")
     if len(record["networks"]) > 1:
-        console.print(_network_table(record["networks"]))
+        console.print(terminal(network_table(record["networks"])))
     say(*(f"Repair {name} does not apply: {reason}" for name, reason in record["refused"].items()))
 
 
@@ -144,39 +139,3 @@ def _write(file: Path, record: dict[str, Any]) -> None:
         diagnosis_page(record, file)
     else:
         write_out(file, json.dumps(record, indent=1, allow_nan=False))
-
-
-def _layer_table(rows: list[dict[str, Any]]) -> Table:
-    shown = {key: h for key, h in LAYER_COLUMNS.items() if any(row.get(key) is not None for row in rows)}
-    table = Table(box=None)
-    for key, heading in shown.items():
-        table.add_column(heading, justify="left" if key in ("name", "kind") else "right")
-    for row in rows:
-        table.add_row(*(Text(_cell(key, row.get(key))) for key in shown))
-    return table
-
-
-def _network_table(rows: list[dict[str, Any]]) -> Table:
-    from isoprune.experiment.diagnosis_record import SHOWN
-
-    shown = [key for key in SHOWN if key in rows[0]["jsv"] and not key.endswith("_error")]
-    headings = {"below_1e3": "below 0.001", "distance": "distance to 1"}
-    table = Table("singular values of", box=None)
-    for key in shown:
-        table.add_column(headings.get(key, key), justify="right")
-    for row in rows:
-        cells = []
-        for key in shown:
-            error = row["jsv"].get(f"{key}_error")
-            text = f"{row['jsv'][key]:.0%}" if key == "below_1e3" else f"{row['jsv'][key]:.3g}"
-            cells.append(Text(text + (f" ± {error:.1g}" if error is not None else "")))
-        table.add_row(Text(row["name"]), *cells)
-    return table
-
-
-def _cell(key: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if key == "share":
-        return f"{value:.0%}"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -77,8 +77,7 @@ def reproduce(
 
 
 def _check(reproduction: Reproduction, study: Study) -> int:
-    from rich.table import Table
-
+    from isoprune.reporting.pivots import terminal
     from isoprune.reproduction import rehearse, unique_networks
     from isoprune.reproduction.tables import networks
 
@@ -89,11 +88,7 @@ def _check(reproduction: Reproduction, study: Study) -> int:
     for experiment in experiments:
         found.append(rehearse(experiment, reproduction.image_classes))
         console.print(f"verified: {experiment.model.name}", highlight=False)
-    shown = networks(found)
-    table = Table(*shown.columns, box=None)
-    for row in shown.rows:
-        table.add_row(*row)
-    output_console().print(table)
+    output_console().print(terminal(networks(found)))
     return 0
 
 

@@ -57,25 +57,12 @@ def advice_page(record: Mapping[str, Any], file: Path) -> Path:
         doubts=words.doubts(record),
         provisos=record["provisos"],
         charts=made,
-        table=_table(record),
+        table=words.probe_table(record),
         damage=_damage(record["damage"]),
         settings=Table(("setting", "value"), tuple(record["settings"].items()), words=2),
         version=record["settings"].get("isoprune", ""),
     )
     return html.write(page, file)
-
-
-def _table(record: Mapping[str, Any]) -> Table:
-    rows = []
-    for probe in record["probes"]:
-        mark = "advised" if probe["lr"] == record["lr"] else ""
-        if probe["accuracy"] is None:
-            rows.append((text.plain(probe["lr"]), "diverged", *[text.MISSING] * 3, str(probe["steps"])))
-            continue
-        error = words.standard_error(probe["accuracy"], record["held"])
-        numbers = (f"{100 * probe['accuracy']:.1f}", f"{100 * error:.1f}", text.number(probe["loss"]))
-        rows.append((text.plain(probe["lr"]), mark, *numbers, str(probe["steps"])))
-    return Table(("rate", "", "accuracy %", "standard error %", "loss", "steps"), tuple(rows), words=2)
 
 
 def _damage(damage: Mapping[str, Any]) -> Table | None:

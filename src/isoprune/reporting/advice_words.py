@@ -1,4 +1,4 @@
-"""Advice on a learning rate -> sentences, each backed by numbers of its record."""
+"""Advice on a learning rate -> a table of its probes, and sentences, each backed by numbers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from isoprune.comparison import text
+from isoprune.reporting.pivots import Table
 from isoprune.types import IsopruneError
 
 Record = Mapping[str, Any]
@@ -70,6 +71,20 @@ def doubts(record: Record) -> list[str]:
 def standard_error(accuracy: float, samples: int) -> float:
     """Return that of a frequency among so many samples."""
     return math.sqrt(accuracy * (1 - accuracy) / samples)
+
+
+def probe_table(record: Record) -> Table:
+    """Return a row a probe: its rate, whether it is the advised one, and where it ended."""
+    rows = []
+    for probe in record["probes"]:
+        mark = "advised" if probe["lr"] == record["lr"] else ""
+        if probe["accuracy"] is None:
+            rows.append((text.plain(probe["lr"]), "diverged", *[text.MISSING] * 3, str(probe["steps"])))
+            continue
+        error = standard_error(probe["accuracy"], record["held"])
+        numbers = (f"{100 * probe['accuracy']:.1f}", f"{100 * error:.1f}", text.number(probe["loss"]))
+        rows.append((text.plain(probe["lr"]), mark, *numbers, str(probe["steps"])))
+    return Table(("rate", "", "accuracy %", "standard error %", "loss", "steps"), tuple(rows), words=2)
 
 
 def _once() -> str:

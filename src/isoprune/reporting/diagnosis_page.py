@@ -9,6 +9,7 @@ from typing import Any
 from isoprune.comparison import text
 from isoprune.reporting import diagnosis_figures as figures
 from isoprune.reporting import html, theme
+from isoprune.reporting.diagnosis_tables import error_bar, layer_table, network_table
 from isoprune.reporting.pivots import Table
 from isoprune.types import IsopruneError
 
@@ -21,15 +22,6 @@ _MEANING = {
 _ADVICE = (
     "Repairs are tried on copies and not retrained: a mean near the dense network's is a good start, no more."
 )
-_HEADINGS = {
-    "mean": "mean", "std": "std", "min": "min", "max": "max", "condition": "max / min",
-    "below_1e3": "below 0.001", "distance": "distance to 1",
-}  # fmt: skip
-_LAYER_HEADINGS = {
-    "name": "layer", "kind": "kind", "forward_gain": "signal", "backward_gain": "gradient",
-    "dense_backward_gain": "gradient, dense", "share": "share of the loss", "filters": "filters",
-    "dead_filters": "dead", "sigma_mean": "mean σ of filters", "sigma_min": "min", "sigma_max": "max",
-}  # fmt: skip
 _THRESHOLDS = {
     "collapsed_ratio": "collapsed: mean over the dense network's, below",
     "damaged_ratio": "damaged: mean over the dense network's, below",
@@ -88,8 +80,8 @@ def diagnosis_page(record: Mapping[str, Any], file: Path) -> Path:
         provisos=record["provisos"],
         cards=_cards(networks),
         charts=charts,
-        table=_network_table(networks),
-        layer_table=_layer_table(layers),
+        table=network_table(networks),
+        layer_table=layer_table(layers),
         restored=record["restored"],
         advice=_ADVICE,
         refused=record["refused"],
@@ -116,47 +108,11 @@ def _cards(networks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "label": network["name"],
             "slot": theme.PALETTE.index(colours[network["name"]]),
             "mean": text.number(network["jsv"]["mean"]),
-            "error": _error(network["jsv"], "mean"),
+            "error": error_bar(network["jsv"], "mean"),
             "ratio": text.number(network["jsv"]["mean"] / dense) if dense else None,
         }
         for network in networks
     ]
-
-
-def _network_table(networks: Sequence[Mapping[str, Any]]) -> Table:
-    shown = [key for key in _HEADINGS if key in networks[0]["jsv"]]
-    rows = [
-        (
-            network["name"],
-            *(
-                f"{100 * network['jsv'][key]:.0f} %"
-                if key == "below_1e3"
-                else text.number(network["jsv"][key]) + _error(network["jsv"], key)
-                for key in shown
-            ),
-        )
-        for network in networks
-    ]
-    return Table(("network", *(_HEADINGS[key] for key in shown)), tuple(rows))
-
-
-def _error(jsv: Mapping[str, float], key: str) -> str:
-    error = jsv.get(f"{key}_error")
-    return "" if error is None else f" ± {text.number(error)}"
-
-
-def _layer_table(layers: Sequence[Mapping[str, Any]]) -> Table:
-    shown = [key for key in _LAYER_HEADINGS if any(row.get(key) is not None for row in layers)]
-    rows = tuple(tuple(_cell(key, row.get(key)) for key in shown) for row in layers)
-    return Table(tuple(_LAYER_HEADINGS[key] for key in shown), rows, words=2)
-
-
-def _cell(key: str, value: Any) -> str:
-    if value is None:
-        return text.MISSING
-    if key == "share":
-        return f"{100 * value:.0f} %"
-    return text.number(value) if isinstance(value, float) else str(value)
 
 
 def _threshold_table(thresholds: Mapping[str, float]) -> Table:

@@ -1,8 +1,12 @@
-"""Plain text in columns, and the same in Markdown."""
+"""Plain text in columns; the same in Markdown, and for the terminal."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from rich import box
+from rich.table import Table as RichTable
+from rich.text import Text
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,20 @@ def markdown(table: Table) -> str:
     rules = ["---"] * table.words + ["---:"] * (len(table.columns) - table.words)
     lines = [table.columns, tuple(rules), *(tuple(_escaped(word) for word in row) for row in table.rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def terminal(table: Table, *, ruled: bool = False) -> RichTable:
+    """Return a table for the terminal, numbers to the right and never broken; with a rule below the heads."""
+    made = RichTable(box=None)
+    if ruled:
+        made = RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for place, column in enumerate(table.columns):
+        number = place >= table.words
+        made.add_column(Text(column), justify="right" if number else "left", no_wrap=number, overflow="fold")
+    for row in table.rows:
+        # Text, not str: a name such as "[red]" is not markup.
+        made.add_row(*map(Text, row))
+    return made
 
 
 def _escaped(word: str) -> str:
