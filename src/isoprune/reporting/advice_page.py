@@ -29,24 +29,22 @@ def advice_page(record: Mapping[str, Any], file: Path) -> Path:
         IsopruneError: If ``record`` is no advice, or ``file`` cannot be written.
     """
     words.require_advice(record)
-    charts = [
-        html.chart(
+    charts = html.charts(
+        (
             "accuracies",
             figures.accuracies(record),
             "What every rate ends at",
             "bar: holds the accuracy 19 times of 20; green band: as good as the best",
         ),
-        html.chart(
+        (
             "schedule",
             figures.schedule(record),
             "The training that is advised",
             f"{text.count(record['steps'])} steps, peak {text.plain(record['lr'])}",
         ),
-    ]
-    made = [chart for chart in charts if chart]
+    )
     page = html.render(
         "advice.html.j2",
-        {chart["id"]: chart.pop("spec") for chart in made},
         title=f"lr = {text.plain(record['lr'])}: {record['network']}",
         network=record["network"],
         headline=f"lr = {text.plain(record['lr'])}",
@@ -56,7 +54,7 @@ def advice_page(record: Mapping[str, Any], file: Path) -> Path:
         reasons=words.reasons(record),
         doubts=words.doubts(record),
         provisos=record["provisos"],
-        charts=made,
+        charts=charts,
         table=words.probe_table(record),
         damage=_damage(record["damage"]),
         settings=Table(("setting", "value"), tuple(record["settings"].items()), words=2),

@@ -11,7 +11,7 @@ import altair as alt
 from isoprune.comparison import text
 from isoprune.reporting import series as data
 from isoprune.reporting import theme
-from isoprune.reporting.figures import Figure, powers, ridges, table
+from isoprune.reporting.figures import Figure, in_colours, powers, ridges, table
 
 LAYERS = 48  # more are not drawn: those that changed most are
 _FLOOR = (
@@ -53,10 +53,7 @@ def means(networks: Sequence[Mapping[str, Any]]) -> Figure:
     ends = [1.0, *(row[key] for row in rows for key in ("low", "high"))]
     x = alt.X("mean:Q", title="mean singular value", **_log(ends))
     y = alt.Y("network:N", sort=order, title=None, axis=_names())
-    colour = colours(networks)
-    tint = alt.Color(
-        "network:N", legend=None, scale=alt.Scale(domain=order, range=[colour[name] for name in order])
-    )
+    tint = in_colours("network", colours(networks))
     base = table("rows")
     tips = [alt.Tooltip("network:N"), alt.Tooltip("text:N", title="mean")]
     one = table("isometry").mark_rule(strokeDash=[3, 3]).encode(x="mean:Q")

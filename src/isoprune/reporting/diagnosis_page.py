@@ -50,27 +50,25 @@ def diagnosis_page(record: Mapping[str, Any], file: Path) -> Path:
         raise IsopruneError("This is not a diagnosis. Make one: isoprune diagnose MODEL --out diagnosis.html")
     networks, layers = record["networks"], record["layers"]
     estimated = any("mean_error" in network["jsv"] for network in networks)
-    sections = {
-        "values": [
-            html.chart(
+    charts = {
+        "values": html.charts(
+            (
                 "sigma",
                 figures.singular_values(networks),
                 "Where the singular values lie",
                 "each network as high as its fullest bin; dashed: σ\u00a0=\u00a01, isometry",
             ),
-            html.chart(
+            (
                 "means",
                 figures.means(networks),
                 "Their mean",
                 "bar: holds the exact mean 19 times of 20" if estimated else "exact; dashed: isometry",
             ),
-        ],
-        "layers": [html.chart("gains", figures.layers(layers), *_layers_titles(layers))],
+        ),
+        "layers": html.charts(("gains", figures.layers(layers), *_layers_titles(layers))),
     }
-    charts = {name: [chart for chart in made if chart] for name, made in sections.items()}
     page = html.render(
         "diagnosis.html.j2",
-        {chart["id"]: chart.pop("spec") for made in charts.values() for chart in made},
         title=f"{record['verdict'].capitalize()}: {record['network']}",
         network=record["network"],
         verdict=record["verdict"],

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import altair as alt
 import vl_convert
 
 from isoprune.comparison import text
-from isoprune.reporting import figures, theme
+from isoprune.reporting import figures, html, theme
 from isoprune.reporting.study import Cell, make_cells, unique
 from isoprune.types import IsopruneError
-from isoprune.types.files import write_atomic
 from isoprune.types.record import Record
 
 _WIDTH = 560
@@ -50,14 +49,17 @@ def write_figure(figure: figures.Figure, file: Path, *, title: str) -> Path:
     """
     spec = figures.specification(figure, width=_WIDTH, title=title)
     spec["config"] = {**theme.config(), "background": "white", "padding": 12}
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(file, WRITERS[file.suffix.removeprefix(".")](spec))
-    except OSError as error:
-        raise IsopruneError(
-            f"The figure cannot be written to {file}: {error.strerror}. Give another place for it."
-        ) from error
-    return file
+    return write_picture(spec, file)
+
+
+def write_picture(spec: dict[str, Any], file: Path) -> Path:
+    """Write a Vega-Lite specification as a picture, in the format that ``file`` ends with.
+
+    Raises:
+        IsopruneError: If it cannot be written.
+    """
+    made = WRITERS[file.suffix.removeprefix(".")](spec, vl_version=figures.VEGA_LITE)
+    return html.write(made, file, what="figure")
 
 
 def _charts(cells: Sequence[Cell]) -> list[tuple[str, str, figures.Figure]]:
@@ -66,25 +68,9 @@ def _charts(cells: Sequence[Cell]) -> list[tuple[str, str, figures.Figure]]:
     for network, ratio in unique((cell.network, cell.ratio) for cell in cells):
         here = [cell for cell in cells if (cell.network, cell.ratio) == (network, ratio)]
         ending = f"{_file_name(network)}_ratio_{text.plain(ratio)}"
-        place = f"{network}, ratio {text.plain(ratio)}"
         made += [
-            (
-                f"singular_values_{ending}",
-                f"Singular values of the Jacobian: {place}",
-                figures.singular_values(here),
-            ),
-            (f"final_accuracy_{ending}", f"Where retraining ends: {place}", figures.final_accuracy(here)),
-            (
-                f"accuracy_per_epoch_{ending}",
-                f"Accuracy while retraining: {place}",
-                figures.accuracy_per_epoch(here),
-            ),
-            (
-                f"frontier_{ending}",
-                f"Accuracy against the budget of retraining: {place}",
-                figures.accuracy_against_budget(here),
-            ),
-            (f"jsv_per_epoch_{ending}", f"Mean JSV while retraining: {place}", figures.jsv_per_epoch(here)),
+            (f"{kind.file}_{ending}", f"{kind.title}: {network}, ratio {text.plain(ratio)}", kind.make(here))
+            for kind in (*figures.OF_A_NETWORK, figures.BY_BUDGET)
         ]
     return [(name, title, chart) for name, title, chart in made if chart is not None]
 
@@ -93,20 +79,8 @@ def _file_name(words: str) -> str:
     return re.sub(r"[^\w.-]+", "_", words).strip("_.") or "network"
 
 
-def _version() -> str:
-    return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-
-
-def _svg(spec: dict[str, Any]) -> bytes:
-    return vl_convert.vegalite_to_svg(spec, vl_version=_version()).encode()
-
-
-def _png(spec: dict[str, Any]) -> bytes:
-    return vl_convert.vegalite_to_png(spec, vl_version=_version(), scale=_PNG_SCALE)
-
-
-def _pdf(spec: dict[str, Any]) -> bytes:
-    return vl_convert.vegalite_to_pdf(spec, vl_version=_version())
-
-
-WRITERS = {"pdf": _pdf, "svg": _svg, "png": _png}
+WRITERS = {
+    "pdf": vl_convert.vegalite_to_pdf,
+    "svg": vl_convert.vegalite_to_svg,
+    "png": partial(vl_convert.vegalite_to_png, scale=_PNG_SCALE),
+}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import altair as alt
 
@@ -20,17 +20,22 @@ _POWER_LABEL = f"({_POWERS})[round(log(datum.value) / LN10)]"
 _WHEEL = "wheel![event.ctrlKey || event.metaKey]"
 _DRAG = "[pointerdown[event.pointerType !== 'touch'], window:pointerup] > window:pointermove!"
 _SHOWN = "indexof(hidden, datum.series) < 0"
+VEGA_LITE = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])  # what vl_convert calls its version
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart whose layers name their tables, and the tables: Altair would copy and check every row."""
+    """A chart whose layers name their tables, and the tables: Altair would copy and check every row.
+
+    ``keyed``: the page has a legend of its own for it, by which series are hidden and shown.
+    """
 
     chart: alt.LayerChart
     tables: dict[str, list[Row]]
+    keyed: bool = False
 
 
-def jsv_against_ratio(cells: Sequence[Cell], *, legend: bool = True) -> Figure | None:
+def jsv_against_ratio(cells: Sequence[Cell]) -> Figure | None:
     """Return mean JSV (log) against ratio, a line per network and repair; None for fewer than two ratios."""
     rows = data.jsv_rows(cells)
     if len({row["x"] for row in rows if row["x"] > 0}) < 2:
@@ -40,19 +45,19 @@ def jsv_against_ratio(cells: Sequence[Cell], *, legend: bool = True) -> Figure |
     x = {"title": "ratio of filters removed", "axis": axis, "scale": scale}
     isometry = [{"y": 1.0, "label": "isometry"}]
     entries = list(data.ratio_series(cells))
-    return _lines(rows, entries, x, y, legend=legend, levels=isometry, overview=True)
+    return _lines(rows, entries, x, y, levels=isometry, overview=True)
 
 
-def accuracy_per_epoch(cells: Sequence[Cell], *, legend: bool = True) -> Figure | None:
+def accuracy_per_epoch(cells: Sequence[Cell]) -> Figure | None:
     """Return one network's validation accuracy per epoch of retraining; None without histories."""
     dense = over_seeds(cells, "dense.validation_accuracy")
     levels = [{"y": 100 * dense.mean, "label": "dense"}] if dense.n else []
     rows = data.epoch_rows(cells, "validation_accuracy", percent=True)
     y = {"title": "validation accuracy, %", "scale": alt.Scale(zero=False), "axis": alt.Axis(tickCount=6)}
-    return _per_epoch(cells, rows, y, levels, legend=legend)
+    return _per_epoch(cells, rows, y, levels)
 
 
-def jsv_per_epoch(cells: Sequence[Cell], *, legend: bool = True) -> Figure | None:
+def jsv_per_epoch(cells: Sequence[Cell]) -> Figure | None:
     """Return one network's mean JSV (log) per epoch of retraining; None without histories."""
     dense = over_seeds(cells, "dense.jsv.mean")
     levels = [{"y": dense.mean, "label": "dense"}] if dense.n and dense.mean > 0 else []
@@ -62,10 +67,10 @@ def jsv_per_epoch(cells: Sequence[Cell], *, legend: bool = True) -> Figure | Non
     for row in rows:
         row |= {key: max(row[key], data.FLOOR) for key in ("mean", "low", "high")}
     y = {"title": "mean JSV", **_log(rows)}
-    return _per_epoch(cells, rows, y, levels, legend=legend)
+    return _per_epoch(cells, rows, y, levels)
 
 
-def accuracy_against_budget(cells: Sequence[Cell], *, legend: bool = True) -> Figure | None:
+def accuracy_against_budget(cells: Sequence[Cell]) -> Figure | None:
     """Return one network's test accuracy against steps of retraining (log); None without budgets."""
     rows, entries = frontier.rows(apart(cells)[1])
     if not rows:
@@ -77,7 +82,7 @@ def accuracy_against_budget(cells: Sequence[Cell], *, legend: bool = True) -> Fi
     x = {"title": "steps of retraining", "axis": axis, "scale": alt.Scale(type="log", nice=False)}
     y = {"title": "test accuracy, %", "scale": alt.Scale(zero=False), "axis": alt.Axis(tickCount=6)}
     levels = [{"y": 100 * dense.mean, "label": "dense"}] if dense.n else []
-    return _lines(rows, entries, x, y, legend=legend, levels=levels, middle=lambda a, b: math.sqrt(a * b))
+    return _lines(rows, entries, x, y, levels=levels, middle=lambda a, b: math.sqrt(a * b))
 
 
 def singular_values(cells: Sequence[Cell]) -> Figure | None:
@@ -111,9 +116,7 @@ def ridges(rows: list[Row], colour: dict[str, str]) -> Figure:
     powers = [10.0**p for p in range(-30, 31) if low <= p <= high]
     x = alt.X("from:Q", title="singular value σ of the Jacobian", scale=scale)
     x = x.axis(values=powers, labelExpr=_POWER_LABEL, labelOverlap="greedy")
-    tint = alt.Color(
-        "stage:N", legend=None, scale=alt.Scale(domain=stages, range=[colour[s] for s in stages])
-    )
+    tint = in_colours("stage", {stage: colour[stage] for stage in stages})
     y_scale = alt.Scale(domain=[0, len(stages)], nice=False)
     base = table("rows").transform_filter("datum.ratio === ratio")
     y = alt.Y("base:Q", axis=None, scale=y_scale)
@@ -148,9 +151,7 @@ def final_accuracy(cells: Sequence[Cell]) -> Figure | None:
     x = alt.X("mean:Q", title="test accuracy, %", scale=alt.Scale(zero=False, padding=24))
     x = x.axis(format="~f", tickCount=6)
     y = alt.Y("series:N", sort=order, title=None, axis=alt.Axis(labelLimit=0, labelPadding=12, grid=False))
-    tint = alt.Color(
-        "series:N", legend=None, scale=alt.Scale(domain=order, range=[e.colour for e in entries])
-    )
+    tint = in_colours("series", {entry.label: entry.colour for entry in entries})
     form = alt.Shape("series:N", legend=None, scale=alt.Scale(domain=order, range=[e.shape for e in entries]))
     tips = [alt.Tooltip("series:N", title="series"), alt.Tooltip("text:N", title="mean ± std")]
     base = table("rows").transform_filter("datum.ratio === ratio")
@@ -185,19 +186,21 @@ def specification(
     made = {key: part for key, part in made.items() if key not in ("config", "$schema")}
     made |= {"datasets": figure.tables, "width": width}
     made["autosize"] = {"type": "fit-x", "contains": "padding"}
+    if figure.keyed and width == "container":
+        drawn = [layer["encoding"] for layer in made["layer"]]
+        for scaled in (e[channel] for e in drawn for channel in ("color", "strokeDash") if channel in e):
+            scaled["legend"] = None
     return made | ({"title": title} if title else {})
 
 
-def _per_epoch(
-    cells: Sequence[Cell], rows: list[Row], y: dict[str, Any], levels: list[Row], *, legend: bool
-) -> Figure | None:
+def _per_epoch(cells: Sequence[Cell], rows: list[Row], y: dict[str, Any], levels: list[Row]) -> Figure | None:
     if not rows:
         return None
     drawn = {row["series"] for row in rows}
     entries = [entry for entry in data.retrained_series(cells) if entry.label in drawn]
     axis, scale = alt.Axis(format="d", tickMinStep=1), alt.Scale(nice=False)
     x = {"title": "epoch of retraining", "axis": axis, "scale": scale}
-    return _lines(rows, entries, x, y, legend=legend, levels=levels)
+    return _lines(rows, entries, x, y, levels=levels)
 
 
 def _lines(
@@ -206,7 +209,6 @@ def _lines(
     x: dict[str, Any],
     y: dict[str, Any],
     *,
-    legend: bool,
     levels: list[Row],
     overview: bool = False,
     middle: Callable[[float, float], float] = lambda a, b: (a + b) / 2,
@@ -214,12 +216,8 @@ def _lines(
     """Return mean lines, their bands from the lowest to the highest seed, and one tooltip for all at an x."""
     names = [entry.label for entry in entries]
     # One symbol a row, long enough to tell the dashes apart.
-    key = (
-        alt.Legend(title=None, orient="bottom", columns=2, symbolType="stroke", symbolSize=900)
-        if legend
-        else None
-    )
-    tint = alt.Color("series:N", scale=alt.Scale(domain=names, range=[e.colour for e in entries]), legend=key)
+    key = alt.Legend(title=None, orient="bottom", columns=2, symbolType="stroke", symbolSize=900)
+    tint = in_colours("series", {e.label: e.colour for e in entries}, key)
     dash = alt.StrokeDash(
         "series:N", scale=alt.Scale(domain=names, range=[list(e.dash) for e in entries]), legend=key
     )
@@ -251,7 +249,7 @@ def _lines(
     params = [alt.param(name="hidden", value=[]), *([] if overview else [_ratio(rows)])]
     chart = alt.LayerChart(layer=[*(_levels(right=overview) if levels else []), *layers])
     tables = {"rows": rows, "hover": wide, "levels": levels}
-    return Figure(chart.add_params(*params).properties(height=300), tables)
+    return Figure(chart.add_params(*params).properties(height=300), tables, keyed=True)
 
 
 def _levels(*, right: bool) -> list[alt.Chart]:
@@ -259,6 +257,12 @@ def _levels(*, right: bool) -> list[alt.Chart]:
     rule = table("levels").mark_rule(strokeDash=[3, 3], clip=True).encode(y="y:Q")
     label = table("levels").mark_text(align="right" if right else "left", baseline="bottom", dy=-4, clip=True)
     return [rule, label.encode(y="y:Q", x=alt.value("width" if right else 4), text="label:N")]
+
+
+def in_colours(field: str, colours: Mapping[str, str], legend: alt.Legend | None = None) -> alt.Color:
+    """Return the colours that the values of a field are drawn in."""
+    scale = alt.Scale(domain=list(colours), range=list(colours.values()))
+    return alt.Color(f"{field}:N", legend=legend, scale=scale)
 
 
 def table(name: str) -> alt.Chart:
@@ -284,3 +288,41 @@ def powers(low: int, high: int) -> alt.Axis:
 def _ratio(rows: Sequence[Row]) -> alt.Parameter:
     """Return the parameter that picks the ratio shown; the largest at first."""
     return alt.param(name="ratio", value=max((row["ratio"] for row in rows), key=float))
+
+
+class Kind(NamedTuple):
+    """A figure of one network: its ids begin with the section's and end with ``place``."""
+
+    place: str
+    file: str
+    make: Callable[[Sequence[Cell]], Figure | None]
+    title: str
+    note: str
+
+
+_SEEDS = "mean over seeds; band: lowest to highest seed"
+OF_A_NETWORK = (
+    Kind(
+        "sigma",
+        "singular_values",
+        singular_values,
+        "Singular values of the Jacobian",
+        "every stage as high as its fullest bin; dashed: σ\u00a0=\u00a01, isometry",
+    ),
+    Kind(
+        "final",
+        "final_accuracy",
+        final_accuracy,
+        "Where retraining ends",
+        "point: mean; ticks: seeds; bar: 95 % interval of the mean",
+    ),
+    Kind("accuracy", "accuracy_per_epoch", accuracy_per_epoch, "Accuracy while retraining", _SEEDS),
+    Kind("jsv", "jsv_per_epoch", jsv_per_epoch, "Mean JSV while retraining", _SEEDS),
+)
+BY_BUDGET = Kind(
+    "accuracy",
+    "frontier",
+    accuracy_against_budget,
+    "Accuracy against the budget of retraining",
+    "each budget trained on its own; rates chosen on validation data; band: lowest to highest seed",
+)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import json
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import altair as alt
 import jinja2
 import vl_convert
 
@@ -19,8 +20,32 @@ from isoprune.types.files import write_atomic
 _TEMPLATE = Path(__file__).parent / "template"
 
 
-def render(template: str, charts: dict[str, Any], /, **content: Any) -> str:
-    """Return the page that ``template`` makes of ``content``; ``charts`` are specifications by id."""
+@dataclass(frozen=True)
+class Chart:
+    """A figure on a page: where, under which title and note, and as which specification."""
+
+    id: str
+    title: str
+    note: str
+    spec: dict[str, Any]
+
+    @property
+    def height(self) -> int:
+        return self.spec["height"]
+
+
+def charts(*made: tuple[str, figures.Figure | None, str, str]) -> list[Chart]:
+    """Return the charts of those figures (id, figure, title, note) that there are."""
+    return [
+        Chart(name, title, note, figures.specification(figure))
+        for name, figure, title, note in made
+        if figure is not None
+    ]
+
+
+def render(template: str, /, **content: Any) -> str:
+    """Return the page that ``template`` makes of ``content``, and of the charts anywhere in it."""
+    charts = {chart.id: chart.spec for chart in _charts_in(content)}
     data = {
         "charts": charts,
         "themes": {"light": theme.config(), "dark": theme.config(dark=True)},
@@ -40,25 +65,25 @@ def render(template: str, charts: dict[str, Any], /, **content: Any) -> str:
     )
 
 
-def chart(name: str, figure: figures.Figure | None, title: str, note: str) -> dict[str, Any] | None:
-    """Return what the template needs of one chart; None for none."""
-    if figure is None:
-        return None
-    spec = figures.specification(figure)
-    return {"id": name, "title": title, "note": note, "spec": spec, "height": spec["height"]}
+def _charts_in(content: Any) -> Iterator[Chart]:
+    if isinstance(content, Chart):
+        yield content
+    elif isinstance(content, dict | list | tuple):
+        for part in content.values() if isinstance(content, dict) else content:
+            yield from _charts_in(part)
 
 
-def write(page: str, file: Path) -> Path:
-    """Write ``page`` whole or not at all, and return its path.
+def write(page: str | bytes, file: Path, *, what: str = "page") -> Path:
+    """Write a page, or what else, whole or not at all, and return its path.
 
     Raises:
         IsopruneError: If it cannot be written.
     """
     try:
-        write_atomic(file, page.encode())
+        write_atomic(file, page.encode() if isinstance(page, str) else page)
     except OSError as error:
         raise IsopruneError(
-            f"The page cannot be written to {file}: {error.strerror}. Give another place for it."
+            f"The {what} cannot be written to {file}: {error.strerror}. Give another place for it."
         ) from error
     return file
 
@@ -96,6 +121,5 @@ def _finite(item: Any) -> Any:
 @functools.cache
 def _bundle() -> str:
     """Return Vega, Vega-Lite and vega-embed as one script that a script element can hold."""
-    version = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)
+    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=figures.VEGA_LITE)
     return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")

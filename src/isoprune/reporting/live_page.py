@@ -47,7 +47,6 @@ def live_page(
     }.get(state, [(_COMMANDS["go on"], again), (_COMMANDS["report"], report)])
     page = html.render(
         "live.html.j2",
-        {},
         title=name,
         state=state,
         seconds=REFRESH,

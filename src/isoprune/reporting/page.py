@@ -46,18 +46,16 @@ def _render(records: Sequence[Record], *, title: str | None) -> str:
         _frontier(f"frontier-{number}", [cell for cell in cells if cell.network == network])
         for number, network in enumerate(unique(c.network for c in apart(cells)[1]), start=1)
     ]
-    overview = _overview(cells)
-    rates = html.chart(
-        "rates",
-        used(cells),
-        "Learning rates of retraining",
-        "of every epoch its last; equal ones are one line",
+    rates = html.charts(
+        (
+            "rates",
+            used(cells),
+            "Learning rates of retraining",
+            "of every epoch its last; equal ones are one line",
+        )
     )
-    drawn = [chart for section in [overview, *sections] for chart in section["charts"]]
-    charts = {chart["id"]: chart.pop("spec") for chart in [*([rates] if rates else []), *drawn]}
     return html.render(
         "page.html.j2",
-        charts,
         title=title or text.listed(names),
         count=len(study),
         networks=len(unique(cell.network for cell in cells)),
@@ -65,10 +63,10 @@ def _render(records: Sequence[Record], *, title: str | None) -> str:
         retrained=any(cell.lr is not None for cell in cells),
         question=study_settings.question(cells),
         setup=study_settings.setup(cells),
-        rates=rates,
+        rates=rates[0] if rates else None,
         rates_legend=_legend(used_series(cells)),
         findings=[*findings(cells), *frontier.findings(cells)],
-        overview=overview,
+        overview=_overview(cells),
         sections=sections,
         results=tables.results(cells),
         budgets=frontier.table(cells) if apart(cells)[1] else None,
@@ -83,50 +81,23 @@ def _render(records: Sequence[Record], *, title: str | None) -> str:
 
 
 def _overview(cells: Sequence[Cell]) -> dict[str, Any]:
-    chart = figures.jsv_against_ratio(cells, legend=False)
-    charts = [
-        html.chart("jsv-ratio", chart, "Before retraining", "dense at ratio 0; band: lowest to highest seed")
-    ]
-    return {"id": "ratio", "charts": [c for c in charts if c], "legend": _legend(series.ratio_series(cells))}
+    chart = figures.jsv_against_ratio(cells)
+    note = "dense at ratio 0; band: lowest to highest seed"
+    charts = html.charts(("jsv-ratio", chart, "Before retraining", note))
+    return {"id": "ratio", "charts": charts, "legend": _legend(series.ratio_series(cells))}
 
 
 def _section(name: str, cells: Sequence[Cell]) -> dict[str, Any]:
     """Return what the template needs of one network."""
     ratios = sorted(unique(cell.ratio for cell in cells))
     shown = max(cell.ratio for cell in [c for c in cells if c.lr is not None] or cells)
-    charts = [
-        html.chart(
-            f"{name}-sigma",
-            figures.singular_values(cells),
-            "Singular values of the Jacobian",
-            "every stage as high as its fullest bin; dashed: σ\u00a0=\u00a01, isometry",
-        ),
-        html.chart(
-            f"{name}-final",
-            figures.final_accuracy(cells),
-            "Where retraining ends",
-            "point: mean; ticks: seeds; bar: 95 % interval of the mean",
-        ),
-        html.chart(
-            f"{name}-accuracy",
-            figures.accuracy_per_epoch(cells, legend=False),
-            "Accuracy while retraining",
-            "mean over seeds; band: lowest to highest seed",
-        ),
-        html.chart(
-            f"{name}-jsv",
-            figures.jsv_per_epoch(cells, legend=False),
-            "Mean JSV while retraining",
-            "mean over seeds; band: lowest to highest seed",
-        ),
-    ]
     return {
         "id": name,
         "title": cells[0].network,
         "ratios": [text.plain(ratio) for ratio in ratios],
         "shown": text.plain(shown),
         "stages": [_card(stage) for stage in sorted(series.stages(cells), key=lambda s: s.ratio)],
-        "charts": [chart for chart in charts if chart],
+        "charts": _charts(name, cells, figures.OF_A_NETWORK),
         "legend": _legend(series.retrained_series(cells)),
     }
 
@@ -135,21 +106,19 @@ def _frontier(name: str, cells: Sequence[Cell]) -> dict[str, Any]:
     """Return what the template needs of one network's accuracy against the budget of retraining."""
     cells = apart(cells)[1]
     ratios = [text.plain(ratio) for ratio in sorted(unique(cell.ratio for cell in cells))]
-    chart = html.chart(
-        f"{name}-accuracy",
-        figures.accuracy_against_budget(cells, legend=False),
-        "Accuracy against the budget of retraining",
-        "each budget trained on its own; rates chosen on validation data; band: lowest to highest seed",
-    )
     return {
         "id": name,
         "title": f"{cells[0].network}, by budget",
         "ratios": ratios,
         "shown": ratios[-1],
         "stages": [],
-        "charts": [chart] if chart else [],
+        "charts": _charts(name, cells, [figures.BY_BUDGET]),
         "legend": _legend(dict.fromkeys(frontier.rows(cells)[1])),
     }
+
+
+def _charts(name: str, cells: Sequence[Cell], kinds: Sequence[figures.Kind]) -> list[html.Chart]:
+    return html.charts(*((f"{name}-{kind.place}", kind.make(cells), kind.title, kind.note) for kind in kinds))
 
 
 def _legend(entries: Mapping[series.Series, object]) -> list[dict[str, Any]]:

@@ -140,9 +140,7 @@ def _staircase(entries: list[Series], fields: dict[str, str], low: float, high: 
     y = y.axis(powers(math.floor(math.log10(low)), math.ceil(math.log10(high))))
     x = alt.X("x:Q", title="epoch of retraining", scale=alt.Scale(nice=False))
     x = x.axis(format="d", tickMinStep=1, tickCount=10)
-    tint = alt.Color(
-        "series:N", scale=alt.Scale(domain=names, range=[e.colour for e in entries]), legend=None
-    )
+    tint = figures.in_colours("series", {e.label: e.colour for e in entries})
     dashes = alt.Scale(domain=names, range=[list(e.dash) for e in entries])
     line = table("rows").transform_filter("indexof(hidden, datum.series) < 0").mark_line(strokeWidth=2.5)
     line = line.encode(x=x, y=y, color=tint, strokeDash=alt.StrokeDash("series:N", scale=dashes, legend=None))

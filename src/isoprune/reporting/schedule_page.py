@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from isoprune.reporting import html, theme
-from isoprune.reporting.export import WRITERS
+from isoprune.reporting.export import WRITERS, write_picture
 from isoprune.reporting.schedule_figures import Curve, panel, sheet
 from isoprune.types import IsopruneError
-from isoprune.types.files import write_atomic
 
 FORMATS = (".html", *(f".{name}" for name in WRITERS))
 
@@ -31,21 +30,10 @@ def draw_schedules(curves: Sequence[Curve], out: Path, *, dark: bool = False) ->
     config = theme.config(dark=dark)
     config["title"]["subtitleColor"] = config["axis"]["labelColor"]
     spec["config"] = {**config, "background": "#17181b" if dark else "white", "padding": 16}
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(out, WRITERS[out.suffix[1:]](spec))
-    except OSError as error:
-        raise IsopruneError(
-            f"The figure cannot be written to {out}: {error.strerror}. Give another place for it."
-        ) from error
-    return out
+    return write_picture(spec, out)
 
 
 def _page(curves: Sequence[Curve]) -> str:
-    charts = [html.chart(f"schedule-{c.name}", panel(c), c.name, c.told) for c in curves]
-    found = [chart for chart in charts if chart]
-    specs = {chart["id"]: chart.pop("spec") for chart in found}
-    epochs = curves[0].points[-1][0]
-    return html.render(
-        "schedules.html.j2", specs, title="Learning-rate schedules", charts=found, epochs=f"{epochs:g}"
-    )
+    charts = html.charts(*((f"schedule-{c.name}", panel(c), c.name, c.told) for c in curves))
+    epochs = f"{curves[0].points[-1][0]:g}"
+    return html.render("schedules.html.j2", title="Learning-rate schedules", charts=charts, epochs=epochs)

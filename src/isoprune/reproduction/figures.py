@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -71,10 +72,10 @@ def _chart(reproduction: Reproduction, rows: list[Row], names: Sequence[str]) ->
     if not rows:
         return None
     # Every name has its colour and dash in both charts, whichever of them has it.
-    colours = [theme.PALETTE[i % len(theme.PALETTE)] for i in range(len(names))]
+    colours = dict(zip(names, itertools.cycle(theme.PALETTE)))
     shapes = [theme.SHAPES[i % len(theme.SHAPES)] for i in range(len(names))]
     legend = alt.Legend(title=None, orient="bottom", columns=2)
-    tint = alt.Color("row:N", legend=legend, scale=alt.Scale(domain=list(names), range=colours))
+    tint = figures.in_colours("row", colours, legend)
     form = alt.Shape("row:N", legend=legend, scale=alt.Scale(domain=list(names), range=shapes))
     order = [row["column"] for row in sorted(rows, key=lambda row: row["at"])]
     x = alt.X(

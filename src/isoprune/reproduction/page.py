@@ -73,10 +73,7 @@ def reproduction_page(
         "value": reproduction.value.name,
         "versions": sorted({str(record.environment.get("isoprune", "")) for record in finished}),
     }
-    charts = {chart["id"]: chart.pop("spec") for panel in content["panels"] for chart in panel["charts"]}
-    page = html.write(
-        html.render("reproduction.html.j2", charts, **content), folder / f"{reproduction.name}.html"
-    )
+    page = html.write(html.render("reproduction.html.j2", **content), folder / f"{reproduction.name}.html")
     html.write(_markdown(content), folder / f"{reproduction.name}.md")
     return page, verdicts
 
@@ -106,26 +103,26 @@ def _panel(reproduction: Reproduction, cells: Cells, panel: str) -> dict[str, An
     table = tables.beside(reproduction, cells, panel)
     names = list(dict.fromkeys(row[0] for row in table.rows))
     number = tables.panels(cells).index(panel)
-    made = [
-        html.chart(
+    charts = html.charts(
+        (
             f"published-{number}",
             figures.published(reproduction, panel, names),
             "Published",
             "" if published is None else f"{published.title}; bar: standard deviation",
         ),
-        html.chart(
+        (
             f"ours-{number}",
             figures.ours(reproduction, cells, panel, names),
             "Here",
             f"{panel}; bar: 95 % interval of the mean",
         ),
-    ]
+    )
     return {
         "id": f"panel-{number}",
         "title": panel,
         "published": None if published is None else f"{published.title}. Source: {published.source}.",
         "table": table,
-        "charts": [chart for chart in made if chart],
+        "charts": charts,
     }
 
 
