@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from isoprune.experiment import progress
-from isoprune.experiment.progress import StudyProgress, duration
+from isoprune.experiment.progress import StudyProgress
+from isoprune.types.duration import duration
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def carry_out(
         listing: Whether to write which runs the study has, and a page while it runs.
         how: ``jobs``, ``executor`` and ``address`` of `run_study`.
     """
-    from isoprune.experiment.progress import duration
+    from isoprune.types.duration import duration
 
     console, started = error_console(), time.monotonic()
     shown = _shown(store, again=again, page=listing)

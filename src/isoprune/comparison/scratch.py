@@ -14,6 +14,7 @@ from typing import Any
 
 from isoprune.comparison.records import flatten
 from isoprune.comparison.runs import Run
+from isoprune.types.cost import samples_seen
 from isoprune.types.errors import IsopruneError
 from isoprune.types.record import Record
 
@@ -124,8 +125,6 @@ def _length(how: Mapping[str, Any], stage: str, train: int | None) -> Fraction:
         return Fraction(how["epochs"])
     if train is None:
         raise IsopruneError(f"{stage}.steps cuts an epoch. Give train, the size of the training split.")
-    from isoprune.training import samples_seen  # with torch, which a comparison does without
-
     samples = samples_seen(train, batch=how["batch"], epochs=how["epochs"], steps=how["steps"])
     return Fraction(samples, train)
 

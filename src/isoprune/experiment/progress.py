@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from isoprune.types.duration import duration
+
 SECONDS_BETWEEN_TOTALS = 0.25  # A cluster tells hundreds of epochs a second, of thousands of tasks.
 
 
@@ -147,13 +149,3 @@ class StudyProgress:
         if state != "left" and not self._console.is_terminal:
             eta = f" ({self.eta()})" if self.eta() else ""
             self._console.print(f"{state}: {self._labels[task]}; {self.counts()}{eta}", highlight=False)
-
-
-def duration(seconds: float | int) -> str:
-    """Return "42 s", "3 min 05 s" or "2 h 10 min"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s" if whole else f"{seconds:.1f} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from isoprune.experiment.progress import duration
 from isoprune.reporting import html, theme
+from isoprune.types.duration import duration
 
 REFRESH = 2  # seconds
 MOST = 60  # rows of what runs; a large cluster runs more

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from isoprune.training.checks import check_penalty_steps
-from isoprune.training.cost import multiply_adds, samples_seen
 from isoprune.training.distill import Distill
 from isoprune.training.diverged import Diverged
 from isoprune.training.evaluate import device_of, evaluate
@@ -13,6 +12,7 @@ from isoprune.training.processes import check_alone
 from isoprune.training.settings import Saving, Trained, Training, Watch
 from isoprune.training.tracking import Tracking
 from isoprune.training.trainability import trainability_accuracy
+from isoprune.types.cost import multiply_adds, samples_seen
 
 __all__ = [
     "PLAIN",
