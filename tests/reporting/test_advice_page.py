@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 from isoprune.reporting import advice_figures as figures
 from isoprune.reporting import advice_page, write_figure
 from isoprune.reporting import advice_words as words
-from isoprune.reporting.figures import specification
+from isoprune.reporting.charts import specification
 from isoprune.reporting.html import _bundle
 from isoprune.types import IsopruneError
 from reporting.advices import RATES, advice

@@ -9,7 +9,7 @@ import pytest
 
 from isoprune.reporting import diagnosis_figures as figures
 from isoprune.reporting import diagnosis_page
-from isoprune.reporting.figures import specification
+from isoprune.reporting.charts import specification
 from isoprune.reporting.html import _bundle
 from isoprune.types import IsopruneError
 from reporting.diagnoses import diagnosis

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from scipy import stats
 
 from isoprune.reporting import figures, report
+from isoprune.reporting.charts import specification
 from isoprune.reporting.frontier import findings, paired, points, rows, table
 from isoprune.reporting.sentences import explain
 from isoprune.reporting.study import apart, make_cells
@@ -93,7 +94,7 @@ def test_zero_steps_lie_left_of_all_budgets_and_are_called_zero():
     ]  # fmt: skip
     zero = [row for row in drawn if row["place"] == 0]
     assert {row["x"] for row in zero} == {5.0}
-    spec = figures.specification(figures.accuracy_against_budget(make_cells(study())))
+    spec = specification(figures.accuracy_against_budget(make_cells(study())))
     assert "'5': '0'" in str(spec)
 
 

@@ -10,7 +10,7 @@ import altair as alt
 
 from isoprune.comparison import text
 from isoprune.reporting import theme
-from isoprune.reporting.figures import Figure, table
+from isoprune.reporting.charts import Figure, table
 
 _Z = 1.959964  # of a normal, 19 times of 20
 

@@ -11,7 +11,8 @@ import altair as alt
 from isoprune.comparison import text
 from isoprune.reporting import series as data
 from isoprune.reporting import theme
-from isoprune.reporting.figures import Figure, in_colours, powers, ridges, table
+from isoprune.reporting.charts import Figure, in_colours, powers, table
+from isoprune.reporting.figures import ridges
 
 LAYERS = 48  # more are not drawn: those that changed most are
 _FLOOR = (

@@ -12,6 +12,7 @@ import vl_convert
 
 from isoprune.comparison import text
 from isoprune.reporting import figures, html, theme
+from isoprune.reporting.charts import VEGA_LITE, Figure, specification
 from isoprune.reporting.study import Cell, make_cells, unique
 from isoprune.types import IsopruneError
 from isoprune.types.record import Record
@@ -41,13 +42,13 @@ def export_figures(
     return paths
 
 
-def write_figure(figure: figures.Figure, file: Path, *, title: str) -> Path:
+def write_figure(figure: Figure, file: Path, *, title: str) -> Path:
     """Write one figure on white, in the format that ``file`` ends with: .pdf, .svg or .png.
 
     Raises:
         IsopruneError: If it cannot be written.
     """
-    spec = figures.specification(figure, width=_WIDTH, title=title)
+    spec = specification(figure, width=_WIDTH, title=title)
     spec["config"] = {**theme.config(), "background": "white", "padding": 12}
     return write_picture(spec, file)
 
@@ -58,11 +59,11 @@ def write_picture(spec: dict[str, Any], file: Path) -> Path:
     Raises:
         IsopruneError: If it cannot be written.
     """
-    made = WRITERS[file.suffix.removeprefix(".")](spec, vl_version=figures.VEGA_LITE)
+    made = WRITERS[file.suffix.removeprefix(".")](spec, vl_version=VEGA_LITE)
     return html.write(made, file, what="figure")
 
 
-def _charts(cells: Sequence[Cell]) -> list[tuple[str, str, figures.Figure]]:
+def _charts(cells: Sequence[Cell]) -> list[tuple[str, str, Figure]]:
     """Return the figures that these cells allow: file name, title, chart."""
     made = [("jsv_vs_ratio", "Mean JSV against ratio", figures.jsv_against_ratio(cells))]
     for network, ratio in unique((cell.network, cell.ratio) for cell in cells):

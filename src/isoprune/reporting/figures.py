@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import altair as alt
 
 from isoprune.reporting import frontier
 from isoprune.reporting import series as data
+from isoprune.reporting.charts import Figure, in_colours, powers, table
 from isoprune.reporting.series import Row, Series
 from isoprune.reporting.study import Cell, apart, over_seeds, unique
 
-_POWERS = {str(power): f"{10.0**power:g}" if -4 < power < 4 else f"1e{power}" for power in range(-30, 31)}
-_POWER_LABEL = f"({_POWERS})[round(log(datum.value) / LN10)]"
 # Ctrl or Cmd with the wheel (a pinch on a trackpad), and no touch: the page must scroll past a chart.
 _WHEEL = "wheel![event.ctrlKey || event.metaKey]"
 _DRAG = "[pointerdown[event.pointerType !== 'touch'], window:pointerup] > window:pointermove!"
 _SHOWN = "indexof(hidden, datum.series) < 0"
-VEGA_LITE = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])  # what vl_convert calls its version
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A chart whose layers name their tables, and the tables: Altair would copy and check every row.
-
-    ``keyed``: the page has a legend of its own for it, by which series are hidden and shown.
-    """
-
-    chart: alt.LayerChart
-    tables: dict[str, list[Row]]
-    keyed: bool = False
 
 
 def jsv_against_ratio(cells: Sequence[Cell]) -> Figure | None:
@@ -113,9 +98,8 @@ def ridges(rows: list[Row], colour: dict[str, str]) -> Figure:
     low = min([0.0, *(row["low"] for row in rows)]) - 0.5
     high = max([0.0, *(row["high"] for row in rows)]) + 0.25
     scale = alt.Scale(type="log", domain=[10**low, 10**high], nice=False)
-    powers = [10.0**p for p in range(-30, 31) if low <= p <= high]
     x = alt.X("from:Q", title="singular value σ of the Jacobian", scale=scale)
-    x = x.axis(values=powers, labelExpr=_POWER_LABEL, labelOverlap="greedy")
+    x = x.axis(powers(math.ceil(low), math.floor(high), step=1))
     tint = in_colours("stage", {stage: colour[stage] for stage in stages})
     y_scale = alt.Scale(domain=[0, len(stages)], nice=False)
     base = table("rows").transform_filter("datum.ratio === ratio")
@@ -175,22 +159,6 @@ def final_accuracy(cells: Sequence[Cell]) -> Figure | None:
     return Figure(
         chart, tables | ({"levels": [{"mean": 100 * dense.mean, "label": "dense"}]} if dense.n else {})
     )
-
-
-def specification(
-    figure: Figure, *, width: int | str = "container", title: str | None = None
-) -> dict[str, Any]:
-    """Return a figure as a Vega-Lite specification without a config, sized for its place."""
-    made = figure.chart.to_dict()
-    # An address of the schema would be the one link of the page that leads out of it.
-    made = {key: part for key, part in made.items() if key not in ("config", "$schema")}
-    made |= {"datasets": figure.tables, "width": width}
-    made["autosize"] = {"type": "fit-x", "contains": "padding"}
-    if figure.keyed and width == "container":
-        drawn = [layer["encoding"] for layer in made["layer"]]
-        for scaled in (e[channel] for e in drawn for channel in ("color", "strokeDash") if channel in e):
-            scaled["legend"] = None
-    return made | ({"title": title} if title else {})
 
 
 def _per_epoch(cells: Sequence[Cell], rows: list[Row], y: dict[str, Any], levels: list[Row]) -> Figure | None:
@@ -259,30 +227,11 @@ def _levels(*, right: bool) -> list[alt.Chart]:
     return [rule, label.encode(y="y:Q", x=alt.value("width" if right else 4), text="label:N")]
 
 
-def in_colours(field: str, colours: Mapping[str, str], legend: alt.Legend | None = None) -> alt.Color:
-    """Return the colours that the values of a field are drawn in."""
-    scale = alt.Scale(domain=list(colours), range=list(colours.values()))
-    return alt.Color(f"{field}:N", legend=legend, scale=scale)
-
-
-def table(name: str) -> alt.Chart:
-    """Return a chart on one of a figure's tables, to be given its marks."""
-    return alt.Chart(alt.NamedData(name=name))
-
-
 def _log(rows: Sequence[Row]) -> dict[str, Any]:
     """Return scale and axis of a logarithmic quantity: a line at every power of ten, or every second."""
     span = math.log10(max(row["high"] for row in rows) / min(row["low"] for row in rows))
-    values = [10.0**power for power in range(-16, 7, 1 if span < 8 else 2)]
-    axis = alt.Axis(labelExpr=_POWER_LABEL, values=values, labelOverlap="greedy")
+    axis = powers(-16, 6, step=1 if span < 8 else 2)
     return {"scale": alt.Scale(type="log", nice=False, padding=24), "axis": axis}
-
-
-def powers(low: int, high: int) -> alt.Axis:
-    """Return the axis of a logarithmic quantity: a line at every power of ten from ``low`` to ``high``."""
-    step = 1 if high - low < 8 else 2
-    values = [10.0**power for power in range(low, high + 1, step)]
-    return alt.Axis(labelExpr=_POWER_LABEL, values=values, labelOverlap="greedy")
 
 
 def _ratio(rows: Sequence[Row]) -> alt.Parameter:

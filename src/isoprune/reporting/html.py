@@ -13,7 +13,8 @@ from typing import Any
 import jinja2
 import vl_convert
 
-from isoprune.reporting import figures, theme
+from isoprune.reporting import theme
+from isoprune.reporting.charts import VEGA_LITE, Figure, specification
 from isoprune.types import IsopruneError
 from isoprune.types.files import write_atomic
 
@@ -34,10 +35,10 @@ class Chart:
         return self.spec["height"]
 
 
-def charts(*made: tuple[str, figures.Figure | None, str, str]) -> list[Chart]:
+def charts(*made: tuple[str, Figure | None, str, str]) -> list[Chart]:
     """Return the charts of those figures (id, figure, title, note) that there are."""
     return [
-        Chart(name, title, note, figures.specification(figure))
+        Chart(name, title, note, specification(figure))
         for name, figure, title, note in made
         if figure is not None
     ]
@@ -121,5 +122,5 @@ def _finite(item: Any) -> Any:
 @functools.cache
 def _bundle() -> str:
     """Return Vega, Vega-Lite and vega-embed as one script that a script element can hold."""
-    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=figures.VEGA_LITE)
+    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
     return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")

@@ -10,8 +10,8 @@ from typing import Any
 import altair as alt
 
 from isoprune.comparison import text
-from isoprune.reporting import figures, series, theme
-from isoprune.reporting.figures import Figure, powers, table
+from isoprune.reporting import series, theme
+from isoprune.reporting.charts import Figure, in_colours, powers, specification, table
 from isoprune.reporting.series import Series
 from isoprune.reporting.study import Cell, apart
 
@@ -53,7 +53,7 @@ def sheet(curves: Sequence[Curve], *, columns: int = 3, width: int = 250) -> dic
     """Return all panels as one Vega-Lite specification without a config."""
     panels = []
     for curve in curves:
-        one = figures.specification(panel(curve), width=width)
+        one = specification(panel(curve), width=width)
         del one["autosize"]
         rows = one.pop("datasets")["rows"]
         # Within a level stretch no point is needed: a picture of steps is ten times smaller.
@@ -140,7 +140,7 @@ def _staircase(entries: list[Series], fields: dict[str, str], low: float, high: 
     y = y.axis(powers(math.floor(math.log10(low)), math.ceil(math.log10(high))))
     x = alt.X("x:Q", title="epoch of retraining", scale=alt.Scale(nice=False))
     x = x.axis(format="d", tickMinStep=1, tickCount=10)
-    tint = figures.in_colours("series", {e.label: e.colour for e in entries})
+    tint = in_colours("series", {e.label: e.colour for e in entries})
     dashes = alt.Scale(domain=names, range=[list(e.dash) for e in entries])
     line = table("rows").transform_filter("indexof(hidden, datum.series) < 0").mark_line(strokeWidth=2.5)
     line = line.encode(x=x, y=y, color=tint, strokeDash=alt.StrokeDash("series:N", scale=dashes, legend=None))

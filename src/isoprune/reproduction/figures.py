@@ -10,8 +10,8 @@ from typing import Any
 import altair as alt
 
 from isoprune.comparison.statistics import summarize
-from isoprune.reporting import figures, theme
-from isoprune.reporting.figures import Figure
+from isoprune.reporting import theme
+from isoprune.reporting.charts import Figure, in_colours, powers, table
 from isoprune.reproduction.claims import Cells, Reproduction, Value
 from isoprune.types.record import Record
 
@@ -20,13 +20,13 @@ Row = dict[str, Any]
 
 def published(reproduction: Reproduction, panel: str, names: Sequence[str]) -> Figure | None:
     """Return the chart of a panel's printed means, with their standard deviations; None without a table."""
-    table = reproduction.published.get(panel)
-    if table is None:
+    printed = reproduction.published.get(panel)
+    if printed is None:
         return None
     rows = []
-    for row in table.rows:
-        for column in table.columns:
-            mean, std = table.mean(row, column), table.std(row, column) or 0.0
+    for row in printed.rows:
+        for column in printed.columns:
+            mean, std = printed.mean(row, column), printed.std(row, column) or 0.0
             if mean is not None:
                 rows.append(_row(row, column, mean, mean - std, mean + std))
     return _chart(reproduction, rows, names)
@@ -75,7 +75,7 @@ def _chart(reproduction: Reproduction, rows: list[Row], names: Sequence[str]) ->
     colours = dict(zip(names, itertools.cycle(theme.PALETTE)))
     shapes = [theme.SHAPES[i % len(theme.SHAPES)] for i in range(len(names))]
     legend = alt.Legend(title=None, orient="bottom", columns=2)
-    tint = figures.in_colours("row", colours, legend)
+    tint = in_colours("row", colours, legend)
     form = alt.Shape("row:N", legend=legend, scale=alt.Scale(domain=list(names), range=shapes))
     order = [row["column"] for row in sorted(rows, key=lambda row: row["at"])]
     x = alt.X(
@@ -83,13 +83,13 @@ def _chart(reproduction: Reproduction, rows: list[Row], names: Sequence[str]) ->
     )
     if reproduction.value.log:
         low, high = (f(row["mean"] for row in rows) for f in (min, max))
-        axis = figures.powers(math.floor(math.log10(low)), math.ceil(math.log10(high)))
+        axis = powers(math.floor(math.log10(low)), math.ceil(math.log10(high)))
         scale = alt.Scale(type="log", nice=False, padding=16)
     else:
         axis, scale = alt.Axis(tickCount=6), alt.Scale(zero=False, padding=12)
     title = reproduction.value.name
     y = alt.Y("mean:Q", title=title, axis=axis, scale=scale)
-    base = figures.table("rows")
+    base = table("rows")
     tips = [alt.Tooltip("row:N", title="method"), alt.Tooltip("mean:Q", format=".4~g")]
     bar = base.mark_rule(strokeWidth=2.5, opacity=0.4).encode(
         x=x, y=alt.Y("low:Q", title=title), y2="high:Q", color=tint
