@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from isoprune.graph.constraints import Constraint, balanced, possible
+from isoprune.graph.labels import Plane
 from isoprune.graph.ledger import Ledger, Source
 from isoprune.graph.recording import Node, Recording, Tensors
 from isoprune.types import Frozen, IsopruneError, Member, Plan, Units
 
+Roles = Mapping[tuple[str, int], str]  # what a dimension of a tensor does with its channels
 ALONE = "all that is used like this can only go as one, and none would be left"
 
 
@@ -85,9 +87,13 @@ class Graph:
         return torch.from_numpy(kept)
 
     @cached_property
-    def roles(self) -> Mapping[tuple[str, int], str]:
+    def roles(self) -> Roles:
         """What a dimension of a tensor does with channels: "out" makes, "in" reads, "other" goes along."""
         return _roles(self.ledger)
+
+    def role(self, tensor: str, plane: Plane) -> str:
+        """What a tensor does with the channels of one of its planes."""
+        return _role(self.roles, self.ledger, tensor, plane)
 
     def ids_of(self, name: str) -> np.ndarray:
         """Return every id of a group's channels."""
@@ -159,13 +165,15 @@ def _row_blocks(ledger: Ledger, component: np.ndarray, count: int) -> np.ndarray
     return block
 
 
-def _row_tensors(ledger: Ledger, component: np.ndarray) -> dict[int, str]:
-    """Return, per component of rows, the tensor that makes the channels of the first such row."""
-    tensors: dict[int, str] = {}
+def _row_tensors(ledger: Ledger, component: np.ndarray, roles: Roles) -> dict[int, str]:
+    """Return, per component of rows, the tensor of the channels of the first such row that a layer makes."""
+    tensors: dict[int, tuple[bool, str]] = {}
     for row, members in ledger.rows:
-        source = ledger.source(int(members[0]))
-        tensors.setdefault(int(component[row]), source.tensor if source else "rows")
-    return tensors
+        if (source := ledger.source(int(members[0]))) is not None:
+            goes_along = roles.get((source.tensor, source.dim)) != "out"
+            if goes_along < tensors.get(int(component[row]), (2, ""))[0]:
+                tensors[int(component[row])] = goes_along, source.tensor
+    return {part: tensor for part, (_, tensor) in tensors.items()}
 
 
 def _collect(
@@ -176,7 +184,7 @@ def _collect(
     component: np.ndarray,
     ledger: Ledger,
     tensors: Tensors,
-    roles: Mapping[tuple[str, int], str],
+    roles: Roles,
 ) -> list[tuple[Units, np.ndarray]]:
     """Gather eligible components of one signature, in order of their first id, into named groups."""
     chosen = np.flatnonzero(eligible)
@@ -201,14 +209,15 @@ def _collect(
             for number in _distinct(owners):
                 if number >= 0:
                     channels = torch.from_numpy(np.where(owners == number, where[parts], -1))
-                    role = roles.get((name, plane.dims[0]), "other") if len(plane.dims) == 1 else "in"
+                    role = _role(roles, ledger, name, plane)
                     members[number].append(Member(name, plane.dims, role, channels))
-    of_row = _row_tensors(ledger, component)
+    of_row = _row_tensors(ledger, component, roles)
     names: dict[str, int] = {}
     groups = []
     for number, channels in enumerate(sets):
-        made = [m for m in members[number] if m.role == "out"] or members[number]
-        tensor = made[0].tensor if made else of_row.get(int(channels[0]), "rows")
+        made = [m.tensor for m in members[number] if m.role == "out"]
+        row = of_row.get(int(channels[0]))
+        tensor = next(iter([*made, *([row] if row else []), *(m.tensor for m in members[number])]), "rows")
         base = (tensor.rpartition(".")[0] or tensor) + (".heads" if grain == "head" else "")
         names[base] = names.get(base, 0) + 1
         name = base if names[base] == 1 else f"{base}:{names[base]}"
@@ -222,7 +231,7 @@ def _distinct(numbers: np.ndarray) -> list[int]:
     return [int(first)] if (numbers == first).all() else np.unique(numbers).tolist()
 
 
-def _roles(ledger: Ledger) -> dict[tuple[str, int], str]:
+def _roles(ledger: Ledger) -> Roles:
     """Return what a dimension of a tensor does with its channels: makes them, reads them, or goes along."""
     made, read = (sorted(ids) for ids in (ledger.made, ledger.read))
 
@@ -237,12 +246,20 @@ def _roles(ledger: Ledger) -> dict[tuple[str, int], str]:
     }
 
 
+def _role(roles: Roles, ledger: Ledger, tensor: str, plane: Plane) -> str:
+    if len(plane.dims) == 1:
+        return roles.get((tensor, plane.dims[0]), "other")
+    # Channels of other tensors: a grouped convolution reads them, anew in every group of its filters.
+    source = ledger.source(int(plane.ids.flatten()[0]))
+    return roles[tensor, source.dim] if source is not None and source.tensor == tensor else "in"
+
+
 def _frozen(
     ledger: Ledger,
     component: np.ndarray,
     stuck: np.ndarray,
     reasons: Mapping[int, str],
-    roles: Mapping[tuple[str, int], str],
+    roles: Roles,
 ) -> tuple[Frozen, ...]:
     out = []
     for s in ledger.sources:

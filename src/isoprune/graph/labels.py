@@ -104,9 +104,7 @@ def box_size(planes: Planes, shape: Sequence[int], kept: Tensor) -> tuple[int, .
                 alone[d] = alone[d] & left if d in alone else left
             continue
         total = int(left.sum())
-        leading = [d for d in dims if d in rows]
-        if len(leading) != len(dims) - 1:
-            leading = list(dims[:-1])
+        leading = _leading(dims, rows)
         for d in leading:
             others = [e for e in dims if e != d]
             support = int(left.amax(dim=others).sum()) if total else 0
@@ -117,6 +115,20 @@ def box_size(planes: Planes, shape: Sequence[int], kept: Tensor) -> tuple[int, .
     for d, left in alone.items():
         size[d] = min(size[d], int(left.sum()))
     return tuple(size)
+
+
+def _leading(dims: tuple[int, ...], rows: Collection[int]) -> list[int]:
+    """Return the dimensions of a grid that count its rows; the other one counts what a row keeps."""
+    leading = [d for d in dims if d in rows]
+    return leading if len(leading) == len(dims) - 1 else list(dims[:-1])
+
+
+def rows_first(planes: Planes, dims: int) -> list[int]:
+    """Return the order of dimensions in which what rows keep lies together: columns behind rows."""
+    rows = {p.dims[0] for p in planes if p.row and len(p.dims) == 1}
+    grids = [p.dims for p in planes if len(p.dims) > 1]
+    columns = {d for g in grids for d in g} - {d for g in grids for d in _leading(g, rows)}
+    return sorted(range(dims), key=lambda d: d in columns)
 
 
 def keep_mask(planes: Planes, kept: Tensor) -> Tensor | None:
@@ -141,8 +153,10 @@ def restrict(tensor: Tensor, planes: Planes, kept: Tensor) -> Tensor:
     mask = keep_mask(planes, kept)
     if mask is None:
         return tensor
-    chosen = tensor[mask.expand(tensor.shape).to(tensor.device)]
-    return chosen.reshape(box_size(planes, tensor.shape, kept))
+    order = rows_first(planes, tensor.dim())
+    size = box_size(planes, tensor.shape, kept)
+    chosen = tensor.permute(order)[mask.expand(tensor.shape).permute(order).to(tensor.device)]
+    return chosen.reshape([size[d] for d in order]).permute([order.index(d) for d in range(len(order))])
 
 
 _BLOCK = 1 << 20  # elements that a cache holds

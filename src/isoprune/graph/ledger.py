@@ -63,6 +63,11 @@ class Ledger:
         at = bisect_right(self.sources, channel, key=lambda s: s.first) - 1
         return self.sources[at] if at >= 0 else None
 
+    def tensor_of(self, planes: Sequence[Plane]) -> str | None:
+        """Return the parameter or buffer whose channels all of these are, if it is one."""
+        found = {s.tensor for p in planes if (s := self.source(int(p.ids.flatten()[0]))) is not None}
+        return found.pop() if len(found) == 1 and found.isdisjoint({"", "(constant)"}) else None
+
     def unify(self, a: Tensor, b: Tensor, where: str) -> None:
         """Say that the channels of ``a`` and ``b``, element by element, are one."""
         if a.shape != b.shape:

@@ -14,6 +14,7 @@ from isoprune.graph.cloning import clone_sharing, named_modules, tensor_names
 from isoprune.graph.entries import Entry, as_call, entries_of
 from isoprune.graph.fixed_kernels import steady
 from isoprune.graph.groups import Graph, build
+from isoprune.graph.layouts import Layout
 from isoprune.graph.module_names import module_names
 from isoprune.graph.paths import every_way
 from isoprune.graph.reads import NeedsValues, Reads
@@ -72,10 +73,17 @@ def trace(model: nn.Module, example_inputs: Any, *, also: Iterable[Any] = (), un
             return _traced(model, entries, unrun, values=True)
 
 
-def _traced(model: nn.Module, entries: tuple[Entry, ...], unrun: Unrun, *, values: bool) -> Graph:
+def _traced(
+    model: nn.Module,
+    entries: tuple[Entry, ...],
+    unrun: Unrun,
+    *,
+    values: bool,
+    layouts: Mapping[str, Layout] | None = None,
+) -> Graph:
     clone = clone_sharing(model)
     _own_buffers(clone)
-    tracer = Tracer(tensor_names(clone))
+    tracer = Tracer(tensor_names(clone), layouts=layouts or {})
     passes: list[Pass] = []
     with named_sizes(clone):
         for entry in entries:
@@ -87,6 +95,9 @@ def _traced(model: nn.Module, entries: tuple[Entry, ...], unrun: Unrun, *, value
                 raise refusal(clone_sharing(clone), entry, error, tracer.nodes) from error
         if _unrun(tracer) or has_training_branch(model):
             passes += [p for e in entries for p in _in_train_mode(tracer, clone, e, values)]
+    if tracer.wishes.keys() - tracer.layouts.keys():
+        layouts = {**tracer.wishes, **tracer.layouts}
+        return _traced(model, entries, unrun, values=values, layouts=layouts)
     idle = _unrun(tracer)
     if unrun == "keep":
         freeze_unrun(tracer.ledger, passes, idle)

@@ -9,7 +9,7 @@ its own values (`nonzero`, a branch on a mean), it is computed after all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from isoprune.graph.labels import Plane, Planes, broadcast, distinct, spread
+from isoprune.graph.labels import Plane, Planes, broadcast, distinct
+from isoprune.graph.layouts import Layout, fresh
 from isoprune.graph.ledger import Ledger
 from isoprune.graph.operations import Operation, operation_of
 from isoprune.graph.reads import NeedsValues, Reads, others
@@ -57,6 +58,8 @@ class Tracer(TorchDispatchMode):
     activations: set[int] = field(default_factory=set)
     positions: dict[int, tuple[Tensor, list[Plane]]] = field(default_factory=dict)  # along these planes
     uniform: bool = False  # whether a constant was labelled
+    layouts: Mapping[str, Layout] = field(default_factory=dict)  # of parameters, by name
+    wishes: dict[str, Layout] = field(default_factory=dict)  # what operations would have them be
     reads: Reads = field(default_factory=Reads)  # what the forward learns from values
     loose: dict[int, Tensor] = field(default_factory=dict)  # made of inputs that are no floats
     flags: set[int] = field(default_factory=set)  # those made of a single number
@@ -76,7 +79,7 @@ class Tracer(TorchDispatchMode):
         """Tell whether the tensor depends on activations or weights; label a weight at first sight."""
         if id(tensor) in self.labels:
             return True
-        if id(tensor) in self.names and tensor.is_floating_point():
+        if id(tensor) in self.names and (tensor.is_floating_point() or tensor.is_complex()):
             self.mark(tensor, self._fresh(self.names[id(tensor)][0], tensor))
             return True
         if _memory(tensor) in self._storages:
@@ -85,11 +88,7 @@ class Tracer(TorchDispatchMode):
         return False
 
     def _fresh(self, name: str, tensor: Tensor) -> Planes:
-        return tuple(
-            Plane(spread(self.ledger.block(name, d, n), tensor.shape, (d,)))
-            for d, n in enumerate(tensor.shape)
-            if n > 1 and self.watch
-        )
+        return fresh(self.ledger, name, tensor.shape, self.layouts.get(name)) if self.watch else ()
 
     def label_constant(self, tensor: Tensor, dims: Sequence[int]) -> None:
         """Label a constant of equal values along the dimensions whose size a module's attribute gave."""
@@ -110,7 +109,7 @@ class Tracer(TorchDispatchMode):
         if id(tensor) in self.positions:
             self.ledger.freeze(self.positions[id(tensor)][1], f"{where} reads positions among them")
 
-    def relabel_weight(self, weight: Tensor, dim: int, ids: Tensor, where: str) -> None:
+    def relabel_weight(self, weight: Tensor, dim: int, ids: Tensor, layout: Layout, where: str) -> None:
         """Let ``ids`` stand for dimension ``dim`` of a weight whose own count starts anew in every group."""
         planes = self.planes(weight)
         mine = [p for p in planes if dim in p.dims]
@@ -121,6 +120,8 @@ class Tracer(TorchDispatchMode):
             self.ledger.unify(next(p.ids for p in mine if len(p.dims) > 1), ids, where)
         else:
             self.ledger.freeze([Plane(ids), *mine], f"{where}: a computed grouped weight")
+            if (name := self.ledger.tensor_of(mine)) is not None:
+                self.wishes.setdefault(name, layout)
 
     def tensors(self) -> dict[str, tuple[Planes, torch.Size]]:
         """Return the planes and the shape of every parameter and buffer that took part."""

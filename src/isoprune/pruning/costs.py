@@ -119,7 +119,7 @@ def _part(gone: int, of: int) -> float:
 
 def filters_removed(graph: Graph, kept: Tensor) -> float:
     """Return the fraction of the filters of prunable layers that go."""
-    made = {(m.tensor, m.dims[0]) for g in graph.groups for m in g.members if m.role == "out"}
+    made = {(m.tensor, m.dims[-1]) for g in graph.groups for m in g.members if m.role == "out"}
     before = after = 0
     for tensor, dim in sorted(made):
         planes, shape = graph.tensors[tensor]

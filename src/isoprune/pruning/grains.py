@@ -98,8 +98,7 @@ def _with_members(graph: Graph, heads: Units) -> Units:
         for plane in planes:
             unit = torch.from_numpy(of_channel[graph.component[core(plane.ids).numpy()]])
             if bool((unit >= 0).any()):
-                role = graph.roles.get((name, plane.dims[0]), "other") if len(plane.dims) == 1 else "in"
-                members.append(Member(name, plane.dims, role, unit))
+                members.append(Member(name, plane.dims, graph.role(name, plane), unit))
     return replace(heads, members=tuple(members))
 
 

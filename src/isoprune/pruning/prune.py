@@ -107,8 +107,8 @@ def _nothing(model: nn.Module, graph: Graph, plan: Plan) -> NothingRemoved:
             ". Weights are parametrized (weight_norm and the like): fold them first with "
             "torch.nn.utils.parametrize.remove_parametrizations"
         )
-    if graph.groups:
-        kept = "; ".join(map(str, spared_of(graph, plan)[:3]))
+    if spared := spared_of(graph, plan):
+        kept = "; ".join(map(str, spared[:3]))
         reasons = f"no group is wide enough to lose a channel within its constraints and round_to ({kept})"
     return NothingRemoved(
         f"Nothing was removed of {type(model).__name__}, though {plan.request.get('ratio')} was asked for: "

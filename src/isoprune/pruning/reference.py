@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 from isoprune.graph.fixed_kernels import steady
-from isoprune.graph.labels import keep_mask, restrict
+from isoprune.graph.labels import keep_mask, restrict, rows_first
 from isoprune.graph.reads import retold
 from isoprune.graph.recording import Node, Pass
 from isoprune.types import IsopruneError
@@ -91,8 +91,9 @@ class Zeroed(TorchDispatchMode):
         mask = keep_mask(planes, self.kept)
         if mask is None or small.shape == shape:
             return small
+        order = rows_first(planes, len(shape))
         full = small.new_zeros(shape)
-        full[mask.expand(shape)] = small.reshape(-1)
+        full.permute(order)[mask.expand(shape).permute(order)] = small.permute(order).reshape(-1)
         return full
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from isoprune.graph import Graph
 from isoprune.pruning.allocation import in_scope, ratios_of
-from isoprune.types import Plan, Units
+from isoprune.types import IsopruneError, Plan, Units
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,13 @@ def _spared(graph: Graph, plan: Plan) -> Iterator[Spared]:
     ratio = request.get("ratio", 0)
     groups = graph.groups if plan.grain == "channel" else graph.heads
     groups = in_scope(groups, request.get("scope", "all"))
-    asked = ratios_of(groups, ratio) if isinstance(ratio, Mapping) else {g.name: ratio for g in groups}
+    if isinstance(ratio, Mapping):
+        try:
+            asked = ratios_of(graph, groups, ratio)
+        except IsopruneError:  # a pattern of a later round may name what only the smaller network's graph has
+            return
+    else:
+        asked = {g.name: ratio for g in groups}
     for group in groups:
         if asked[group.name] and group.name not in plan.removed:
             yield Spared(group.name, group.size, _reason(graph, group, request))
@@ -55,7 +61,7 @@ def _reason(graph: Graph, group: Units, request: Mapping[str, Any]) -> str:
     step, floor = request.get("round_to", 1), request.get("floor", 1)
     if floor >= group.size:
         return f"floor={floor} keeps all of its {group.size}"
-    for constraint in graph.constraints:
+    for constraint in (*graph.constraints, *graph.links):
         mine = [np.isin(row, graph.channels[group.name]).sum() for row in constraint.sets]
         if any(mine):
             odd = f", in steps of round_to={step}" if step > 1 else ""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from isoprune.graph.labels import Plane, Planes, core, distinct, spread
+from isoprune.graph.layouts import of_groups
 from isoprune.graph.rules.pointwise import join
 
 if TYPE_CHECKING:
@@ -245,7 +246,8 @@ def _grouped(tracer: Tracer, call: Call, px: Planes, groups: int, transposed: bo
             ledger.grid(box, call.where, every_row=True)
         per_filter = boxes[0].repeat_interleave(weight.size(0) // groups, 0)
         local = per_filter.reshape(weight.size(0), wide, *(1,) * (weight.dim() - 2)).expand(weight.shape)
-        tracer.relabel_weight(weight, dim=1, ids=local, where=call.where)
+        layout = of_groups(weight.shape, groups)
+        tracer.relabel_weight(weight, dim=1, ids=local, layout=layout, where=call.where)
     ledger.made.add(int(first[0]))
     planes = Plane(spread(first, out.shape, (1,)))
     return distinct([*passed, planes])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from isoprune.graph.labels import Plane, Planes, broadcast, distinct
+from isoprune.graph.layouts import of_elements
 
 if TYPE_CHECKING:
     from isoprune.graph.tracer import Call, Tracer
@@ -94,6 +95,7 @@ def _meet(tracer: Tracer, a: Operand, b: Operand, where: str) -> set[int]:
     covered: set[int] = set()
     for (planes, _), (others, _) in ((a, b), (b, a)):
         for p in planes:
+            _wish_for_elements(tracer, p, planes, others)
             exact = [q for q in others if q.dims == p.dims]
             for q in sorted(exact, key=lambda q: q.row != p.row)[:1]:
                 tracer.ledger.unify(p.ids, q.ids, where)
@@ -109,6 +111,7 @@ def _meet(tracer: Tracer, a: Operand, b: Operand, where: str) -> set[int]:
                 continue
             part = [q for q in others if q.dims and set(q.dims) < set(p.dims) and not q.row]
             part += [q for q in others if q.row and set(q.dims) < set(p.dims) and met - set(q.dims) <= rows]
+            part.sort(key=lambda q: not (met - rows).issubset(q.dims))
             for q in part[:1]:
                 tracer.ledger.unify(p.ids, q.ids, where)
                 matched |= {id(p), id(q)}
@@ -120,6 +123,22 @@ def _meet(tracer: Tracer, a: Operand, b: Operand, where: str) -> set[int]:
                 tracer.ledger.freeze([p], reason)
                 covered |= {id(p)} if p.row or len(p.dims) > 1 else set()
     return covered
+
+
+def _wish_for_elements(tracer: Tracer, grid: Plane, planes: Planes, others: Planes) -> None:
+    """Heads x width meet a parameter [heads, width], whose channels should lie as the grid's do."""
+    inside = [q for q in others if len(q.dims) == 1 and set(q.dims) < set(grid.dims) and not q.row]
+    if grid.row or len(inside) < 2 or any(q.dims == grid.dims for q in others):
+        return
+    name = tracer.ledger.tensor_of(inside)
+    if name is not None:
+        sources = {q.dims[0]: tracer.ledger.source(int(q.ids.flatten()[0])) for q in inside}
+        place = {d: s.dim for d, s in sources.items() if s is not None}
+        rows = {p.dims[0] for p in planes if p.row and len(p.dims) == 1} & place.keys()
+        rows = rows if len(rows) == len(place) - 1 else sorted(place)[:-1]
+        (shape,) = (t.shape for n, t in tracer.names.values() if n == name)
+        layout = of_elements(shape, list(place.values()), [place[d] for d in rows])
+        tracer.wishes.setdefault(name, layout)
 
 
 def accumulated(tracer: Tracer, call: Call) -> list[Planes]:

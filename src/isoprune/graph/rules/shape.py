@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
 from isoprune.graph.labels import Plane, Planes, compress, distinct, tidy
+from isoprune.graph.layouts import rows_of
 from isoprune.graph.rules.pointwise import join
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def view(tracer: Tracer, call: Call) -> list[Planes]:
     """A reshape: a dimension of channels that is split becomes a grid with rows of its own."""
     shape = tuple(call.outs[0].shape)
     planes: list[Plane] = []
-    given = tracer.planes(call.tensors[0])
+    # Innermost first: flattened with heads, it is their width that goes on.
+    given = tuple(sorted(tracer.planes(call.tensors[0]), key=lambda p: p.dims, reverse=True))
     for plane in given:
         plane = untangled(tracer, call, plane, given, shape)
         ids = Plane(plane.ids.reshape(shape), plane.row)
@@ -109,19 +111,11 @@ def untangled(tracer: Tracer, call: Call, plane: Plane, others: Planes, shape: t
 def split_rows(tracer: Tracer, call: Call, plane: Plane, box: Tensor) -> list[Plane]:
     """Enter the grid of a split plane and return the planes of its rows, one a leading dimension."""
     columns = box.size(-1)
-    tracer.ledger.grid(box, call.where, rows_may_go=True)
-    first = int(box.flatten()[0])
-    read = tracer.readers.get(first)
+    rows = rows_of(tracer.ledger, plane, plane.dims[:-1], call.where)
+    read = tracer.readers.get(int(box.flatten()[0]))
     if read is not None and box.numel() % read.numel() == 0 and read.numel() % columns == 0:
         for chunk in box.reshape(-1, read.numel()):
             tracer.ledger.links.append((read.numpy(), chunk.numpy()))
-    rows = []
-    for axis, dim in enumerate(plane.dims[:-1]):
-        members = box.movedim(axis, 0).reshape(box.size(axis), -1)
-        ids = tracer.ledger.row_ids(members)
-        size = [1] * plane.ids.dim()
-        size[dim] = len(ids)
-        rows.append(Plane(ids.reshape(size).expand(plane.ids.shape), row=True))
     return rows
 
 
