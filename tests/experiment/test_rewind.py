@@ -27,6 +27,7 @@ from isoprune.experiment.store import Store
 from isoprune.experiment.study import plan_work
 from isoprune.graph import trace
 from isoprune.types import IsopruneError
+from isoprune.types.json_files import sealed
 from isoprune.types.record import Record
 from isoprune.types.samples import inputs_at
 
@@ -193,7 +194,7 @@ def test_a_dense_network_from_elsewhere_cannot_be_trained_again(tmp_path: Path):
     path = folder(store, record, "dense") / "network.json"
     facts = json.loads(path.read_text())
     facts["history"][1]["loss"] += 1e-9
-    path.write_text(json.dumps(facts))
+    path.write_bytes(sealed(facts))
     why = r"did not keep its state after epoch 2, and when it is trained again its loss after epoch 1 is"
     with pytest.raises(IsopruneError, match=why):
         run(rewinding(), store)

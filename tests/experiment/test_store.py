@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from isoprune.experiment.store import Store, read_facts, read_tensors, save_network
 from isoprune.types import IsopruneError, files
-from isoprune.types.files import clear_temporary, explained, read_json, write_atomic, write_json
+from isoprune.types.files import clear_temporary, explained, write_atomic
+from isoprune.types.json_files import read_json, write_json
 from isoprune.types.record import Record
 
 TENSORS = {"weight": torch.arange(6, dtype=torch.float64).reshape(2, 3), "count": torch.tensor(7)}
@@ -84,7 +85,7 @@ def test_damaged_weights_are_refused(tmp_path: Path, damage: Callable[[Path], No
     facts = read_facts(folder)
     assert facts is not None
     path = re.escape(str(folder / "network.safetensors"))
-    message = rf"{path} is damaged: its checksum .* Delete .* computed anew"
+    message = rf"{path} is damaged: its checksum .* delete .* computed anew"
     with pytest.raises(IsopruneError, match=message):
         read_tensors(folder, facts)
 
@@ -102,7 +103,7 @@ def test_missing_weights_are_refused(tmp_path: Path):
 def test_damaged_json_is_refused(tmp_path: Path, content: bytes):
     folder = network(tmp_path / "d1")
     (folder / "network.json").write_bytes(content)
-    with pytest.raises(IsopruneError, match=r"network\.json is damaged: .*Delete .*d1 and start again"):
+    with pytest.raises(IsopruneError, match=r"network\.json is damaged: .*again, or delete .*d1: it is"):
         read_facts(folder)
 
 

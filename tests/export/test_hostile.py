@@ -181,7 +181,7 @@ def test_a_giant_file_is_refused_before_it_is_read(copy):
     assert "is damaged: it has 4,398,046,511,104 bytes" in refused(copy)
     with (copy / "plan.json").open("r+b") as file:
         file.truncate(2**42)
-    assert "larger than 64 MB" in refused(copy)
+    assert "larger than 16 MB" in refused(copy)
     assert time.perf_counter() - start < 1
 
 

@@ -66,9 +66,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _refuse("A verb is missing. See: isoprune --help")
         if words[0] not in VERBS:
             return _refuse(f"Unknown verb {words[0]!r}.{did_you_mean(words[0], VERBS)}")
-        # "their_module:function" is looked for where the user stands, as `python -m` would.
-        if (here := os.getcwd()) not in sys.path:  # noqa: PTH109
-            sys.path.append(here)
         return _run(*words)
     except IsopruneError as error:
         return _refuse(str(error))

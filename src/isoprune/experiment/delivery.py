@@ -9,10 +9,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from msgspec import structs, to_builtins
+from msgspec import Meta, Struct, structs, to_builtins
 from torch import nn
 
 from isoprune.experiment import pipeline
@@ -22,10 +22,11 @@ from isoprune.experiment.data_fit import fitting
 from isoprune.experiment.foreign_models import LIBRARIES
 from isoprune.experiment.grid import override
 from isoprune.experiment.named_data import images_of, is_folder
-from isoprune.experiment.networks import load_network, plan_of
 from isoprune.experiment.recipe import EPOCHS, recipe
 from isoprune.experiment.resolve import resolve
+from isoprune.experiment.step_result import StepResult
 from isoprune.experiment.store import Store
+from isoprune.experiment.validation import read
 from isoprune.export import export_onnx, latency, open_source, save
 from isoprune.export.backends import check_backends
 from isoprune.export.folder import ONNX, check_target
@@ -36,7 +37,8 @@ from isoprune.models import MODELS
 from isoprune.pruning import Costs, Proof, Pruned
 from isoprune.types import Splits
 from isoprune.types.errors import IsopruneError
-from isoprune.types.files import explained, read_json, write_json
+from isoprune.types.files import explained
+from isoprune.types.json_files import read_json, write_json
 from isoprune.types.record import Record
 from isoprune.types.samples import inputs_at
 from isoprune.verbs import prune
@@ -104,8 +106,11 @@ def deliver(
     _check_folder(out)
     chosen = _chosen(request, out, timing, on_stage)
     store = Store(out / RUNS)
-    record = pipeline.run(chosen, store, name=name, on_event=lambda event: on_stage(_in_words(event)))
-    return _delivered(request, name, record, store, out, timing, on_stage)
+    tell: pipeline.OnEvent = lambda event: on_stage(_in_words(event))  # noqa: E731
+    record = pipeline.run(chosen, store, name=name, on_event=tell)
+    # Found in the store, and built anew from what was asked for.
+    way = pipeline.results(pipeline.make_bench(chosen, store, tell))
+    return _delivered(request, name, record, way, out, timing, on_stage)
 
 
 def _check_folder(out: Path) -> None:
@@ -127,37 +132,53 @@ def _ours(name: str) -> bool:
 def _chosen(request: Request, out: Path, timing: Timing, on_stage: Callable[[str], object]) -> Experiment:
     """Return the experiment, which the folder is from now on about; nothing else is written before that."""
     asked = json.loads(json.dumps(asdict(request)))
-    try:
-        found = read_json(out / RECIPE, remedy=f"Delete {out} and start again.")
-    except FileNotFoundError:
-        found = None
-    same = found is not None and found["request"] == asked
-    if found and not same and "latency" in (asked["target"] | found["request"]["target"]):
-        # Measured again it would be another ratio, so the request decides.
-        difference = _difference(found["request"], asked)
-        raise IsopruneError(f"{out} holds another recipe: {difference}. {_REMEDY}")
-    table = found["table"] if found and same else _table(request)
-    chosen = resolve(experiment(override(table, request.settings)))
-    if found is None:
-        _check_trainings(request.source, chosen)
-        on_stage("reading the data")
-        model, splits = fitting(chosen)
-        if "latency" in request.target:
-            table["prune"]["ratio"] = _ratio_in_time(request, model, splits, timing, on_stage)
-            chosen = resolve(experiment(override(table, request.settings)))
-    elif found["config"] != chosen.as_dict():
-        difference = _difference(found["config"], chosen.as_dict())
-        raise IsopruneError(f"{out} holds another recipe: {difference}. {_REMEDY}")
-    else:
+    found = _found(out, asked)
+    # What is done is made from the request alone: the folder may be anybody's. Of a target in time it knows
+    # the ratio, which would be another one if it were measured again.
+    ratio = 0.0 if found is None else found.ratio
+    chosen = resolve(experiment(override(_table(request, ratio), request.settings)))
+    if found is not None:
+        if found.config != chosen.as_dict():
+            difference = _difference(found.config, chosen.as_dict())
+            raise IsopruneError(f"{out} holds another recipe: {difference}. {_REMEDY}")
         return chosen
+    _check_trainings(request.source, chosen)
+    on_stage("reading the data")
+    model, splits = fitting(chosen)
+    if "latency" in request.target:
+        ratio = _ratio_in_time(request, model, splits, timing, on_stage)
+        chosen = resolve(experiment(override(_table(request, ratio), request.settings)))
     with explained(out):
-        write_json(out / RECIPE, {"request": asked, "table": table, "config": chosen.as_dict()})
+        write_json(out / RECIPE, {"request": asked, "ratio": ratio, "config": chosen.as_dict()})
     return chosen
 
 
-def _table(request: Request) -> dict[str, Any]:
-    """Return the recipe's table; a target in time has no ratio yet."""
-    target = {"ratio": 0.0} if "latency" in request.target else dict(request.target)
+class _Recipe(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the folder says that it is about; ``ratio`` is what a target in time came to."""
+
+    request: dict[str, Any]
+    ratio: Annotated[float, Meta(ge=0, lt=1)]
+    config: dict[str, Any]
+
+
+def _found(out: Path, asked: Mapping[str, Any]) -> _Recipe | None:
+    """Return the recipe that is in the folder, which is compared before anything in it is used."""
+    try:
+        found = read(_Recipe, read_json(out / RECIPE, remedy=f"Delete {out} and start again."))
+    except FileNotFoundError:
+        return None
+    there: Any = found.request.get("target")
+    timed = "latency" in asked["target"] or (isinstance(there, dict) and "latency" in there)
+    if timed and found.request != asked:
+        # Measured again it would be another ratio, so the request decides.
+        difference = _difference(found.request, asked)
+        raise IsopruneError(f"{out} holds another recipe: {difference}. {_REMEDY}")
+    return found
+
+
+def _table(request: Request, ratio: float) -> dict[str, Any]:
+    """Return the recipe's table; ``ratio`` is that of a target in time, 0 as long as it is not known."""
+    target = {"ratio": ratio} if "latency" in request.target else dict(request.target)
     weights = {} if request.weights is None else {"weights": request.weights}
     return recipe(
         model={"name": request.source, **weights},
@@ -222,20 +243,19 @@ def _delivered(
     request: Request,
     name: str,
     record: Record,
-    store: Store,
+    way: Sequence[StepResult],
     out: Path,
     timing: Timing,
     on_stage: Callable[[str], object],
 ) -> Delivery:
     """Save and time the network; what was timed on these backends already is not timed again."""
-    folders = {network.role: store.folder(network.digest) for network in record.networks}
-    dense, facts = load_network(folders["dense"])
-    small, _ = load_network(folders["retrained"])
-    _, pruned = load_network(folders["pruned"])
-    example = torch.randn(2, *facts["in_shape"], generator=torch.Generator().manual_seed(request.seed))
+    by_role = {result.step.role: result for result in way}
+    dense, small, pruned = by_role["dense"].model, by_role["retrained"].model, by_role["pruned"]
+    shape = by_role["dense"].facts["in_shape"]
+    example = torch.randn(2, *shape, generator=torch.Generator().manual_seed(request.seed))
     on_stage("saving")
-    proof, costs = Proof(**pruned["proof"]), Costs.from_dict(pruned["costs"])
-    result = Pruned(small, dense, plan_of(pruned), trace(dense, example), proof, costs)
+    proof, costs = Proof(**pruned.facts["proof"]), Costs.from_dict(pruned.facts["costs"])
+    result = Pruned(small, dense, pruned.plan, trace(dense, example), proof, costs)
     place = save(result, out / NETWORK, dense=dense, source=request.source)
     onnx = export_onnx(small, place / ONNX, example) if installed() else None
     backends = list(timing.backends) or ["eager", *["onnxruntime"] * installed()]

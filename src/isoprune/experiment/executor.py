@@ -167,7 +167,7 @@ class Workers:
 
     def _start(self) -> _Worker:
         process = subprocess.Popen(
-            [sys.executable, "-m", "isoprune.experiment.worker"],
+            [sys.executable, "-P", "-m", "isoprune.experiment.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

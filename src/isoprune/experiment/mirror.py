@@ -7,11 +7,10 @@ weights are those that it names. So a folder that was left half published is non
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,14 @@ from typing import Any
 from isoprune.experiment.remote import Mirror, get, is_url, listing, open_mirror, put
 from isoprune.experiment.store import Store
 from isoprune.types.errors import IsopruneError
-from isoprune.types.files import write_atomic
+from isoprune.types.files import DamagedFile, write_atomic
+from isoprune.types.json_files import parsed, unsealed
 
 SECONDS = 30.0  # between two publications of a training's checkpoint: what a lost machine costs at most
 
 _COUNTS = ("network.json", "record.json")  # With one of them a folder is finished.
 _WEIGHTS = "network.safetensors"
+_NOTE = ".damaged-there"  # what was, when a folder was fetched
 
 
 def stored(where: str | Path) -> Store:
@@ -108,12 +109,17 @@ def opened(where: str, folders: Sequence[str], *, seconds: float = SECONDS) -> I
 
 
 def publish(mirror: Mirror, folder: str) -> None:
-    """Publish what is new in a folder of this machine's store, its checkpoint too until it is finished."""
-    there, here = listing(mirror, folder), _files(mirror.store.root / folder)
+    """Publish what is new in a folder of this machine's store, its checkpoint too until it is finished.
+
+    What was found damaged there when it was fetched is replaced.
+    """
+    place = mirror.store.root / folder
+    there, here, damaged = listing(mirror, folder), _files(place), _damaged(place)
     counts = next((name for name in _COUNTS if name in here), None)
     # Who was first is not overwritten: others may have gone on from it.
     kept = (
         counts in there
+        and not {counts, _WEIGHTS} & damaged
         and there.get(_WEIGHTS) == (here[_WEIGHTS].stat().st_size if _WEIGHTS in here else None)
         and _whole(get(mirror, f"{folder}/{counts}")) is not None
     )
@@ -123,15 +129,18 @@ def publish(mirror: Mirror, folder: str) -> None:
                 continue
             content = here[name].read_bytes()
             grows = "/" in name or name in _COUNTS
-            if name not in there or not (kept or (there[name] == len(content) and not grows)):
+            new = name not in there or name in damaged
+            if new or not (kept or (there[name] == len(content) and not grows)):
                 put(mirror, f"{folder}/{name}", content)
+    if damaged and damaged <= here.keys():
+        (place / _NOTE).unlink()
     if counts is not None and any("/" in name for name in there):
         with suppress(Exception):  # It takes room, no more.
             mirror.files.rm(f"{mirror.root}/{folder}/checkpoint", recursive=True)
 
 
 def fetch(mirror: Mirror, folder: str) -> None:
-    """Bring a folder of this machine's store to what is published of it."""
+    """Bring a folder of this machine's store to what is published of it, and whole."""
     there, place = listing(mirror, folder), mirror.store.root / folder
     if not there:
         return
@@ -140,19 +149,40 @@ def fetch(mirror: Mirror, folder: str) -> None:
         counts = next((name for name in _COUNTS if name in there), "")
         last = None if here or not counts else get(mirror, f"{folder}/{counts}")
         facts = _whole(last)
+        damaged = {counts} if last is not None and facts is None else set()
         for name in there:
             path, inner = place / name, "/" in name  # of the checkpoint
             if name in _COUNTS or (inner and (here or facts)) or (path.exists() and not (facts or inner)):
                 continue
-            if (content := get(mirror, f"{folder}/{name}")) is not None:
-                if inner:
-                    _take_further(path, content)
-                else:
-                    write_atomic(path, content)
-        if last is not None and facts is not None:
-            weights = place / _WEIGHTS
-            if "sha256" not in facts or (weights.exists() and _checksum(weights) == facts["sha256"]):
-                write_atomic(place / counts, last)
+            if (content := get(mirror, f"{folder}/{name}")) is None:
+                continue
+            if inner:
+                _take_further(path, content)
+            elif _is_whole(name, content, facts):
+                write_atomic(path, content)
+            else:
+                damaged.add(name)
+        if damaged:
+            write_atomic(place / _NOTE, "\n".join(sorted(damaged)).encode())
+        elif (
+            last is not None and facts is not None and ("sha256" not in facts or (place / _WEIGHTS).exists())
+        ):
+            write_atomic(place / counts, last)
+
+
+def _is_whole(name: str, content: bytes, facts: Mapping[str, Any] | None) -> bool:
+    """Whether a file of a folder is what was published; an epoch that is kept is judged by who rewinds."""
+    if name.endswith(".json"):
+        return _whole(content) is not None
+    if name == _WEIGHTS and facts is not None:
+        return hashlib.sha256(content).hexdigest() == facts.get("sha256")
+    return True
+
+
+def _damaged(place: Path) -> set[str]:
+    """Return which files of a folder were damaged where they are published."""
+    note = place / _NOTE
+    return set(note.read_text(encoding="utf-8").splitlines()) if note.is_file() else set()
 
 
 def _take_further(path: Path, content: bytes) -> None:
@@ -197,7 +227,9 @@ def _publish_now_and_then(
 def _fetch_records(mirror: Mirror, there: Collection[str]) -> None:
     for name in there:
         path = mirror.store.root / name
-        if path.name == "record.json" and not path.exists() and _whole(content := get(mirror, name)):
+        if path.name != "record.json" or path.exists():
+            continue
+        if _whole(content := get(mirror, name)):
             write_atomic(path, content or b"")
 
 
@@ -212,13 +244,9 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _whole(content: bytes | None) -> dict[str, Any] | None:
-    """Return the JSON object in ``content``; None if it was cut short."""
+    """Return the JSON object in ``content``; None if it was cut short or changed."""
+    here = Path("it")
     try:
-        value = json.loads(content or b"")
-    except ValueError:
+        return parsed(unsealed(content or b"", here, ""), here, "")
+    except DamagedFile:
         return None
-    return value if isinstance(value, dict) else None
-
-
-def _checksum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

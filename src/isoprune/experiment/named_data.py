@@ -17,6 +17,7 @@ from isoprune.experiment.choice import Choice, choice, read_choice
 from isoprune.experiment.named_network import NamedNetwork
 from isoprune.experiment.seeds import SeededBatches, jsv_inputs
 from isoprune.experiment.signatures import bind, complete
+from isoprune.experiment.trusted_names import trusted
 from isoprune.isometry.effort import SAMPLES
 from isoprune.isometry.function import sample_function
 from isoprune.types import Batches, Splits
@@ -133,7 +134,7 @@ def named_data(text: str | None, network: NamedNetwork) -> Choice:
         IsopruneError: If there is none of that name, or an option is not its own.
     """
     if text is None and network.facts is not None:
-        return choice(network.facts["config"]["data"], "data")
+        return trusted("data", choice(network.facts["config"]["data"], "data"), network.label)
     if text is not None and is_folder(text):
         return complete("data", images_of(text, image_shape(network, text), network.label), "--data")
     return complete("data", read_choice(text or "", "--data", '{name = "digits", size = 8}'), "--data")

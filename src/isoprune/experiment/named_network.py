@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from torch import nn
 
 from isoprune.experiment.network_names import check_network, is_record, is_source
 from isoprune.experiment.networks import load_network, plan_of
 from isoprune.experiment.store import Store
+from isoprune.experiment.trusted_names import is_zoo
 from isoprune.export import Source, load, manifest, open_source
+from isoprune.export.checkpoint import plan_at
 from isoprune.export.folder import PLAN, settled
 from isoprune.types import Plan
 from isoprune.types.errors import SOURCES, IsopruneError
-from isoprune.types.record import Record
-
-# What a saved folder says of its class is followed to these libraries only: a folder may come from anybody,
-# and importing what it names would run that.
-_TRUSTED = ("torchvision", "timm")
+from isoprune.types.record_files import WHOLE, read_record
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,8 @@ def open_network(
             wrote; or a source, as `isoprune prune` takes.
         stage: Which network of a record; None: the pruned one, with its repaired form.
         dense: Names the network before pruning, in the same ways; None: what the store has of the same run.
-        build: The source that makes the dense network of a saved folder; None: what the folder names.
+        build: The source that makes the dense network of a saved folder, or the function that a network of a
+            store names; None: what the folder names, if that is trusted.
         shape: Of a source's input, batch first.
         weights: A file of weights for a source; ``dense_weights`` for the dense one.
         seed: Of a source's random weights and inputs.
@@ -74,11 +72,12 @@ def open_network(
     if dense is not None:
         check_network(dense)
     build = build or (dense if is_source(dense) else None)
-    network = _opened(name, stage, build, shape, weights, seed)
+    named = {text for text in (name, dense, build) if text is not None}
+    network = _opened(name, stage, build, named, shape, weights, seed)
     if dense is None:
         return network
     # Of a record, the one that its run began with.
-    before = _opened(dense, "dense" if is_record(dense) else None, build, shape, dense_weights, seed)
+    before = _opened(dense, "dense" if is_record(dense) else None, build, named, shape, dense_weights, seed)
     return replace(network, dense=before.model, notes=(*network.notes, *before.notes))
 
 
@@ -86,6 +85,7 @@ def _opened(
     name: str,
     stage: str | None,
     build: str | None,
+    named: Collection[str],
     shape: Sequence[int] | None,
     weights: Path | None,
     seed: int,
@@ -100,7 +100,7 @@ def _opened(
             raise IsopruneError(
                 f"{name} has its own weights. Leave out --weights, or give a source: {SOURCES}."
             )
-        return _stored(path, stage)
+        return _stored(path, stage, named)
     _only_for_sources(name, stage, None, "a source")
     source = open_source(name, shape=shape, weights=weights, seed=seed, with_inputs=False)
     return _of(source, f"{type(source.model).__name__} ({name})", seed, shaped=shape is not None)
@@ -126,8 +126,7 @@ def _of(source: Source, label: str, seed: int, *, shaped: bool) -> NamedNetwork:
 
 def _saved(place: Path, build: str | None, shape: Sequence[int] | None, seed: int) -> NamedNetwork:
     facts = manifest.read(place)
-    named = facts.source if (facts.source or "").partition(":")[0] in _TRUSTED else None
-    text = build or named
+    text = build or (facts.source if facts.source is not None and is_zoo(facts.source) else None)
     if text is None:
         raise IsopruneError(
             f"{place} was made of {facts.made_of} and does not say how to make that again. Give the "
@@ -141,20 +140,19 @@ def _saved(place: Path, build: str | None, shape: Sequence[int] | None, seed: in
 
     model = load(place, build=make).eval()
     made = _of(sources[0], f"{type(model).__name__} ({place})", seed, shaped=shape is not None)
-    plan = facts.plan
-    return replace(made, model=model, plan=plan, notes=())
+    return replace(made, model=model, plan=plan_at(place), notes=())
 
 
-def _stored(path: Path, role: str | None) -> NamedNetwork:
+def _stored(path: Path, role: str | None, named: Collection[str]) -> NamedNetwork:
     folder, repaired_folder = _folders(path, role)
-    model, facts = load_network(folder)
+    model, facts = load_network(folder, named)
     if path.is_dir() and folder == path and role not in (None, facts["role"]):
         raise IsopruneError(
             f"{path} is one network, of stage {facts['role']}. Leave out --stage, or give a record."
         )
     repaired = {}
     if repaired_folder is not None:
-        network, of = load_network(repaired_folder)
+        network, of = load_network(repaired_folder, named)
         method = of["config"]["steps"][-1]["method"]
         if method["name"] != "none":
             repaired[_repair_name(method)] = network
@@ -165,7 +163,7 @@ def _stored(path: Path, role: str | None) -> NamedNetwork:
         model,
         plan=plan_of(facts),
         facts=facts,
-        dense=load_network(dense)[0] if known else None,
+        dense=load_network(dense, named)[0] if known else None,
         repaired=repaired,
     )
 
@@ -182,12 +180,7 @@ def _folders(path: Path, role: str | None) -> tuple[Path, Path | None]:
         path = path / "record.json"
     if path.is_dir():
         return path, None
-    try:
-        record = msgspec.json.decode(path.read_bytes(), type=Record)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise IsopruneError(
-            f"{path} is not a record ({error}). Give a record.json that isoprune wrote."
-        ) from None
+    record = read_record(path, WHOLE)
     wanted = record.network(role or "pruned")
     if wanted is None:
         roles = ", ".join(dict.fromkeys(network.role for network in record.networks))

@@ -2,59 +2,129 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from msgspec import Meta, Struct
 from torch import Tensor, nn
 
 from isoprune.experiment.config import Choice, choice
+from isoprune.experiment.digests import digest
 from isoprune.experiment.seeds import build_model
 from isoprune.experiment.signatures import takes_weights
+from isoprune.experiment.step_types import Count, Whole
 from isoprune.experiment.store import read_facts, read_tensors
+from isoprune.experiment.trusted_names import trusted
+from isoprune.experiment.validation import read
 from isoprune.export.manifest import sizes_of
 from isoprune.pruning.mask import harden, masked, masks_of
 from isoprune.pruning.shrink import replace_tensors
+from isoprune.pruning.stored_sizes import restore_sizes_, shapes_of
 from isoprune.types import Plan
 from isoprune.types.errors import IsopruneError
+from isoprune.types.files import DamagedFile
 
 # Before the names of what lies beside a network's tensors: elements that masks keep, and units of the plan.
 _MASK, _PLAN = "mask/", "plan/"
 
 
-def load_network(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_network(folder: Path, named: Collection[str] = ()) -> tuple[nn.Module, dict[str, Any]]:
     """Return a finished network of the store, in eval mode, and what is known of it.
 
+    Args:
+        folder: Anybody's: of what its files name only our tables and the trusted zoos are called.
+        named: Functions that the user named besides, as ``"module:function"``.
+
     Raises:
-        IsopruneError: If there is none in ``folder``, it is damaged, or its tensors are those of
-            another network.
+        IsopruneError: If there is none in ``folder``, it is damaged, its tensors are those of another
+            network, or a function makes it that is not among ``named``.
     """
-    facts = read_facts(folder)
+    facts = checked_facts(folder)
     if facts is None:
         raise IsopruneError(
             f"{folder} holds no finished network (no network.json). "
             "Give a folder like runs/networks/<digest>, or a run's record.json."
         )
-    model, plan = rebuild(facts, read_tensors(folder, facts), where=str(folder))
+    config = facts["config"]
+    made = trusted("model", choice(config["model"], "model"), str(folder), named)
+    drawn = build_model(
+        without_weights(made), tuple(facts["in_shape"]), facts["classes"], seed=config["seed"]
+    )
+    model, plan = rebuild(drawn, facts, read_tensors(folder, facts), where=str(folder))
     return model, {**facts, "plan": plan}
 
 
-def rebuild(facts: Mapping[str, Any], tensors: Mapping[str, Tensor], *, where: str) -> tuple[nn.Module, Plan]:
-    """Return the network that ``facts`` describe with ``tensors`` in it, masked as it was, and its plan.
+class _PlanFacts(Struct, frozen=True):
+    grain: str
+    request: dict[str, Any]
+    removed: dict[str, list[Whole]] | None = None
+    shapes: dict[str, list[Whole]] | None = None
 
-    It is built as the dense one from its config, given the small tensors and the sizes that go with them:
-    no code is unpickled, and nothing has to be traced.
+
+class _Config(Struct, frozen=True):
+    seed: Whole
+    model: dict[str, Any]
+    data: dict[str, Any]
+    steps: list[dict[str, Any]]
+
+
+class _Facts(Struct, frozen=True):
+    # What is relied on of a network.json.
+    role: str
+    digest: str
+    dense: str
+    config: _Config
+    in_shape: Annotated[list[Count], Meta(min_length=1, max_length=8)]
+    classes: int
+    seconds: float
+    sizes: dict[str, dict[str, int | list[int]]]
+    parameters: Whole
+    nonzero: Whole
+    flops: Whole
+    plan: _PlanFacts
+    history: list[dict[str, Any]] = []
+
+
+def checked_facts(folder: Path) -> dict[str, Any] | None:
+    """Return what is known of the finished network in ``folder``, or None if there is none.
+
+    Raises:
+        DamagedFile: If it is not what a run wrote: of other types, or in a folder of another config's name.
+    """
+    facts = read_facts(folder)
+    if facts is None:
+        return None
+    try:
+        read(_Facts, facts)
+    except IsopruneError as error:
+        raise DamagedFile(f"{folder / 'network.json'} is damaged: {error}") from None
+    if digest(facts["config"]) != facts["digest"]:
+        raise DamagedFile(f"{folder} is damaged: its name is not that of its config.")
+    return facts
+
+
+def rebuild(
+    network: nn.Module, facts: Mapping[str, Any], tensors: Mapping[str, Tensor], *, where: str
+) -> tuple[nn.Module, Plan]:
+    """Return a dense network with ``tensors`` in it, masked as it was, and the plan.
+
+    Args:
+        network: As the experiment draws it, which is changed: given the small tensors and the sizes that go
+            with them, nothing has to be traced.
+        facts: Its sizes and its plan, in a store. What makes the network is not taken from there.
     """
     masks, kept = _named(tensors, _MASK), _named(tensors, _PLAN)
     tensors = {name: t for name, t in tensors.items() if not name.startswith((_MASK, _PLAN))}
-    model = _without_weights(choice(facts["config"]["model"], "model"))
-    in_shape, classes = tuple(facts["in_shape"]), facts["classes"]
-    network = build_model(model, in_shape, classes, seed=facts["config"]["seed"]).eval()
+    network = network.eval()
     if facts["sizes"] and network.state_dict().keys() == tensors.keys():
+        dense = shapes_of(network)
         replace_tensors(network, dict(tensors))
-        for module, sizes in facts["sizes"].items():
-            vars(network.get_submodule(module)).update(sizes)
-    _check_tensors(network.state_dict(), tensors, where=where, model=model.name)
+        try:
+            restore_sizes_(network, facts["sizes"], dense)
+        except IsopruneError as error:
+            raise DamagedFile(f"{where} is damaged: {error}.") from None
+    _check_tensors(network.state_dict(), tensors, where=where)
     network.load_state_dict(tensors)
     plan = facts["plan"]
     read = Plan.from_dict(plan) if "removed" in plan else Plan(kept, plan["grain"], plan["request"])
@@ -83,7 +153,7 @@ def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-def _without_weights(model: Choice) -> Choice:
+def without_weights(model: Choice) -> Choice:
     """Return the model as it is drawn: its tensors come from the store, not from where it once started."""
     if "weights" not in model.options or not takes_weights(model):
         return model
@@ -105,11 +175,11 @@ def plan_of(facts: Mapping[str, Any]) -> Plan:
     return facts["plan"]
 
 
-def _check_tensors(want: Mapping[str, Tensor], got: Mapping[str, Tensor], *, where: str, model: str) -> None:
+def _check_tensors(want: Mapping[str, Tensor], got: Mapping[str, Tensor], *, where: str) -> None:
     for name in sorted(want.keys() | got.keys()):
         shapes = [tuple(t[name].shape) if name in t else "none" for t in (want, got)]
         if shapes[0] != shapes[1]:
-            raise IsopruneError(
+            raise DamagedFile(
                 f"{where} is the checkpoint of another network: {name} has shape {shapes[1]}, but "
-                f"{shapes[0]} in {model} as configured. Delete the folder and start again."
+                f"{shapes[0]} in the network as configured. Delete the folder and start again."
             )

@@ -10,6 +10,7 @@ import functools
 import json
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from isoprune.experiment.config import Experiment, choice
 from isoprune.experiment.digests import canonical, digest, run_digest
@@ -22,11 +23,12 @@ from isoprune.experiment.step_result import Bench, OnEvent, StepResult, find_or_
 from isoprune.experiment.step_types import Rewind
 from isoprune.experiment.steps import MAKERS
 from isoprune.experiment.steps.prune import check_lengths
-from isoprune.experiment.store import Store, read_facts
+from isoprune.experiment.store import Store
 from isoprune.experiment.validation import plain, read
 from isoprune.training import check_alone
-from isoprune.types import Splits
-from isoprune.types.files import clear_temporary, read_json, write_json
+from isoprune.types import IsopruneError, Splits
+from isoprune.types.files import DamagedFile, clear_temporary
+from isoprune.types.json_files import read_json, write_json
 from isoprune.types.record import Record
 
 
@@ -85,7 +87,7 @@ def make_step(
     """
     check_alone()
     experiment = resolve(experiment)
-    if read_facts(store.folder(placed(experiment)[place].digest)) is None:
+    if not store.finished(placed(experiment)[place].digest):
         bench = make_bench(experiment, store, on_event, keep)
         _measured(bench, results(bench, last=place)[-1])
 
@@ -115,12 +117,25 @@ def _measured(bench: Bench, result: StepResult) -> Measured:
     measuring = bench.experiment.measure
     path = result.folder / f"measured-{digest(plain(measuring))}.json"
     try:
-        return read(Measured, read_json(path, remedy="Delete it and start again: it is measured anew."))
+        return _read_measured(path)
     except FileNotFoundError:
-        found = measure(result.model, bench.splits, measuring, task=bench.task, seed=bench.seed)
-        write_json(path, plain(found))
-        # As a later run will read it, so that the record does not depend on who measured.
-        return read(Measured, read_json(path, remedy=""))
+        pass
+    except DamagedFile as error:
+        bench.on_event({"say": f"{error} It is measured again now."})
+    found = measure(result.model, bench.splits, measuring, task=bench.task, seed=bench.seed)
+    write_json(path, {"of": result.folder.name, **plain(found)})
+    # As a later run will read it, so that the record does not depend on who measured.
+    return _read_measured(path)
+
+
+def _read_measured(path: Path) -> Measured:
+    facts = read_json(path, remedy="")
+    if facts.pop("of", None) != path.parent.name:
+        raise DamagedFile(f"{path} is damaged: it is of another network.")
+    try:
+        return read(Measured, facts)
+    except IsopruneError as error:
+        raise DamagedFile(f"{path} is damaged: {error}") from None
 
 
 def splits_of(experiment: Experiment) -> Splits:

@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from isoprune.data.files import data_root
+from isoprune.experiment.validation import read
 from isoprune.training.rates import Probe
 from isoprune.types.errors import IsopruneError
-from isoprune.types.files import read_json, write_json
+from isoprune.types.files import DamagedFile
+from isoprune.types.json_files import read_json, write_json
+
+
+def read_probes(path: Path) -> list[Probe]:
+    """Return the probes in a file, none if it is not there.
+
+    Raises:
+        DamagedFile: If it is not what `write_probes` wrote there.
+    """
+    try:
+        facts = read_json(path, remedy="")
+    except FileNotFoundError:
+        return []
+    if facts.get("of") != _question(path):
+        raise DamagedFile(f"{path} is damaged: its probes are of another training.")
+    try:
+        return read(list[Probe], facts.get("probes"))
+    except IsopruneError as error:
+        raise DamagedFile(f"{path} is damaged: {error}") from None
+
+
+def write_probes(path: Path, probes: Sequence[Probe]) -> None:
+    write_json(path, {"of": _question(path), "probes": [asdict(probe) for probe in probes]})
+
+
+def _question(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
 
 
 @dataclass(frozen=True)
@@ -26,21 +55,11 @@ class ProbeCache:
         return ProbeCache(data_root() / "advice" / f"{digest}.json")
 
     def read(self) -> dict[float, Probe]:
-        """Return the probes by their rates.
-
-        Raises:
-            IsopruneError: If the file is damaged.
-        """
-        remedy = "Delete it and start again: its probes are then run anew."
+        """Return the probes by their rates; those of a damaged file are run again."""
         try:
-            rows = read_json(self.path, remedy=remedy)["probes"]
-            return {probe.lr: probe for probe in (Probe(**row) for row in rows)}
-        except FileNotFoundError:
+            return {probe.lr: probe for probe in read_probes(self.path)}
+        except DamagedFile:
             return {}
-        except (KeyError, TypeError, AttributeError) as error:
-            raise IsopruneError(f"{self.path} is damaged: it holds no probes. {remedy}") from error
-        except OSError as error:
-            raise self._unusable(error) from error
 
     def add(self, probe: Probe) -> None:
         """Keep one more, whole or not at all.
@@ -50,7 +69,7 @@ class ProbeCache:
         """
         known = self.read() | {probe.lr: probe}
         try:
-            write_json(self.path, {"probes": [asdict(known[lr]) for lr in sorted(known)]})
+            write_probes(self.path, [known[lr] for lr in sorted(known)])
         except OSError as error:
             raise self._unusable(error) from error
 

@@ -18,6 +18,9 @@ from fsspec.asyn import AsyncFileSystem
 from isoprune.experiment.store import Store
 from isoprune.types.errors import IsopruneError
 
+# Of a file of a store; what a writer has not finished begins with a dot.
+_NAME = re.compile(r"(?:\w[\w.-]*/)*\w[\w.-]*")
+
 
 @dataclass(frozen=True)
 class Mirror:
@@ -83,7 +86,8 @@ def listing(mirror: Mirror, folder: str = "") -> dict[str, int]:
         except FileNotFoundError:
             found = {}
     names = {path[len(place) :].lstrip("/"): info["size"] for path, info in found.items()}
-    return {name: size for name, size in names.items() if not name.rpartition("/")[2].startswith(".")}
+    # An object may be called "runs/../../.bashrc": what is fetched stays in the store.
+    return {name: size for name, size in names.items() if _NAME.fullmatch(name)}
 
 
 def get(mirror: Mirror, name: str) -> bytes | None:

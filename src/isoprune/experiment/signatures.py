@@ -15,6 +15,7 @@ from isoprune.experiment.config import Choice, choice
 from isoprune.experiment.step_types import Training
 from isoprune.experiment.validation import option, typed
 from isoprune.types.errors import IsopruneError, did_you_mean
+from isoprune.types.importing import imported
 from isoprune.types.method import method_of
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def unknown_option(kind: str, method: str, name: str, known: Sequence[str], key:
 def _module(name: str) -> Any:
     module_name = name.partition(":")[0]
     try:
-        return importlib.import_module(module_name)
+        return imported(module_name)
     except Exception as error:
         raise IsopruneError(
             f"Cannot import {module_name!r} of {name!r}: {type(error).__name__}: {error}. "

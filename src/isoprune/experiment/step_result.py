@@ -16,10 +16,10 @@ from isoprune.experiment.config import Experiment
 from isoprune.experiment.recipe_steps import PlacedStep
 from isoprune.experiment.signatures import task_of
 from isoprune.experiment.step_types import Rewind, Train
-from isoprune.experiment.store import Store, forget_checkpoint, read_facts, read_tensors, save_network
+from isoprune.experiment.store import Store, forget_checkpoint, read_tensors, save_network
 from isoprune.pruning.pruned import Pruned, as_pruned
 from isoprune.types import IsopruneError, Plan, Splits, Task
-from isoprune.types.files import clear_temporary
+from isoprune.types.files import DamagedFile, clear_temporary
 from isoprune.types.samples import inputs_at
 
 Event = Mapping[str, Any]
@@ -88,11 +88,11 @@ class Bench:
     def example(self) -> Tensor:
         return inputs_at(self.splits.validation, torch.arange(2))
 
-    def drawn(self) -> nn.Module:
-        """Return the network before any step."""
-        return seeds.build_model(
-            self.experiment.model, self.splits.in_shape, self.splits.classes, seed=self.seed
-        )
+    def drawn(self, *, weights: bool = True) -> nn.Module:
+        """Return the network before any step; without ``weights`` the file it starts from is not read."""
+        chosen = self.experiment.model
+        model = chosen if weights else networks.without_weights(chosen)
+        return seeds.build_model(model, self.splits.in_shape, self.splits.classes, seed=self.seed)
 
 
 def dense_of(way: Sequence[StepResult]) -> StepResult:
@@ -124,10 +124,10 @@ def rewound_to(way: Sequence[StepResult]) -> int | None:
 def find_or_make(bench: Bench, step: PlacedStep, make: Callable[[Path], Made]) -> StepResult:
     """Return a step's result from the store, or make it there while no other process does."""
     folder = bench.store.folder(step.digest)
-    if (result := _find(step, folder)) is not None:
+    if (result := _find(bench, step, folder)) is not None:
         return result
     with bench.store.making(folder):
-        if (result := _find(step, folder)) is not None:
+        if (result := _find(bench, step, folder, say=True)) is not None:
             return result
         clear_temporary(folder)
         started = time.perf_counter()
@@ -155,14 +155,21 @@ def find_or_make(bench: Bench, step: PlacedStep, make: Callable[[Path], Made]) -
         save_network(folder, networks.tensors_of(made.model, made.plan), facts)
         forget_checkpoint(folder)
     # As a later run will read it, so that nothing depends on who made it.
-    result = _find(step, folder)
+    result = _find(bench, step, folder)
     assert result is not None
     return result
 
 
-def _find(step: PlacedStep, folder: Path) -> StepResult | None:
-    facts = read_facts(folder)
-    if facts is None:
+def _find(bench: Bench, step: PlacedStep, folder: Path, *, say: bool = False) -> StepResult | None:
+    """Return what the store has; None where there is nothing, or it is damaged: it is then made again."""
+    try:
+        facts = networks.checked_facts(folder)
+        if facts is None:
+            return None
+        tensors = read_tensors(folder, facts)
+        model, plan = networks.rebuild(bench.drawn(weights=False), facts, tensors, where=str(folder))
+    except DamagedFile as error:
+        if say:
+            bench.on_event({"say": f"{error} It is made again now."})
         return None
-    model, plan = networks.rebuild(facts, read_tensors(folder, facts), where=str(folder))
     return StepResult(step, model, plan, facts, folder)

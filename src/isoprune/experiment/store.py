@@ -6,26 +6,30 @@ ROOT/networks/<digest>/    network.json + network.safetensors   what a step made
      studies/<name>.json                                        which runs a study consists of
 ```
 A network counts as finished when its ``network.json`` is there: it is written last and holds the
-checksum of the weights. Whoever makes a result holds the lock of its folder, which the system lets
-go of when the process dies.
+checksum of the weights, as every JSON file holds its own. What is damaged and can be made again raises
+`DamagedFile`: the caller makes it again and says so. Whoever makes a result holds the lock of its folder,
+which the system lets go of when the process dies.
 """
 
 from __future__ import annotations
 
 import hashlib
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from isoprune.experiment.digests import FORMAT
+from isoprune.experiment.digests import FORMAT, run_digest
 from isoprune.types.errors import IsopruneError
-from isoprune.types.files import explained, locked, read_json, write_atomic, write_json
+from isoprune.types.files import DamagedFile, explained, locked, read_file, write_atomic
+from isoprune.types.json_files import read_json, write_json
 from isoprune.types.record import Record
+from isoprune.types.record_files import WHOLE, read_record
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,10 @@ class Store:
         return self.root / "studies" / f"{name}.json"
 
     def finished(self, digest: str) -> bool:
-        """Return whether the network of a step is there already."""
-        return f"networks/{digest}" in self.elsewhere or read_facts(self.folder(digest)) is not None
+        """Return whether the network of a step is there already, and not damaged at first sight."""
+        with suppress(DamagedFile):
+            return f"networks/{digest}" in self.elsewhere or read_facts(self.folder(digest)) is not None
+        return False
 
     @contextmanager
     def making(self, folder: Path) -> Iterator[None]:
@@ -66,13 +72,13 @@ class Store:
         path = self.record_path(digest)
         remedy = f"Delete {path} and start the run again; its networks are kept."
         try:
-            record = msgspec.json.decode(path.read_bytes(), type=Record)
-        except (FileNotFoundError, NotADirectoryError):
+            record = read_record(path, WHOLE)
+        except FileNotFoundError:
             return None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise IsopruneError(f"{path} is damaged: {error}. {remedy}") from None
         if record.digest != digest:
             raise IsopruneError(f"{path} holds the record of {record.digest!r}, not of {digest!r}. {remedy}")
+        if record.config and run_digest(record.config) != digest:
+            raise IsopruneError(f"{path} is damaged: its config is that of another run. {remedy}")
         return record
 
     def write_record(self, record: Record) -> None:
@@ -95,18 +101,23 @@ def save_network(folder: Path, tensors: Mapping[str, Any], facts: Mapping[str, A
 
 
 def read_facts(folder: Path) -> dict[str, Any] | None:
-    """Return what is known of the finished network in ``folder``, or None if there is none."""
+    """Return what is known of the finished network in ``folder``, or None if there is none.
+
+    Raises:
+        DamagedFile: If it is not what was written there.
+    """
     try:
         facts = read_json(folder / "network.json", remedy=_again(folder))
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return None
     if facts.get("version") != FORMAT:
-        raise IsopruneError(
+        raise DamagedFile(
             f"{folder} is of format {facts.get('version')}, and this isoprune reads format {FORMAT}. "
             + _again(folder)
         )
-    if facts.get("digest") != folder.name:
-        raise IsopruneError(
+    # By its name a folder is asked for: that of a link is what the link leads to.
+    if facts.get("digest") != folder.resolve().name:
+        raise DamagedFile(
             f"{folder} holds the checkpoint of another network: its digest is {facts.get('digest')!r}. "
             + _again(folder)
         )
@@ -114,25 +125,31 @@ def read_facts(folder: Path) -> dict[str, Any] | None:
 
 
 def read_tensors(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the state dict of a finished network, its checksum compared with ``facts``."""
+    """Return the state dict of a finished network, its checksum compared with ``facts``.
+
+    Raises:
+        DamagedFile: If the file is missing or another one.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import load
 
     path = folder / "network.safetensors"
     try:
-        weights = path.read_bytes()
+        weights = read_file(path, most=sys.maxsize)
     except FileNotFoundError:
-        raise IsopruneError(
+        raise DamagedFile(
             f"{path} is missing, though {folder / 'network.json'} names it. {_again(folder)}"
         ) from None
     if hashlib.sha256(weights).hexdigest() != facts.get("sha256"):
-        raise IsopruneError(
-            f"{path} is damaged: its checksum is not the one in network.json. {_again(folder)}"
-        )
-    return load(weights)
+        raise DamagedFile(f"{path} is damaged: its checksum is not the one in network.json. {_again(folder)}")
+    try:
+        return load(weights)
+    except SafetensorError as error:
+        raise DamagedFile(f"{path} is damaged: {error}. {_again(folder)}") from None
 
 
 def _again(folder: Path) -> str:
-    return f"Delete {folder} and start again: it is computed anew."
+    return f"Run its experiment again, or delete {folder}: it is computed anew."
 
 
 def forget_checkpoint(folder: Path) -> None:

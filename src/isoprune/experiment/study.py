@@ -17,7 +17,8 @@ from isoprune.experiment.remote import open_mirror, put
 from isoprune.experiment.resolve import resolve
 from isoprune.experiment.step_types import SECTIONS, Rewind, Train
 from isoprune.experiment.store import Store
-from isoprune.types.files import read_json
+from isoprune.types.files import DamagedFile
+from isoprune.types.json_files import read_json
 
 REST = 1  # What a task does besides epochs (load, prune, measure), counted as one epoch in the ETA.
 
@@ -122,10 +123,8 @@ def write_listing(work: Work) -> None:
     listing = {"version": 1, "name": work.study.name, "axes": dict(work.study.axes), "runs": list(work.runs)}
     path = work.store.study_path(work.study.name)
     try:
-        found = read_json(
-            path, remedy=f"Delete it and start the study again; its runs are kept in {work.store.root}."
-        )
-    except FileNotFoundError:
+        found = read_json(path, remedy="")
+    except (FileNotFoundError, DamagedFile):  # It is known what it has to be.
         found = None
     if found != listing:
         work.store.write_study(work.study.name, listing)

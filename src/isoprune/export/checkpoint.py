@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,8 @@ from isoprune.graph.trace import clone_sharing, tensor_names
 from isoprune.pruning import Pruned
 from isoprune.pruning.mask import harden, masked, masks_of
 from isoprune.pruning.shrink import replace_tensors
-from isoprune.types import IsopruneError, Network, module_of
+from isoprune.pruning.stored_sizes import restore_sizes_, shapes_of
+from isoprune.types import IsopruneError, Network, Plan, module_of
 from isoprune.types.files import explained
 
 HEADER = 2**16, 2**10  # most bytes of a safetensors header: so many, and so many a tensor
@@ -62,9 +66,11 @@ def save(
             raise IsopruneError(
                 f"{name} is of type {entry['dtype']}, which cannot be stored. Convert it first."
             )
+    tensors = _plain_tensors(model)
+    _check_finite(dict(model.named_parameters()), tensors, "The network")
     target = Path(directory)
     with replacing(target) as part:
-        save_file(_plain_tensors(model), part / WEIGHTS)
+        save_file(tensors, part / WEIGHTS)
         facts["sha256"] = _sha256(part / WEIGHTS)
         if masks:
             kept = {} if pruned is None or facts["plan"]["removed"] else pruned.plan.kept
@@ -129,15 +135,19 @@ def load(directory: str | Path, build: Callable[[], Any]) -> nn.Module:
         )
     model = clone_sharing(built)  # build may hand out a network that the user goes on with
     _check_same(facts, model, place)
-    sizes = _checked_sizes(facts, model, place)
+    _check_plan(facts, model, place)
+    dense = shapes_of(model)
     with explained(place):
         tensors = _read_weights(facts, place / WEIGHTS)
+    _check_finite(dict(model.named_parameters()), tensors, str(place / WEIGHTS))
     for name, old in tensor_names(model).values():
         if not old.is_meta:
             tensors[name] = tensors[name].to(old.device)
     replace_tensors(model, tensors)
-    for module, name, value in sizes:
-        setattr(module, name, value)
+    try:
+        restore_sizes_(model, facts.attributes, dense)
+    except IsopruneError as error:
+        raise _another(facts, model, place, str(error)) from None
     if facts.bools:
         with explained(place):
             model = masked(model, _masks(facts, place / BOOLS))
@@ -146,10 +156,42 @@ def load(directory: str | Path, build: Callable[[], Any]) -> nn.Module:
     return model
 
 
-def _masks(facts: Manifest, path: Path) -> dict[str, Tensor]:
+def _check_finite(parameters: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str) -> None:
+    """Raise if a tensor holds NaN, or a parameter infinity; a buffer may, as masks of attention do."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            if tensor.isnan().any() or name in parameters:
+                raise IsopruneError(
+                    f"{where} has NaN or infinity in {name}: its training diverged. Take an earlier state of it, "
+                    "or lower the learning rate."
+                )
+
+
+def plan_at(directory: str | Path) -> Plan | None:
+    """Return the plan of a saved network; None if it was saved without one.
+
+    Raises:
+        IsopruneError: If it is missing or damaged.
+    """
+    place = settled(Path(directory))
+    with explained(place):
+        facts = manifest.read(place)
+        if facts.plan is None or not facts.bools:
+            return facts.plan
+        bools = _bools(facts, place / BOOLS)
+    kept = {k.removeprefix(mask_file.KEPT): t for k, t in bools.items() if k.startswith(mask_file.KEPT)}
+    return replace(facts.plan, kept={**facts.plan.kept, **kept})
+
+
+def _bools(facts: Manifest, path: Path) -> dict[str, Tensor]:
     bools = mask_file.read(path, facts.bools)
     if _sha256(path) != facts.bools_sha256:
         raise _damaged(path, "its SHA-256 is not the one in plan.json")
+    return bools
+
+
+def _masks(facts: Manifest, path: Path) -> dict[str, Tensor]:
+    bools = _bools(facts, path)
     masks = {k.removeprefix(mask_file.MASKS): t for k, t in bools.items() if k.startswith(mask_file.MASKS)}
     for name, kept in masks.items():
         if name not in facts.tensors or facts.tensors[name].shape != tuple(kept.shape):
@@ -179,6 +221,13 @@ def _check_same(facts: Manifest, model: nn.Module, place: Path) -> None:
             raise _another(
                 facts, model, place, f"{name} is {want.dtype} in the file and {old.dtype} in build()"
             )
+    kinds: dict[torch.dtype, str] = {}
+    for name, old in built.items():
+        first = kinds.setdefault(old.dtype, name)
+        if facts.tensors[name].dtype != facts.tensors[first].dtype:
+            here, there = facts.tensors[first].dtype, facts.tensors[name].dtype
+            problem = f"{first} is {here} and {name} {there} in the file, and both are {old.dtype} in build()"
+            raise _another(facts, model, place, problem)
     ties = manifest.ties_of(model)
     for name in sorted(ties.keys() | facts.tied.keys()):
         if ties.get(name) != facts.tied.get(name):
@@ -202,21 +251,26 @@ def _by(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape)) or "a number"
 
 
-def _checked_sizes(facts: Manifest, model: nn.Module, place: Path) -> list[tuple[nn.Module, str, Any]]:
-    """Return what is to be set: attributes that ``model`` already has, of the type that they already have."""
-    modules = dict(model.named_modules())
-    changes: list[tuple[nn.Module, str, Any]] = []
-    for where, attributes in facts.attributes.items():
-        for name, value in attributes.items():
-            old: Any = vars(modules[where]).get(name) if where in modules else None
-            plain, given = ([v] if isinstance(v, int) else v for v in (old, value))
-            alike = manifest.is_size(old) and isinstance(old, int) == isinstance(value, int)
-            if not alike or len(plain) != len(given):
-                raise _another(facts, model, place, f"build() has no size {where}.{name} like {value!r:.60}")
-            new = type(old)(value)
-            if new != old:
-                changes.append((modules[where], name, new))
-    return changes
+def _check_plan(facts: Manifest, model: nn.Module, place: Path) -> None:
+    """Raise if the plan is of units that ``model`` cannot have, or is not what its tensors became."""
+    dense, plan = shapes_of(model), facts.plan
+    if plan is None or not plan.kept:
+        return
+    small = {name: entry.shape for name, entry in facts.tensors.items()}
+    modules = {name for name, _ in model.named_modules()}
+    for name, kept in plan.kept.items():
+        home = re.sub(r"(\.heads)?(:\d+)?$", "", name)
+        inside = [key for key in dense if key == home or key.startswith(f"{home}." if home else "")]
+        if not inside or (home not in modules and home not in dense):
+            raise _another(facts, model, place, f"its plan is of the units '{name}', which build() has not")
+        largest = max((math.prod(dense[key]) for key in inside), default=0)
+        widths = {width for key in inside for width in dense[key]}
+        fits = kept.numel() <= largest and (kept.dim() != 1 or any(w % len(kept) == 0 for w in widths))
+        if not kept.numel() or not fits:
+            problem = f"its plan is of {_by(tuple(kept.shape))} units '{name}', which are not so many there"
+            raise _another(facts, model, place, problem)
+    if plan and not facts.bools and small == dense:
+        raise _another(facts, model, place, "its plan removes units, and no tensor became smaller")
 
 
 def _read_weights(facts: Manifest, path: Path) -> dict[str, Tensor]:

@@ -19,9 +19,10 @@ from isoprune.graph.trace import tensor_names
 from isoprune.pruning import Pruned
 from isoprune.pruning.grains import read_grain
 from isoprune.types import IsopruneError, Plan
+from isoprune.types.files import read_file
 
 VERSION = 1
-LARGEST = 64 * 2**20  # bytes of plan.json; that of a network of a billion parameters is some 5 MB
+LARGEST = 16 * 2**20  # bytes of plan.json; that of a network of a billion parameters is some 5 MB
 
 DTYPES = {
     str(d).removeprefix("torch."): d
@@ -183,8 +184,9 @@ def read(directory: Path) -> Manifest:
         raise IsopruneError(
             f"{path} is larger than {LARGEST >> 20} MB, so it is no plan that isoprune wrote."
         )
+    content = read_file(path, most=LARGEST)
     try:
-        facts = json.loads(path.read_bytes())
+        facts = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise _damaged(path, f"not valid JSON ({error})") from None
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
@@ -244,7 +246,11 @@ def _checked(facts: Mapping[str, Any]) -> Manifest:
 
 def _plan_of(value: Mapping[str, Any]) -> Plan:
     removed, shapes = ({_text(k): _shape(v) for k, v in value[key].items()} for key in ("removed", "shapes"))
-    return Plan.removing(removed, shapes, grain=_text(value["grain"]), request=value["request"])
+    grain = _text(value["grain"])
+    read_grain(grain)
+    if not isinstance(value["request"], dict):
+        raise TypeError("the plan's request is no object")
+    return Plan.removing(removed, shapes, grain=grain, request=value["request"])
 
 
 def _text(value: Any) -> str:

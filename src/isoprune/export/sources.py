@@ -19,6 +19,7 @@ from torch import Generator, nn
 
 from isoprune.export.weights import load_weights_
 from isoprune.types.errors import SOURCES, IsopruneError
+from isoprune.types.importing import imported
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ _LIBRARIES: dict[str, Callable[[str, Generator], _Made]] = {
 
 def _own(module_name: str, function_name: str) -> _Made:
     try:
-        module = importlib.import_module(module_name)
+        module = imported(module_name)
     except ImportError as error:
         close = difflib.get_close_matches(module_name, _LIBRARIES, 1)
         hint = f" Did you mean {close[0]}:{function_name}?" if close else ""

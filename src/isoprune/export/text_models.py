@@ -14,6 +14,7 @@ from torch import Generator, nn
 from isoprune.types import IsopruneError
 
 LARGEST = 10**9  # parameters; the default config of many a type is that of its largest member
+_NO_CODE = {"trust_remote_code": False}  # unsaid, transformers asks the user, with a timer
 TOKENS = 32  # of an example input: long enough that no head sees one token only
 
 
@@ -31,16 +32,20 @@ def make(
     """
     name, *settings = text.split(",")
     config, made = _config(name, _options(settings))
+    if "/" in str(getattr(config, "_attn_implementation", "")):  # a repository, whose code would be fetched
+        raise IsopruneError(
+            f"transformers:{name} asks for attention code of a repository. Take that out of it."
+        )
     config.use_cache = False  # what it would cache is no output to compare, and no exporter knows it
     head = _head(config)
     with torch.device("meta"):
-        count = sum(p.numel() for p in head.from_config(config).parameters())
+        count = sum(p.numel() for p in head.from_config(config, **_NO_CODE).parameters())
     if count > LARGEST:
         raise IsopruneError(
             f"transformers:{text} has {count / 1e9:.1f} billion parameters. Ask for a smaller one: "
             f"transformers:{name},num_hidden_layers=2,hidden_size=512"
         )
-    model = head.from_config(config)
+    model = head.from_config(config, **_NO_CODE)
     code = f"transformers.{head.__name__}.from_config({made})"
     return model, code, lambda: _example(model, None, generator), lambda s: _example(model, s, generator)
 
@@ -65,7 +70,7 @@ def _config(name: str, options: dict[str, Any]) -> tuple[Any, str]:
 
     said = "".join(f", {key}={value!r}" for key, value in options.items())
     if Path(name).is_dir():
-        make, arguments = transformers.AutoConfig.from_pretrained, {"local_files_only": True}
+        make, arguments = transformers.AutoConfig.from_pretrained, {"local_files_only": True, **_NO_CODE}
         code = f"transformers.AutoConfig.from_pretrained({name!r}{said})"
         return _tried(lambda: make(name, **arguments, **options), name), code
     classes: dict[str, str] = dict(vars(configuration_auto)["CONFIG_MAPPING_NAMES"])
@@ -79,7 +84,7 @@ def _config(name: str, options: dict[str, Any]) -> tuple[Any, str]:
         )
     plain = _tried(lambda: transformers.AutoConfig.for_model(kind), name)
     for key in options:
-        if not hasattr(plain, key):
+        if not hasattr(plain, key) or key.startswith("_"):
             close = difflib.get_close_matches(key, plain.to_dict(), 1)
             hint = f" Did you mean {close[0]}?" if close else ""
             raise IsopruneError(f"{classes[kind]} has no option {key!r}.{hint}")

@@ -52,6 +52,8 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """
     if not path.exists():
         return None
+    if not path.is_file():  # Reading a pipe would never end.
+        raise Damaged(f"{path}: not a file")
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
 from isoprune.types.errors import IsopruneError
 
+LARGEST = (
+    16 * 2**20
+)  # bytes of a file of facts: a hundred times those of a large one; parsed it is a gigabyte
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+class DamagedFile(IsopruneError):
+    """A file is there and is not what was written there; what can be made again is."""
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -50,36 +56,29 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as JSON; NaN and infinity become null, as JSON has neither."""
-    write_atomic(path, (json.dumps(finite(value), indent=1, allow_nan=False) + "\n").encode())
-
-
-def finite(value: Any) -> Any:
-    """Return plain data with None for every number that is not finite, and lists for tuples."""
-    if isinstance(value, float):
-        return value if value - value == 0 else None
-    if isinstance(value, dict):
-        return {key: finite(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(v) for v in value]
-    return value
-
-
-def read_json(path: Path, *, remedy: str) -> dict[str, Any]:
-    """Return the JSON object in ``path``.
+def read_file(path: Path, *, most: int = LARGEST) -> bytes:
+    """Return the content of a regular file of at most ``most`` bytes.
 
     Raises:
         FileNotFoundError: If there is none.
-        IsopruneError: If it is damaged; ``remedy`` says what to do.
+        DamagedFile: If something else stands there, which is not opened (reading a pipe would never end), or
+            it is larger.
+        IsopruneError: If it may not be read.
     """
     try:
-        value = json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise IsopruneError(f"{path} is damaged: not valid JSON ({error}). {remedy}") from None
-    if not isinstance(value, dict):
-        raise IsopruneError(f"{path} is damaged: a JSON {type(value).__name__}, not an object. {remedy}")
-    return value
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            kind = "a directory" if stat.S_ISDIR(found.st_mode) else "no regular file"
+            raise DamagedFile(f"{path} is {kind}, and a file was expected there. Move it away.")
+        if found.st_size > most:
+            raise DamagedFile(f"{path} has {found.st_size:,} bytes; no such file has more than {most:,}.")
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
+    except OSError as error:
+        raise IsopruneError(
+            f"{path} cannot be read: {error.strerror or error}. Check its permissions."
+        ) from error
 
 
 def clear_temporary(folder: Path, name: str = "*") -> None:

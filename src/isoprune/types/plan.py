@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 
 from isoprune.types.errors import IsopruneError
+
+MOST = 2**28  # units in one plan of channels: a file that says more would fill the memory
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Plan:
             IsopruneError: For units that are not among ``shapes``, or an index out of range.
         """
         kept = {}
+        if sum(math.prod(shapes[name]) for name in removed if name in shapes) > MOST:
+            raise IsopruneError(f"The plan is of more than {MOST:,} units, which no network has.")
         for name, gone in removed.items():
             if name not in shapes:
                 raise IsopruneError(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 VERSION = 2
 
 ROLES = ("dense", "pruned", "repaired", "retrained")  # the usual ones, in their order; a step may name others
+
+
+Name = Annotated[str, Meta(pattern=r"^[\w-]+$")]  # of a folder: it leads nowhere else
 
 
 class Histogram(Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,7 +39,7 @@ class Network(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
 
     role: str
     step: int
-    digest: str
+    digest: Name
     round: int = 0
     parameters: int
     nonzero: int
@@ -83,7 +86,7 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """
 
     version: int = VERSION
-    digest: str
+    digest: Name
     status: str = "done"
     name: str
     config: dict[str, Any]

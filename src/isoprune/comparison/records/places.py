@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Annotated
 
+import msgspec
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from isoprune.comparison.records.read import RECORD, Outline, Read, load_outlines, load_records
 from isoprune.types.errors import IsopruneError
-from isoprune.types.files import read_json
+from isoprune.types.files import read_file
+from isoprune.types.json_files import parsed, unsealed
 from isoprune.types.record import Record
 
 Place = str | Path
@@ -42,16 +46,30 @@ def _records_at(place: Place, load: Callable[[list[Path]], list[Read]]) -> list[
         )
     if path.is_dir() or path.name == RECORD or not path.exists():
         return load([path])
-    listing = read_json(path, remedy="Delete it and start its study again; finished runs are kept.")
-    if not isinstance(listing.get("runs"), list):
+    remedy = "Delete it and start its study again; finished runs are kept."
+    content = read_file(path)
+    if "runs" not in parsed(content, path, remedy):
         return load([path])
+    try:
+        listing = msgspec.json.decode(unsealed(content, path, remedy), type=Listing)
+    except msgspec.ValidationError as error:
+        raise IsopruneError(
+            f"{path} is not a list of runs as isoprune writes it ({error}). {remedy}"
+        ) from None
     runs = path.resolve().parents[1] / "runs"  # ROOT/studies/<name>.json
-    files = [runs / digest / RECORD for digest in listing["runs"]]
+    files = [runs / digest / RECORD for digest in listing.runs]
     finished = [file for file in files if file.exists()]
     if not finished:
-        raise IsopruneError(f"No run of {path} is finished. Start it: isoprune study {listing['name']}.toml.")
+        raise IsopruneError(f"No run of {path} is finished. Start it: isoprune study {listing.name}.toml.")
     # A run that two studies share bears the name of the one that ran it first.
-    return [replace(record, name=listing["name"]) for record in load(finished)]
+    return [replace(record, name=listing.name) for record in load(finished)]
+
+
+class Listing(Struct, frozen=True):
+    """Which runs a study consists of."""
+
+    name: str
+    runs: list[Annotated[str, Meta(pattern=r"^\w+$")]]
 
 
 def _local(place: Place) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +12,8 @@ from msgspec import Struct
 
 from isoprune.types.collector import uncollected
 from isoprune.types.errors import IsopruneError
-from isoprune.types.record import VERSION, Cost, Record
+from isoprune.types.record import Cost, Record
+from isoprune.types.record_files import read_record
 
 RECORD = "record.json"
 
@@ -81,7 +81,7 @@ def _load(paths: str | Path | Iterable[str | Path], decoder: msgspec.json.Decode
     with uncollected():
         for path in given:
             for file in _record_files(Path(path)):
-                record = _read(file, decoder)
+                record = read_record(file, decoder)
                 found[record.digest] = record
     return list(found.values())
 
@@ -109,42 +109,3 @@ def _below(folder: Path) -> Iterator[Path]:
         inner = [entry.name for entry in entries if entry.is_dir()]
     for name in inner:
         yield from _below(folder / name)
-
-
-def _read(file: Path, decoder: msgspec.json.Decoder[Read]) -> Read:
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise IsopruneError(f"{file} cannot be read: {error.strerror}. Check its permissions.") from error
-    try:
-        record = decoder.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise IsopruneError(_reason(file, content, error)) from error
-    if record.version != VERSION:
-        raise IsopruneError(_reason(file, content, None))
-    return record
-
-
-class _Head(Struct):
-    version: Any = None
-
-
-def _reason(file: Path, content: bytes, error: Exception | None) -> str:
-    """Return why a file is no record, and what to do."""
-    try:
-        version = msgspec.json.decode(content, type=_Head).version
-    except msgspec.ValidationError:
-        return f"{file} is JSON, but not a record. Give a record.json written by isoprune run or study."
-    except (msgspec.DecodeError, UnicodeDecodeError) as damage:
-        return (
-            f"{file} is not a readable record ({damage}). It was cut off or edited by hand: "
-            "delete it and run the study again; only this run is repeated."
-        )
-    if version != VERSION:
-        what = "no version" if version is None else f"version {version}"
-        return (
-            f"{file} is a record of {what}; this isoprune reads version {VERSION}. "
-            "Update isoprune, or run the study again."
-        )
-    said = re.sub(r"\s+", " ", str(error))
-    return f"{file} is not a record as isoprune writes it ({said}). Delete it and run the study again."

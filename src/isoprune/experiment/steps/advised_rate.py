@@ -10,10 +10,11 @@ from typing import Any
 from torch import nn
 
 from isoprune.experiment.digests import derived_seed
+from isoprune.experiment.probe_cache import read_probes, write_probes
 from isoprune.experiment.step_result import Bench
 from isoprune.training import Distill, Trained, Training
 from isoprune.training.rates import Probe, at_or_below
-from isoprune.types.files import read_json, write_json
+from isoprune.types.files import DamagedFile
 from isoprune.verbs.advise import RATES, advise
 
 
@@ -45,14 +46,14 @@ def _advice(
     """Return the advice on the rate; each probe is written down, so that none is run twice."""
     path = folder / "probes.json"
     try:
-        found = read_json(path, remedy="Delete it and start again: the probes are run anew.")["probes"]
-    except FileNotFoundError:
-        found = []
-    probes = [Probe(**probe) for probe in found]
+        probes = read_probes(path)
+    except DamagedFile as error:
+        bench.on_event({"say": f"{error} The probes are run again now."})
+        probes = []
 
     def note(probe: Probe) -> None:
         probes.append(probe)
-        write_json(path, {"probes": [dataclasses.asdict(p) for p in probes]})
+        write_probes(path, probes)
         bench.on_event({"probe": len(probes), "probes": len(RATES)})
 
     names = [field.name for field in dataclasses.fields(training) if field.name != "lr"]

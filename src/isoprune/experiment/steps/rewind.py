@@ -77,7 +77,7 @@ def keeper(folder: Path, epochs: Sequence[int]) -> Keep:
 
     def keep(epoch: int, model: nn.Module) -> None:
         if epoch in epochs:
-            checkpoint.write(kept_path(folder, epoch), model.state_dict(), {"epoch": epoch})
+            checkpoint.write(kept_path(folder, epoch), model.state_dict(), _facts(folder, epoch))
 
     return keep
 
@@ -103,7 +103,7 @@ def read_kept(folder: Path, epoch: int) -> dict[str, Tensor] | None:
         found = checkpoint.read(kept_path(folder, epoch))
     except checkpoint.Damaged:
         return None
-    return None if found is None else found[0]
+    return None if found is None or found[1] != _facts(folder, epoch) else found[0]
 
 
 def train_again(folder: Path, epoch: int, history: Sequence[Row], train: Train) -> dict[str, Tensor]:
@@ -136,8 +136,12 @@ def train_again(folder: Path, epoch: int, history: Sequence[Row], train: Train) 
 
     with suppress(_Reached):
         train(keep, compare)
-    checkpoint.write(kept_path(folder, epoch), state, {"epoch": epoch})
+    checkpoint.write(kept_path(folder, epoch), state, _facts(folder, epoch))
     return state
+
+
+def _facts(folder: Path, epoch: int) -> dict[str, Any]:
+    return {"epoch": epoch, "of": folder.name}
 
 
 def rewound(model: nn.Module, plan: Plan, example: Tensor) -> nn.Module:

@@ -1,0 +1,48 @@
+"""What a name that stands in a file may resolve: our tables, the trusted zoos, and what the user named too.
+
+A folder or a record may come from anybody. To call the function that it names would run that one's code, or
+any function of an installed package with arguments of that one's choice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from isoprune.experiment.choice import Choice
+from isoprune.experiment.foreign_models import LIBRARIES
+from isoprune.types.errors import IsopruneError
+
+# Of a transformers' config in a file: a type and numbers. A string can name a file, a kernel or a repository.
+_NUMBERS = re.compile(r"\w[\w.-]*(,[a-z]\w*=(-?\d+(\.\d+)?|true|false))*")
+_FETCHES = ("pretrained", "quantization")
+
+
+def trusted(kind: str, chosen: Choice, where: str, named: Collection[str] = ()) -> Choice:
+    """Return a choice that was read out of a file, if nothing but trusted code is called for it.
+
+    Args:
+        kind: "model" or "data".
+        where: The file or folder, for the message.
+        named: What the user wrote in this command, or in the config that he gave.
+
+    Raises:
+        IsopruneError: If it names a function that the user did not name.
+    """
+    if ":" not in chosen.name or chosen.name in named or (kind == "model" and is_zoo(chosen.name)):
+        return chosen
+    flag = "--build" if kind == "model" else "--data"
+    raise IsopruneError(
+        f"{where} says that its {kind} is made by {chosen.name!r:.120}. A file may come from anybody, so "
+        f"that is not called. If you know that function, name it yourself: {flag} {chosen.name:.120}"
+    )
+
+
+def is_zoo(name: str) -> bool:
+    """Return whether a name out of a file is one of a trusted zoo, with nothing in it but numbers."""
+    zoo, _, entry = name.partition(":")
+    if zoo == "transformers":
+        fetches = any(word in entry for word in _FETCHES)
+        return _NUMBERS.fullmatch(entry) is not None and not fetches
+    # Their builders make networks out of data, and are looked up in the registry of builders only.
+    return zoo in LIBRARIES and re.fullmatch(r"\w[\w.-]*", entry) is not None
