@@ -29,6 +29,7 @@ from msgspec.structs import replace
 from isoprune.experiment.config import experiment
 from isoprune.experiment.pipeline import run
 from isoprune.experiment.store import Store
+from isoprune.types.json_files import write_json
 
 WANTED = {"table": 2.0, "comparison": 10.0, "page opened": 3.0, "page size": 20.0}  # s, s, MB
 ACTIVATIONS = ("linear", "relu")
@@ -82,7 +83,7 @@ def write(record, root, wanted):
         made = replace(record, digest=digest, config=config, networks=networks)
         folder = root / "runs" / digest
         folder.mkdir(parents=True)
-        (folder / "record.json").write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=1))
+        write_json(folder / "record.json", msgspec.to_builtins(made))
 
 
 def seconds(*argv):

@@ -18,6 +18,7 @@ from isoprune.experiment.grid import expand
 from isoprune.experiment.pipeline import run
 from isoprune.experiment.store import Store
 from isoprune.experiment.study import plan_work, write_listing
+from isoprune.types.json_files import sealed
 
 STUDY = {"repair": ["none", "orthp"], "retrain.lr": [0.05, 0.01], "seed": [0, 1]}
 
@@ -85,7 +86,7 @@ def edited(store: Store, tmp_path: Path, **changes: Any) -> Path:
         if record["config"]["repair"]["name"] == "orthp":
             record["config"]["retrain"] |= changes
         if record["config"]["repair"]["name"] != "scratch":
-            path.write_text(json.dumps(record))
+            path.write_bytes(sealed(record))
         else:
             path.unlink()
     return copy

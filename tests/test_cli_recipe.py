@@ -174,7 +174,7 @@ def test_a_target_in_time_is_brought_to_a_ratio_once(capsys, monkeypatch):
     assert 0.5 < sizes[1] / sizes[0] <= 0.6
     table = json.loads(Path("o/recipe.json").read_text())
     assert table["request"]["target"] == {"latency": 0.6}
-    assert table["table"]["prune"]["ratio"] == one["config"]["prune"]["ratio"]
+    assert table["ratio"] == one["config"]["prune"]["ratio"]
     told(capsys, *words)
     assert len(measured) == count
     assert record() == one

@@ -81,11 +81,11 @@ def test_killed_and_started_again_it_ends_with_the_same_network(number, moment, 
     told(capsys, *COMMAND)
     assert same(tensors("o"), tensors(str(whole)))
     assert untimed(record("o")) == untimed(record(str(whole)))
-    assert not list(out.rglob("*.tmp"))
+    assert not list(out.rglob("*.part"))
 
 
 def test_what_a_killed_writer_left_is_in_nobodys_way(capsys):
     told(capsys, *COMMAND)
     Path("o/.network.123.part").mkdir()
-    Path("o/.record.json.123.tmp").touch()
+    Path("o/.record.json.123.part").touch()
     told(capsys, *COMMAND)

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from isoprune.cli import main
+from isoprune.types.json_files import sealed
 from reporting.pivots.made import grid
 
 ASKED = ("--rows", "ratio", "--columns", "repair,lr")
@@ -23,7 +24,7 @@ def store(tmp_path: Path) -> Path:
     for record in grid():
         folder = tmp_path / "runs" / "runs" / record.digest
         folder.mkdir(parents=True)
-        (folder / "record.json").write_bytes(msgspec.json.encode(record))
+        (folder / "record.json").write_bytes(sealed(msgspec.to_builtins(record)))
     return tmp_path / "runs"
 
 

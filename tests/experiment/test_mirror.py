@@ -55,7 +55,7 @@ def test_a_network_arrives_bit_for_bit(other):
     a, b = other
     folder = network(a, loss=0.25)
     write_json(folder / "measured-1.json", {"of": "d1"})
-    (folder / ".network.json.7.tmp").write_text("half")
+    (folder / ".network.json.7.part").write_text("half")
     publish(a, "networks/d1")
     assert set(listing(a, "networks/d1")) == {"network.json", "network.safetensors", "measured-1.json"}
     fetch(b, "networks/d1")

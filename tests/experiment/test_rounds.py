@@ -186,7 +186,7 @@ def test_five_rounds_killed_ten_times_end_with_the_same_bits(seed: int, tmp_path
     assert files(broken) == files(straight)
     records = [run(ticket(5), store) for store in (straight, broken)]
     assert bits(records[0]) == bits(records[1])
-    assert not list(broken.root.rglob("*.tmp"))
+    assert not list(broken.root.rglob("*.part"))
 
 
 def recipe(*steps: dict[str, Any]) -> dict[str, Any]:

@@ -279,7 +279,7 @@ def test_killed_at_any_moment_a_study_ends_with_the_same_bits(tmp_path: Path, nu
     ]
     assert len(records[0]) == 4
     assert_same_store(tmp_path / "straight", store, (records[0], records[1]))
-    assert not list(store.rglob("*.tmp"))
+    assert not list(store.rglob("*.part"))
 
 
 def test_labels_say_what_tells_runs_apart():

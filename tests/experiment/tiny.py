@@ -62,7 +62,7 @@ def bits(value: Any) -> Any:
     if isinstance(value, Record):
         return bits(to_builtins(value))
     if isinstance(value, dict):
-        return {key: bits(v) for key, v in value.items() if key != "seconds"}
+        return {key: bits(v) for key, v in value.items() if key not in ("seconds", "checksum")}
     return [bits(v) for v in value] if isinstance(value, list) else value
 
 

@@ -14,6 +14,7 @@ from isoprune.comparison.records import load_records, runs_of
 from isoprune.reporting import report
 from isoprune.reporting.pivots import pivot
 from isoprune.types import IsopruneError
+from isoprune.types.json_files import sealed
 from isoprune.types.record import Cost, Record
 from reporting.records import lr_effect, record
 
@@ -22,7 +23,7 @@ def _store(root, records):
     for one in records:
         path = root / "runs" / one.digest / "record.json"
         path.parent.mkdir(parents=True)
-        path.write_bytes(msgspec.json.encode(one))
+        path.write_bytes(sealed(msgspec.to_builtins(one)))
 
 
 def test_a_directory_gives_back_every_record_in_it(tmp_path):
@@ -54,13 +55,23 @@ def test_half_written_files_beside_a_record_are_not_records(tmp_path):
         (b"[1, 2]", "is JSON, but not a record. Give a record.json"),
         (b'{"accuracy": 1}', "is a record of no version; this isoprune reads version 2"),
         (b'{"version": 7, "config": {}}', "is a record of version 7; this isoprune reads version 2"),
-        (b'{"version": 2, "digest": "d", "name": "n"}', "is not a record as isoprune writes it .*`config`"),
         (
-            b'{"version": 2, "digest": "d", "name": "n", "config": {}, "networks": [1]}',
+            sealed({"version": 2, "digest": "d", "name": "n"}),
+            "is not a record as isoprune writes it .*`config`",
+        ),
+        (b'{"version": 2, "digest": "d", "name": "n"}', "is damaged: it does not begin with a checksum"),
+        (
+            sealed({"version": 2, "digest": "d", "name": "n", "config": {}}).replace(b'"n"', b'"m"'),
+            "is damaged: its checksum is not that of its content",
+        ),
+        (sealed({"version": 2, "digest": "../d", "name": "n", "config": {}}), "is not a record as"),
+        (b"[" * 10**5, "is not a readable record"),
+        (
+            sealed({"version": 2, "digest": "d", "name": "n", "config": {}, "networks": [1]}),
             "is not a record as isoprune writes it .*networks",
         ),
         (
-            b'{"version": 2, "digest": "d", "name": "n", "config": {}, "stages": {}}',
+            sealed({"version": 2, "digest": "d", "name": "n", "config": {}, "stages": {}}),
             "is not a record as isoprune writes it .*unknown field `stages`",
         ),
     ],

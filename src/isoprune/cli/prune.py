@@ -137,7 +137,8 @@ def prune(
     try:
         with progress() as stage:
             stage("loading torch")
-            from isoprune.experiment.delivery import Request, Timing, deliver
+            from isoprune.experiment.delivery import deliver
+            from isoprune.experiment.delivery_request import Request, Timing
             from isoprune.export.onnx import needed
             from isoprune.export.sources import short_name
 

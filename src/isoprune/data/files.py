@@ -9,7 +9,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from isoprune.types import IsopruneError
-from isoprune.types.files import locked
+from isoprune.types.locks import locked
 
 
 def data_root() -> Path:

@@ -20,6 +20,7 @@ from isoprune.experiment.store import Store
 from isoprune.types.errors import IsopruneError
 from isoprune.types.files import DamagedFile, write_atomic
 from isoprune.types.json_files import parsed, unsealed
+from isoprune.types.temporary import temporary
 
 SECONDS = 30.0  # between two publications of a training's checkpoint: what a lost machine costs at most
 
@@ -187,7 +188,7 @@ def _damaged(place: Path) -> set[str]:
 
 def _take_further(path: Path, content: bytes) -> None:
     """Put a fetched checkpoint at ``path``, unless the one that is there has come further."""
-    fetched = path.with_name(f".{path.name}.fetched")
+    fetched = temporary(path)
     write_atomic(fetched, content)
     if _reached(fetched) > _reached(path):
         fetched.replace(path)
@@ -236,11 +237,7 @@ def _fetch_records(mirror: Mirror, there: Collection[str]) -> None:
 def _files(folder: Path) -> dict[str, Path]:
     """Return the whole files below ``folder`` by their names in it."""
     found = (path for path in folder.rglob("*") if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): path
-        for path in found
-        if not path.name.startswith(".") and path.suffix != ".part"
-    }
+    return {path.relative_to(folder).as_posix(): path for path in found if not path.name.startswith(".")}
 
 
 def _whole(content: bytes | None) -> dict[str, Any] | None:

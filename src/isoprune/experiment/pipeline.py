@@ -27,9 +27,10 @@ from isoprune.experiment.store import Store
 from isoprune.experiment.validation import plain, read
 from isoprune.training import check_alone
 from isoprune.types import IsopruneError, Splits
-from isoprune.types.files import DamagedFile, clear_temporary
+from isoprune.types.files import DamagedFile
 from isoprune.types.json_files import read_json, write_json
 from isoprune.types.record import Record
+from isoprune.types.temporary import clear_temporary
 
 
 def run(

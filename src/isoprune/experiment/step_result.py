@@ -19,8 +19,9 @@ from isoprune.experiment.step_types import Rewind, Train
 from isoprune.experiment.store import Store, forget_checkpoint, read_tensors, save_network
 from isoprune.pruning.pruned import Pruned, as_pruned
 from isoprune.types import IsopruneError, Plan, Splits, Task
-from isoprune.types.files import DamagedFile, clear_temporary
+from isoprune.types.files import DamagedFile
 from isoprune.types.samples import inputs_at
+from isoprune.types.temporary import clear_temporary
 
 Event = Mapping[str, Any]
 OnEvent = Callable[[Event], object]

@@ -26,8 +26,9 @@ import msgspec
 
 from isoprune.experiment.digests import FORMAT, run_digest
 from isoprune.types.errors import IsopruneError
-from isoprune.types.files import DamagedFile, explained, locked, read_file, write_atomic
+from isoprune.types.files import DamagedFile, explained, read_file, write_atomic
 from isoprune.types.json_files import read_json, write_json
+from isoprune.types.locks import locked
 from isoprune.types.record import Record
 from isoprune.types.record_files import WHOLE, read_record
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import math
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from isoprune.export import manifest, mask_file
+from isoprune.export.content_checks import check_finite, plan_problem
 from isoprune.export.folder import BOOLS, PLAN, WEIGHTS, replacing, settled
 from isoprune.export.manifest import Entry, Manifest
 from isoprune.graph.trace import clone_sharing, tensor_names
@@ -54,6 +53,13 @@ def save(
         IsopruneError: If the directory holds other files, is read-only or full; if ``dense`` is another
             network.
     """
+    with replacing(Path(directory)) as part:
+        write(network, part, dense=dense, source=source)
+    return Path(directory)
+
+
+def write(network: Network, part: Path, *, dense: nn.Module | None = None, source: str | None = None) -> None:
+    """Write the files of `save` into a folder that nobody reads yet, as `replacing` gives it."""
     pruned = network if isinstance(network, Pruned) else None
     model = _unwrapped(module_of(network))
     if pruned is not None and dense is None:
@@ -67,18 +73,15 @@ def save(
                 f"{name} is of type {entry['dtype']}, which cannot be stored. Convert it first."
             )
     tensors = _plain_tensors(model)
-    _check_finite(dict(model.named_parameters()), tensors, "The network")
-    target = Path(directory)
-    with replacing(target) as part:
-        save_file(tensors, part / WEIGHTS)
-        facts["sha256"] = _sha256(part / WEIGHTS)
-        if masks:
-            kept = {} if pruned is None or facts["plan"]["removed"] else pruned.plan.kept
-            facts["bools"] = mask_file.write(part / BOOLS, masks, kept)
-            facts["bools_sha256"] = _sha256(part / BOOLS)
-        (part / PLAN).write_text(manifest.to_text(facts), encoding="utf-8")
-        (part / WEIGHTS).chmod((part / PLAN).stat().st_mode)  # safetensors makes it the owner's alone
-    return target
+    check_finite(model, tensors, "The network")
+    save_file(tensors, part / WEIGHTS)
+    facts["sha256"] = _sha256(part / WEIGHTS)
+    if masks:
+        kept = {} if pruned is None or facts["plan"]["removed"] else pruned.plan.kept
+        facts["bools"] = mask_file.write(part / BOOLS, masks, kept)
+        facts["bools_sha256"] = _sha256(part / BOOLS)
+    (part / PLAN).write_text(manifest.to_text(facts), encoding="utf-8")
+    (part / WEIGHTS).chmod((part / PLAN).stat().st_mode)  # safetensors makes it the owner's alone
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
@@ -135,11 +138,12 @@ def load(directory: str | Path, build: Callable[[], Any]) -> nn.Module:
         )
     model = clone_sharing(built)  # build may hand out a network that the user goes on with
     _check_same(facts, model, place)
-    _check_plan(facts, model, place)
+    if (problem := plan_problem(facts, model)) is not None:
+        raise _another(facts, model, place, problem)
     dense = shapes_of(model)
     with explained(place):
         tensors = _read_weights(facts, place / WEIGHTS)
-    _check_finite(dict(model.named_parameters()), tensors, str(place / WEIGHTS))
+    check_finite(model, tensors, str(place / WEIGHTS))
     for name, old in tensor_names(model).values():
         if not old.is_meta:
             tensors[name] = tensors[name].to(old.device)
@@ -154,17 +158,6 @@ def load(directory: str | Path, build: Callable[[], Any]) -> nn.Module:
     for name, module in model.named_modules():
         module.training = facts.training != (name in facts.other_mode)
     return model
-
-
-def _check_finite(parameters: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str) -> None:
-    """Raise if a tensor holds NaN, or a parameter infinity; a buffer may, as masks of attention do."""
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            if tensor.isnan().any() or name in parameters:
-                raise IsopruneError(
-                    f"{where} has NaN or infinity in {name}: its training diverged. Take an earlier state of it, "
-                    "or lower the learning rate."
-                )
 
 
 def plan_at(directory: str | Path) -> Plan | None:
@@ -249,28 +242,6 @@ def _kind(dtype: torch.dtype) -> object:
 
 def _by(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape)) or "a number"
-
-
-def _check_plan(facts: Manifest, model: nn.Module, place: Path) -> None:
-    """Raise if the plan is of units that ``model`` cannot have, or is not what its tensors became."""
-    dense, plan = shapes_of(model), facts.plan
-    if plan is None or not plan.kept:
-        return
-    small = {name: entry.shape for name, entry in facts.tensors.items()}
-    modules = {name for name, _ in model.named_modules()}
-    for name, kept in plan.kept.items():
-        home = re.sub(r"(\.heads)?(:\d+)?$", "", name)
-        inside = [key for key in dense if key == home or key.startswith(f"{home}." if home else "")]
-        if not inside or (home not in modules and home not in dense):
-            raise _another(facts, model, place, f"its plan is of the units '{name}', which build() has not")
-        largest = max((math.prod(dense[key]) for key in inside), default=0)
-        widths = {width for key in inside for width in dense[key]}
-        fits = kept.numel() <= largest and (kept.dim() != 1 or any(w % len(kept) == 0 for w in widths))
-        if not kept.numel() or not fits:
-            problem = f"its plan is of {_by(tuple(kept.shape))} units '{name}', which are not so many there"
-            raise _another(facts, model, place, problem)
-    if plan and not facts.bools and small == dense:
-        raise _another(facts, model, place, "its plan removes units, and no tensor became smaller")
 
 
 def _read_weights(facts: Manifest, path: Path) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from isoprune.types import IsopruneError
 from isoprune.types.files import explained, flush
+from isoprune.types.temporary import clear_temporary, is_temporary, temporary
 
 WEIGHTS, PLAN, BOOLS = "model.safetensors", "plan.json", "plan.safetensors"
 ONNX = "model.onnx"
@@ -19,8 +19,8 @@ OURS = frozenset({WEIGHTS, PLAN, BOOLS, ONNX, f"{ONNX}.data"})
 
 def settled(directory: Path) -> Path:
     """Return where a saved network is: ``directory``, or aside, if a replacement was killed half-way."""
-    aside = _aside(directory)
-    return aside if not directory.exists() and aside.exists() else directory
+    old = aside(directory)
+    return old if not directory.exists() and old.exists() else directory
 
 
 def check_target(directory: Path) -> None:
@@ -34,7 +34,11 @@ def check_target(directory: Path) -> None:
             return
         if not directory.is_dir():
             raise IsopruneError(f"{directory} is a file. Give a directory to save into.")
-        names = sorted(entry.name for entry in directory.iterdir())
+        try:
+            names = sorted(entry.name for entry in directory.iterdir())
+        except FileNotFoundError:  # Another process is putting its own there.
+            return
+        names = [name for name in names if not is_temporary(name)]
         foreign = [name for name in names if name not in OURS]
         if names and not foreign and not _is_ours(directory / PLAN):
             foreign = names
@@ -63,11 +67,12 @@ def replacing(directory: Path) -> Iterator[Path]:
     """
     check_target(directory)
     directory = directory.resolve()  # a link to a directory stays a link
-    aside, part = _aside(directory), directory.with_name(f".{directory.name}.{os.getpid()}.part")
+    old, part = aside(directory), temporary(directory)
     with explained(directory):
         directory.parent.mkdir(parents=True, exist_ok=True)
-        if aside.exists() and not directory.exists():
-            aside.rename(directory)
+        if old.exists() and not directory.exists():
+            old.rename(directory)
+        clear_temporary(directory.parent, directory.name)
         shutil.rmtree(part, ignore_errors=True)
         try:
             part.mkdir()
@@ -75,27 +80,28 @@ def replacing(directory: Path) -> Iterator[Path]:
             for file in part.iterdir():
                 flush(file)
             flush(part)
-            _exchange(part, directory, aside)
+            _exchange(part, directory, old)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
 
 
-def _exchange(part: Path, directory: Path, aside: Path) -> None:
+def _exchange(part: Path, directory: Path, old: Path) -> None:
     """Put ``part`` in ``directory``'s place. A directory that is not empty cannot be renamed over."""
     if directory.exists():
-        shutil.rmtree(aside, ignore_errors=True)
-        directory.rename(aside)
+        shutil.rmtree(old, ignore_errors=True)
+        directory.rename(old)
     try:
         part.rename(directory)
     except BaseException:
         with suppress(OSError):
-            aside.rename(directory)
+            old.rename(directory)
         raise
     flush(directory.parent)
-    shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
-def _aside(directory: Path) -> Path:
+def aside(directory: Path) -> Path:
+    """Return where a directory lies while another takes its place."""
     directory = directory.resolve()
     return directory.with_name(f".{directory.name}.replaced")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import logging
 import math
-import os
 import re
 import shutil
 import warnings
@@ -24,6 +23,7 @@ from isoprune.pruning.mask import harden, masks_of
 from isoprune.pruning.pruned import example_inputs_of
 from isoprune.types import IsopruneError, Network, module_of
 from isoprune.types.files import explained
+from isoprune.types.temporary import clear_temporary, temporary
 
 TOLERANCE = 1e-4  # of the largest output; onnxruntime fuses and sums in another order
 EXTERNAL = 3 * 2**29  # bytes; a protocol buffer, which an ONNX file is, ends at 2 GB
@@ -60,7 +60,8 @@ def export_onnx(
     path = Path(path)
     alone = clone_sharing(harden(model) if masks_of(model) else model).eval()
     fixed_batch, proof = (None if dynamic_batch else "not asked for"), {}
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = temporary(path)
+    clear_temporary(path.parent, path.name)
     with explained(path), _scratch(part):
         file = part / path.name
         if dynamic_batch:

@@ -1,4 +1,4 @@
-"""Sizes beside the tensors, out of a file: believed only as far as the shapes of the tensors bear them out."""
+"""Sizes beside the tensors, out of a file: believed as far as the shapes of the tensors bear them out."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from isoprune.types import IsopruneError
-from isoprune.types.files import clear_temporary, write_atomic
+from isoprune.types.files import write_atomic
+from isoprune.types.temporary import clear_temporary
 
 
 class Damaged(Exception):

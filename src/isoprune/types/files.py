@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, one lock for all processes, and errors of the disk in words."""
+"""Files that are either whole or not there, and errors of the disk in words."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock
-
 from isoprune.types.errors import IsopruneError
+from isoprune.types.temporary import temporary
 
 LARGEST = (
     16 * 2**20
@@ -32,16 +31,16 @@ def write_atomic(path: Path, data: bytes) -> None:
     fails, what was at ``path`` before is still there and the temporary file is gone.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    part = temporary(path)
     try:
-        with temporary.open("wb") as file:
+        with part.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        part.replace(path)
     except BaseException:
         with suppress(OSError):
-            temporary.unlink()
+            part.unlink()
         raise
     # The rename itself is durable only when the directory is.
     flush(path.parent)
@@ -79,21 +78,6 @@ def read_file(path: Path, *, most: int = LARGEST) -> bytes:
         raise IsopruneError(
             f"{path} cannot be read: {error.strerror or error}. Check its permissions."
         ) from error
-
-
-def clear_temporary(folder: Path, name: str = "*") -> None:
-    """Remove what killed writers (of ``name``) left in ``folder``; call it where nobody else writes there."""
-    for leftover in folder.glob(f".{name}.*.tmp"):
-        with suppress(OSError):
-            leftover.unlink()
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path``; the system lets go of it when the process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path):
-        yield
 
 
 @contextmanager

@@ -1,0 +1,210 @@
+"""What a delivery is about: the request, the experiment that it makes, and the folder that says the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from msgspec import Meta, Struct
+from torch import nn
+
+from isoprune.experiment.choice import read_choice
+from isoprune.experiment.config import Experiment, experiment
+from isoprune.experiment.data_fit import fitting
+from isoprune.experiment.foreign_models import LIBRARIES
+from isoprune.experiment.grid import override
+from isoprune.experiment.named_data import images_of, is_folder
+from isoprune.experiment.recipe import EPOCHS, recipe
+from isoprune.experiment.resolve import resolve
+from isoprune.experiment.validation import read
+from isoprune.export import open_source
+from isoprune.models import MODELS
+from isoprune.types import Splits
+from isoprune.types.errors import IsopruneError
+from isoprune.types.json_files import read_json, write_json
+from isoprune.types.samples import inputs_at
+from isoprune.verbs import prune
+
+RECIPE = "recipe.json"
+_REMEDY = "Give another --out, or delete that folder."
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be made of which network, and on which data.
+
+    ``target`` is one of ratio, flops, parameters and latency, as `isoprune.prune` takes them, ``pruning`` its
+    other options. ``settings`` are ``key=value`` of an experiment's file, which change anything else.
+    """
+
+    source: str
+    data: str
+    target: Mapping[str, float]
+    pruning: Mapping[str, Any] = field(default_factory=dict)
+    epochs: int = EPOCHS
+    dense_epochs: int = 0
+    seed: int = 0
+    shape: Sequence[int] | None = None
+    weights: str | None = None
+    settings: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How latency is measured: on which backends it is reported, and on which one a target of it."""
+
+    backends: Sequence[str] = ()
+    target_backend: str | None = None
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The experiment of a request; ``ratio`` is what a target in time came to, else 0."""
+
+    experiment: Experiment
+    ratio: float
+
+
+def choose(request: Request, out: Path, timing: Timing, on_stage: Callable[[str], object]) -> Chosen:
+    """Return the experiment of a request: that of the folder, if it is about one. Nothing is written yet.
+
+    Raises:
+        IsopruneError: If network, data and request do not fit together, or ``out`` is about another request.
+    """
+    if (there := _found(request, out)) is not None:
+        return there
+    chosen = _of(request, 0.0)
+    _check_trainings(request.source, chosen.experiment)
+    on_stage("reading the data")
+    model, splits = fitting(chosen.experiment)
+    if "latency" not in request.target:
+        return chosen
+    return _of(request, _ratio_in_time(request, model, splits, timing, on_stage))
+
+
+def claim(request: Request, out: Path, chosen: Chosen) -> Experiment:
+    """Make a folder, whose lock is held, be about a request, and return its experiment."""
+    if (there := _found(request, out)) is not None:  # Another process was faster, and its ratio counts.
+        return there.experiment
+    config = chosen.experiment.as_dict()
+    write_json(out / RECIPE, {"request": _plain(request), "ratio": chosen.ratio, "config": config})
+    return chosen.experiment
+
+
+def _plain(request: Request) -> dict[str, Any]:
+    return json.loads(json.dumps(asdict(request)))
+
+
+def _of(request: Request, ratio: float) -> Chosen:
+    return Chosen(resolve(experiment(override(_table(request, ratio), request.settings))), ratio)
+
+
+class _Recipe(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a folder says that it is about."""
+
+    request: dict[str, Any]
+    ratio: Annotated[float, Meta(ge=0, lt=1)]
+    config: dict[str, Any]
+
+
+def _found(request: Request, out: Path) -> Chosen | None:
+    """Return the experiment of a folder that is about the request, None if it is about nothing yet.
+
+    It is made from the request alone, and compared: the folder may be anybody's. Of a target in time the
+    folder knows the ratio, which would be another one if it were measured again.
+
+    Raises:
+        IsopruneError: If it is about something else.
+    """
+    try:
+        remedy = "Delete it and start again: what is finished is kept."
+        found = read(_Recipe, read_json(out / RECIPE, remedy=remedy), str(out / RECIPE))
+    except FileNotFoundError:
+        return None
+    asked, there = _plain(request), found.request.get("target")
+    timed = "latency" in asked["target"] or (isinstance(there, dict) and "latency" in there)
+    if timed and found.request != asked:
+        difference = _difference(found.request, asked)
+        raise IsopruneError(f"{out} holds another recipe: {difference}. {_REMEDY}")
+    chosen = _of(request, found.ratio)
+    if found.config != chosen.experiment.as_dict():
+        difference = _difference(found.config, chosen.experiment.as_dict())
+        raise IsopruneError(f"{out} holds another recipe: {difference}. {_REMEDY}")
+    return chosen
+
+
+def _table(request: Request, ratio: float) -> dict[str, Any]:
+    """Return the recipe's table; ``ratio`` is that of a target in time, 0 as long as it is not known."""
+    target = {"ratio": ratio} if "latency" in request.target else dict(request.target)
+    weights = {} if request.weights is None else {"weights": request.weights}
+    return recipe(
+        model={"name": request.source, **weights},
+        data=_data(request),
+        prune={**target, **request.pruning},
+        epochs=request.epochs,
+        dense_epochs=request.dense_epochs,
+        seed=request.seed,
+    )
+
+
+def _check_trainings(source: str, chosen: Experiment) -> None:
+    if not chosen.retrain.epochs:
+        raise IsopruneError(
+            "retrain.epochs is 0, and with --data the network is retrained. Give --epochs 1 or more, or "
+            "leave out --data to prune alone."
+        )
+    drawn = source in MODELS or source.partition(":")[0] in LIBRARIES
+    if drawn and chosen.model.options.get("weights", "none") == "none" and not chosen.dense.epochs:
+        raise IsopruneError(
+            f"The weights of {source} are random, and pruning starts from a trained network. Give them: "
+            "--weights FILE, or train it first: --dense-epochs 10."
+        )
+
+
+def _data(request: Request) -> dict[str, Any]:
+    if not is_folder(request.data):
+        return read_choice(request.data, "--data", '{name = "fashion_mnist", limit = 10000}').as_dict()
+    shape = request.shape
+    takes = shape[1:] if shape and len(shape) == 4 else _takes(request.source)
+    return images_of(request.data, takes, request.source).as_dict()
+
+
+def _takes(source: str) -> tuple[int, ...]:
+    if ":" not in source:
+        return 3, 32, 32
+    shape = getattr(open_source(source).example_inputs, "shape", ())
+    if len(shape) != 4:
+        raise IsopruneError(f"{source} does not say that it takes images. Give --shape 1,3,224,224.")
+    return tuple(shape[1:])
+
+
+def _ratio_in_time(
+    request: Request, model: nn.Module, splits: Splits, timing: Timing, on_stage: Callable[[str], object]
+) -> float:
+    """Return the ratio at which one sample takes so much of the dense network's time."""
+    on_stage("looking for the ratio, timing networks")
+    # Time depends on how many channels stay, so the weights' own scores will do before any training.
+    options = {key: value for key, value in request.pruning.items() if key != "criterion"}
+    result = prune(
+        model,
+        inputs_at(splits.validation, torch.arange(1)),
+        latency=request.target["latency"],
+        backend=timing.target_backend,
+        threads=timing.threads,
+        **options,
+    )
+    return result.plan.request["ratio"]
+
+
+def _difference(there: Any, here: Any, key: str = "") -> str:
+    """Return the first key at which two tables differ, and both values."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for name in dict.fromkeys([*there, *here]):
+            if there.get(name) != here.get(name):
+                return _difference(there.get(name), here.get(name), f"{key}.{name}".lstrip("."))
+    return f"{key} is {json.dumps(there)} there and {json.dumps(here)} here"
