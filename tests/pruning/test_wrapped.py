@@ -36,13 +36,36 @@ def test_a_masked_network_loses_channels_and_keeps_its_masks():
     assert not plain[0].weight[small.weight_mask == 0].any()
 
 
-@pytest.mark.parametrize("wrap", [parametrizations.weight_norm, parametrizations.spectral_norm])
-def test_parametrized_weights_are_refused_with_the_way_out(wrap):
-    model, x = network((lambda: build(wrap(nn.Linear(7, 10))), rows))
+class Inverse(nn.Module):
+    """A weight that is made by an operation without a rule."""
+
+    def forward(self, weight):
+        return torch.linalg.pinv(weight).T
+
+
+def inverse(layer):
+    nn.utils.parametrize.register_parametrization(layer, "weight", Inverse())
+    return layer
+
+
+def test_a_parametrization_of_operations_without_rules_is_refused_with_the_way_out():
+    model, x = network((lambda: build(inverse(nn.Linear(7, 10))), rows))
     with pytest.raises(NothingRemoved, match=r"has no rule.*fold them first with .*remove_parametrizations"):
         prune(model, x, 0.5)
     nn.utils.parametrize.remove_parametrizations(model[0], "weight")
     assert prune(model, x, 0.5).proof.relative_error < 1e-12
+
+
+@pytest.mark.parametrize("way", ["householder", "cayley", "matrix_exp"])
+def test_an_orthogonal_weight_loses_rows_of_its_base(way):
+    def wrapped():
+        return build(parametrizations.orthogonal(nn.Linear(7, 10), orthogonal_map=way))
+
+    model, x = network((wrapped, rows))
+    small = prune(model, x, 0.5)
+    assert small.proof.relative_error < 1e-12
+    weight = small.model[0].weight.detach()
+    torch.testing.assert_close(weight, model[0].weight.detach()[small.plan.kept["0"]])
 
 
 def test_frozen_weights_are_pruned_like_others():

@@ -24,6 +24,7 @@ def proof_in_words(result: Pruned) -> Iterator[str]:
         yield (
             "The function changes, as it must, where a mean or a norm runs over channels that went: "
             f"{_some(proof.statistics)}."
+            + (f" For norms over weights, outputs move by {proof.change:.1%}." if proof.change else "")
         )
 
 

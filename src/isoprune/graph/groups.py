@@ -17,6 +17,7 @@ from isoprune.graph.labels import Plane
 from isoprune.graph.ledger import Ledger, Source
 from isoprune.graph.recording import Node, Recording, Tensors
 from isoprune.types import Frozen, IsopruneError, Member, Plan, Units
+from isoprune.types.units import layer_of
 
 Roles = Mapping[tuple[str, int], str]  # what a dimension of a tensor does with its channels
 ALONE = "all that is used like this can only go as one, and none would be left"
@@ -218,7 +219,7 @@ def _collect(
         made = [m.tensor for m in members[number] if m.role == "out"]
         row = of_row.get(int(channels[0]))
         tensor = next(iter([*made, *([row] if row else []), *(m.tensor for m in members[number])]), "rows")
-        base = (tensor.rpartition(".")[0] or tensor) + (".heads" if grain == "head" else "")
+        base = layer_of(tensor) + (".heads" if grain == "head" else "")
         names[base] = names.get(base, 0) + 1
         name = base if names[base] == 1 else f"{base}:{names[base]}"
         groups.append((Units(name, grain, (len(channels),), tuple(members[number])), channels))

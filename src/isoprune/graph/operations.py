@@ -115,6 +115,10 @@ def _of_the_batch(args: Sequence[Any], _: dict[str, Any], dims: int) -> set[int]
     return set(range(dims)) - {1} if len(args) > 5 and args[5] is True else set()
 
 
+def _all_but_the_filter(args: Sequence[Any], _: dict[str, Any], dims: int) -> set[int]:
+    return set(range(dims)) - {args[2] if len(args) > 2 else 0}
+
+
 def _normalized(args: list[Any]) -> list[Any]:
     return [args[0], list(args[0].shape[-len(args[1]) :]), *args[2:]]
 
@@ -147,7 +151,7 @@ _at_1, _at_2 = (partial(reduction.over, at) for at in (1, 2))
 OPERATIONS: dict[str, Operation] = {
     # Contractions: labels along the summed dimension meet, the others go on.
     **_product("mm bmm matmul", rule=contraction.matrix),
-    **_product("mv dot", rule=contraction.vector),
+    **_product("mv dot vdot", rule=contraction.vector),
     **_product("linear", rule=contraction.linear, bias=2),
     **_sum_product("addmm baddbmm _sparse_addmm", rule=contraction.matrix_plus),
     **_contraction(
@@ -168,6 +172,7 @@ OPERATIONS: dict[str, Operation] = {
         shape=infer.layer_normalized,
     ),
     **_norm("_fused_rms_norm", rule=norm.layer_norm, over=_last, resized=_normalized),
+    **_norm("_weight_norm_interface", rule=norm.weight_norm, over=_all_but_the_filter),
     **_norm(
         "native_group_norm", rule=norm.group_norm, over=lambda *_: {1}, resized=_grouped, per_channel=True
     ),

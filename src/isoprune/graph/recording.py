@@ -29,6 +29,7 @@ class Node:
     inputs: tuple[tuple[Planes, torch.Size], ...]
     outputs: tuple[tuple[Planes, torch.Size], ...]
     transposed: bool = False  # of a convolution
+    of_weights: bool = False  # no activation came in
 
     @property
     def op(self) -> str:

@@ -173,7 +173,8 @@ class Tracer(TorchDispatchMode):
             self.read_positions(t, where)
         planes = operation.rule(self, call) if self.watch else [()] * len(outs)
         inputs = tuple((self.planes(t), t.shape) for t in tensors)
-        if any(id(t) in self.activations for t in tensors):
+        of_weights = not any(id(t) in self.activations for t in tensors)
+        if not of_weights:
             self.activations.update(map(id, outs))
         for o, p in zip(outs, planes, strict=True):
             if not operation.host or o.is_floating_point():
@@ -182,7 +183,7 @@ class Tracer(TorchDispatchMode):
         numbers = tuple(a for a in flat if type(a) is float)
         keys = tuple(map(id, tensors)), tuple(map(id, outs))
         transposed = operation.name == "convolution" and args[6] is True
-        self.nodes.append(Node(numbers, *keys, operation, module, inputs, outputs, transposed))
+        self.nodes.append(Node(numbers, *keys, operation, module, inputs, outputs, transposed, of_weights))
         return out
 
     def host(self, take: Callable[[], Any], name: str, tensor: Tensor) -> Any:

@@ -12,6 +12,7 @@ import torch
 
 from isoprune.graph import Graph
 from isoprune.types import IsopruneError, Scores, Units
+from isoprune.types.units import layer_of
 
 Number = float | int
 Ratio = Number | Mapping[str, Number]
@@ -41,7 +42,7 @@ def check_known(name: str, known: Sequence[str], what: str) -> None:
 
 def producers(group: Units) -> list[str]:
     """Return the modules whose filters make the group's channels."""
-    made = [m.tensor.rpartition(".")[0] or m.tensor for m in group.members if m.role == "out"]
+    made = [layer_of(m.tensor) for m in group.members if m.role == "out"]
     return list(dict.fromkeys(made))
 
 

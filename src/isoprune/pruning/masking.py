@@ -19,6 +19,7 @@ from isoprune.pruning.pruned import Pruned
 from isoprune.pruning.reference import zeroed_forward
 from isoprune.pruning.shrink import replace_tensors
 from isoprune.pruning.verify import Proof, compared
+from isoprune.pruning.weight_norms import refuse_normed
 from isoprune.types import Plan, Units
 
 
@@ -41,6 +42,7 @@ def mask_by(
             f"asked for: no tensor has enough {plan.grain}s that could go."
         )
     masks = element_masks(graph, plan, units)
+    refuse_normed(model, graph, masks)
     small = masked(model, masks)
     proof = prove_masks(model, small, graph, plan, masks, example_inputs)
     history = ({"step": "prune", "grain": plan.grain, "request": dict(plan.request)},)
@@ -62,9 +64,10 @@ def prove_masks(
     statistics: set[str] = set()
     if read_grain(plan.grain).whole:
         dense = clone_sharing(model).eval()
-        read, statistics, _ = zeroed_forward(
-            dense, graph.recording.passes[0], graph.kept_ids(plan), copy.copy(inputs)
+        read, mode, _ = zeroed_forward(
+            dense, graph, graph.recording.passes[0], graph.kept_ids(plan), copy.copy(inputs)
         )
+        statistics = mode.statistics
         want = want if statistics else read
     return compared(want, clone_sharing(small).eval(), inputs, tuple(sorted(statistics)))
 

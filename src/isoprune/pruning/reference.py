@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +18,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 from isoprune.graph.fixed_kernels import steady
-from isoprune.graph.labels import keep_mask, restrict, rows_first
+from isoprune.graph.groups import Graph
+from isoprune.graph.labels import Planes, keep_mask, restrict, rows_first
 from isoprune.graph.reads import retold
 from isoprune.graph.recording import Node, Pass
+from isoprune.pruning.weight_norms import Norm, carried, roots_of_weights
 from isoprune.types import IsopruneError
+
+OfWeights = Literal["kept", "counted"] | None
 
 
 class Unproven(IsopruneError):
@@ -32,13 +36,15 @@ class Unproven(IsopruneError):
 class Zeroed(TorchDispatchMode):
     """Runs a forward with the channels that are not ``kept`` zeroed where they are read."""
 
-    nodes: Iterator[Node]  # the recorded operations that read channels
+    nodes: Iterator[tuple[Node, OfWeights]]  # the recorded operations that read channels
     kept: Tensor
+    whole: bool = False  # whether norms over weights are left as they were
     statistics: set[str] = field(default_factory=set)  # where the function changes
+    norms: set[str] = field(default_factory=set)  # those of them that are over weights
 
     def __post_init__(self) -> None:
         super().__init__()
-        self.node = next(self.nodes, None)
+        self.node, self.of_weights = next(self.nodes, (None, None))
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -50,24 +56,44 @@ class Zeroed(TorchDispatchMode):
         node = self.node
         if node is None or op != node.op or not _same_shapes(node, (args, kwargs)):
             return func(*args, **kwargs)  # layout, pointwise, or on constants: nothing is read
-        self.node = next(self.nodes, None)
+        of_weights, (self.node, self.of_weights) = self.of_weights, next(self.nodes, (None, None))
+        if of_weights == "kept":
+            return func(*args, **kwargs)
+        if of_weights == "counted" and self._loses(node, args, kwargs):
+            self.norms.add(node.where)
+            self.statistics.add(node.where)
+            if self.whole:
+                return func(*args, **kwargs)
         if node.operation.family == "contraction" or node.operation.zeroing:
-            return func(*self._zeroed(node, (args, kwargs)), **kwargs)
+            return func(*self._zeroed(node, args, kwargs), **kwargs)
         if self._over_channels(node, args, kwargs):
             self.statistics.add(node.where)
             return self._restricted(func, node, args, kwargs)
         return func(*args, **kwargs)
 
-    def _zeroed(self, node: Node, call: tuple[Any, Any]) -> Sequence[Any]:
-        flat, spec = tree_flatten(call)
+    def _loses(self, node: Node, args: Any, kwargs: Any) -> bool:
+        """Tell whether what an operation sums over loses channels."""
+        planes = _along_the_sum(node) if node.operation.factors else self._summed(node, 0, args, kwargs)
+        return keep_mask(planes, self.kept) is not None
+
+    def _summed(self, node: Node, factor: int, args: Any, kwargs: Any) -> Planes:
+        """Return the planes of an operand; of a norm or a sum only those along what it runs over."""
+        planes, shape = node.inputs[factor]
+        if node.operation.over is None:
+            return planes
+        dims = node.operation.over(args, kwargs, len(shape))
+        return tuple(p for p in planes if set(p.dims) & dims)
+
+    def _zeroed(self, node: Node, args: Any, kwargs: Any) -> Sequence[Any]:
+        flat, spec = tree_flatten((args, kwargs))
         places = [i for i, value in enumerate(flat) if isinstance(value, Tensor)]
         # Zeroing one factor of a product is enough, and so is zeroing what is summed.
         for factor in (0,) if node.operation.zeroing else node.operation.factors[:1]:
-            planes, _ = node.inputs[factor]
-            mask = keep_mask(planes, self.kept)
+            mask = keep_mask(self._summed(node, factor, args, kwargs), self.kept)
             if mask is not None:
                 value = flat[places[factor]]
-                flat[places[factor]] = value * mask.to(value)
+                # Not a product: infinity times zero would not be zero.
+                flat[places[factor]] = torch.where(mask.to(value.device), value, value.new_zeros(()))
         return tree_unflatten(flat, spec)[0]
 
     def _over_channels(self, node: Node, args: Any, kwargs: Any) -> bool:
@@ -102,15 +128,55 @@ def _same_shapes(node: Node, call: Any) -> bool:
     return shapes == [shape for _, shape in node.inputs]
 
 
+def readings(graph: Graph, nodes: Sequence[Node], norms: Sequence[Norm]) -> Iterator[tuple[Node, OfWeights]]:
+    """Yield the operations that read channels, and which of them are norms over what weights read.
+
+    "kept": shrinking makes up for it. "counted": it loses what is cut, and the function changes.
+    """
+    roots = roots_of_weights(nodes, graph.recording.names)
+    mine = [i for i in roots if nodes[i].operation.reads]
+    of_data = carried(graph, nodes, roots) if mine else None
+    for i, node in enumerate(nodes):
+        if not node.operation.reads:
+            continue
+        if i not in roots or of_data is None:
+            yield node, None
+        elif any(roots[i] <= norm.tensors for norm in norms):
+            yield node, "kept"
+        else:
+            ids = [p.core.numpy() for p in _along_the_sum(node)]
+            yield node, "counted" if any(of_data[i].any() for i in ids) else None
+
+
+def _along_the_sum(node: Node) -> Planes:
+    """Return the planes along which a product over weights sums; of a norm those that it may run over."""
+    if not node.operation.factors:
+        return node.inputs[0][0]
+    planes, shape = node.inputs[node.operation.factors[0]]
+    summed = 1 if node.op == "convolution" else len(shape) - 1
+    return tuple(p for p in planes if summed in p.dims)
+
+
 def zeroed_forward(
-    model: nn.Module, one: Pass, kept: Tensor, inputs: Any
-) -> tuple[Any, set[str], list[Tensor]]:
+    model: nn.Module,
+    graph: Graph,
+    one: Pass,
+    kept: Tensor,
+    inputs: Any,
+    *,
+    norms: Sequence[Norm] = (),
+    whole: bool = False,
+) -> tuple[Any, Zeroed, list[Tensor]]:
     """Return the dense network's output with channels zeroed, and where a statistic lost channels.
 
     Where the forward reads values it is given the recorded answers; what it reads comes third.
+
+    Args:
+        norms: Norms over weights that the smaller network keeps as they were.
+        whole: Whether all norms over weights stay as they were.
     """
     answers = one.answers()
-    mode = Zeroed(iter([n for n in one.nodes if n.operation.reads]), kept)
+    mode = Zeroed(readings(graph, one.nodes, norms), kept, whole)
     with torch.no_grad(), steady(), mode, retold(answers):
         output = one.entry.run(model, inputs)
     if mode.node is not None:
@@ -118,4 +184,4 @@ def zeroed_forward(
             f"The forward took another path than when it was recorded: {mode.node.where} did not run. "
             "Its control flow depends on values, so the smaller network cannot be proven."
         )
-    return output, mode.statistics, answers.seen
+    return output, mode, answers.seen

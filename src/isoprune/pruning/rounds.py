@@ -9,6 +9,7 @@ from isoprune.graph import Graph
 from isoprune.graph.labels import box_size, keep_mask
 from isoprune.graph.trace import clone_sharing, tensor_names
 from isoprune.pruning.shrink import replace_tensors, scales
+from isoprune.pruning.weight_norms import weight_norms
 from isoprune.types import IsopruneError, Plan
 
 
@@ -62,6 +63,12 @@ def _labels(channels: Tensor, alive: Tensor) -> set[int]:
     return set(channels[left].tolist()) - {-1}
 
 
+def _laid_back(whole: Tensor, stays: Tensor, left: Tensor) -> Tensor:
+    full = whole.detach().clone()
+    full[stays.to(full.device)] = left.reshape(-1).to(full)
+    return full
+
+
 def inflated(dense: nn.Module, graph: Graph, plan: Plan, small: nn.Module) -> nn.Module:
     """Return a copy of ``dense`` with the weights of ``small``, which ``plan`` left of it, in their places.
 
@@ -83,10 +90,15 @@ def inflated(dense: nn.Module, graph: Graph, plan: Plan, small: nn.Module) -> nn
                     f"{name} is {tuple(left.shape)}, but the plan leaves {size} of it: the network was "
                     "changed by other hands, so nothing can be proven of it."
                 )
-            full = whole.detach().clone()
-            full[_stays(graph, name, kept).to(full.device)] = left.reshape(-1).to(full)
-            left = full
+            left = _laid_back(whole, _stays(graph, name, kept), left)
         new[name] = left
+    for norm in weight_norms(dense, graph):
+        for name, factor in norm.factors(new, little, graph, kept).items():
+            if factor.dim() == 0:
+                new[name] = new[name] / factor.to(new[name])
+                continue
+            left = little[name].detach() / factor.to(little[name])
+            new[name] = _laid_back(new[name], _stays(graph, name, kept), left)
     out = clone_sharing(dense)
     replace_tensors(out, {name: t.clone() for name, t in new.items()})
     return out

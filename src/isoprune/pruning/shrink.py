@@ -14,6 +14,8 @@ from isoprune.pruning.attributes import follow_shapes
 from isoprune.pruning.drift import Drift
 from isoprune.pruning.rehearsal import rehearse
 from isoprune.pruning.size_attributes import set_claimed
+from isoprune.pruning.weight_norms import keep_norms, weight_norms
+from isoprune.signals.effective import hooks, worked_out
 from isoprune.types import Plan
 from isoprune.types.collector import uncollected
 
@@ -36,6 +38,8 @@ def shrink(model: nn.Module, graph: Graph, plan: Plan, *, drifts: Sequence[Drift
             drifts = rehearse(outline(model, graph, plan), graph, kept).drifts
         new = {name: _copy(name, tensor, graph, kept) for name, tensor in tensor_names(model).values()}
         _keep_scales(graph, kept, new, drifts)
+        whole = dict(tensor_names(model).values())
+        keep_norms(weight_norms(model, graph), graph, kept, whole, new)
         return _rebuilt(model, graph, kept, new)
 
 
@@ -80,20 +84,17 @@ def outline(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
 def _rebuilt(model: nn.Module, graph: Graph, kept: Tensor, new: dict[str, Tensor]) -> nn.Module:
     small = clone_sharing(model)
     replace_tensors(small, new)
-    _apply_masks(small)
+    _work_out_weights(small)
     follow_shapes(small)
     set_claimed(small, graph, kept)
     return small
 
 
-def _apply_masks(small: nn.Module) -> None:
-    """Compute the weights that torch.nn.utils.prune keeps beside original and mask, as its hook will."""
+def _work_out_weights(small: nn.Module) -> None:
+    """Compute the weights that hooks keep beside what they are made of, as the next forward will."""
     for _, module in named_modules(small):
-        for name, original in module._parameters.items():
-            base = name.removesuffix("_orig")
-            mask = module._buffers.get(f"{base}_mask")
-            if original is not None and mask is not None and base in vars(module):
-                setattr(module, base, original.detach() * mask)
+        for _, hook, key in hooks(module):
+            setattr(module, key, worked_out(module, hook))
 
 
 def replace_tensors(model: nn.Module, new: dict[str, Tensor]) -> None:

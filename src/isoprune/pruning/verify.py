@@ -17,6 +17,7 @@ from isoprune.graph.reads import Reads, retold
 from isoprune.graph.recording import Pass
 from isoprune.graph.trace import clone_sharing, tensors_in
 from isoprune.pruning.reference import zeroed_forward
+from isoprune.pruning.weight_norms import weight_norms
 from isoprune.types import IsopruneError, Plan
 
 # Relative to the largest output. Float32 sums in another order differ by some 1e-6 a layer.
@@ -28,17 +29,20 @@ class Proof:
     """How far the small network is from the dense one with channels zeroed.
 
     ``statistics`` names where a mean or a norm ran over channels that went: there the function
-    changes, as it must, and the reference restricts the statistic to what stays.
+    changes, as it must, and the reference restricts the statistic to what stays. Where such norms are over
+    weights (a cosine classifier), ``change`` is how far outputs move for it, of the largest one.
     """
 
     max_abs_error: float
     scale: float
     statistics: tuple[str, ...] = ()
+    change: float = 0.0
 
     def joined(self, other: Proof) -> Proof:
         """Return the proof of two ways through the network: the larger error, each to its scale."""
         worse = max(self, other, key=lambda p: (p.relative_error, p.scale))
-        return replace(worse, statistics=tuple(sorted({*self.statistics, *other.statistics})))
+        statistics = tuple(sorted({*self.statistics, *other.statistics}))
+        return replace(worse, statistics=statistics, change=max(self.change, other.change))
 
     @property
     def relative_error(self) -> float:
@@ -67,17 +71,34 @@ def verify(model: nn.Module, small: nn.Module, graph: Graph, plan: Plan, inputs:
         dense, little = clone_sharing(model), clone_sharing(small)
         given = one.entry.inputs if number else inputs
         here = tree_map_only(torch.Tensor, torch.Tensor.clone, given)
-        proof = proof.joined(_of_pass(dense, little, one, graph.kept_ids(plan), here))
+        proof = proof.joined(_of_pass(dense, little, graph, one, graph.kept_ids(plan), here))
     return proof
 
 
-def _of_pass(dense: nn.Module, little: nn.Module, one: Pass, kept: torch.Tensor, inputs: Any) -> Proof:
+def _change(before: Any, after: Any) -> float:
+    """Return the largest difference of the outputs, of the largest one."""
+    pairs = list(zip(tensors_in(before), tensors_in(after), strict=True))
+    scale = max((float(a.abs().max()) for a, _ in pairs), default=0.0)
+    error = max((float((a - b).abs().max()) for a, b in pairs), default=0.0)
+    return error / scale if scale else error
+
+
+def _of_pass(
+    dense: nn.Module, little: nn.Module, graph: Graph, one: Pass, kept: torch.Tensor, inputs: Any
+) -> Proof:
     """Return how far ``little`` is from ``dense`` with zeroed channels in one recorded pass.
 
     Where the forward reads values, both are given the recorded answers, and what is read is compared too.
     """
-    want, statistics, seen = zeroed_forward(dense, one, kept, copy.copy(inputs))
-    return compared(want, little, inputs, tuple(sorted(statistics)), one.entry, (seen, one.answers()))
+    again = clone_sharing(dense)
+    norms = weight_norms(dense, graph)
+    want, mode, seen = zeroed_forward(dense, graph, one, kept, copy.copy(inputs), norms=norms)
+    statistics = tuple(sorted(mode.statistics))
+    proof = compared(want, little, inputs, statistics, one.entry, (seen, one.answers()))
+    if not mode.norms:
+        return proof
+    before, _, _ = zeroed_forward(again, graph, one, kept, copy.copy(inputs), whole=True)
+    return replace(proof, change=_change(before, want))
 
 
 def compared(

@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.utils.parametrize import is_parametrized
 
 from isoprune.signals import activations, kfac, per_sample, products
-from isoprune.signals.effective import effective
+from isoprune.signals.effective import Part, computed_from, effective
 from isoprune.signals.losses import loss_of
 from isoprune.signals.matrices import filter_matrices
 from isoprune.signals.modes import in_train_mode
@@ -58,11 +57,14 @@ class Signals:
 
     @cached_property
     def weights(self) -> dict[str, Tensor]:
-        """Every parameter by its name, detached; tied ones once, by their first name."""
-        module = module_of(self.model)
-        plain = not any(map(is_parametrized, module.modules()))
-        named = (module if plain else self.network).named_parameters()
+        """Every weight by the name that its layer uses, detached; tied ones once, by their first name."""
+        named = (self.network if self.computed else module_of(self.model)).named_parameters()
         return {name: p.detach() for name, p in named if p.is_floating_point()}
+
+    @cached_property
+    def computed(self) -> dict[str, Part]:
+        """What weights are computed from, by name: see `computed_from`."""
+        return computed_from(module_of(self.model))
 
     @cached_property
     def matrices(self) -> dict[str, Tensor]:

@@ -52,6 +52,15 @@ class Units:
         return math.prod(self.shape)
 
 
+def layer_of(tensor: str) -> str:
+    """Return the name of the layer that a tensor is of, whatever its weight is computed from."""
+    return (
+        tensor.partition(".parametrizations.")[0]
+        if ".parametrizations." in tensor
+        else (tensor.rpartition(".")[0] or tensor)
+    )
+
+
 @dataclass(frozen=True)
 class Frozen:
     """Channels that must stay, and why, in words that name the op and the module."""

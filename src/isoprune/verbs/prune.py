@@ -25,6 +25,7 @@ from isoprune.pruning.rounds import inflated, renumbered
 from isoprune.pruning.shrink import shrink as without_units
 from isoprune.pruning.verify import Proof
 from isoprune.pruning.verify import verify as proven
+from isoprune.pruning.weight_norms import refuse_normed
 from isoprune.types import CLASSIFICATION, IsopruneError, Network, Plan, Scores, Task, module_of
 from isoprune.verbs.scorer import Scorer
 from isoprune.verbs.tasks import task_of
@@ -201,6 +202,7 @@ def _masked_units(
     plain = model if first else plain_copy(model)
     graph = trace(plain, example_inputs)
     units = units_of(graph, grain)
+    refuse_normed(plain, graph, [m.tensor for u in units for m in u.members])
     plan = plan_units(
         graph, units, score.of(plain)(units), grain=grain, ratio=ratio, before=before, **options
     )

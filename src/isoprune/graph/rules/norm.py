@@ -57,3 +57,11 @@ def group_norm(tracer: Tracer, call: Call) -> list[Planes]:
             channels = tracer.ledger.tie(plane, set(plane.dims) - {1}, call.where).core
             tracer.ledger.grid(channels.reshape(groups, -1), call.where, every_row=True)
     return [_per_channel(tracer, call, x, [weight, bias]), *(() for _ in call.outs[1:])]
+
+
+def weight_norm(tracer: Tracer, call: Call) -> list[Planes]:
+    """Directions over their norms, times lengths: the result lies as the directions do."""
+    direction, length = call.args[:2]
+    operands = [(tracer.planes(t), t.shape) for t in (direction, length)]
+    made = join(tracer, operands, direction.shape, call.where)
+    return [made, tracer.planes(length)]

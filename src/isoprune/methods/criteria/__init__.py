@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Generator
@@ -15,7 +16,8 @@ from isoprune.methods.criteria.snip import snip
 from isoprune.methods.criteria.taylor import taylor
 from isoprune.methods.criteria.unit_scores import score_units
 from isoprune.signals import Signals
-from isoprune.types import IsopruneError, Scores, Units
+from isoprune.signals.effective import Part
+from isoprune.types import IsopruneError, Member, Scores, Units
 from isoprune.types.errors import pick
 from isoprune.types.method import method_of
 
@@ -51,7 +53,30 @@ def scores_of(
             f"The criterion {criterion!r} looks at data, and batches is empty. "
             "Pass batches=[(inputs, targets), ...], such as a DataLoader of training data."
         )
-    return function(signals, units, generator=generator, **options)
+    return function(signals, _of_weights(signals, units), generator=generator, **options)
+
+
+def _of_weights(signals: Signals, units: Sequence[Units]) -> tuple[Units, ...]:
+    """Return the units as parts of the weights that the forward works with, not of what these are made of."""
+    if not signals.computed:
+        return tuple(units)
+    return tuple(replace(one, members=tuple(_members_of_weights(signals.computed, one))) for one in units)
+
+
+def _members_of_weights(computed: Mapping[str, Part], units: Units) -> Iterator[Member]:
+    """Yield where units live; what a tensor does with channels, all that its weight is made of says."""
+    roles: dict[tuple[str, tuple[int, ...]], set[str]] = {}
+    for m in units.members:
+        if m.tensor in computed:
+            roles.setdefault((computed[m.tensor].weight, m.dims), set()).add(m.role)
+    for m in units.members:
+        part = computed.get(m.tensor)
+        if part is None:
+            yield m
+        elif part.stands_for:
+            known = roles[part.weight, m.dims]
+            role = next((r for r in ("out", "in") if r in known), m.role)
+            yield replace(m, tensor=part.weight, role=role)
 
 
 __all__ = ["CRITERIA", "Criterion", "score_units", "scores_of"]
