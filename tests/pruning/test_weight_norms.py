@@ -147,7 +147,12 @@ def test_a_filter_whose_inputs_all_go_stays_finite():
         assert torch.isfinite(small[2].weight_g).all()
 
 
-class Cosine(nn.Linear):
+class Unbiased(nn.Linear):
+    def __init__(self, *sizes):
+        super().__init__(*sizes, bias=False)
+
+
+class Cosine(Unbiased):
     def forward(self, x):
         return 10 * F.linear(F.normalize(x, dim=1), F.normalize(self.weight, dim=1))
 
@@ -173,7 +178,7 @@ class Whole(ByHand):
         return F.linear(x, self.weight / torch.dot(self.weight.flatten(), self.weight.flatten()), self.bias)
 
 
-class Distances(nn.Linear):
+class Distances(Unbiased):
     """Squared distances to prototypes, the square taken apart."""
 
     def forward(self, x):
