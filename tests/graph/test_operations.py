@@ -26,36 +26,42 @@ class Between(nn.Module):
     def __init__(self, function):
         super().__init__()
         self.first, self.last = nn.Conv2d(3, WIDTH, 3, padding=1), nn.Conv2d(WIDTH, WIDTH, 3, padding=1)
-        self.deformed = torchvision.ops.DeformConv2d(WIDTH, WIDTH, 3, padding=1)
-        self.offsets = nn.Conv2d(WIDTH, 18, 3, padding=1)
         self.head = nn.Linear(WIDTH, 4)
-        self.function = function
+        self.function = function() if isinstance(function, type) else function
 
     def forward(self, x):
         h = F.relu(self.first(x))
-        return self.head(F.relu(self.last(self.function(self, h))).mean((2, 3)))
+        return self.head(F.relu(self.last(self.function(h))).mean((2, 3)))
 
 
-def scattered(_, h):
+class Deformed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.deformed = torchvision.ops.DeformConv2d(WIDTH, WIDTH, 3, padding=1)
+        self.offsets = nn.Conv2d(WIDTH, 18, 3, padding=1)
+
+    def forward(self, h):
+        return self.deformed(h, self.offsets(h))
+
+
+def scattered(h):
     index = torch.arange(8).flip(0)[None, None, :, None].expand_as(h)
     return torch.zeros_like(h).scatter_add_(2, index, h)
 
 
 CUT = {
-    "grid_sample": lambda _, h: F.grid_sample(h, GRID, align_corners=False),
-    "roi_align": lambda _, h: torchvision.ops.roi_align(h, BOXES, 4),
-    "deform_conv2d": lambda net, h: net.deformed(h, net.offsets(h)),
-    "channel_shuffle": lambda _, h: F.channel_shuffle(h, 4),
-    "max with indices": lambda _, h: h * torch.max(h, 1, keepdim=True)[0].sigmoid(),
-    "min over positions": lambda _, h: h - h.min(3, keepdim=True)[0],
-    "index_add": lambda _, h: torch.zeros_like(h).index_add_(2, torch.arange(8).flip(0), h),
+    "grid_sample": lambda h: F.grid_sample(h, GRID, align_corners=False),
+    "roi_align": lambda h: torchvision.ops.roi_align(h, BOXES, 4),
+    "deform_conv2d": Deformed,
+    "channel_shuffle": lambda h: F.channel_shuffle(h, 4),
+    "max with indices": lambda h: h * torch.max(h, 1, keepdim=True)[0].sigmoid(),
+    "min over positions": lambda h: h - h.min(3, keepdim=True)[0],
+    "index_add": lambda h: torch.zeros_like(h).index_add_(2, torch.arange(8).flip(0), h),
     "scatter_add": scattered,
 }
 KEPT = {
-    "positions among channels": lambda _, h: h * torch.max(h, 1, keepdim=True)[1],
-    "a sum into named channels": lambda _, h: torch.zeros_like(h).index_add_(
-        1, torch.arange(WIDTH).flip(0), h
-    ),
+    "positions among channels": lambda h: h * torch.max(h, 1, keepdim=True)[1],
+    "a sum into named channels": lambda h: torch.zeros_like(h).index_add_(1, torch.arange(WIDTH).flip(0), h),
 }
 
 

@@ -48,6 +48,7 @@ class Pass:
     nodes: Sequence[Node] = ()
     reads: Sequence[Read] = ()
     values: bool = False  # whether it was computed, and not only followed
+    constants: Sequence[int] = ()  # the numbers of the constants of equal values that took on channels
 
     def answers(self) -> Reads:
         """Return the answers of this pass, to be told once more."""
@@ -65,7 +66,6 @@ class Recording:
     tensors: Tensors
     claims: Sequence[Claim]
     names: Mapping[int, str]  # of the parameters and buffers, by the key under which nodes read them
-    uniform: bool = False  # whether a constant took its width from an attribute
     unrun: tuple[str, ...] = ()  # parameters that took no part in any pass
 
     @property

@@ -7,10 +7,11 @@ tensor, that is a claim: after pruning, the attribute must hold the new size of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,7 +26,39 @@ WHOLE = Fraction(1)
 Partner = tuple[str, str, str] | None  # sign, module and attribute
 
 
-class NamedSize(int):
+class _Size(int):
+    """An integer that is copied and pickled as a plain one."""
+
+    def __deepcopy__(self, memo: Any) -> int:
+        return int(self)
+
+    def __reduce__(self) -> Any:
+        return (int, (int(self),))
+
+
+class TensorSize(_Size):
+    """A size that remembers the channels it was read from: comparing an attribute with it is a claim."""
+
+    claim: Callable[[NamedSize], None]
+
+    def __new__(cls, value: int, claim: Callable[[NamedSize], None]) -> TensorSize:
+        self = super().__new__(cls, value)
+        self.claim = claim
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        equal = int.__eq__(self, other)  # pyright: ignore[reportArgumentType]  NotImplemented is no answer here
+        if equal is True and isinstance(other, NamedSize):
+            self.claim(other)
+        return equal
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = int.__hash__
+
+
+class NamedSize(_Size):
     """An integer that remembers the module and the attribute it was read from, times a factor."""
 
     module: str
@@ -47,8 +80,9 @@ class NamedSize(int):
                 return value
             partner = (op, other.module, other.attribute)
             return NamedSize(value, self.module, self.attribute, self.factor, partner)
-        if self.partner or type(other) is not int or not other or op == "-":
+        if self.partner or type(other) not in (int, TensorSize) or not other or op == "-":
             return value
+        other = int(other)
         factor = self.factor * other if op == "*" else self.factor / other
         return NamedSize(value, self.module, self.attribute, factor)
 
@@ -63,15 +97,17 @@ class NamedSize(int):
     def __sub__(self, other: Any) -> Any:
         return self._with(other, "-", int(self) - _plain(other))
 
-    def __deepcopy__(self, memo: Any) -> int:
-        return int(self)
+    def __eq__(self, other: object) -> bool:
+        return other == self if isinstance(other, TensorSize) else int(self) == other
 
-    def __reduce__(self) -> Any:
-        return (int, (int(self),))
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = int.__hash__
 
 
 def _plain(value: Any) -> Any:
-    return int(value) if isinstance(value, NamedSize) else value
+    return int(value) if isinstance(value, _Size) else value
 
 
 @dataclass(frozen=True)
@@ -114,7 +150,11 @@ def named_sizes(model: nn.Module) -> Iterator[None]:
 
 
 class SizeWatch(TorchFunctionMode):
-    """Turns named sizes among the arguments of shape functions into claims."""
+    """Turns named sizes among the arguments of shape functions into claims.
+
+    Constants of equal values whose size an attribute or another tensor gave can be of any width: they are
+    labelled. ``labelled``: the numbers of those in this call, if they are known from a recording.
+    """
 
     def __init__(
         self,
@@ -122,32 +162,51 @@ class SizeWatch(TorchFunctionMode):
         planes: Callable[[Tensor], Planes],
         label: Callable[[Tensor, list[int]], None],
         host: Callable[[Callable[[], Any], str, Any], Any],
+        labelled: Collection[int] | None = None,
     ) -> None:
         super().__init__()
         self.claims, self.planes, self.label, self.host = claims, planes, label, host
+        self.known, self.labelled, self.constants = labelled, list[int](), 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = getattr(func, "__name__", "")
+        name, kwargs = getattr(func, "__name__", ""), kwargs or {}
         if name in HOST:
-            return self.host(lambda: func(*args, **(kwargs or {})), name, args[0])
-        out = func(*args, **(kwargs or {}))
+            return self.host(lambda: func(*args, **kwargs), name, args[0])
+        out = func(*args, **kwargs)
+        if func is Tensor.size or getattr(func, "__self__", None) is Tensor.shape:
+            return self._sizes(args[0], out, args, kwargs)
         handler = _HANDLERS.get(name)
-        if name in _UNIFORM and out.is_floating_point():
-            # All its values are equal, so it can be of any width: that of what it meets.
-            dims = [d for size, _, d in _uniform(out, args, kwargs or {}) if isinstance(size, NamedSize)]
-            if dims:
-                self.label(out, dims)
-        if handler is not None:
-            for size, tensor, dim in handler(out, args, kwargs or {}):
-                if isinstance(size, NamedSize) and isinstance(tensor, Tensor):
-                    dim = dim % tensor.dim()
-                    planes = self.planes(tensor)
-                    self.claims.append(
-                        Claim(
-                            size.module, size.attribute, planes, tensor.shape, dim, size.factor, size.partner
-                        )
-                    )
+        if name in _UNIFORM and (out.is_floating_point() or out.is_complex()):
+            self._constant(out, handler, args, kwargs)
+        for size, tensor, dim in handler(out, args, kwargs) if handler else ():
+            if isinstance(size, NamedSize) and isinstance(tensor, Tensor):
+                self._claim(tensor, dim % tensor.dim(), size)
         return out
+
+    def _claim(self, tensor: Tensor, dim: int, size: NamedSize) -> None:
+        planes = self.planes(tensor)
+        self.claims.append(
+            Claim(size.module, size.attribute, planes, tensor.shape, dim, size.factor, size.partner)
+        )
+
+    def _sizes(self, tensor: Tensor, out: Any, args: Any, kwargs: Any) -> Any:
+        """Return the size or sizes of a tensor; those of channels remember that."""
+        dims = {d for p in self.planes(tensor) for d in p.dims}
+        if not dims:
+            return out
+        if isinstance(out, int):
+            dim = (args[1] if len(args) > 1 else kwargs["dim"]) % tensor.dim()
+            return TensorSize(out, partial(self._claim, tensor, dim)) if dim in dims else out
+        return torch.Size(
+            TensorSize(n, partial(self._claim, tensor, d)) if d in dims else n for d, n in enumerate(out)
+        )
+
+    def _constant(self, out: Tensor, handler: Any, args: Any, kwargs: Any) -> None:
+        self.constants += 1
+        dims = [d for size, _, d in handler(out, args, kwargs) if isinstance(size, _Size)]
+        if self.constants in self.known if self.known is not None else dims:
+            self.labelled.append(self.constants)
+            self.label(out, dims)
 
 
 _Sizes = Iterator[tuple[Any, Any, int]]
@@ -193,13 +252,26 @@ def _convolution(_: Any, args: Any, kwargs: Any) -> _Sizes:
         yield groups, args[0], 1
 
 
-def _uniform(out: Any, args: Any, kwargs: Any) -> _Sizes:
-    sizes = kwargs.get("size", args[0] if len(args) == 1 and isinstance(args[0], tuple | list) else args)
+def _filled(out: Any, args: Any, kwargs: Any) -> _Sizes:
+    sizes = kwargs.get("size", args[0] if args and isinstance(args[0], tuple | list) else args)
     for dim, size in enumerate(sizes):
         yield size, out, dim
 
 
-_UNIFORM = {"zeros", "ones"}
+def _filled_alike(out: Any, args: Any, kwargs: Any) -> _Sizes:
+    yield from _filled(out, args[1:], kwargs)
+
+
+def _normalized(_: Any, args: Any, kwargs: Any) -> _Sizes:
+    sizes = args[1] if len(args) > 1 else kwargs["normalized_shape"]
+    for dim, size in enumerate(sizes, -len(sizes)):
+        yield size, args[0], dim
+
+
+_UNIFORM = {
+    **dict.fromkeys(("zeros", "ones", "full", "empty"), _filled),
+    **dict.fromkeys(("new_zeros", "new_ones", "new_full", "new_empty"), _filled_alike),
+}
 _HANDLERS: dict[str, Callable[[Any, Any, Any], _Sizes]] = {
     "view": _view,
     "reshape": _view,
@@ -211,5 +283,7 @@ _HANDLERS: dict[str, Callable[[Any, Any, Any], _Sizes]] = {
     "narrow": _narrow,
     "conv1d": _convolution,
     "conv2d": _convolution,
-    **dict.fromkeys(_UNIFORM, _uniform),
+    "layer_norm": _normalized,
+    "rms_norm": _normalized,
+    **_UNIFORM,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any, Literal
 
@@ -102,7 +102,7 @@ def _traced(
     if unrun == "keep":
         freeze_unrun(tracer.ledger, passes, idle)
     names = {key: name for key, (name, _) in tracer.names.items()}
-    recording = Recording(passes, tracer.tensors(), tracer.claims, names, tracer.uniform, tuple(idle))
+    recording = Recording(passes, tracer.tensors(), tracer.claims, names, tuple(idle))
     return build(recording, tracer.ledger)
 
 
@@ -110,13 +110,13 @@ def _recorded(tracer: Tracer, clone: nn.Module, entry: Entry, values: bool) -> l
     """Return the passes of one call, with all its branches."""
 
     def record_one(reads: Reads) -> Pass:
-        nodes, output = record(clone, entry, tracer, reads)
+        nodes, output, constants = record(clone, entry, tracer, reads)
         what = "the network's output" if entry.method == "forward" else f"the output of {entry.method}"
         for tensor in (leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)):
             tracer.read_positions(tensor, what)
         for tensor in tensors_in(output):
             tracer.ledger.freeze(tracer.planes(tensor), what)
-        return Pass(entry, nodes, tuple(reads.made), values)
+        return Pass(entry, nodes, tuple(reads.made), values, constants)
 
     passes = []
     for one, decided in every_way(record_one, tracer.names.keys(), values=values):
@@ -154,8 +154,14 @@ def _own_buffers(clone: nn.Module) -> None:
                 module._buffers[name] = own.setdefault(id(buffer), buffer.clone())
 
 
-def record(model: nn.Module, entry: Entry, tracer: Tracer, reads: Reads) -> tuple[list[Node], Any]:
-    """Return the operations and the output of one call of ``model`` under ``tracer``.
+def record(
+    model: nn.Module,
+    entry: Entry,
+    tracer: Tracer,
+    reads: Reads,
+    constants: Sequence[int] | None = None,
+) -> tuple[list[Node], Any, tuple[int, ...]]:
+    """Return the operations, the output and the labelled constants of one call of ``model`` under ``tracer``.
 
     The network's tensors are read for their shapes only, unless values are needed. ``tracer.nodes`` is filled
     as the forward goes, so it says how far one came that did not end.
@@ -166,6 +172,7 @@ def record(model: nn.Module, entry: Entry, tracer: Tracer, reads: Reads) -> tupl
     for tensor in tree_flatten(as_call(inputs))[0]:
         if isinstance(tensor, Tensor):
             tracer.take_input(tensor)
-    watch = SizeWatch(tracer.claims, tracer.planes, tracer.label_constant, tracer.host)
+    watch = SizeWatch(tracer.claims, tracer.planes, tracer.label_constant, tracer.host, constants)
     with torch.no_grad(), steady(), module_names(model, tracer.modules), watch, tracer:
-        return nodes, entry.run(model, inputs)
+        output = entry.run(model, inputs)
+    return nodes, output, tuple(watch.labelled)

@@ -57,7 +57,6 @@ class Tracer(TorchDispatchMode):
     readers: dict[int, Tensor] = field(default_factory=dict)  # first out id -> the ids that were read
     activations: set[int] = field(default_factory=set)
     positions: dict[int, tuple[Tensor, list[Plane]]] = field(default_factory=dict)  # along these planes
-    uniform: bool = False  # whether a constant was labelled
     layouts: Mapping[str, Layout] = field(default_factory=dict)  # of parameters, by name
     wishes: dict[str, Layout] = field(default_factory=dict)  # what operations would have them be
     reads: Reads = field(default_factory=Reads)  # what the forward learns from values
@@ -91,8 +90,7 @@ class Tracer(TorchDispatchMode):
         return fresh(self.ledger, name, tensor.shape, self.layouts.get(name)) if self.watch else ()
 
     def label_constant(self, tensor: Tensor, dims: Sequence[int]) -> None:
-        """Label a constant of equal values along the dimensions whose size a module's attribute gave."""
-        self.uniform = True
+        """Label a constant of equal values along the dimensions whose size was that of channels."""
         self.activations.add(id(tensor))
         self.mark(tensor, [p for p in self._fresh("(constant)", tensor) if p.dims[0] in dims])
 

@@ -64,6 +64,14 @@ def _recurrent(new: nn.RNNBase) -> None:
         new.proj_size = reads[1]
 
 
+def _cell(new: nn.RNNCellBase) -> None:
+    new.hidden_size, new.input_size = new.weight_hh.shape[1], new.weight_ih.shape[1]
+
+
+def _bilinear(new: nn.Bilinear) -> None:
+    new.out_features, new.in1_features, new.in2_features = new.weight.shape
+
+
 def _prelu(new: nn.PReLU) -> None:
     new.num_parameters = new.weight.shape[0]
 
@@ -79,6 +87,8 @@ _FOLLOW: tuple[tuple[type, Callable[[Any], None]], ...] = (
     (nn.MultiheadAttention, _attention),
     (nn.PReLU, _prelu),
     (nn.RNNBase, _recurrent),
+    (nn.RNNCellBase, _cell),
+    (nn.Bilinear, _bilinear),
 )
 
 

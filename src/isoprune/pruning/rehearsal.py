@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -17,7 +16,6 @@ from isoprune.graph import Graph
 from isoprune.graph.cloning import tensor_names
 from isoprune.graph.labels import box_size
 from isoprune.graph.recording import Node, Pass
-from isoprune.graph.sizes import named_sizes
 from isoprune.graph.trace import record
 from isoprune.graph.tracer import Tracer
 from isoprune.pruning.drift import Drift, find_drift
@@ -67,8 +65,7 @@ def _rehearsed(small: nn.Module, graph: Graph, one: Pass, kept: Tensor) -> Rehea
     tracer = Tracer(tensor_names(small), watch=False)
     error = ""
     try:
-        with named_sizes(small) if graph.recording.uniform else nullcontext():
-            record(small, one.entry, tracer, one.answers())
+        record(small, one.entry, tracer, one.answers(), one.constants)
     except Exception as problem:
         error = f"{type(problem).__name__}: {problem}"
     nodes = tracer.nodes
