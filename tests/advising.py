@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+import commands
 from diagnosing import DIGITS
 from isoprune.cli import main
 
@@ -21,14 +24,8 @@ def numbers(capsys, *words):
     return json.loads(Path("numbers.json").read_text())
 
 
-def refused(capsys, *words):
-    assert main(["advise", *map(str, words)]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    lines = captured.err.splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith("isoprune: ")
-    return lines[0]
+def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    return commands.refused(capsys, "advise", *words)
 
 
 def kept():

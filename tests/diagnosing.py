@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import commands
 import isoprune
 from isoprune.cli import main
 from isoprune.export import open_source
@@ -36,10 +37,4 @@ def numbers(capsys: pytest.CaptureFixture[str], *words: object) -> dict:
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    """Return the one line with which a command is refused."""
-    assert main(["diagnose", *map(str, words)]) == 2
-    captured = capsys.readouterr()
-    lines = captured.err.splitlines()
-    assert captured.out == ""
-    assert len(lines) == 1
-    return lines[0]
+    return commands.refused(capsys, "diagnose", *words)
