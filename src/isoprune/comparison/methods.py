@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from isoprune.comparison.records import WORDS, Runs, under
+from isoprune.comparison.records import WORDS, Runs, under, words_of
 from isoprune.types.errors import IsopruneError, did_you_mean
 
 FAMILIES = {word: keys for word, keys in WORDS.items() if word not in ("model", "data", "seed")}
@@ -21,8 +21,7 @@ def read_by(by: str | Sequence[str] | None, runs: Runs) -> dict[str, tuple[str, 
     Raises:
         IsopruneError: If there is no such key, or nothing differs.
     """
-    words = by.split(",") if isinstance(by, str) else list(by or ())
-    words = [word.strip() for word in words if word.strip()]
+    words = words_of(by)
     chosen: dict[str, tuple[str, ...]] = {}
     for word in words:
         if word == "seed" or under(word, "data"):

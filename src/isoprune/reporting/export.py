@@ -13,7 +13,7 @@ import vl_convert
 from isoprune.comparison import text
 from isoprune.reporting import figures, html, theme
 from isoprune.reporting.charts import VEGA_LITE, Figure, specification
-from isoprune.reporting.study import Cell, make_cells, unique
+from isoprune.reporting.study import Cell, grouped, make_cells
 from isoprune.types import IsopruneError
 from isoprune.types.record import Record
 
@@ -66,8 +66,7 @@ def write_picture(spec: dict[str, Any], file: Path) -> Path:
 def _charts(cells: Sequence[Cell]) -> list[tuple[str, str, Figure]]:
     """Return the figures that these cells allow: file name, title, chart."""
     made = [("jsv_vs_ratio", "Mean JSV against ratio", figures.jsv_against_ratio(cells))]
-    for network, ratio in unique((cell.network, cell.ratio) for cell in cells):
-        here = [cell for cell in cells if (cell.network, cell.ratio) == (network, ratio)]
+    for (network, ratio), here in grouped(cells, "network", "ratio").items():
         ending = f"{_file_name(network)}_ratio_{text.plain(ratio)}"
         made += [
             (f"{kind.file}_{ending}", f"{kind.title}: {network}, ratio {text.plain(ratio)}", kind.make(here))

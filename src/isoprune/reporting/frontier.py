@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from isoprune.comparison import text
@@ -12,7 +12,7 @@ from isoprune.reporting import theme
 from isoprune.reporting.pivots import Table
 from isoprune.reporting.sentences import Finding
 from isoprune.reporting.series import Row, Series, row_of
-from isoprune.reporting.study import Cell, apart, by_seed, unique
+from isoprune.reporting.study import Cell, apart, by_seed, grouped, unique
 
 BEST, WORST = "best rate", "worst rate"
 _BASELINES = ("none", "batchnorm")  # no repair; where there is none, its BatchNorm statistics taken anew
@@ -64,10 +64,7 @@ def points(cells: Sequence[Cell]) -> list[Point]:
 
 def rows(cells: Sequence[Cell]) -> tuple[list[Row], list[Series]]:
     """Return what the figure draws of one network, and its legend: repair by colour, rate by dash."""
-    by_ratio = {
-        ratio: points([cell for cell in cells if cell.ratio == ratio])
-        for ratio in sorted(unique(cell.ratio for cell in cells))
-    }
+    by_ratio = {ratio: points(here) for ratio, here in sorted(grouped(cells, "ratio").items())}
     repairs = unique(p.repair for ps in by_ratio.values() for p in ps)
     untouched = next((p.repair for ps in by_ratio.values() for p in ps if p.method == "none"), "")
     colour = theme.colours(repairs, {untouched: theme.UNTOUCHED})
@@ -100,7 +97,7 @@ def table(cells: Sequence[Cell]) -> Table:
     cells = apart(cells)[1]
     budgets = [0, *sorted(unique(cell.steps or 0 for cell in cells))]
     lines = []
-    for (network, ratio), here in _places(cells):
+    for (network, ratio), here in grouped(cells, "network", "ratio").items():
         found = points(here)
         for repair in unique(p.repair for p in found):
             at = {p.steps: p for p in found if p.repair == repair}
@@ -127,7 +124,7 @@ def _cell(point: Point) -> str:
 def findings(cells: Sequence[Cell]) -> list[Finding]:
     """Return what `auto` is worth at each budget against no repair, paired by seed, at best rates each."""
     told = []
-    for (network, ratio), here in _places(apart(cells)[1]):
+    for (network, ratio), here in grouped(apart(cells)[1], "network", "ratio").items():
         # One variant: criteria and further settings are compared in the table, not in a sentence.
         found = points([c for c in here if (c.criterion, c.extra) == (here[0].criterion, here[0].extra)])
         base = {p.steps: p for p in found if p.method == _baseline(found)}
@@ -160,8 +157,3 @@ def _gap(a: Point, b: Point) -> str:
 def paired(a: Point, b: Point) -> Summary:
     """Return the differences of two points' accuracies at their best rates, seed by seed."""
     return summarize(a.best[seed] - b.best[seed] for seed in a.best.keys() & b.best.keys())
-
-
-def _places(cells: Sequence[Cell]) -> Iterator[tuple[tuple[str, float], list[Cell]]]:
-    for network, ratio in unique((cell.network, cell.ratio) for cell in cells):
-        yield (network, ratio), [c for c in cells if (c.network, c.ratio) == (network, ratio)]

@@ -11,7 +11,7 @@ from isoprune.comparison.records import runs_of
 from isoprune.reporting import figures, frontier, html, series, study_settings, tables, theme
 from isoprune.reporting.schedule_figures import used, used_series
 from isoprune.reporting.sentences import findings
-from isoprune.reporting.study import Cell, apart, make_cells, over_seeds, unique
+from isoprune.reporting.study import Cell, apart, grouped, make_cells, over_seeds, unique
 from isoprune.types.record import Record
 
 
@@ -38,14 +38,10 @@ def _render(records: Sequence[Record], *, title: str | None) -> str:
     study = runs_of(records)
     cells = make_cells(study)
     names = unique(record.name for record in records)
-    sections = [
-        _section(f"network-{number}", [cell for cell in cells if cell.network == network])
-        for number, network in enumerate(unique(cell.network for cell in cells), start=1)
-    ]
-    sections += [
-        _frontier(f"frontier-{number}", [cell for cell in cells if cell.network == network])
-        for number, network in enumerate(unique(c.network for c in apart(cells)[1]), start=1)
-    ]
+    networks = grouped(cells, "network")
+    budgets = grouped(apart(cells)[1], "network")
+    sections = [_section(f"network-{i}", own) for i, own in enumerate(networks.values(), start=1)]
+    sections += [_frontier(f"frontier-{i}", own) for i, own in enumerate(budgets.values(), start=1)]
     rates = html.charts(
         (
             "rates",
@@ -58,7 +54,7 @@ def _render(records: Sequence[Record], *, title: str | None) -> str:
         "page.html.j2",
         title=title or text.listed(names),
         count=len(study),
-        networks=len(unique(cell.network for cell in cells)),
+        networks=len(networks),
         unfinished=study.unfinished,
         retrained=any(cell.lr is not None for cell in cells),
         question=study_settings.question(cells),
@@ -69,7 +65,7 @@ def _render(records: Sequence[Record], *, title: str | None) -> str:
         overview=_overview(cells),
         sections=sections,
         results=tables.results(cells),
-        budgets=frontier.table(cells) if apart(cells)[1] else None,
+        budgets=frontier.table(cells) if budgets else None,
         sizes=tables.sizes(cells),
         latency=tables.latency(records),
         groups=tables.groups(cells),
@@ -104,7 +100,6 @@ def _section(name: str, cells: Sequence[Cell]) -> dict[str, Any]:
 
 def _frontier(name: str, cells: Sequence[Cell]) -> dict[str, Any]:
     """Return what the template needs of one network's accuracy against the budget of retraining."""
-    cells = apart(cells)[1]
     ratios = [text.plain(ratio) for ratio in sorted(unique(cell.ratio for cell in cells))]
     return {
         "id": name,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from isoprune.comparison import text
 from isoprune.comparison.statistics import Summary, paired_difference
-from isoprune.reporting.study import Cell, apart, by_seed, make_cells, over_seeds, unique
+from isoprune.reporting.study import Cell, apart, by_seed, grouped, make_cells, over_seeds, unique
 from isoprune.types.record import Record
 
 # One seed gives no interval; then only a gap of half a point is called one.
@@ -46,7 +46,7 @@ def findings(cells: Sequence[Cell]) -> list[Finding]:
     Runs with a budget of steps are left out where there are others: `frontier.findings` is about them.
     """
     cells = apart(cells)[0] or cells
-    views = [_view(cells, network) for network in unique(cell.network for cell in cells)]
+    views = [_view(network, own) for network, own in grouped(cells, "network").items()]
     if len(unique(cell.ratio for cell in cells)) > 1:
         told = [("As the ratio rises", [_jsv_against_ratio(cells, view) for view in views])]
     else:
@@ -85,16 +85,14 @@ class _View:
         return next((cells for cells in self.repairs.values() if cells[0].scratch), [])
 
 
-def _view(cells: Sequence[Cell], network: str) -> _View:
-    mine = [cell for cell in cells if cell.network == network]
+def _view(network: str, mine: Sequence[Cell]) -> _View:
     retrained = [cell for cell in mine if cell.lr is not None] or mine
     ratio = max(cell.ratio for cell in retrained)
     here = [cell for cell in mine if cell.ratio == ratio]
     # One variant: criteria and further settings are compared in the table, not in a sentence.
     first = next(cell for cell in retrained if cell.ratio == ratio)
     here = [cell for cell in here if (cell.criterion, cell.extra) == (first.criterion, first.extra)]
-    names = unique(cell.repair for cell in here)
-    return _View(network, ratio, {name: [cell for cell in here if cell.repair == name] for name in names})
+    return _View(network, ratio, grouped(here, "repair"))
 
 
 def _only(view: _View) -> str:
@@ -158,8 +156,8 @@ def _jsv_against_ratio(cells: Sequence[Cell], view: _View) -> str:
     pruned = [cell for cell in mine if cell.ratio > 0]
     if not pruned:
         return ""
-    ratios = sorted(unique(cell.ratio for cell in pruned))
-    at = {r: [c for c in pruned if c.ratio == r] for r in ratios}
+    at = grouped(pruned, "ratio")
+    ratios = sorted(at)
     dense, last = _jsv_of(mine, "dense"), _jsv_of(at[ratios[-1]], "pruned")
     clause = (
         f"the mean JSV of {view.network} goes from {text.number(dense)} (dense) to {text.number(last)} "

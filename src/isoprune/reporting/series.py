@@ -12,7 +12,7 @@ from isoprune.comparison import text
 from isoprune.comparison.statistics import Summary, summarize
 from isoprune.reporting import theme
 from isoprune.reporting.statistics import pool_histograms
-from isoprune.reporting.study import Cell, by_seed, seed_of, unique
+from isoprune.reporting.study import Cell, by_seed, grouped, seed_of, unique
 from isoprune.types.record import Record
 
 Row = dict[str, Any]
@@ -166,14 +166,12 @@ class Stage:
 def stages(cells: Sequence[Cell]) -> list[Stage]:
     """Return dense, pruned and every repaired network at each ratio."""
     made = []
-    for ratio in unique(cell.ratio for cell in cells):
-        here = [cell for cell in cells if cell.ratio == ratio]
+    for ratio, here in grouped(cells, "ratio").items():
         made += [
             Stage("dense", "dense", theme.DENSE, ratio, here),
             Stage("pruned", "pruned", theme.UNTOUCHED, ratio, here),
         ]
-        for repair in unique(cell.repair for cell in here if not cell.untouched):
-            own = [cell for cell in here if cell.repair == repair]
+        for repair, own in grouped((cell for cell in here if not cell.untouched), "repair").items():
             made.append(Stage(repair, "repaired", own[0].colour, ratio, own))
     return made
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from statistics import median, median_low
 from typing import Any
 
@@ -161,6 +162,14 @@ def by_seed(cells: Iterable[Cell], column: str) -> dict[int, float]:
 def over_seeds(cells: Iterable[Cell], column: str) -> Summary:
     """Return what the seeds say of a column of the frame."""
     return summarize(by_seed(cells, column).values())
+
+
+def grouped(cells: Iterable[Cell], *labels: str) -> dict[Any, list[Cell]]:
+    """Return the cells by what these labels of them are (a tuple, if there are several), in order."""
+    found: dict[Any, list[Cell]] = {}
+    for cell in cells:
+        found.setdefault(attrgetter(*labels)(cell), []).append(cell)
+    return found
 
 
 def unique(items: Iterable[Any]) -> list[Any]:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from isoprune.comparison import text
 from isoprune.reporting.pivots import Table, markdown
-from isoprune.reporting.study import Cell, apart, make_cells, over_seeds, seed_of, unique
+from isoprune.reporting.study import Cell, apart, grouped, make_cells, over_seeds, seed_of, unique
 from isoprune.types.record import ROLES, Record, UnitsRemoved
 
 
@@ -55,8 +55,7 @@ def _numbers(cell: Cell) -> tuple[str, ...]:
 
 def _prunings(cells: Sequence[Cell]) -> Iterator[tuple[tuple[str, str, str], list[Cell]]]:
     """Yield network, criterion and ratio in words, with the cells that were pruned in this way."""
-    for network, criterion, ratio in unique((cell.network, cell.criterion, cell.ratio) for cell in cells):
-        here = [c for c in cells if (c.network, c.criterion, c.ratio) == (network, criterion, ratio)]
+    for (network, criterion, ratio), here in grouped(cells, "network", "criterion", "ratio").items():
         yield (network, criterion or text.MISSING, text.plain(ratio)), here
 
 

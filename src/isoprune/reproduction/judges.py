@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from isoprune.comparison import setup_of
 from isoprune.comparison.statistics import holm, p_value, paired_difference
@@ -25,12 +26,7 @@ Side = str | tuple[str, str]  # a row, or a row and its column
 _NAMED = 3  # settings that a sentence names
 
 
-def above(
-    *pairs: tuple[Side, Side],
-    columns: Sequence[str] | None = None,
-    panels: Sequence[str] | None = None,
-    value: Value | None = None,
-) -> Judge:
+def above(*pairs: tuple[Side, Side], **where: Any) -> Judge:
     """Return the judge of "the first is above the second": in every setting, p < 0.05 after Holm's method.
 
     What is shown the other way round anywhere is not confirmed. Where some settings are open, the claim is
@@ -38,10 +34,7 @@ def above(
     do not tell it from zero. It is not confirmed if an interval ends below the published difference.
     """
 
-    def judge(reproduction: Reproduction, cells: Cells) -> Verdict:
-        tests = paired(reproduction, cells, pairs, columns=columns, panels=panels, value=value)
-        if (early := _untold(tests)) is not None:
-            return early
+    def decide(tests: tuple[Test, ...]) -> Verdict:
         right = [t for t in tests if t.shown and t.mean > 0]
         wrong = [t for t in tests if t.shown and t.mean < 0]
         unsure = [t for t in tests if not t.shown]
@@ -56,16 +49,14 @@ def above(
             return Verdict(NOT_CONFIRMED, told, tests)
         return Verdict(NOT_TESTABLE, f"{counted}; too few seeds to tell: {_where(unsure, tests)}", tests)
 
-    return judge
+    return _judge(pairs, where, decide)
 
 
 def within(
     *pairs: tuple[Side, Side],
     margin: float,
     below_only: bool = False,
-    columns: Sequence[str] | None = None,
-    panels: Sequence[str] | None = None,
-    value: Value | None = None,
+    **where: Any,
 ) -> Judge:
     """Return the judge of "the first is level with the second": every 95 % interval within ``margin``.
 
@@ -73,10 +64,7 @@ def within(
     margin; otherwise these seeds do not tell.
     """
 
-    def judge(reproduction: Reproduction, cells: Cells) -> Verdict:
-        tests = paired(reproduction, cells, pairs, columns=columns, panels=panels, value=value)
-        if (early := _untold(tests)) is not None:
-            return early
+    def decide(tests: tuple[Test, ...]) -> Verdict:
         beyond = [t for t in tests if t.high < -margin or (t.low > margin and not below_only)]
         inside = [t for t in tests if t.low >= -margin and (below_only or t.high <= margin)]
         what = f"not more than {margin:g} below" if below_only else f"within ±{margin:g}"
@@ -87,6 +75,20 @@ def within(
             return Verdict(NOT_CONFIRMED, f"{counted}; beyond: {_where(beyond, tests)}", tests)
         open_ = [t for t in tests if t not in inside]
         return Verdict(NOT_TESTABLE, f"{counted}; too few seeds to tell: {_where(open_, tests)}", tests)
+
+    return _judge(pairs, where, decide)
+
+
+def _judge(
+    pairs: Sequence[tuple[Side, Side]],
+    where: Mapping[str, Any],
+    decide: Callable[[tuple[Test, ...]], Verdict],
+) -> Judge:
+    """Return the judge that decides by the differences of ``pairs``, where `paired` finds them."""
+
+    def judge(reproduction: Reproduction, cells: Cells) -> Verdict:
+        tests = paired(reproduction, cells, pairs, **where)
+        return _untold(tests) or decide(tests)
 
     return judge
 

@@ -14,6 +14,7 @@ from .labels import labels as labels
 from .labels import labels_apart as labels_apart
 from .labels import reading_order as reading_order
 from .labels import varied as varied
+from .labels import words_of as words_of
 from .places import read_outlines as read_outlines
 from .places import read_records as read_records
 from .read import Outline as Outline

@@ -24,6 +24,12 @@ WORDS: dict[str, tuple[str, ...]] = {
 }
 
 
+def words_of(given: str | Sequence[str] | None) -> list[str]:
+    """Return the words of a text with commas, or those of several."""
+    words = given.split(",") if isinstance(given, str) else given or ()
+    return [word.strip() for word in words if word.strip()]
+
+
 def varied(flats: Sequence[Flat], keys: Iterable[str]) -> list[str]:
     """Return those of ``keys`` that are not the same in all of ``flats``."""
     return [key for key in keys if len({flat.get(key) for flat in flats}) > 1]

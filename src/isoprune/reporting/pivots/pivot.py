@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from isoprune.comparison import text
-from isoprune.comparison.records import IGNORED, WORDS, Number, Runs, reading_order, under, written
+from isoprune.comparison.records import IGNORED, WORDS, Number, Runs, reading_order, under, words_of, written
 from isoprune.comparison.statistics import Summary, summarize
 from isoprune.reporting.pivots.query import SPREADS, along, is_of, select
 from isoprune.reporting.pivots.table import Table
@@ -106,7 +106,7 @@ def pivot(
         IsopruneError: If a word is unknown, nothing is left, or runs of different data, networks or
             settings would be mixed; says which key has which values, and what to do.
     """
-    across, down = _words(columns), _words(rows)
+    across, down = words_of(columns), words_of(rows)
     words = [*down, *across]
     if not down:
         raise IsopruneError(f"A table needs rows. Give words with commas, as ratio: {', '.join(WORDS)}.")
@@ -137,11 +137,6 @@ def pivot(
         )
         notes = (*_seeds(made), *_unequal(runs, differing), *left_out, *twins)
         return replace(made, notes=notes)
-
-
-def _words(given: str | Sequence[str]) -> list[str]:
-    words = given.split(",") if isinstance(given, str) else given
-    return [word.strip() for word in words if word.strip()]
 
 
 def _ordered(labels: Sequence[Label]) -> tuple[Label, ...]:
