@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import pytest
 
 from isoprune.methods.schedules import constant
@@ -56,10 +54,3 @@ def test_a_tracker_that_is_not_installed_is_told_with_the_command(monkeypatch):
 def test_an_unknown_tracker_is_told_with_its_neighbour():
     with pytest.raises(IsopruneError, match=r"Unknown tracker 'tensorbord'\. Did you mean 'tensorboard'\?"):
         tracking.check_trackers(["tensorbord"])
-
-
-def test_the_names_are_accelerates():
-    from accelerate.utils import LoggerType
-
-    assert set(tracking.TRACKERS) <= {str(name) for name in LoggerType.list()}
-    assert importlib.util.find_spec("tensorboard")

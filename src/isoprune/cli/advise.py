@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 from msgspec import structs
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from isoprune.cli.console import error_console, output_console, say, write_out
+from isoprune.cli.console import error_console, output_console, progress, say, write_out
 from isoprune.cli.options import check_choice, check_out, check_samples, read_shape
 from isoprune.experiment.network_names import check_network, is_record
 from isoprune.experiment.step_types import Count, Distilling, Fraction, NotNegative, Positive, Training
@@ -139,45 +136,29 @@ def _answered(question: Question) -> Advice:
     left = rates - len(question.known)
     if left < rates:
         console.print(f"{rates - left} of {rates} probes were kept and are not run again.")
+    done = 0
+
+    def told(probe: Probe) -> None:
+        nonlocal done
+        done += 1
+        end = "diverged" if probe.accuracy is None else f"accuracy {probe.accuracy:.1%}"
+        show(f"rate {probe.lr:g}: {end}; {done} of at most {left}")
+        if not console.is_terminal:
+            console.print(
+                f"rate {probe.lr:g}: {end} after {probe.steps} steps", markup=False, highlight=False
+            )
+
     try:
-        with _shown(left) as shown:
-            return answer(question, on_probe=shown)
+        with progress() as show:
+            # Which rates come next, and how many, depends on how the first ones end.
+            show(f"probing the first of at most {left} rates")
+            return answer(question, on_probe=told)
     except KeyboardInterrupt:
         console.print(
             f"\nStopped. {len(question.known)} of {rates} probes are kept; the same command goes on with the "
             "next."
         )
         raise
-
-
-@contextmanager
-def _shown(most: int) -> Iterator[Callable[[Probe], None]]:
-    """Show how many probes are done, until the last one is. Without a terminal, a line a probe."""
-    columns, console, done = (
-        (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()),
-        error_console(),
-        0,
-    )
-    hidden = not console.is_terminal or not most
-    # Which rates come next, and how many, depends on how the first ones end.
-    with Progress(
-        *columns, console=console, transient=True, disable=hidden, refresh_per_second=4
-    ) as progress:
-        task = progress.add_task(f"probing the first of at most {most} rates", total=most)
-
-        def shown(probe: Probe) -> None:
-            nonlocal done
-            done += 1
-            end = "diverged" if probe.accuracy is None else f"accuracy {probe.accuracy:.1%}"
-            progress.update(
-                task, advance=1, description=f"rate {probe.lr:g}: {end}; {done} of at most {most}"
-            )
-            if not console.is_terminal:
-                console.print(
-                    f"rate {probe.lr:g}: {end} after {probe.steps} steps", markup=False, highlight=False
-                )
-
-        yield shown
 
 
 def _print(record: dict[str, Any]) -> None:

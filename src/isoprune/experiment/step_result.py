@@ -82,10 +82,6 @@ class Bench:
     def generator(self, name: str) -> torch.Generator:
         return seeds.generator(self.seed, name)
 
-    def dense_before(self, step: PlacedStep) -> PlacedStep:
-        """Return the training that made the dense network of a step."""
-        return next(s for s in reversed(self.steps[: step.place + 1]) if isinstance(s.step, Train))
-
     def example(self) -> Tensor:
         return inputs_at(self.splits.validation, torch.arange(2))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -49,24 +51,32 @@ def masked_isometry(
     start = start * (gram.trace() / gram.square().sum()).sqrt()
     eps = torch.finfo(W.dtype).eps
     V = start.clone().requires_grad_()
-    # One optimiser for the whole descent: made anew at every step, as in published code, it learns nothing.
-    optimiser = torch.optim.LBFGS(
+    descend_(
         [V],
-        max_iter=steps,
+        lambda: isometry_loss(V if mask is None else V * mask),
+        steps,
         tolerance_grad=10 * eps,
         tolerance_change=eps,
-        history_size=_HISTORY,
-        line_search_fn="strong_wolfe",
+    )
+    found = V.detach() if mask is None else V.detach() * mask
+    # A line search that ran into rounding is no reason to hand out something worse, or NaN.
+    return found if bool(isometry_loss(found) <= isometry_loss(start)) else start
+
+
+def descend_(
+    parameters: Sequence[Tensor], loss: Callable[[], Tensor], steps: int, **tolerances: float
+) -> None:
+    """Bring a loss to a minimum near where its parameters stand: L-BFGS with strong Wolfe line search."""
+    # One optimiser for the whole descent: made anew at every step, as in published code, it learns nothing.
+    optimiser = torch.optim.LBFGS(
+        parameters, max_iter=steps, history_size=_HISTORY, line_search_fn="strong_wolfe", **tolerances
     )
 
-    def loss() -> Tensor:
+    def closure() -> Tensor:
         optimiser.zero_grad()
-        value = isometry_loss(V if mask is None else V * mask)
+        value = loss()
         value.backward()
         return value
 
     with torch.enable_grad():
-        optimiser.step(loss)
-    found = V.detach() if mask is None else V.detach() * mask
-    # A line search that ran into rounding is no reason to hand out something worse, or NaN.
-    return found if bool(isometry_loss(found) <= isometry_loss(start)) else start
+        optimiser.step(closure)

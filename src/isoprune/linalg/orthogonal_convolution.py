@@ -9,8 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from isoprune.linalg.factors import require_finite
-
-_HISTORY = 10
+from isoprune.linalg.isometry_loss import descend_
 
 # Kernels are [filters, *taps, channels] inside this file, so that matrix products act on the channels.
 
@@ -85,20 +84,13 @@ def _nearest_delta(W: Tensor) -> Tensor:
 def _descend(W: Tensor, steps: int) -> Tensor:
     dims = [d for d, k in enumerate(W.shape[1:-1], start=1) for _ in range(k - 1)]
     frames = [V.clone(memory_format=torch.contiguous_format).requires_grad_() for V in _start(W)]
-    optimiser = torch.optim.LBFGS(
-        frames, max_iter=steps, history_size=_HISTORY, line_search_fn="strong_wolfe", tolerance_change=1e-12
-    )
 
     def loss() -> Tensor:
-        optimiser.zero_grad()
         C = _peeled(W, dims, _spans(frames))
         # The derivative of the nuclear norm is the polar factor: held constant, it gives value and gradient.
-        value = -(_isometry(C.detach()) * C).sum()
-        value.backward()
-        return value
+        return -(_isometry(C.detach()) * C).sum()
 
-    with torch.enable_grad():
-        optimiser.step(loss)
+    descend_(frames, loss, steps, tolerance_change=1e-12)
     with torch.no_grad():
         spans = _spans(frames)
         H = _isometry(_peeled(W, dims, spans))

@@ -15,19 +15,6 @@ from isoprune.training.processes import Processes, join
 from isoprune.types import IsopruneError
 from isoprune.types.errors import did_you_mean
 
-# accelerate would pass over one that is not installed in silence. Their packages are called as they are.
-TRACKERS = (
-    "aim",
-    "clearml",
-    "comet_ml",
-    "dvclive",
-    "mlflow",
-    "swanlab",
-    "tensorboard",
-    "trackio",
-    "wandb",
-)
-
 
 @dataclass(frozen=True)
 class Tracking:
@@ -40,9 +27,15 @@ class Tracking:
 
 def check_trackers(trackers: Sequence[str]) -> None:
     """Raise IsopruneError for a tracker that is not known or not installed."""
+    if not trackers:
+        return
+    from accelerate.utils import LoggerType  # slow to import
+
+    # accelerate would pass over one that is not installed in silence. Their packages are called as they are.
+    known = [kind.value for kind in LoggerType if kind is not LoggerType.ALL]
     for name in trackers:
-        if name not in TRACKERS:
-            raise IsopruneError(f"Unknown tracker {name!r}.{did_you_mean(name, TRACKERS)}")
+        if name not in known:
+            raise IsopruneError(f"Unknown tracker {name!r}.{did_you_mean(name, known)}")
         if find_spec(name) is None:
             raise IsopruneError(f"The tracker {name!r} is not installed. Install it: pip install {name}")
 
