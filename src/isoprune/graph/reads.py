@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from isoprune.graph.labels import Planes
+from isoprune.graph.numbers_read import number
 from isoprune.graph.shape_inference import flattened
 from isoprune.types import IsopruneError
 
@@ -79,17 +80,23 @@ class Reads:
         choices: Callable[[Any], tuple] | None = None,
         *,
         open: bool = False,
-        gathered: Planes = (),
+        gathered: Callable[[], Planes] = tuple,
     ) -> Any:
         """Return the next answer: as given, else computed."""
         at = len(self.made)
         if at < len(self.given):
             read = self.given[at]
+            if self.complete and read.where != _place():
+                raise OtherPath(
+                    f"The forward reads values at {_place()}, where it did at {read.where} when recorded."
+                )
         elif self.complete or at >= _MOST:
             raise OtherPath(f"The forward reads more values than when it was recorded, at {_place()}.")
         else:
             value = compute()
-            read = Read(_place(), value, choices(value) if choices else (), open, self.clock(), gathered)
+            ways = choices(value) if choices else ()
+            found = gathered() if ways or type(value) in (float, int) else ()
+            read = Read(_place(), value, ways, open, self.clock(), found)
         self.made.append(read)
         return tree_map_only(Tensor, Tensor.clone, read.value)
 
@@ -146,8 +153,12 @@ class Reads:
             return self.answer(take)
         out = take()
         if self.made and self.made[-1].open and type(out) in (float, int):
-            kind = Measured if type(out) is float else Counted
-            return kind(out, self, self.made[-1].gathered)
+            gathered = self.made[-1].gathered
+
+            def decided(compute: Callable[[], Any]) -> Any:
+                return self.answer(compute, partial(others, flag=False), open=True, gathered=lambda: gathered)
+
+            return number(out, decided)
         return out
 
 
@@ -228,64 +239,3 @@ def _place() -> str:
             return f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
         frame = frame.f_back
     return "the forward"
-
-
-class _Answering:
-    """A number from a tensor: what it is compared with decides a way, and ways are recorded."""
-
-    reads: Reads
-    gathered: Planes
-
-    def _decided(self, compute: Callable[[], Any]) -> Any:
-        choices = partial(others, flag=False)
-        return self.reads.answer(compute, choices, open=True, gathered=self.gathered)
-
-
-def _compared(name: str, plain: type) -> Callable[[Any, Any], Any]:
-    def compare(self: Any, other: Any) -> Any:
-        out = getattr(plain(self), name)(_plain(other))
-        return out if out is NotImplemented else self._decided(lambda: out)
-
-    return compare
-
-
-def _computed(name: str, plain: type) -> Callable[..., Any]:
-    def compute(self: Any, *others: Any) -> Any:
-        out = getattr(plain(self), name)(*map(_plain, others))
-        kind = {float: Measured, int: Counted}.get(type(out))
-        return kind(out, self.reads, self.gathered) if kind else out
-
-    return compute
-
-
-def _plain(value: Any) -> Any:
-    return (
-        float(value) if isinstance(value, Measured) else int(value) if isinstance(value, Counted) else value
-    )
-
-
-_ORDERS = ("__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__")
-_SUMS = ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "neg", "abs", "floordiv", "mod")
-
-
-def _number(name: str, plain: type) -> type:
-    def new(cls: type, value: Any, reads: Reads, gathered: Planes) -> Any:
-        self = plain.__new__(cls, value)
-        self.reads, self.gathered = reads, gathered
-        return self
-
-    body: dict[str, Any] = {
-        "__new__": new,
-        "__hash__": plain.__hash__,
-        "__bool__": lambda self: self._decided(lambda: bool(plain(self))),
-        "__deepcopy__": lambda self, _: plain(self),
-        "__reduce__": lambda self: (plain, (plain(self),)),
-        "__doc__": f"{plain.__name__} whose comparisons are answers.",
-    }
-    body |= {order: _compared(order, plain) for order in _ORDERS}
-    body |= {f"__{s}__": _computed(f"__{s}__", plain) for s in _SUMS if hasattr(plain, f"__{s}__")}
-    return type(name, (_Answering, plain), body)
-
-
-Measured = _number("Measured", float)
-Counted = _number("Counted", int)

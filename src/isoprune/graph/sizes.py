@@ -237,7 +237,10 @@ def _getitem(out: Any, args: Any, _: Any) -> _Sizes:
     if any(not isinstance(i, slice) for i in index):
         return
     for dim, part in enumerate(index):
-        if not part.start and part.step is None:
+        # A bound that is a tensor would be read if it were asked for its truth.
+        if isinstance(part.stop, NamedSize) and not (
+            isinstance(part.start, Tensor) or part.start or part.step
+        ):
             yield part.stop, out, dim
 
 

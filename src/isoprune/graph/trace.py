@@ -13,10 +13,11 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 from isoprune.graph.cloning import clone_sharing, named_modules, tensor_names
 from isoprune.graph.entries import Entry, as_call, entries_of
 from isoprune.graph.fixed_kernels import steady
+from isoprune.graph.gathering import Gathering
 from isoprune.graph.groups import Graph, build
 from isoprune.graph.layouts import Layout
 from isoprune.graph.module_names import module_names
-from isoprune.graph.paths import every_way
+from isoprune.graph.paths import TooManyWays, every_way
 from isoprune.graph.reads import NeedsValues, Reads
 from isoprune.graph.recording import Node, Pass, Recording
 from isoprune.graph.refusal import refusal
@@ -85,16 +86,17 @@ def _traced(
     _own_buffers(clone)
     tracer = Tracer(tensor_names(clone), layouts=layouts or {})
     passes: list[Pass] = []
+    ways: set[tuple] = set()
     with named_sizes(clone):
         for entry in entries:
             try:
-                passes += _recorded(tracer, clone, entry, values)
+                passes += _recorded(tracer, clone, entry, ways, values)
             except (NeedsValues, IsopruneError):
                 raise
             except Exception as error:
                 raise refusal(clone_sharing(clone), entry, error, tracer.nodes) from error
         if _unrun(tracer) or has_training_branch(model):
-            passes += [p for e in entries for p in _in_train_mode(tracer, clone, e, values)]
+            passes += [p for e in entries for p in _in_train_mode(tracer, clone, e, ways, values)]
     if tracer.wishes.keys() - tracer.layouts.keys():
         layouts = {**tracer.wishes, **tracer.layouts}
         return _traced(model, entries, unrun, values=values, layouts=layouts)
@@ -106,8 +108,8 @@ def _traced(
     return build(recording, tracer.ledger)
 
 
-def _recorded(tracer: Tracer, clone: nn.Module, entry: Entry, values: bool) -> list[Pass]:
-    """Return the passes of one call, with all its branches."""
+def _recorded(tracer: Tracer, clone: nn.Module, entry: Entry, ways: set[tuple], values: bool) -> list[Pass]:
+    """Return the passes of one call with all its branches, without those that run what ``ways`` ran."""
 
     def record_one(reads: Reads) -> Pass:
         nodes, output, constants = record(clone, entry, tracer, reads)
@@ -119,18 +121,20 @@ def _recorded(tracer: Tracer, clone: nn.Module, entry: Entry, values: bool) -> l
         return Pass(entry, nodes, tuple(reads.made), values, constants)
 
     passes = []
-    for one, decided in every_way(record_one, tracer.names.keys(), values=values):
+    for one, decided in every_way(record_one, tracer.names.keys(), ways, values=values):
         passes.append(one)
         if decided is not None:
             tracer.ledger.freeze(decided.gathered, f"{decided.where} branches on them")
     return passes
 
 
-def _in_train_mode(tracer: Tracer, clone: nn.Module, entry: Entry, values: bool) -> list[Pass]:
+def _in_train_mode(
+    tracer: Tracer, clone: nn.Module, entry: Entry, ways: set[tuple], values: bool
+) -> list[Pass]:
     """Return the passes in train mode; none where a call does not run there (it may want targets)."""
     try:
-        return _recorded(tracer, clone, entry.trained(), values)
-    except NeedsValues:
+        return _recorded(tracer, clone, entry.trained(), ways, values)
+    except (NeedsValues, TooManyWays):
         raise
     except Exception:
         return []
@@ -167,7 +171,8 @@ def record(
     as the forward goes, so it says how far one came that did not end.
     """
     nodes: list[Node] = []
-    tracer.nodes, tracer.reads, reads.clock = nodes, reads, nodes.__len__
+    tracer.nodes, tracer.reads, tracer.gathering = nodes, reads, Gathering(nodes)
+    reads.clock = nodes.__len__
     inputs = tree_map_only(Tensor, Tensor.clone, entry.inputs) if reads.values else entry.inputs
     for tensor in tree_flatten(as_call(inputs))[0]:
         if isinstance(tensor, Tensor):

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from isoprune.graph.gathering import Gathering
 from isoprune.graph.labels import Plane, Planes, broadcast, distinct
 from isoprune.graph.layouts import Layout, fresh
 from isoprune.graph.ledger import Ledger
@@ -59,6 +61,8 @@ class Tracer(TorchDispatchMode):
     positions: dict[int, tuple[Tensor, list[Plane]]] = field(default_factory=dict)  # along these planes
     layouts: Mapping[str, Layout] = field(default_factory=dict)  # of parameters, by name
     wishes: dict[str, Layout] = field(default_factory=dict)  # what operations would have them be
+    blank: set[int] = field(default_factory=set)  # those constants, until something is written into them
+    gathering: Gathering = field(default_factory=partial(Gathering, ()))
     reads: Reads = field(default_factory=Reads)  # what the forward learns from values
     loose: dict[int, Tensor] = field(default_factory=dict)  # made of inputs that are no floats
     flags: set[int] = field(default_factory=set)  # those made of a single number
@@ -91,6 +95,7 @@ class Tracer(TorchDispatchMode):
 
     def label_constant(self, tensor: Tensor, dims: Sequence[int]) -> None:
         """Label a constant of equal values along the dimensions whose size was that of channels."""
+        self.blank.add(id(tensor))
         self.activations.add(id(tensor))
         self.mark(tensor, [p for p in self._fresh("(constant)", tensor) if p.dims[0] in dims])
 
@@ -229,7 +234,7 @@ class Tracer(TorchDispatchMode):
             lambda: func(*args, **kwargs),
             lambda v: others(v, flag=flag) if open else (),
             open=open,
-            gathered=self._gathered(tensors) if known else (),
+            gathered=partial(self.gathering.behind, tensors) if known else tuple,
         )
         if known:
             for t in tensors:
@@ -255,20 +260,6 @@ class Tracer(TorchDispatchMode):
         if known:
             self._follow(args[1])
         return func, args, kwargs
-
-    def _gathered(self, tensors: Sequence[Tensor]) -> Planes:
-        """Return the channels over which statistics ran, back to the layers that made them."""
-        writer = {key: node for node in self.nodes for key in node.writes}
-        todo, seen, found = [id(t) for t in tensors], set[int](), list[Plane]()
-        while todo:
-            node = writer.get(todo.pop())
-            if node is None or id(node) in seen or node.operation.family in ("contraction", "norm"):
-                continue
-            seen.add(id(node))
-            todo += node.reads
-            if node.operation.family == "reduction":
-                found += node.inputs[0][0]
-        return tuple(found)
 
     def _follow(self, answers: Any) -> None:
         """Mark positions that values gave: whoever picks by them is told."""

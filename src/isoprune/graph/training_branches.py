@@ -7,6 +7,7 @@ from functools import cache
 from types import FunctionType
 
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from isoprune.graph.cloning import named_modules
 
@@ -14,7 +15,7 @@ from isoprune.graph.cloning import named_modules
 def has_training_branch(model: nn.Module) -> bool:
     """Tell whether the class of a module, other than torch's own, branches on ``self.training``."""
     kinds = {type(module) for _, module in named_modules(model)}
-    return any(_branches(kind) for kind in kinds)
+    return any(_branches(kind) for kind in kinds if not issubclass(kind, _NormBase))
 
 
 @cache

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from isoprune.graph.labels import Plane, Planes, spread, tidy
+from isoprune.graph.labels import Plane, Planes, spread
 from isoprune.graph.rules.pointwise import join
 from isoprune.graph.rules.shape import move, settle
 
@@ -70,11 +70,13 @@ def put(tracer: Tracer, call: Call) -> list[Planes]:
         ids = p.core.reshape([p.ids.size(d) for d in p.dims])
         laid.append(Plane(spread(ids, target.shape, [moved[d] for d in p.dims]), p.row))
     tracer.ledger.freeze(stuck, where)
-    size = [1 if d in dims else n for d, n in enumerate(target.shape)]
     mine = tuple(p for p in own if not dims & set(p.dims))
-    if id(target) not in tracer.labels:  # of equal values, so of any width
-        return [tidy(laid)]
-    return [join(tracer, [(mine, size), (tuple(laid), size)], tuple(target.shape), call.where)]
+    size = [1 if d in dims else n for d, n in enumerate(target.shape)]
+    own_size = size
+    if id(target) not in tracer.labels or id(target) in tracer.blank:  # of equal values, so of any width
+        own_size = [n if any(d in p.dims for p in mine) else 1 for d, n in enumerate(size)]
+        tracer.blank.discard(id(target))
+    return [join(tracer, [(mine, own_size), (tuple(laid), size)], tuple(target.shape), call.where)]
 
 
 def _is_uniform(target: Tensor) -> bool:

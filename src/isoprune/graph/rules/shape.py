@@ -148,6 +148,8 @@ def cat(tracer: Tracer, call: Call) -> list[Planes]:
     tensors = [t for t in call.tensors if t.dim() > 1 or t.numel()]
     dim = call.args[1] if len(call.args) > 1 else call.kwargs.get("dim", 0)
     dim %= call.outs[0].dim()
+    if not tensors:
+        return [()]
     return [join_along(tracer, call, [(tracer.planes(t), t.shape) for t in tensors], dim)]
 
 
