@@ -54,7 +54,7 @@ class Zeroed(TorchDispatchMode):
         kwargs = kwargs or {}
         op = func._schema.name.split("::")[1]
         node = self.node
-        if node is None or op != node.op or not _same_shapes(node, (args, kwargs)):
+        if node is None or op != node.op or not same_shapes(node, (args, kwargs)):
             return func(*args, **kwargs)  # layout, pointwise, or on constants: nothing is read
         of_weights, (self.node, self.of_weights) = self.of_weights, next(self.nodes, (None, None))
         if of_weights == "kept":
@@ -123,7 +123,7 @@ class Zeroed(TorchDispatchMode):
         return full
 
 
-def _same_shapes(node: Node, call: Any) -> bool:
+def same_shapes(node: Node, call: Any) -> bool:
     shapes = [v.shape for v in tree_flatten(call)[0] if isinstance(v, Tensor)]
     return shapes == [shape for _, shape in node.inputs]
 

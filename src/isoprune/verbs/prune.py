@@ -14,6 +14,7 @@ from isoprune.isometry.picks import OutputPick
 from isoprune.pruning import Pruned, prune_by
 from isoprune.pruning.allocation import Number, Ratio
 from isoprune.pruning.costs import costs_of
+from isoprune.pruning.dead import living_channels, plan_without_dead
 from isoprune.pruning.grains import Grain, read_grain, units_of
 from isoprune.pruning.mask import element_masks, masks_of
 from isoprune.pruning.mask import harden as plain_copy
@@ -78,6 +79,8 @@ def prune(
         latency: The fraction of the dense network's time that may stay, measured on these inputs: up to 7
             networks are made, and timed in turns with the dense one.
         criterion: A name from `isoprune methods`, or a function of your own with a criterion's signature.
+            "zeros" needs no ratio: exactly the channels that are zero wherever they are read go, whoever
+            zeroed them, and the network computes what it did.
         grain: What goes as one: "channel", "head", "filter", "kernel", "vector", "weight", n:m such as
             "2:4" (which needs no ratio), or a block such as "4x4"; see `isoprune.pruning.grains`.
         mask: Whether whole channels are held at zero instead of removed.
@@ -102,8 +105,10 @@ def prune(
         IsopruneError: Bad options; a forward that does not run; nothing that could be removed; a budget
             out of reach.
     """
-    unit = read_grain(grain)
-    what, target = _request(unit, ratio=ratio, flops=flops, parameters=parameters, latency=latency)
+    unit, zeros = read_grain(grain), criterion == "zeros"
+    what, target = _request(
+        unit, zeros, mask, ratio=ratio, flops=flops, parameters=parameters, latency=latency
+    )
     example_inputs = example_inputs_of(network, example_inputs)
     also = (*also, *network.graph.recording.also) if isinstance(network, Pruned) else tuple(also)
     graph_of = partial(trace, example_inputs=example_inputs, also=also, unrun=unrun)
@@ -123,6 +128,14 @@ def prune(
 
     def shrunk(what: str, target: Any) -> Pruned:
         small = module_of(network)
+        graph = graph_of(small)
+        if zeros:
+            living = living_channels(small, graph)
+
+            def without_dead(graph: Graph, links: tuple[Constraint, ...]) -> Plan:
+                return plan_without_dead(graph, living, links, floor=floor)
+
+            return _joined(network, prune_by(small, example_inputs, graph, without_dead))
         scores = score.of(small)
 
         def planner(graph: Graph, links: tuple[Constraint, ...]) -> Plan:
@@ -134,7 +147,7 @@ def prune(
                 return at(ratio=target)
             return plan_for_target(lambda r: at(ratio=r), share(graph, small, what), target, what=what)
 
-        return _joined(network, prune_by(small, example_inputs, graph_of(small), planner))
+        return _joined(network, prune_by(small, example_inputs, graph, planner))
 
     if what != "latency":
         made = shrunk(what, target)
@@ -172,9 +185,16 @@ def _with_plan(network: Network, grain: Grain) -> Pruned:
     return network
 
 
-def _request(grain: Grain, **targets: Any) -> tuple[str, Any]:
+def _request(grain: Grain, zeros: bool, mask: bool, **targets: Any) -> tuple[str, Any]:
     """Return which of the ways to say how much goes was taken, and its value."""
     given = {name: value for name, value in targets.items() if value is not None}
+    if zeros:
+        if given or mask or grain.name != "channel":
+            raise IsopruneError(
+                "criterion='zeros' removes exactly the channels that are zero: give no "
+                f"{', '.join(given) or ('mask' if mask else 'grain')}."
+            )
+        return "zeros", None
     if grain.name == "n:m":
         if given:
             raise IsopruneError(f"The grain {grain} says how much goes: give no {' or '.join(given)}.")
