@@ -1,6 +1,6 @@
 """Any nn.Module -> the groups of channels that can only go together."""
 
 from isoprune.graph.groups import Constraint, Graph
-from isoprune.graph.trace import Unrun, trace
+from isoprune.graph.trace import trace
 
-__all__ = ["Constraint", "Graph", "Unrun", "trace"]
+__all__ = ["Constraint", "Graph", "trace"]

@@ -26,13 +26,17 @@ class _Contiguous(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is F.linear and args:
-            args = (args[0].contiguous(), *args[1:])
+            args = (_contiguous(args[0]), *args[1:])
         elif func in _PRODUCTS:
-            args = tuple(a.contiguous() for a in args)
+            args = tuple(map(_contiguous, args))
         elif getattr(func, "__name__", "") in _RECURRENT:
             with _without_onednn():  # its kernel would hide the gates
                 return func(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
+
+
+def _contiguous(t: Tensor) -> Tensor:
+    return t.contiguous() if t.layout is torch.strided else t
 
 
 @contextmanager

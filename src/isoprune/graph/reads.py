@@ -114,7 +114,7 @@ class Reads:
             return "whole"
         return "order" if self.values and name in _ORDERED else ""
 
-    def positions(self, args: Sequence[Any], *, open: bool = False) -> list[Any]:
+    def positions(self, args: Sequence[Any], *, open: bool = False) -> tuple[Any, ...]:
         """Return the arguments of an indexing with positions in place of masks."""
         indices: list[Any] = []
         for index in args[1]:
@@ -123,7 +123,7 @@ class Reads:
                 indices += found
             else:
                 indices.append(index)
-        return [args[0], indices, *args[2:]]
+        return (args[0], indices, *args[2:])
 
     def selected(self, args: Sequence[Any], *, open: bool = False) -> tuple[Tensor, list[Tensor]]:
         """Return a tensor and the positions at which `masked_select` picks from it."""

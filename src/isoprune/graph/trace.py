@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +28,6 @@ from isoprune.graph.unrun import freeze_unrun
 from isoprune.types import IsopruneError
 from isoprune.types.collector import uncollected
 
-Unrun = Literal["keep", "ignore"]
-
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
     """Yield the float tensors of a model's output: tensors, sequences, mappings, dataclasses of them."""
@@ -47,7 +45,7 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
             yield from tensors_in(item)
 
 
-def trace(model: nn.Module, example_inputs: Any, *, also: Iterable[Any] = (), unrun: Unrun = "keep") -> Graph:
+def trace(model: nn.Module, example_inputs: Any, *, also: Iterable[Any] = (), unrun: str = "keep") -> Graph:
     """Return the channel groups of ``model``, what is frozen and why.
 
     Recorded are the forward on ``example_inputs`` and each of ``also``; every branch on a value both ways;
@@ -77,7 +75,7 @@ def trace(model: nn.Module, example_inputs: Any, *, also: Iterable[Any] = (), un
 def _traced(
     model: nn.Module,
     entries: tuple[Entry, ...],
-    unrun: Unrun,
+    unrun: str,
     *,
     values: bool,
     layouts: Mapping[str, Layout] | None = None,

@@ -25,6 +25,7 @@ from isoprune.graph.ledger import Ledger
 from isoprune.graph.operations import Operation, operation_of
 from isoprune.graph.reads import NeedsValues, Reads, others
 from isoprune.graph.recording import Node
+from isoprune.graph.rules.picking import cut_by_value
 from isoprune.graph.shape_inference import flattened, on_zeros, shape_only
 from isoprune.graph.sizes import Claim
 
@@ -63,6 +64,7 @@ class Tracer(TorchDispatchMode):
     wishes: dict[str, Layout] = field(default_factory=dict)  # what operations would have them be
     blank: set[int] = field(default_factory=set)  # those constants, until something is written into them
     gathering: Gathering = field(default_factory=partial(Gathering, ()))
+    counts: set[int] = field(default_factory=set)  # integers that were read of values
     reads: Reads = field(default_factory=Reads)  # what the forward learns from values
     loose: dict[int, Tensor] = field(default_factory=dict)  # made of inputs that are no floats
     flags: set[int] = field(default_factory=set)  # those made of a single number
@@ -174,6 +176,8 @@ class Tracer(TorchDispatchMode):
         call = Call(operation, where, args, kwargs, tensors, outs)
         for t in tensors:
             self.read_positions(t, where)
+        if self.counts and self.watch:
+            cut_by_value(self, call)
         planes = operation.rule(self, call) if self.watch else [()] * len(outs)
         inputs = tuple((self.planes(t), t.shape) for t in tensors)
         of_weights = not any(id(t) in self.activations for t in tensors)
@@ -236,6 +240,8 @@ class Tracer(TorchDispatchMode):
             open=open,
             gathered=partial(self.gathering.behind, tensors) if known else tuple,
         )
+        if open and type(out) is int:
+            self.counts.add(out)
         if known:
             for t in tensors:
                 self.ledger.freeze(self.planes(t), f"{where} reads its values")

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from isoprune.graph import Constraint, Graph, Unrun, trace
+from isoprune.graph import Constraint, Graph, trace
 from isoprune.isometry.picks import OutputPick
 from isoprune.pruning import Pruned, prune_by
 from isoprune.pruning.allocation import Number, Ratio
@@ -56,7 +56,7 @@ def prune(
     backend: str | None = None,
     threads: int = 1,
     also: Iterable[Any] = (),
-    unrun: Unrun = "keep",
+    unrun: str = "keep",
 ) -> Pruned:
     """Return the network without a part of its units, proven against the one before.
 

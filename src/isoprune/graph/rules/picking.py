@@ -76,11 +76,21 @@ def put(tracer: Tracer, call: Call) -> list[Planes]:
     if id(target) not in tracer.labels or id(target) in tracer.blank:  # of equal values, so of any width
         own_size = [n if any(d in p.dims for p in mine) else 1 for d, n in enumerate(size)]
         tracer.blank.discard(id(target))
-    return [join(tracer, [(mine, own_size), (tuple(laid), size)], tuple(target.shape), call.where)]
+    whole = min(first, values.dim())
+    written = [1] * (target.dim() - whole) + list(values.shape[values.dim() - whole :])
+    return [join(tracer, [(mine, own_size), (tuple(laid), written)], tuple(target.shape), call.where)]
 
 
 def _is_uniform(target: Tensor) -> bool:
     return not target.numel() or bool((target == target.flatten()[0]).all())
+
+
+def cut_by_value(tracer: Tracer, call: Call) -> None:
+    """Let channels stay that are cut at a number which the forward read of its values."""
+    if call.op in ("slice", "narrow", "select") and not tracer.counts.isdisjoint(call.args[2:]):
+        dim = call.args[1] % call.tensors[0].dim()
+        stuck = [p for p in tracer.planes(call.tensors[0]) if dim in p.dims]
+        tracer.ledger.freeze(stuck, f"{call.where} cuts them at a value that was read")
 
 
 def pack(tracer: Tracer, call: Call) -> list[Planes]:
