@@ -49,7 +49,7 @@ def network_folder(
         "version": FORMAT, "role": "dense", "digest": name, "dense": name, "config": config,
         "in_shape": list(in_shape), "classes": 10, "seconds": 1.0, "sizes": {}, "parameters": 1, "nonzero": 1,
         "flops": 1, "plan": {"grain": "channel", "removed": {}, "shapes": {}, "request": {}},
-        "history": [], "sha256": hashlib.sha256(weights).hexdigest(), **facts,
+        "history": [], "sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights), **facts,
     }  # fmt: skip
     (folder / "network.json").write_bytes(sealed(known))
     return folder

@@ -14,6 +14,7 @@ from importlib import import_module
 
 import isoprune
 from isoprune.types.errors import IsopruneError, did_you_mean
+from isoprune.types.printable import printable
 
 # Their lines of the overview stand here, so that it is printed without loading any of them.
 VERBS = {
@@ -76,6 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader (head, less) has seen enough. Python would complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # Of a disk that nobody thought of: a name too long, a link to itself, a right that is missing.
+        where = f"{error.filename}: " if error.filename else ""
+        return _refuse(f"{where}{error.strerror or error}. Check that path and its permissions.")
 
 
 def _run(verb: str, *words: str) -> int:
@@ -102,5 +107,5 @@ def _run(verb: str, *words: str) -> int:
 
 
 def _refuse(message: str) -> int:
-    sys.stderr.write(f"isoprune: {' '.join(message.split())}\n")
+    sys.stderr.write(f"isoprune: {printable(message)}\n")
     return MENDABLE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from isoprune.types.errors import SOURCES, IsopruneError, did_you_mean
@@ -14,8 +15,9 @@ def check_network(name: str, stage: str | None = None) -> None:
         raise IsopruneError(f"Unknown stage {stage!r}.{did_you_mean(stage, ROLES)}")
     path = Path(name)
     # Where a saved network is if its replacement was killed half-way.
-    aside = path.resolve().with_name(f".{path.resolve().name}.replaced")
-    if ":" not in name and not path.exists() and not aside.exists():
+    place = Path(os.path.realpath(path))  # which a link to itself does not stop
+    aside = place.with_name(f".{place.name}.replaced") if place.name else place
+    if ":" not in name and not os.path.lexists(path) and not aside.exists():
         raise IsopruneError(
             f"No {name}. Give a record.json, or a folder like runs/networks/<digest>, or one that isoprune "
             f"prune saved, or {SOURCES}."

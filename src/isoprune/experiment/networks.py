@@ -81,6 +81,7 @@ class _Facts(Struct, frozen=True):
     sizes: dict[str, dict[str, int | list[int]]]
     parameters: Whole
     nonzero: Whole
+    bytes: Whole
     flops: Whole
     plan: _PlanFacts
     history: list[dict[str, Any]] = []

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -98,7 +97,9 @@ def save_network(folder: Path, tensors: Mapping[str, Any], facts: Mapping[str, A
     weights = save({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
     write_atomic(folder / "network.safetensors", weights)
     checksum = hashlib.sha256(weights).hexdigest()
-    write_json(folder / "network.json", {"version": FORMAT, **facts, "sha256": checksum})
+    write_json(
+        folder / "network.json", {"version": FORMAT, **facts, "sha256": checksum, "bytes": len(weights)}
+    )
 
 
 def read_facts(folder: Path) -> dict[str, Any] | None:
@@ -136,7 +137,7 @@ def read_tensors(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
 
     path = folder / "network.safetensors"
     try:
-        weights = read_file(path, most=sys.maxsize)
+        weights = read_file(path, most=facts.get("bytes", 0))
     except FileNotFoundError:
         raise DamagedFile(
             f"{path} is missing, though {folder / 'network.json'} names it. {_again(folder)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -103,5 +104,5 @@ def _exchange(part: Path, directory: Path, old: Path) -> None:
 
 def aside(directory: Path) -> Path:
     """Return where a directory lies while another takes its place."""
-    directory = directory.resolve()
+    directory = Path(os.path.realpath(directory))  # which a link to itself does not stop
     return directory.with_name(f".{directory.name}.replaced")

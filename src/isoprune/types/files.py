@@ -75,6 +75,8 @@ def read_file(path: Path, *, most: int = LARGEST) -> bytes:
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise DamagedFile(f"{path} is a link that leads nowhere. Move it away.") from None
         raise IsopruneError(
             f"{path} cannot be read: {error.strerror or error}. Check its permissions."
         ) from error

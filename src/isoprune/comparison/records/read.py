@@ -102,7 +102,7 @@ def _record_files(path: Path) -> list[Path]:
 
 def _below(folder: Path) -> Iterator[Path]:
     """Yield the records below a folder; below a record there are none, so a store's runs are not listed."""
-    if (file := folder / RECORD).exists():
+    if os.path.lexists(file := folder / RECORD):  # A broken link is told where it is read.
         yield file
         return
     with os.scandir(folder) as entries:

@@ -1,0 +1,26 @@
+"""Names that reach an output: one line, of characters that show as what they are."""
+
+from __future__ import annotations
+
+import unicodedata
+
+LONGEST = 200  # characters of a name; a longer one says nothing more
+
+
+def printable(text: object) -> str:
+    """Return ``text`` in one line, without what steers a terminal or a reader's eye.
+
+    Control characters, escape sequences, marks of the direction of writing and halves of characters come as
+    U+FFFD; every run of blanks as one blank.
+    """
+    words = " ".join(str(text).split())
+    return "".join("\ufffd" if unicodedata.category(c) in _UNSEEN else c for c in words)
+
+
+def name(text: object) -> str:
+    """Return a name as an output shows it: printable, and no longer than anybody would read."""
+    line = printable(text)
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}\u2026"
+
+
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
