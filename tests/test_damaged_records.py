@@ -1,4 +1,4 @@
-"""Records that are damaged, or whole and of wrong types: every command ends well or with one line, and runs no code."""
+"""Records that are damaged, or whole and of wrong types: every command ends well or with one line."""
 
 from __future__ import annotations
 

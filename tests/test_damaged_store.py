@@ -1,4 +1,4 @@
-"""Damage anywhere in a store is never used in silence: the same record comes out, or one line says what is wrong."""
+"""Damage anywhere in a store is never used in silence: the same record comes, or a line says why not."""
 
 from __future__ import annotations
 
@@ -37,22 +37,26 @@ def files(root: Path, pattern: str) -> list[Path]:
 
 def try_once(whole: tuple[Path, Record], root: Path, pattern: str, draw: random.Random) -> str:
     """Damage one file of a store and go on with it; return which file, how, and what came of it."""
-    path = draw.choice(files(root, pattern))
+    path = draw.choice(files(root, pattern) or files(whole[0], pattern))
+    path = root / path.relative_to(root if path.is_relative_to(root) else whole[0])
     before = path.read_bytes()
     kind = damage(path, draw)
     said: list[str] = []
     if path.name != "record.json":
         shutil.rmtree(root / "runs")
     same = path.is_file() and path.stat().st_size == len(before) and path.read_bytes() == before
+    record, refusal = None, ""
     try:
         with in_time():
             record = run(recipe(), Store(root), on_event=lambda event: said.append(str(event.get("say", ""))))
     except IsopruneError as error:
-        assert "\n" not in str(error), (path, kind)
+        refusal = str(error)
+    if record is None:
+        assert "\n" not in refusal, (path, kind)
         remove(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(before)
-        return f"{path.name} {kind}: refused: {error}"
+        return f"{path.name} {kind}: refused: {refusal}"
     assert bits(record) == bits(whole[1]), (path, kind)
     return f"{path.name} {kind}: {'as it was' if same else 'made again'}"
 

@@ -14,6 +14,7 @@ from importlib import import_module
 
 import isoprune
 from isoprune.types.errors import IsopruneError, did_you_mean
+from isoprune.types.limits import is_memory, of_disk, of_memory
 from isoprune.types.printable import printable
 
 # Their lines of the overview stand here, so that it is printed without loading any of them.
@@ -32,6 +33,7 @@ VERBS = {
 
 MENDABLE = 2  # exit code of everything that the user can put right
 INTERRUPTED = 130
+LONGEST = 2000  # characters of a line that says what is wrong: what was written may stand in it
 WIDTH = 110  # of help that goes into a file
 
 OVERVIEW = """\
@@ -79,8 +81,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         # Of a disk that nobody thought of: a name too long, a link to itself, a right that is missing.
-        where = f"{error.filename}: " if error.filename else ""
-        return _refuse(f"{where}{error.strerror or error}. Check that path and its permissions.")
+        return _refuse(of_disk(error))
+    except (MemoryError, RuntimeError) as error:
+        if not is_memory(error):
+            raise
+        return _refuse(of_memory(error))
 
 
 def _run(verb: str, *words: str) -> int:
@@ -107,5 +112,5 @@ def _run(verb: str, *words: str) -> int:
 
 
 def _refuse(message: str) -> int:
-    sys.stderr.write(f"isoprune: {printable(message)}\n")
+    sys.stderr.write(f"isoprune: {printable(message)[:LONGEST]}\n")
     return MENDABLE

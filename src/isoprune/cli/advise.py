@@ -10,9 +10,17 @@ from cyclopts import Group, Parameter
 from msgspec import structs
 
 from isoprune.cli.console import error_console, output_console, progress, say, write_out
-from isoprune.cli.options import check_choice, check_out, check_samples, read_shape
+from isoprune.cli.options import check_choice, check_out, check_samples, check_seed, read_shape
 from isoprune.experiment.network_names import check_network, is_record
-from isoprune.experiment.step_types import Count, Distilling, Fraction, NotNegative, Positive, Training
+from isoprune.experiment.step_types import (
+    Count,
+    Distilling,
+    Epochs,
+    Fraction,
+    NotNegative,
+    Positive,
+    Training,
+)
 from isoprune.experiment.validation import read
 from isoprune.types.errors import IsopruneError
 
@@ -85,8 +93,9 @@ def advise(
     """
     check_out(out, (".html", ".json", ".svg", ".png"), "advice.html")
     check_samples(samples)
+    check_seed(seed)
     training = Training(
-        epochs=read(Count, epochs, "--epochs"),
+        epochs=read(Epochs, epochs, "--epochs"),
         steps=None if steps is None else read(Count, steps, "--steps"),
         batch=read(Count, batch, "--batch"),
         momentum=read(Fraction, momentum, "--momentum"),

@@ -44,7 +44,7 @@ def compare(
     """
     from isoprune import comparison as library
     from isoprune.comparison.records import read_outlines
-    from isoprune.reporting.pivots import Table, markdown, terminal
+    from isoprune.reporting.pivots import Table, markdown, prose, terminal
 
     setup = library.read_setup(require)
     check_out(out, (".md", ".json"), "result.md")
@@ -59,7 +59,9 @@ def compare(
     if out is None:
         return
     heading, *said = library.sentences(comparison)
-    content = "\n".join([heading, "", markdown(table), *(f"- {sentence}" for sentence in said), ""])
+    content = "\n".join(
+        [prose(heading), "", markdown(table), *(f"- {prose(sentence)}" for sentence in said), ""]
+    )
     if out.suffix == ".json":
         plain = library.as_dict(comparison)
         content = json.dumps(plain, indent=2, allow_nan=False, ensure_ascii=False) + "\n"

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
+from rich.segment import Segment
 
 from isoprune.types.errors import IsopruneError
 
+# Control characters but the line's end and the tab, marks of the direction of writing, halves of characters.
+_steered = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
+
 
 class _Console(Console):
+    def render(self, renderable: Any, options: Any = None) -> Iterator[Segment]:
+        """Let no name steer the terminal: what rich itself writes of that kind is in controls and styles."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(_steered.sub("\ufffd", segment.text), segment.style)
+
     def on_broken_pipe(self) -> None:
         """Leave it to `main`: a reader that has seen enough is no failure, as it is for rich."""
         raise BrokenPipeError
@@ -20,7 +33,7 @@ class _Console(Console):
 
 def error_console() -> Console:
     """Return the console of progress and messages; results go to standard output."""
-    return Console(stderr=True, soft_wrap=True)
+    return _Console(stderr=True, soft_wrap=True)
 
 
 def output_console() -> Console:

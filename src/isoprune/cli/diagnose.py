@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter
 
 from isoprune.cli.console import error_console, output_console, say, write_out
-from isoprune.cli.options import check_choice, check_out, check_samples, listed, read_shape
+from isoprune.cli.options import check_choice, check_out, check_samples, check_seed, listed, read_shape
 from isoprune.experiment.catalogue import check
 from isoprune.experiment.choice import Choice
 from isoprune.experiment.network_names import check_network
@@ -72,6 +72,7 @@ def diagnose(
         out: Also one web page (.html), or the numbers (.json).
     """
     check_samples(samples)
+    check_seed(seed)
     check_out(out, (".html", ".json"), "diagnosis.html")
     sizes = read_shape(shape)
     check_network(network, stage)

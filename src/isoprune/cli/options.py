@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,6 +10,8 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from isoprune.types.errors import IsopruneError, did_you_mean
+
+LARGEST = 10**10  # numbers in one input
 
 Settings = Annotated[
     tuple[str, ...],
@@ -54,6 +57,8 @@ def read_shape(text: str | None) -> list[int] | None:
         raise IsopruneError(
             f"--shape {text} is no list of sizes. Write --shape 1,3,224,224, the batch first."
         )
+    if math.prod(map(int, sizes)) > LARGEST:
+        raise IsopruneError(f"--shape {text} has more than {LARGEST:,} numbers, which no memory holds.")
     return [int(s) for s in sizes]
 
 
@@ -80,6 +85,16 @@ def check_samples(samples: int | None) -> None:
     """Raise unless there is something to measure on."""
     if samples is not None and samples < 1:
         raise IsopruneError(f"--samples {samples}: at least one input is measured. Write --samples 64.")
+    if samples is not None and samples > 10**6:
+        raise IsopruneError(
+            f"--samples {samples}: a million inputs are measured at most. Write --samples 64."
+        )
+
+
+def check_seed(seed: int) -> None:
+    """Raise unless torch's generators take the seed."""
+    if not 0 <= seed < 2**63:
+        raise IsopruneError(f"--seed {seed} is outside 0 to 2^63 - 1. Write --seed 0.")
 
 
 def check_word(word: str, known: Sequence[str], kind: str) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter
 
 from isoprune.cli.console import error_console, output_console, progress, say
-from isoprune.cli.options import Settings, check_choice, listed, read_shape
+from isoprune.cli.options import Settings, check_choice, check_seed, listed, read_shape
 from isoprune.cli.prune_summary import latency_table, megabytes, outcome, print_summary
 from isoprune.cli.study_shown import network_table
 from isoprune.experiment.recipe import EPOCHS
@@ -120,6 +120,7 @@ def prune(
     read(Pruning, {**budget, **pruning}, "prune")
     check_choice("criterion", criterion, "--criterion")
     check_choice("data", data, "--data")
+    check_seed(seed)
     backends = listed(BACKENDS if latency_report is True else latency_report or None)
     if data is None:
         if settings or dense_epochs:

@@ -82,7 +82,7 @@ def read_choice(text: str, flag: str, example: str) -> Choice:
         return Choice(text)
     try:
         return choice(tomllib.loads(f"value = {text}")["value"], flag)
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         raise IsopruneError(
             f"{flag} {text} is not a TOML table. Quote it for the shell: {flag} '{example}'."
         ) from None

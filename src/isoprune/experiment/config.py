@@ -61,6 +61,7 @@ from isoprune.experiment.step_types import (
     Repeat,
     Retrain,
     Rewind,
+    Seed,
     Step,
     Train,
     Training,
@@ -69,6 +70,7 @@ from isoprune.experiment.step_types import (
 )
 from isoprune.experiment.validation import keys_of, plain, read
 from isoprune.types.errors import IsopruneError
+from isoprune.types.files import read_file
 
 __all__ = [
     "Choice", "Distilling", "Experiment", "Measuring", "Pruning", "Training", "choice", "experiment",
@@ -81,7 +83,7 @@ CHOICES = frozenset({"data", "model", "repair", "method", "criterion", "schedule
 
 class _Common(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     # What every form of a config has.
-    seed: Whole = 0
+    seed: Seed = 0
     data: Choice
     model: Choice
     task: str = "classification"
@@ -202,14 +204,14 @@ def _steps(short: _ShortForm) -> Iterator[Step]:
 def read_toml(path: Path) -> dict[str, Any]:
     """Return a TOML file's table; errors name the file and the line."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_file(path).decode())
     except FileNotFoundError:
         raise IsopruneError(
             f"No file {path}. Give the path of a TOML file, for example studies/lr_effect.toml."
         ) from None
-    except IsADirectoryError:
-        raise IsopruneError(f"{path} is a directory. Give the path of a TOML file.") from None
     except UnicodeDecodeError as error:
         raise IsopruneError(f"{path} is not UTF-8 text ({error.reason}). Give a TOML file.") from None
     except tomllib.TOMLDecodeError as error:
         raise IsopruneError(f"{path} is not valid TOML: {error}.") from None
+    except RecursionError:
+        raise IsopruneError(f"{path} is nested deeper than any experiment. Give a TOML file.") from None

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -25,6 +26,8 @@ from isoprune.experiment.config import CHOICES, Experiment, experiment, read_tom
 from isoprune.types.errors import IsopruneError
 
 Table = dict[str, Any]
+
+LARGEST = 100_000  # combinations of a grid: counted before any is made
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,13 @@ def parse_override(text: str) -> tuple[str, Any]:
         raise IsopruneError(f"--set {text!r} is not key=value. Write for example --set retrain.lr=0.1.")
     try:
         return key, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         if re.fullmatch(
             r"[A-Za-z_][\w.:-]*", value
         ):  # The shell eats quotes: repair=orthp is meant as "orthp".
             return key, value
         raise IsopruneError(
-            f"--set {key}: {value!r} is not a TOML value. Quote strings and tables for the shell: "
+            f"--set {key}: {value!r:.80} is not a TOML value. Quote strings and tables for the shell: "
             f"--set '{key}=\"text\"' or --set '{key}={{name=\"text\"}}'."
         ) from None
 
@@ -121,8 +124,16 @@ def expand(table: Table, *, name: str) -> Study:
     base = {key: value for key, value in table.items() if key != "study"}
     unique: dict[str, Experiment] = {}
     merged: dict[str, list[Any]] = {}
-    for axes in _grids(table.get("study", {})):
+    grids = _grids(table.get("study", {}))
+    for axes in grids:
         _check_axes(axes)
+    count = sum(math.prod(map(len, axes.values())) for axes in grids)
+    if count > LARGEST:
+        raise IsopruneError(
+            f"The grid has {count:,} combinations, and a study has {LARGEST:,} at most. Give its axes fewer "
+            "values."
+        )
+    for axes in grids:
         for key, values in axes.items():
             merged[key] = [*merged.get(key, []), *(v for v in values if v not in merged.get(key, []))]
         for values in itertools.product(*axes.values()):

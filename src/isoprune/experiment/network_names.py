@@ -13,6 +13,8 @@ def check_network(name: str, stage: str | None = None) -> None:
     """Raise unless there is a file of that name, or it may name a source; and for a stage that is none."""
     if stage is not None and stage not in ROLES and not is_record(name):
         raise IsopruneError(f"Unknown stage {stage!r}.{did_you_mean(stage, ROLES)}")
+    if "\0" in name:
+        raise IsopruneError(f"{name!r} is no path: it holds a NUL.")
     path = Path(name)
     # Where a saved network is if its replacement was killed half-way.
     place = Path(os.path.realpath(path))  # which a link to itself does not stop

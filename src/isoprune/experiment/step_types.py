@@ -11,8 +11,12 @@ from isoprune.experiment.validation import FINITE, plain
 
 AUTO = "auto"
 
-Whole = Annotated[int, Meta(ge=0)]
-Count = Annotated[int, Meta(ge=1)]
+MOST = 2**63 - 1  # what torch, and a column of numbers, can hold
+Whole = Annotated[int, Meta(ge=0, le=MOST)]
+Count = Annotated[int, Meta(ge=1, le=MOST)]
+Seed = Whole
+Epochs = Annotated[int, Meta(ge=0, le=10**6)]  # a list has each of them
+Rounds = Annotated[int, Meta(ge=1, le=10**4)]
 Fraction = Annotated[float, Meta(ge=0, lt=1)]
 Ratio = Annotated[
     float, Meta(ge=0, lt=1, extra={"hint": "It is the fraction that is removed: 0.8 keeps a fifth."})
@@ -40,7 +44,7 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
     the dense network; ``penalty`` is added to the loss. The last three change no result and no digest.
     """
 
-    epochs: Whole
+    epochs: Epochs
     lr: Positive | Literal["auto"] | None = None
     schedule: Choice = Choice("constant")
     steps: Count | None = None
@@ -137,7 +141,7 @@ class Repeat(Struct, frozen=True, forbid_unknown_fields=True, tag="repeat", tag_
     ``cadence`` says how much of what is left goes in each round, in place of the ratio of its prune step.
     """
 
-    rounds: Count
+    rounds: Rounds
     steps: tuple[Prune | Repair | Rewind | Retrain | Train, ...]
     cadence: Choice | None = None
 

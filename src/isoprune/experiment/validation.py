@@ -173,6 +173,8 @@ def _wrong(info: inspect.Type, value: Any, key: str, top: Any) -> str:
         for one in members:
             if isinstance(one, inspect.IntType) and isinstance(value, int):
                 least = one.ge if one.ge is not None else one.gt
+                if one.le is not None and value > one.le:
+                    return f"{key} is {value}, but must be at most {one.le}."
                 return f"{key} is {value}, but must be at least {least}."
             if isinstance(one, inspect.FloatType):
                 return f"{key} is {value:g}, outside {_interval(one)}.{_hint(info)}"

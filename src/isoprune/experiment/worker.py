@@ -45,6 +45,7 @@ def attempt(work: Mapping[str, Any], on_event: Callable[[Mapping[str, Any]], Non
     from isoprune.experiment.recipe_steps import placed
     from isoprune.experiment.resolve import resolve
     from isoprune.types import IsopruneError
+    from isoprune.types.limits import is_memory, of_disk, of_memory
 
     try:
         wanted = resolve(experiment(work["config"]))
@@ -58,7 +59,11 @@ def attempt(work: Mapping[str, Any], on_event: Callable[[Mapping[str, Any]], Non
                 make_step(wanted, store, place=last, keep=work["keep"], on_event=on_event)
     except IsopruneError as error:
         return {"error": str(error), "mendable": True}
+    except OSError as error:
+        return {"error": of_disk(error), "mendable": True}
     except Exception as error:
+        if is_memory(error):
+            return {"error": of_memory(error), "mendable": True}
         return {"error": f"{type(error).__name__}: {error}", "detail": traceback.format_exc()}
     return {}
 

@@ -17,6 +17,7 @@ from isoprune.export.onnx import reason, session_of
 from isoprune.graph.trace import as_call, clone_sharing
 from isoprune.types import IsopruneError
 
+MOST = 1024  # threads: OpenMP ends the process where it cannot make them
 BACKENDS = ("eager", "compile", "onnxruntime")
 
 Call = Callable[[], Any]
@@ -29,7 +30,7 @@ def check_backends(backends: Sequence[str], threads: int) -> None:
             close = difflib.get_close_matches(backend, BACKENDS, 1)
             hint = f" Did you mean {close[0]}?" if close else ""
             raise IsopruneError(f"Unknown backend {backend!r}.{hint} Known: {', '.join(BACKENDS)}.")
-    if threads < 1:
+    if not 1 <= threads <= MOST:
         raise IsopruneError(f"{threads} threads cannot run a network. Give 1, or as many as there are cores.")
 
 

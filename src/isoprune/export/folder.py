@@ -67,7 +67,7 @@ def replacing(directory: Path) -> Iterator[Path]:
         IsopruneError: If the place is not ours to replace, is read-only, or has no space left.
     """
     check_target(directory)
-    directory = directory.resolve()  # a link to a directory stays a link
+    directory = Path(os.path.realpath(directory))  # a link to a directory stays a link
     old, part = aside(directory), temporary(directory)
     with explained(directory):
         directory.parent.mkdir(parents=True, exist_ok=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pickle
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -62,6 +62,12 @@ def put_weights_(model: nn.Module, state: Mapping[str, Tensor], source: str) -> 
                 f"{source} holds the weights of another network: {name} has shape {there}, but {here} in "
                 f"{type(model).__name__}. Give the source that they were trained as."
             )
+    for name, tensor in want.items():
+        _check_numbers(name, state[name], tensor, source)
+    kinds = {tensor.dtype for name, tensor in state.items() if want[name].dtype == torch.float32}
+    if len(kinds) > 1:
+        words = " and ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
+        raise IsopruneError(f"{source} mixes {words} where the network has float32. Save them in one type.")
     model.load_state_dict(state)
 
 
@@ -69,6 +75,7 @@ def _read(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        _check_packing(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle's dialects, before it refuses them
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -77,9 +84,36 @@ def _read(path: Path) -> Any:
             f"{path} holds pickled Python objects, or is damaged; isoprune runs no code of a file. Save the "
             'weights alone: torch.save(model.state_dict(), "weights.pth"), or with safetensors.'
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        line = str(error).partition("\n")[0][:150]
+    except IsopruneError:
+        raise
+    except Exception as error:  # A damaged file reaches every line of its reader.
+        line = f"{type(error).__name__} {str(error).partition(chr(10))[0][:150]}".strip()
         raise IsopruneError(f"{path} is damaged, or no file of weights: {line}. Copy it anew.") from error
+
+
+def _check_packing(path: Path) -> None:
+    """Raise if a torch file would become larger than it is: what torch.save writes is not packed."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as file:
+        content = sum(entry.file_size for entry in file.infolist())
+    if content > path.stat().st_size:
+        raise IsopruneError(
+            f"{path} is packed: its content would take {content:,} bytes. torch.save packs none."
+        )
+
+
+def _check_numbers(name: str, tensor: Tensor, want: Tensor, source: str) -> None:
+    """Raise if a tensor would not be the same numbers in the model's type, or holds none at all."""
+    told = f"{source} has {name} as {str(tensor.dtype).removeprefix('torch.')}"
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+        raise IsopruneError(f"{source} has {name} sparse, quantized or without numbers. Save plain tensors.")
+    if tensor.is_floating_point() != want.is_floating_point() or tensor.is_complex() != want.is_complex():
+        raise IsopruneError(f"{told}, and the network has {str(want.dtype).removeprefix('torch.')}.")
+    if tensor.is_floating_point() and bool(tensor.isnan().any()):
+        raise IsopruneError(
+            f"{source} has NaN in {name}: its training diverged. Take an earlier state of it."
+        )
 
 
 def _state_dict(content: Any) -> dict[str, Tensor] | None:

@@ -8,6 +8,9 @@ from torch import nn
 
 from isoprune.types import IsopruneError
 
+MOST = 10**6  # of any one size
+DEEPEST = 10**4  # layers: more are built for minutes before memory ends
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {"linear": nn.Identity, "relu": nn.ReLU}
 
 
@@ -23,6 +26,9 @@ def check_sizes(**sizes: int) -> None:
     for name, size in sizes.items():
         if size < 1:
             raise IsopruneError(f"{name} = {size}, and a network needs at least 1. Raise it.")
+        most = DEEPEST if name == "depth" else MOST
+        if size > most:
+            raise IsopruneError(f"{name} = {size}, and no network here has more than {most:,}. Lower it.")
 
 
 def check_classes(classes: int) -> None:

@@ -76,7 +76,7 @@ def _charts(cells: Sequence[Cell]) -> list[tuple[str, str, Figure]]:
 
 
 def _file_name(words: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", words).strip("_.") or "network"
+    return re.sub(r"[^\w.-]+", "_", words)[:80].strip("_.") or "network"
 
 
 WRITERS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 
 LONGEST = 200  # characters of a name; a longer one says nothing more
@@ -20,7 +21,10 @@ def printable(text: object) -> str:
 def name(text: object) -> str:
     """Return a name as an output shows it: printable, and no longer than anybody would read."""
     line = printable(text)
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}\u2026"
+    if len(line) <= LONGEST:
+        return line
+    # Two names that differ stay two.
+    return f"{line[: LONGEST - 20]}\u2026{hashlib.sha256(line.encode()).hexdigest()[:8]}"
 
 
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})

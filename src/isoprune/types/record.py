@@ -20,6 +20,10 @@ class Histogram(Struct, frozen=True, forbid_unknown_fields=True):
     edges: list[float]
     counts: list[int]
 
+    def __post_init__(self) -> None:
+        if len(self.edges) != len(self.counts) + 1:
+            raise ValueError(f"a histogram has {len(self.edges)} edges of {len(self.counts)} counts")
+
 
 class Cost(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a training took: samples seen, multiply-adds (a teacher's and all probes' included)."""
@@ -51,6 +55,10 @@ class Network(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     seconds: float = 0.0
     training: Cost | None = None
     advice: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if not all(type(row.get("epoch")) is int for row in self.history):
+            raise ValueError("a row of a history has no epoch")
 
 
 class UnitsRemoved(Struct, frozen=True, forbid_unknown_fields=True):

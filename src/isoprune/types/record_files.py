@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -12,6 +13,7 @@ from msgspec import Struct
 from isoprune.types.errors import IsopruneError
 from isoprune.types.files import DamagedFile, read_file
 from isoprune.types.json_files import unsealed
+from isoprune.types.printable import name
 from isoprune.types.record import VERSION, Record
 
 
@@ -27,8 +29,32 @@ WHOLE = msgspec.json.Decoder(Record)
 _REMEDY = "It was cut off or edited by hand: delete it and run the study again; only this run is repeated."
 
 
-def read_record(file: Path, decoder: msgspec.json.Decoder[Read]) -> Read:
-    """Return what ``decoder`` makes of the record in a file.
+# What a name that shows as it is has none of: control and format characters, as JSON or UTF-8 writes them,
+# halves of characters, and more letters than anybody reads.
+_ODD = re.compile(
+    rb"\\[bfnrt]|\\u00(?:[01]|[89]|7f|ad)|\\u(?:200|202|206|feff|d[89a-f]|e|f[0-8])|\xc2[\x80-\x9f]|\xe2\x80[\x8b-\xae]"
+    rb'|\xe2\x81[\xa0-\xaf]|\xef\xbb\xbf|"[^"\n]{200}',
+    re.IGNORECASE,
+)
+
+
+def shown(content: bytes) -> bytes:
+    """Return JSON in which every text, of keys too, is printable: what reports know of a record."""
+    return msgspec.json.encode(_shown(msgspec.json.decode(content))) if _ODD.search(content) else content
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, str):
+        return name(value)
+    if isinstance(value, dict):
+        return {name(key): _shown(inner) for key, inner in value.items()}
+    return [_shown(inner) for inner in value] if isinstance(value, list) else value
+
+
+def read_record(
+    file: Path, decoder: msgspec.json.Decoder[Read], *, change: Callable[[bytes], bytes] = bytes
+) -> Read:
+    """Return what ``decoder`` makes of the record in a file, after ``change``.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -36,7 +62,7 @@ def read_record(file: Path, decoder: msgspec.json.Decoder[Read]) -> Read:
     """
     content = read_file(file)
     try:
-        record = decoder.decode(unsealed(content, file, _REMEDY))
+        record = decoder.decode(change(unsealed(content, file, _REMEDY)))
     except DamagedFile:
         _check_kind(file, content)
         raise

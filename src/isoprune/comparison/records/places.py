@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from isoprune.comparison.records.read import RECORD, Outline, Read, load_outlines, load_records
+from isoprune.types import printable
 from isoprune.types.errors import IsopruneError
 from isoprune.types.files import read_file
 from isoprune.types.json_files import parsed, unsealed
@@ -60,9 +61,11 @@ def _records_at(place: Place, load: Callable[[list[Path]], list[Read]]) -> list[
     files = [runs / digest / RECORD for digest in listing.runs]
     finished = [file for file in files if file.exists()]
     if not finished:
-        raise IsopruneError(f"No run of {path} is finished. Start it: isoprune study {listing.name}.toml.")
+        raise IsopruneError(
+            f"No run of {path} is finished. Start it: isoprune study {printable.name(listing.name)}.toml."
+        )
     # A run that two studies share bears the name of the one that ran it first.
-    return [replace(record, name=listing.name) for record in load(finished)]
+    return [replace(record, name=printable.name(listing.name)) for record in load(finished)]
 
 
 class Listing(Struct, frozen=True):

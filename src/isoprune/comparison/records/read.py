@@ -13,7 +13,7 @@ from msgspec import Struct
 from isoprune.types.collector import uncollected
 from isoprune.types.errors import IsopruneError
 from isoprune.types.record import Cost, Record
-from isoprune.types.record_files import read_record
+from isoprune.types.record_files import read_record, shown
 
 RECORD = "record.json"
 
@@ -81,7 +81,7 @@ def _load(paths: str | Path | Iterable[str | Path], decoder: msgspec.json.Decode
     with uncollected():
         for path in given:
             for file in _record_files(Path(path)):
-                record = read_record(file, decoder)
+                record = read_record(file, decoder, change=shown)
                 found[record.digest] = record
     return list(found.values())
 

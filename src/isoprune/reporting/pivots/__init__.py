@@ -3,7 +3,7 @@
 from isoprune.reporting.pivots.formats import FORMATS, as_csv, as_latex, as_markdown
 from isoprune.reporting.pivots.pivot import Pivot, pivot
 from isoprune.reporting.pivots.query import SPREADS
-from isoprune.reporting.pivots.table import Table, markdown, terminal
+from isoprune.reporting.pivots.table import Table, markdown, prose, terminal
 
 __all__ = [
     "FORMATS",
@@ -15,5 +15,6 @@ __all__ = [
     "as_markdown",
     "markdown",
     "pivot",
+    "prose",
     "terminal",
 ]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from isoprune.comparison import text
 from isoprune.reporting.pivots.pivot import Label, Pivot
-from isoprune.reporting.pivots.table import markdown
+from isoprune.reporting.pivots.table import markdown, prose
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -25,9 +25,13 @@ _LATEX = {
 }
 
 
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
+
+
 def as_markdown(pivot: Pivot) -> str:
     """Return the table with a line of what all runs share above and the notes below."""
-    parts = [_shared(pivot), markdown(pivot.table()).rstrip("\n"), "\n".join(f"- {n}" for n in pivot.notes)]
+    notes = "\n".join(f"- {prose(note)}" for note in pivot.notes)
+    parts = [prose(_shared(pivot)), markdown(pivot.table()).rstrip("\n"), notes]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -37,7 +41,7 @@ def as_latex(pivot: Pivot) -> str:
     Columns of several words are grouped under ``\cmidrule`` s, and a label that repeats is left out.
     """
     words = len(pivot.rows)
-    lines = [f"% {line}" for line in (_shared(pivot), *pivot.notes) if line]
+    lines = [f"% {' '.join(line.split())}" for line in (_shared(pivot), *pivot.notes) if line]
     lines.append(f"\\begin{{tabular}}{{@{{}}{'l' * words}{'c' * len(pivot.heads)}@{{}}}}")
     lines.append(r"\toprule")
     lines += _heads(pivot)
@@ -105,15 +109,20 @@ def as_csv(pivot: Pivot) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     numbers = (pivot.value, "std", "low95", "high95")
-    writer.writerow([*pivot.rows, *pivot.columns, "n", *numbers, "seeds"])
+    writer.writerow([*map(cell, (*pivot.rows, *pivot.columns)), "n", *map(cell, numbers), "seeds"])
     for side, head in itertools.product(pivot.sides, pivot.heads):
         found = pivot.summary(side, head)
         if found.n:
             numbers = [found.mean, found.std, *found.interval]
             exact = ["" if math.isnan(number) else f"{number:.10g}" for number in numbers]
             seeds = " ".join(map(str, sorted(pivot.cells[side, head])))
-            writer.writerow([*side, *head, found.n, *exact, seeds])
+            writer.writerow([*map(cell, (*side, *head)), found.n, *exact, seeds])
     return file.getvalue()
+
+
+def cell(word: str) -> str:
+    """Return a word as a cell that no spreadsheet takes for a formula."""
+    return word if not word.startswith(("=", "+", "-", "@")) or _NUMBER.fullmatch(word) else f"'{word}"
 
 
 def _shared(pivot: Pivot) -> str:

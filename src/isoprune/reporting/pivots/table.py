@@ -21,7 +21,8 @@ class Table:
 def markdown(table: Table) -> str:
     """Return a table in Markdown, numbers aligned to the right."""
     rules = ["---"] * table.words + ["---:"] * (len(table.columns) - table.words)
-    lines = [table.columns, tuple(rules), *(tuple(_escaped(word) for word in row) for row in table.rows)]
+    heads, *rows = (tuple(map(_escaped, row)) for row in (table.columns, *table.rows))
+    lines = [heads, tuple(rules), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
@@ -39,7 +40,12 @@ def terminal(table: Table, *, ruled: bool = False) -> RichTable:
     return made
 
 
-def _escaped(word: str) -> str:
-    for special in "\\|<`*_":
+def prose(sentence: str) -> str:
+    """Return a sentence, a heading or a caption for Markdown: no name in it makes a tag or a link."""
+    return _escaped(sentence, "\\|<[`")
+
+
+def _escaped(word: str, specials: str = "\\|<[`*_") -> str:
+    for special in specials:
         word = word.replace(special, f"\\{special}")
     return " ".join(word.split())
