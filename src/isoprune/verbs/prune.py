@@ -28,6 +28,7 @@ from isoprune.pruning.verify import Proof
 from isoprune.pruning.verify import verify as proven
 from isoprune.pruning.weight_norms import refuse_normed
 from isoprune.types import CLASSIFICATION, IsopruneError, Network, Plan, Scores, Task, module_of
+from isoprune.verbs.request import requested
 from isoprune.verbs.scorer import Scorer
 from isoprune.verbs.tasks import task_of
 
@@ -106,7 +107,7 @@ def prune(
             out of reach.
     """
     unit, zeros = read_grain(grain), criterion == "zeros"
-    what, target = _request(
+    what, target = requested(
         unit, zeros, mask, ratio=ratio, flops=flops, parameters=parameters, latency=latency
     )
     example_inputs = example_inputs_of(network, example_inputs)
