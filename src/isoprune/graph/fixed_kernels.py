@@ -22,13 +22,15 @@ _PRODUCTS = {torch.matmul, Tensor.matmul, Tensor.__matmul__}
 
 
 class _Contiguous(TorchFunctionMode):
-    """Hands contiguous operands to `linear` and `matmul`, and takes recurrent layers apart step by step."""
+    """Hands contiguous operands to `linear` and `matmul`, and takes recurrent layers and distances apart."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is F.linear and args:
             args = (_contiguous(args[0]), *args[1:])
         elif func in _PRODUCTS:
             args = tuple(map(_contiguous, args))
+        elif func is torch.cdist:
+            return _distances(*args, **(kwargs or {}))
         elif getattr(func, "__name__", "") in _RECURRENT:
             with _without_onednn():  # its kernel would hide the gates
                 return func(*args, **(kwargs or {}))
@@ -37,6 +39,11 @@ class _Contiguous(TorchFunctionMode):
 
 def _contiguous(t: Tensor) -> Tensor:
     return t.contiguous() if t.layout is torch.strided else t
+
+
+def _distances(x1: Tensor, x2: Tensor, p: float = 2.0, **_: Any) -> Tensor:
+    """`torch.cdist`, which takes another kernel for many points, as norms of differences."""
+    return torch.linalg.vector_norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, -1)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import torch
 
 from isoprune.graph import shape_inference as infer
 from isoprune.graph.labels import Planes
-from isoprune.graph.rules import contraction, norm, picking, pointwise, reduction, shape, spatial
+from isoprune.graph.rules import contraction, convolution, norm, picking, pointwise, reduction, shape, spatial
 
 if TYPE_CHECKING:
     from isoprune.graph.tracer import Call, Tracer
@@ -106,6 +106,10 @@ def _of_a_convolution(sizes: Sizes, out: Sequence[int], transposed: bool) -> int
     return math.prod(sizes[0] if transposed else out) * math.prod(sizes[1][1:])
 
 
+def _of_a_bilinear_form(sizes: Sizes, out: Sequence[int], _: bool) -> int:
+    return math.prod(out) * math.prod(sizes[1][-2:])
+
+
 def _last(args: Sequence[Any], _: dict[str, Any], dims: int) -> set[int]:
     return set(range(dims - len(args[1]), dims))
 
@@ -144,6 +148,7 @@ _spatial = partial(_row, family="spatial", rule=spatial.spatial)
 _shape = partial(_row, family="shape", rule=shape.move, scaling="pass")
 _cut = partial(_shape, rule=shape.cut)
 _pointwise = partial(_row, family="pointwise", rule=pointwise.pointwise)
+_accumulated = partial(_pointwise, rule=pointwise.accumulated, scaling="sum")
 _activation = partial(_pointwise, shape=infer.like_first)
 
 _at_1, _at_2 = (partial(reduction.over, at) for at in (1, 2))
@@ -155,12 +160,15 @@ OPERATIONS: dict[str, Operation] = {
     **_product("linear", rule=contraction.linear, bias=2),
     **_sum_product("addmm baddbmm _sparse_addmm", rule=contraction.matrix_plus),
     **_contraction(
-        "convolution", rule=contraction.convolution, factors=(0, 1), bias=2,
+        "convolution", rule=convolution.convolution, factors=(0, 1), bias=2,
         multiply_adds=_of_a_convolution, shape=infer.convolved,
     ),
     **_contraction(
-        "deform_conv2d", rule=contraction.deformed_convolution, factors=(0, 1), bias=4,
+        "deform_conv2d", rule=convolution.deformed_convolution, factors=(0, 1), bias=4,
         multiply_adds=_of_a_convolution,
+    ),
+    **_contraction(
+        "_trilinear", rule=contraction.bilinear, factors=(1, 0), multiply_adds=_of_a_bilinear_form,
     ),
     **_contraction("embedding", rule=contraction.embedding),
     # Normalisations: labels pass, parameters join them, the statistic loses what is cut.
@@ -181,12 +189,12 @@ OPERATIONS: dict[str, Operation] = {
     **_reduction("sum", over=_at_1, scaling="pass", zeroing=True),
     **_reduction("amax amin", over=_at_1, scaling="pass"),
     **_reduction("norm linalg_vector_norm", over=_at_2, zeroing=True),
-    **_reduction("var std var_mean std_mean logsumexp", over=_at_1),
+    **_reduction("var std var_mean std_mean logsumexp aminmax", over=_at_1),
     **_reduction("any all _is_all_true _is_any_true", over=_at_1),
     **_softmax("_softmax _safe_softmax _log_softmax softmax log_softmax", over=_at_1),
-    **_reduction("max min", rule=reduction.extreme, over=_at_1),
-    **_ordered("cumsum cumprod sort argmax argmin prod median", over=_at_1),
-    **_ordered("topk", over=_at_2),
+    **_reduction("max min median nanmedian", rule=reduction.extreme, over=_at_1),
+    **_ordered("cumsum cumprod cummax cummin logcumsumexp sort argmax argmin prod mode", over=_at_1),
+    **_ordered("topk kthvalue", over=_at_2),
     # Pooling, resampling, folding: channels pass, positions are mixed.
     **_spatial("max_pool2d_with_indices avg_pool2d _adaptive_avg_pool2d", scaling="pass"),
     **_spatial("upsample_bilinear2d upsample_nearest2d", scaling="pass"),
@@ -197,11 +205,13 @@ OPERATIONS: dict[str, Operation] = {
     **_spatial("_upsample_bilinear2d_aa upsample_bicubic2d _upsample_bicubic2d_aa upsample_trilinear3d"),
     **_spatial("reflection_pad1d reflection_pad2d reflection_pad3d"),
     **_spatial("replication_pad1d replication_pad2d replication_pad3d"),
-    **_spatial("grid_sampler_2d grid_sampler_3d roi_align", rule=spatial.sampled),
+    **_spatial("grid_sampler_2d grid_sampler_3d roi_align roi_pool", rule=spatial.sampled),
+    **_spatial("_fft_r2c _fft_c2r _fft_c2c", rule=spatial.transformed),
+    **_spatial("affine_grid_generator ps_roi_align ps_roi_pool", rule=spatial.by_place),
     **_spatial("im2col", rule=spatial.unfold),
     **_spatial("col2im", rule=spatial.fold),
     # Moves: the same operation runs on the labels.
-    **_shape("unfold permute transpose t expand squeeze unsqueeze flip repeat movedim tile expand_as"),
+    **_shape("unfold permute transpose t expand squeeze unsqueeze flip rot90 repeat movedim tile expand_as"),
     **_shape("swapaxes swapdims broadcast_to pixel_shuffle pixel_unshuffle numpy_T mT adjoint select unbind"),
     **_shape("transpose_ t_ squeeze_ unsqueeze_ swapaxes_ swapdims_", in_place=True),
     **_cut("split split_with_sizes chunk unsafe_split unsafe_split_with_sizes unsafe_chunk"),
@@ -216,6 +226,8 @@ OPERATIONS: dict[str, Operation] = {
     **_shape("glu", rule=shape.glu),
     **_shape("constant_pad_nd", rule=shape.pad),
     **_shape("as_strided_", rule=shape.restride, layout=True),
+    **_shape("view_as_real", rule=shape.as_real),
+    **_shape("view_as_complex", rule=shape.as_complex),
     **_shape("roll", rule=shape.roll),
     # Pointwise: what meets is one channel. Only those that ATen does not tag so, or that more is known of.
     **_pointwise("add sub", scaling="sum", shape=infer.broadcast),
@@ -226,11 +238,13 @@ OPERATIONS: dict[str, Operation] = {
     **_pointwise("_to_copy relu_", scaling="pass"),
     **_activation("relu leaky_relu neg", scaling="pass"),
     **_activation("silu gelu mish elu hardswish hardsigmoid hardtanh sigmoid tanh"),
+    **_pointwise("_conj _neg_view resolve_conj resolve_neg conj_physical", scaling="pass", layout=True),
     **_pointwise("detach_ lift_fresh dropout native_dropout alpha_dropout bernoulli bernoulli_ tril triu"),
     **_pointwise("fill fill_ zero_ zeros_like ones_like full_like empty_like rand_like randn_like"),
     **_pointwise("silu_ gelu_ mish_ elu_ leaky_relu_ hardtanh_ hardswish_ hardsigmoid_ threshold_ clamp_"),
     **_pointwise("log_sigmoid_forward prelu _prelu_kernel rrelu_with_noise nan_to_num"),
-    **_pointwise("index_add index_add_ scatter_add scatter_add_", rule=pointwise.accumulated, scaling="sum"),
+    **_accumulated("index_add index_add_ index_copy index_copy_ index_fill index_fill_ index_reduce"),
+    **_accumulated("scatter scatter_ scatter_add scatter_add_ scatter_reduce scatter_reduce_ index_reduce_"),
     **_pointwise("index_put index_put_ _index_put_impl_ _unsafe_index_put", rule=picking.put),
     **_pointwise("copy_", rule=pointwise.copy_into, scaling="sum"),
     # They take an activation only for its size, type or device: their values are constants, made for real.

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from isoprune.graph import Constraint, Graph
 from isoprune.graph.groups import build
+from isoprune.graph.recording import Node
 from isoprune.pruning.choose import clusters
 from isoprune.pruning.costs import costs_of
 from isoprune.pruning.drift import Drift
@@ -140,6 +142,11 @@ def _put_back(
     if misfit.size and (tied := _tied_to_size(graph, misfit)) is not None:
         return active, tied
     frozen = graph.ledger.frozen_components(graph.component)
+    first = _before_a_cut(misfit.node)
+    if first is not None and not frozen[graph.component[first]].all():
+        graph.ledger.grids[:] = [g for g in graph.ledger.grids if g.where != misfit.node.where]
+        reason = f"{misfit.node.where}: cut at a number written into the forward ({misfit.problem})"
+        return active, graph.refreeze(first, reason)
     own = [i for i in ids if not frozen[graph.component[i]].all()]
     if not own:
         own = [graph.ids_of(name) for name in _culprits(graph, plan, active, partial(_fits, model, graph))]
@@ -148,6 +155,20 @@ def _put_back(
     for i in own:
         graph = graph.refreeze(i, f"{node.where}: sizes written into the forward ({misfit.problem})")
     return active, graph
+
+
+def _before_a_cut(node: Node) -> np.ndarray | None:
+    """Return the channels up to the last place where a slice of channels begins or ends."""
+    (before, shape), (after, size) = node.inputs[0], node.outputs[0]
+    cut = tuple(d for d, (n, m) in enumerate(zip(shape, size, strict=False)) if n != m)
+    if node.op != "slice" or len(cut) != 1:
+        return None
+    given, taken = ([p.core.flatten().numpy() for p in planes if p.dims == cut] for planes in (before, after))
+    if not given or not taken:
+        return None
+    starts = np.flatnonzero(given[0] == taken[0][0])
+    stop = int(starts[0]) + len(taken[0]) if len(starts) else 0
+    return given[0][: stop if stop < len(given[0]) else int(starts[0])] if stop else None
 
 
 def _tied_to_size(graph: Graph, misfit: Misfit) -> Graph | None:

@@ -214,3 +214,12 @@ def test_after_the_growth_layers_are_zeroed_one_after_the_other():
     for name in rows:
         stay = [i for i in range(len(kept[name])) if i not in rows[name]]
         assert torch.equal(parameters[name][stay], kept[name][stay])
+
+
+def test_a_transposed_convolution_in_groups_is_refused_by_name():
+    widths = ((3, 8, 1), (8, 8, 4))
+    net = torch.nn.Sequential(*(torch.nn.ConvTranspose2d(a, b, 3, groups=g) for a, b, g in widths))
+    net.append(torch.nn.Conv2d(8, 2, 1))
+    small = isoprune.prune(net.eval(), torch.randn(1, 3, 4, 4), 0.5)
+    with pytest.raises(IsopruneError, match=r"1\.weight is a transposed convolution in groups"):
+        greg_1(net, small.plan, graph=small.graph)

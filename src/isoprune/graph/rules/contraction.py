@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from isoprune.graph.labels import Plane, Planes, core, distinct, spread
-from isoprune.graph.layouts import of_groups
 from isoprune.graph.rules.pointwise import join
 
 if TYPE_CHECKING:
@@ -163,98 +162,32 @@ def linear(tracer: Tracer, call: Call) -> list[Planes]:
     return [planes]
 
 
-def convolution(tracer: Tracer, call: Call) -> list[Planes]:
-    x, weight, bias, *_, transposed, _, groups = call.args[:9]
-    out, ledger = call.outs[0], tracer.ledger
-    if x.dim() < weight.dim():
-        ledger.freeze(tracer.planes(x), f"{call.where} has no batch dimension")
-        return [()]
-    space = set(range(2, x.dim()))
-    pointwise = groups == 1 and _is_pointwise(call, weight)
-    px = _over_space(tracer, tracer.planes(x), space, call.where, alone=pointwise)
-    pw = _over_space(tracer, tracer.planes(weight), space, call.where)
-    reads, makes = (0, 1) if transposed else (1, 0)
-    if groups == 1:
-        side_x = Side(px, x.shape, 1, {0: 0, **{d: d for d in space if pointwise}})
-        side_w = Side(pw, weight.shape, reads, {makes: 1}, tracer.is_weight(weight))
-        planes = contract(tracer, side_x, side_w, [], out.shape, call.where)
-    else:
-        planes = _grouped(tracer, call, px, groups, transposed)
-    if bias is not None:
-        size = (1, bias.numel(), *(1,) * len(space))
-        laid = tuple(Plane(p.ids.reshape(size), p.row) for p in tracer.planes(bias))
-        planes = join(tracer, [(planes, out.shape), (laid, size)], out.shape, call.where)
-    return [planes]
-
-
-def deformed_convolution(tracer: Tracer, call: Call) -> list[Planes]:
-    """A convolution that reads x at points moved by offsets; these count points, not channels."""
-    x, weight, offset, mask, bias, *_ = call.args
-    for t in (offset, mask):
-        tracer.ledger.freeze(tracer.planes(t), f"{call.where} reads points from it")
-    groups = call.args[11]
-    # No stride is one, so that a kernel of one point does not count as pointwise.
-    args = (x, weight, bias, (0, 0), (0, 0), (1, 1), False, (0, 0), groups)
-    return convolution(tracer, replace(call, args=args))
-
-
-def _is_pointwise(call: Call, weight: Tensor) -> bool:
-    """Tell whether every position is computed from itself alone: a matrix product in disguise."""
-    stride, padding = call.args[3:5]
-    return weight[0, 0].numel() == 1 and set(stride) == {1} and set(padding) == {0}
-
-
-def _over_space(
-    tracer: Tracer, planes: Planes, space: set[int], where: str, *, alone: bool = False
-) -> Planes:
-    """Return the planes with each channel the same at all positions (it goes everywhere or nowhere).
-
-    Planes of positions only must stay, unless positions do not meet (``alone``).
-    """
-    ledger = tracer.ledger
-    positions = [p for p in planes if set(p.dims) <= space]
-    if not alone:
-        ledger.freeze(positions, f"{where}: positions cannot go")
-    mixed = [p for p in planes if not set(p.dims) <= space]
-    tied = [ledger.tie(p, space & set(p.dims), where) if space & set(p.dims) else p for p in mixed]
-    return (*tied, *positions) if alone else tuple(tied)
-
-
-def _grouped(tracer: Tracer, call: Call, px: Planes, groups: int, transposed: bool) -> Planes:
-    """Grouped convolution: group g of the filters reads group g of the channels.
-
-    Depthwise: a channel and its filters are one. Else channels and filters of every group must stay
-    equally many, and the weight's second dimension counts the channels *of its row's group*.
-    """
-    x, weight = call.args[:2]
-    out, ledger = call.outs[0], tracer.ledger
-    # Heads folded into the batch share the filters: a channel goes in all of them.
-    channels = [ledger.tie(p, set(p.dims) - {1}, call.where) for p in px if 1 in p.dims]
-    passed = [Plane(_to_space(p.ids, out), p.row) for p in px if 1 not in p.dims]
-    wide = x.size(1) // groups
-    own = {p.dims[0]: p.core.reshape(-1) for p in tracer.planes(weight) if len(p.dims) == 1}
-    element = next((p.core.reshape(-1) for p in channels), None)
-    first = own.get(0)
-    if first is None or element is None or (transposed and not (wide == 1 and weight.size(1) == 1)):
-        ledger.freeze([*px, *tracer.planes(weight)], f"{call.where}: grouped convolution of fixed width")
-        return distinct(passed)
-    if wide == 1:
-        ledger.unify(element[:, None], first.reshape(groups, -1), call.where)
-    else:
-        boxes = element.reshape(groups, wide), first.reshape(groups, -1)
-        for box in boxes:
-            ledger.grid(box, call.where, every_row=True)
-        per_filter = boxes[0].repeat_interleave(weight.size(0) // groups, 0)
-        local = per_filter.reshape(weight.size(0), wide, *(1,) * (weight.dim() - 2)).expand(weight.shape)
-        layout = of_groups(weight.shape, groups)
-        tracer.relabel_weight(weight, dim=1, ids=local, layout=layout, where=call.where)
-    ledger.made.add(int(first[0]))
-    planes = Plane(spread(first, out.shape, (1,)))
-    return distinct([*passed, planes])
-
-
-def _to_space(ids: Tensor, out: Tensor) -> Tensor:
-    return ids[(slice(None),) + (slice(0, 1),) * (ids.dim() - 1)].expand(out.size(0), *out.shape[1:])
+def bilinear(tracer: Tracer, call: Call) -> list[Planes]:
+    """x [..., i], weight [o, i, j], y [..., j] -> [..., o]: both x and y meet what the weight reads."""
+    x, weight, y, out = *call.tensors[:3], call.outs[0]
+    planes = tracer.planes(weight)
+    makes = next((p for p in planes if p.dims == (0,)), None)
+    free = []
+    for t, d in ((x, 1), (y, 2)):
+        reads = next((p.core.reshape(-1) for p in planes if p.dims == (d,)), None)
+        for p in tracer.planes(t):
+            last = t.dim() - 1
+            if last not in p.dims:
+                tracer.ledger.freeze([p], f"{call.where} mixes positions")
+            elif reads is None:
+                tracer.ledger.freeze([p], f"{call.where} meets values that cannot go")
+            else:
+                ids = tracer.ledger.tie(p, set(p.dims) - {last}, call.where).core.reshape(-1)
+                tracer.ledger.unify(ids, reads, call.where)
+        if reads is not None and not tracer.planes(t):
+            tracer.ledger.freeze(reads, f"{call.where} meets values that cannot go")
+        elif reads is not None:
+            tracer.ledger.read.add(int(reads[0]))
+    if makes is not None:
+        ids = makes.core.reshape(-1)
+        tracer.ledger.made.add(int(ids[0]))
+        free.append(Plane(spread(ids, out.shape, (out.dim() - 1,))))
+    return [tuple(free)]
 
 
 def embedding(tracer: Tracer, call: Call) -> list[Planes]:

@@ -28,9 +28,6 @@ def _per_channel(tracer: Tracer, call: Call, x: Tensor, parameters: list[Tensor 
 def batch_norm(tracer: Tracer, call: Call) -> list[Planes]:
     x, *parameters = call.args[:5]
     planes = _per_channel(tracer, call, x, parameters)
-    training = "legit" not in call.op and len(call.args) > 5 and call.args[5] is True
-    if training:  # weight standardisation: a statistic over the input channels of every filter
-        planes = tuple(p for p in planes if p.dims == (1,) or 1 not in p.dims)
     return [planes, *(() for _ in call.outs[1:])]
 
 

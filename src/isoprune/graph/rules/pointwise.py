@@ -27,15 +27,13 @@ def _own_size(tensor: Tensor) -> tuple[int, ...]:
 
 
 def copy_into(tracer: Tracer, call: Call) -> list[Planes]:
-    """`copy_`: the whole of a tensor takes the source's channels; a part of one freezes them."""
+    """`copy_`: the whole of a tensor takes the source's channels; a part of one must have the same."""
     target, source = call.tensors[0], call.tensors[1]
     whole = target.untyped_storage().nbytes() == target.numel() * target.element_size()
-    if whole:
+    if whole and not tracer.planes(target):
         return [tuple(broadcast(p, target.shape) for p in _aligned(tracer.planes(source), target.dim()))]
-    where = f"{call.where} writes into a part of a tensor"
-    tracer.ledger.freeze(tracer.planes(source), where)
-    tracer.ledger.freeze(tracer.planes(target), where)
-    return [()]
+    operands = [(tracer.planes(target), target.shape), (tracer.planes(source), _own_size(source))]
+    return [join(tracer, operands, tuple(target.shape), call.where)]
 
 
 def join(
@@ -105,7 +103,7 @@ def _meet(tracer: Tracer, a: Operand, b: Operand, where: str) -> set[int]:
             if id(p) in matched:
                 continue
             met = {d for d in p.dims if sizes[d] > 1}
-            rows = {r.dims[0] for r in planes if r.row and id(r) in matched and len(r.dims) == 1}
+            rows = {r.dims[0] for r in planes if id(r) in matched and len(r.dims) == 1}
             if not met - rows:
                 matched.add(id(p))
                 continue
@@ -142,19 +140,28 @@ def _wish_for_elements(tracer: Tracer, grid: Plane, planes: Planes, others: Plan
 
 
 def accumulated(tracer: Tracer, call: Call) -> list[Planes]:
-    """index_add, scatter_add: rows of the source are added to rows of the target that an index names."""
-    target, dim, index, source = call.args[:4]
+    """index_add, scatter, ...: rows of the source go to rows of the target that an index names.
+
+    Along the other dimensions channels meet: those of the index too, where it has some.
+    """
+    target, dim, index, *given = call.args[:4]
     dim %= target.dim()
+    sources = [t for t in given if isinstance(t, Tensor) and t.dim()]
+    along = index.dim() == target.dim() and target.dim() > 1  # scatter has an entry for each element
+    mine = {d for p in tracer.planes(index) for d in p.dims} if along else set()
+    steps = enumerate(index.stride()) if along else ()
+    varies = {dim} | {d for d, step in steps if step != 0 and index.size(d) > 1 and d not in mine}
     operands: list[Operand] = []
-    for t in (target, source):
+    for t in (target, *sources, *([index] if along else [])):
         planes = tracer.planes(t)
-        varies = {dim} | {d for d, step in enumerate(index.stride()) if step != 0 and index.dim() == t.dim()}
-        stuck = [p for p in planes if varies & set(p.dims)]
-        tracer.ledger.freeze(stuck, f"{call.where} picks it by position")
+        tracer.ledger.freeze(
+            [p for p in planes if varies & set(p.dims)], f"{call.where} picks it by position"
+        )
         passed = tuple(
             Plane(_first_of(p, dim, target.shape), p.row) for p in planes if not varies & set(p.dims)
         )
-        operands.append((passed, [1 if d == dim else n for d, n in enumerate(target.shape)]))
+        size = [1 if d == dim or (t is index and d in varies) else n for d, n in enumerate(target.shape)]
+        operands.append((passed, [min(n, m) for n, m in zip(size, _own_size(t), strict=True)]))
     return [join(tracer, operands, tuple(target.shape), call.where)]
 
 

@@ -45,7 +45,7 @@ def _tied(tracer: Tracer, call: Call, x: Tensor, dims: set[int]) -> list[Plane]:
     Reducing a grid [heads, width] over the width leaves the heads, which are rows of their own.
     Reducing it over the heads adds up channels of equal width position: they can only go together.
     """
-    rows = {p.dims[0] for p in tracer.planes(x) if p.row and len(p.dims) == 1}
+    rows = {p.dims[0] for p in tracer.planes(x) if len(p.dims) == 1}
     planes = []
     for p in tracer.planes(x):
         over = set(p.dims) & dims
@@ -56,7 +56,7 @@ def _tied(tracer: Tracer, call: Call, x: Tensor, dims: set[int]) -> list[Plane]:
 
 
 def extreme(tracer: Tracer, call: Call) -> list[Planes]:
-    """Max and min: the value is a statistic; whoever reads the position it was found at must keep it."""
+    """Max, min, median: the value is a statistic; whoever reads the position it was found at keeps it."""
     dims, x = _reduced(call), call.args[0]
     for positions in call.outs[1:]:
         tracer.positions[id(positions)] = positions, [p for p in tracer.planes(x) if set(p.dims) & dims]

@@ -258,3 +258,17 @@ def shuffled(tracer: Tracer, call: Call) -> list[Planes]:
         tracer.ledger.unify(box[:1].expand(box.shape), box, call.where)
         planes.append(Plane(box.t().reshape(ids.shape).expand(x.shape), p.row))
     return [distinct(planes)]
+
+
+def as_real(tracer: Tracer, call: Call) -> list[Planes]:
+    """Complex numbers -> pairs along a further dimension, both of one channel."""
+    shape = call.outs[0].shape
+    return [tuple(Plane(p.ids[..., None].expand(shape), p.row) for p in tracer.planes(call.tensors[0]))]
+
+
+def as_complex(tracer: Tracer, call: Call) -> list[Planes]:
+    """Pairs along the last dimension -> complex numbers."""
+    given = tracer.planes(call.tensors[0])
+    last = call.tensors[0].dim() - 1
+    planes = [tracer.ledger.tie(p, {last}, call.where) if last in p.dims else p for p in given]
+    return settle(tracer, call, [[Plane(p.ids[..., 0], p.row) for p in planes]])

@@ -68,7 +68,6 @@ def fold(tracer: Tracer, call: Call) -> list[Planes]:
 def sampled(tracer: Tracer, call: Call) -> list[Planes]:
     """Values of x [N, C, ...] at points that other inputs name; as many samples as these ask for."""
     x, *others = call.tensors
-    (out,) = call.outs
     for t in others:
         tracer.ledger.freeze(tracer.planes(t), f"{call.where} reads points from it")
     planes = []
@@ -77,5 +76,28 @@ def sampled(tracer: Tracer, call: Call) -> list[Planes]:
             tracer.ledger.freeze([p], f"{call.where} mixes positions")
             continue
         ids = tracer.ledger.tie(p, set(p.dims) - {1}, call.where).core
+        planes.append(Plane(ids, p.row))
+    return [distinct(Plane(p.ids.expand(out.shape), p.row) for p in planes) for out in call.outs]
+
+
+def transformed(tracer: Tracer, call: Call) -> list[Planes]:
+    """A Fourier transform: what it runs over is mixed, so only channels along other dimensions can go."""
+    x, dims = call.args[0], {d % call.args[0].dim() for d in call.args[1]}
+    (out,) = call.outs
+    planes = []
+    for p in tracer.planes(x):
+        if set(p.dims) <= dims:
+            tracer.ledger.freeze([p], f"{call.where} mixes all that it runs over")
+            continue
+        ids = tracer.ledger.tie(p, set(p.dims) & dims, call.where).ids
+        for d in dims:
+            ids = ids.narrow(d, 0, 1)
         planes.append(Plane(ids.expand(out.shape), p.row))
     return [distinct(planes)]
+
+
+def by_place(tracer: Tracer, call: Call) -> list[Planes]:
+    """What stands at a place means something of its own (a row of an affine map): nothing of it can go."""
+    for t in call.tensors:
+        tracer.ledger.freeze(tracer.planes(t), f"{call.where} reads each value by its place")
+    return [() for _ in call.outs]

@@ -93,9 +93,14 @@ def layers_of(model: nn.Module, graph: Graph, plan: Plan) -> Layers:
     members: dict[str, list[tuple[str, Member]]] = {}
     for units in units_of(graph, grain):
         for member in units.members if units.name in goes else ():
+            if grain == "channel" and member.role == "out" and len(member.dims) > 1:
+                raise IsopruneError(
+                    f"{member.tensor} is a transposed convolution in groups, which no penalty knows. Leave "
+                    "it whole by a ratio of 0 for it, or prune in one shot."
+                )
             if member.role in ("out", "other") and (grain != "channel" or len(member.dims) == 1):
                 members.setdefault(member.tensor, []).append((units.name, member))
-    parts = {n: part for n, m in members.items() if (part := _part(model, n, m, grain)) is not None}
+    parts = {n: part for n, m in members.items() if (part := _part(model, n, m)) is not None}
     order = [name for name in graph.tensors if name in parts]
     weights = [name for name in order if parts[name].value.dim() > 1]
     along: list[list[Part]] = [[] for _ in weights]
@@ -119,16 +124,11 @@ def _followed(name: str, weights: list[str], order: list[str], parts: Mapping[st
     return before[-1] if before else same[0]
 
 
-def _part(model: nn.Module, name: str, members: list[tuple[str, Member]], grain: str) -> Part | None:
+def _part(model: nn.Module, name: str, members: list[tuple[str, Member]]) -> Part | None:
     owner, _, key = name.rpartition(".")
     module = model.get_submodule(owner)
     if key in module._buffers:
         return None
     value = getattr(module, key)
     groups = getattr(module, "groups", 1) if value.dim() > 1 else 1
-    if grain == "channel" and members[0][1].dims[0] != 0 and groups > 1:
-        raise IsopruneError(
-            f"{name} is a transposed convolution in {groups} groups, which no penalty knows. Leave it whole "
-            "by a ratio of 0 for it, or prune in one shot."
-        )
     return Part(module, key, tuple(members), groups)

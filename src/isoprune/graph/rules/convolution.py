@@ -1,0 +1,135 @@
+"""Convolutions: contractions of channels that are the same at all positions, also in groups."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from isoprune.graph.labels import Plane, Planes, distinct, spread
+from isoprune.graph.layouts import of_groups
+from isoprune.graph.rules.contraction import Side, contract
+from isoprune.graph.rules.pointwise import join
+
+if TYPE_CHECKING:
+    from isoprune.graph.tracer import Call, Tracer
+
+
+def convolution(tracer: Tracer, call: Call) -> list[Planes]:
+    x, weight, bias, *_, transposed, _, groups = call.args[:9]
+    out, ledger = call.outs[0], tracer.ledger
+    if x.dim() < weight.dim():
+        ledger.freeze(tracer.planes(x), f"{call.where} has no batch dimension")
+        return [()]
+    space = set(range(2, x.dim()))
+    pointwise = groups == 1 and _is_pointwise(call, weight)
+    px = _over_space(tracer, tracer.planes(x), space, call.where, alone=pointwise)
+    pw = _over_space(tracer, tracer.planes(weight), space, call.where)
+    reads, makes = (0, 1) if transposed else (1, 0)
+    if groups == 1:
+        side_x = Side(px, x.shape, 1, {0: 0, **{d: d for d in space if pointwise}})
+        side_w = Side(pw, weight.shape, reads, {makes: 1}, tracer.is_weight(weight))
+        planes = contract(tracer, side_x, side_w, [], out.shape, call.where)
+    else:
+        planes = _grouped(tracer, call, px, groups, transposed)
+    if bias is not None:
+        size = (1, bias.numel(), *(1,) * len(space))
+        laid = tuple(Plane(p.ids.reshape(size), p.row) for p in tracer.planes(bias))
+        planes = join(tracer, [(planes, out.shape), (laid, size)], out.shape, call.where)
+    return [planes]
+
+
+def deformed_convolution(tracer: Tracer, call: Call) -> list[Planes]:
+    """A convolution that reads x at points moved by offsets; these count points, not channels."""
+    x, weight, offset, mask, bias, *_ = call.args
+    for t in (offset, mask):
+        tracer.ledger.freeze(tracer.planes(t), f"{call.where} reads points from it")
+    groups = call.args[11]
+    # No stride is one, so that a kernel of one point does not count as pointwise.
+    args = (x, weight, bias, (0, 0), (0, 0), (1, 1), False, (0, 0), groups)
+    return convolution(tracer, replace(call, args=args))
+
+
+def _is_pointwise(call: Call, weight: Tensor) -> bool:
+    """Tell whether every position is computed from itself alone: a matrix product in disguise."""
+    stride, padding = call.args[3:5]
+    return weight[0, 0].numel() == 1 and set(stride) == {1} and set(padding) == {0}
+
+
+def _over_space(
+    tracer: Tracer, planes: Planes, space: set[int], where: str, *, alone: bool = False
+) -> Planes:
+    """Return the planes with each channel the same at all positions (it goes everywhere or nowhere).
+
+    Planes of positions only must stay, unless positions do not meet (``alone``).
+    """
+    ledger = tracer.ledger
+    positions = [p for p in planes if set(p.dims) <= space]
+    if not alone:
+        ledger.freeze(positions, f"{where}: positions cannot go")
+    mixed = [p for p in planes if not set(p.dims) <= space]
+    tied = [ledger.tie(p, space & set(p.dims), where) if space & set(p.dims) else p for p in mixed]
+    return (*tied, *positions) if alone else tuple(tied)
+
+
+def _grouped(tracer: Tracer, call: Call, px: Planes, groups: int, transposed: bool) -> Planes:
+    """Grouped convolution: group g of the filters reads group g of the channels.
+
+    Depthwise: a channel and its filters are one. Else channels and filters of every group must stay
+    equally many, and the weight's second dimension counts the channels *of its row's group*.
+    """
+    x, weight = call.args[:2]
+    out, ledger = call.outs[0], tracer.ledger
+    # Heads folded into the batch share the filters: a channel goes in all of them.
+    channels = [ledger.tie(p, set(p.dims) - {1}, call.where) for p in px if 1 in p.dims]
+    passed = [Plane(_to_space(p.ids, out), p.row) for p in px if 1 not in p.dims]
+    wide = x.size(1) // groups
+    own = {p.dims[0]: p.core.reshape(-1) for p in tracer.planes(weight) if len(p.dims) == 1}
+    element = next((p.core.reshape(-1) for p in channels), None)
+    first = own.get(0)
+    if first is None or element is None:
+        ledger.freeze([*px, *tracer.planes(weight)], f"{call.where}: grouped convolution of fixed width")
+        return distinct(passed)
+    if transposed and not (wide == 1 and weight.size(1) == 1):
+        return distinct([*passed, *_transposed_groups(tracer, call, element, first)])
+    if wide == 1:
+        ledger.unify(element[:, None], first.reshape(groups, -1), call.where)
+    else:
+        boxes = element.reshape(groups, wide), first.reshape(groups, -1)
+        for box in boxes:
+            ledger.grid(box, call.where, every_row=True)
+        per_filter = boxes[0].repeat_interleave(weight.size(0) // groups, 0)
+        local = per_filter.reshape(weight.size(0), wide, *(1,) * (weight.dim() - 2)).expand(weight.shape)
+        layout = of_groups(weight.shape, groups)
+        tracer.relabel_weight(weight, dim=1, ids=local, layout=layout, where=call.where)
+    ledger.made.add(int(first[0]))
+    planes = Plane(spread(first, out.shape, (1,)))
+    return distinct([*passed, planes])
+
+
+def _transposed_groups(tracer: Tracer, call: Call, element: Tensor, first: Tensor) -> Planes:
+    """Transposed, the weight's rows are what it reads; what it makes is counted anew in every group."""
+    x, weight = call.args[:2]
+    groups, ledger, out = call.args[8], tracer.ledger, call.outs[0]
+    ledger.unify(element, first, call.where)
+    mine = [p for p in tracer.planes(weight) if 1 in p.dims]
+    local = next((p.ids for p in mine if len(p.dims) > 1), None)
+    if local is None:
+        ledger.freeze([Plane(element), *mine], f"{call.where}: grouped convolution of fixed width")
+        if (name := ledger.tensor_of(mine)) is not None:
+            tracer.wishes.setdefault(name, of_groups(weight.shape, groups))
+        return ()
+    made = local.reshape(weight.shape[0], weight.shape[1], -1)[:: x.size(1) // groups, :, 0]
+    if x.size(1) == groups:
+        ledger.unify(element[:, None], made, call.where)
+    else:
+        for box in (element.reshape(groups, -1), made):
+            ledger.grid(box, call.where, every_row=True)
+    ledger.made.add(int(made[0, 0]))
+    ledger.read.add(int(first[0]))
+    return (Plane(spread(made.reshape(-1), out.shape, (1,))),)
+
+
+def _to_space(ids: Tensor, out: Tensor) -> Tensor:
+    return ids[(slice(None),) + (slice(0, 1),) * (ids.dim() - 1)].expand(out.size(0), *out.shape[1:])
