@@ -9,7 +9,8 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from isoprune.export import export_onnx, load, save
-from isoprune.graph.trace import as_call, tensors_in
+from isoprune.graph.entries import as_call
+from isoprune.graph.outputs import tensors_in
 from pruning.zoo import MATRIX, check, halved, made
 
 from .networks import tensors

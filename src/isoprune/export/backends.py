@@ -14,7 +14,8 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from isoprune.export.onnx import reason, session_of
-from isoprune.graph.trace import as_call, clone_sharing
+from isoprune.graph.cloning import clone_sharing
+from isoprune.graph.entries import as_call
 from isoprune.types import IsopruneError
 
 MOST = 1024  # threads: OpenMP ends the process where it cannot make them

@@ -17,7 +17,7 @@ from isoprune.export import manifest, mask_file
 from isoprune.export.content_checks import check_finite, plan_problem
 from isoprune.export.folder import BOOLS, PLAN, WEIGHTS, replacing, settled
 from isoprune.export.manifest import Entry, Manifest
-from isoprune.graph.trace import clone_sharing, tensor_names
+from isoprune.graph.cloning import clone_sharing, tensor_names
 from isoprune.pruning import Pruned
 from isoprune.pruning.mask import harden, masked, masks_of
 from isoprune.pruning.shrink import replace_tensors

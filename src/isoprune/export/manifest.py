@@ -15,7 +15,7 @@ from torch import nn
 
 import isoprune
 from isoprune.export.folder import FORMAT, PLAN
-from isoprune.graph.trace import tensor_names
+from isoprune.graph.cloning import tensor_names
 from isoprune.pruning import Pruned
 from isoprune.pruning.grains import read_grain
 from isoprune.types import IsopruneError, Plan

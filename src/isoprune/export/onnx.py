@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from isoprune.export.outputs import TensorsOnly, inputs_of, tensors_of
-from isoprune.graph.trace import as_call, clone_sharing
+from isoprune.graph.cloning import clone_sharing
+from isoprune.graph.entries import as_call
 from isoprune.pruning.mask import harden, masks_of
 from isoprune.pruning.pruned import example_inputs_of
 from isoprune.types import IsopruneError, Network, module_of

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from isoprune.graph.trace import as_call
+from isoprune.graph.entries import as_call
 
 Named = Iterator[tuple[str, Tensor]]
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections import OrderedDict
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
+
+from isoprune.graph.copying import deep
+from isoprune.graph.outputs import tensors_of
 
 # A module whose class says itself how it is copied is copied by deepcopy.
 _OWN_WAYS = ("__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__new__")
@@ -18,6 +23,7 @@ _FILL_IN = {
 }
 _ATOMS = {int, float, bool, str, bytes, complex, type(None), type}
 _CONTAINERS = {dict, OrderedDict, list, set}
+_OF_TORCH = {"_parameters", "_buffers", "_modules"}
 
 
 def clone_sharing(model: nn.Module) -> nn.Module:
@@ -28,8 +34,39 @@ def clone_sharing(model: nn.Module) -> nn.Module:
         # What a hook computes from them before each forward (the masks of torch.nn.utils.prune) is no leaf,
         # and deepcopy refuses it.
         memo.update((id(t), t) for t in vars(module).values() if isinstance(t, Tensor) and not t.is_leaf)
+    return _cloned(model, memo)
+
+
+def runnable_copy(model: nn.Module, convert: Callable[[Tensor], Tensor] | None = None) -> nn.Module:
+    """Return a copy in eval mode whose forward writes into nothing of ``model``'s: of its tensors only
+    parameters
+    are shared.
+
+    With ``convert``, every tensor, wherever a module holds it, is what that makes of it.
+    """
+    memo: dict[int, Any] = {}
+    made = convert or Tensor.clone
+    for _, module in named_modules(model):
+        state = vars(module)
+        for t in module._parameters.values():
+            if t is not None and id(t) not in memo:
+                memo[id(t)] = t if convert is None else nn.Parameter(convert(t.detach()), t.requires_grad)
+        held = [v for k, v in state.items() if k not in _OF_TORCH and type(v) not in _ATOMS]
+        for t in (*module._buffers.values(), *(t for v in held for t in tensors_of(v))):
+            if t is not None and id(t) not in memo:
+                memo[id(t)] = made(t.detach())
+    return _cloned(model, memo).eval()
+
+
+def _cloned(model: nn.Module, memo: dict[int, Any]) -> nn.Module:
     memo.pop(id(None), None)
-    return _clone(model, memo)
+    clone = _clone(model, memo)
+    for module in list(memo.values()):
+        if isinstance(module, nn.Module):
+            for name, value in vars(module).items():
+                if type(value) is weakref.ref and id(value()) in memo:  # deepcopy leaves it at the original
+                    vars(module)[name] = weakref.ref(memo[id(value())])
+    return clone
 
 
 def named_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -71,7 +108,9 @@ def _clone(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
         if value is children:
             state[name] = type(children)()
         elif name in ("_parameters", "_buffers") and all(t is None or id(t) in memo for t in value.values()):
-            state[name] = value.copy()
+            state[name] = type(value)((k, t if t is None else memo[id(t)]) for k, t in value.items())
+        elif name == "_compiled_call_impl":
+            state[name] = None  # compiled for the original, it would run that
         elif type(value) in _ATOMS or (type(value) is tuple and all(type(v) in _ATOMS for v in value)):
             state[name] = value
         elif type(value) in _CONTAINERS and not value:  # the hooks that most modules do not have
@@ -79,7 +118,7 @@ def _clone(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
         elif type(value) is list and all(type(v) in _ATOMS for v in value):
             state[name] = value.copy()
         else:
-            state[name] = copy.deepcopy(value, memo)
+            state[name] = deep(value, memo, f"{kind.__name__}.{name}")
     for name, child in children.items():
         state["_modules"][name] = None if child is None else _clone(child, memo)
     return new

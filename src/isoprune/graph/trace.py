@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import is_dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_map_only
 
-from isoprune.graph.cloning import clone_sharing, named_modules, tensor_names
-from isoprune.graph.entries import Entry, as_call, entries_of
+from isoprune.graph.cloning import clone_sharing, runnable_copy, tensor_names
+from isoprune.graph.draws import seeded
+from isoprune.graph.entries import Entry, entries_of
 from isoprune.graph.fixed_kernels import steady
 from isoprune.graph.gathering import Gathering
 from isoprune.graph.groups import Graph, build
+from isoprune.graph.inputs import copied_inputs
+from isoprune.graph.isolation import isolated
 from isoprune.graph.layouts import Layout
 from isoprune.graph.module_names import module_names
+from isoprune.graph.outputs import leaves, tensors_of
 from isoprune.graph.paths import TooManyWays, every_way
 from isoprune.graph.reads import NeedsValues, Reads
 from isoprune.graph.recording import Node, Pass, Recording
@@ -25,35 +27,19 @@ from isoprune.graph.sizes import SizeWatch, named_sizes
 from isoprune.graph.tracer import Tracer
 from isoprune.graph.training_branches import has_training_branch
 from isoprune.graph.unrun import freeze_unrun
-from isoprune.types import IsopruneError
+from isoprune.types import IsopruneError, Network, module_of
 from isoprune.types.collector import uncollected
 
 
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    """Yield the float tensors of a model's output: tensors, sequences, mappings, dataclasses of them."""
-    if isinstance(value, Tensor):
-        if value.is_floating_point():
-            yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from tensors_in(item)
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from tensors_in(item)
-    elif is_dataclass(value) and not isinstance(value, type):
-        for item in vars(value).values():
-            yield from tensors_in(item)
-
-
-def trace(model: nn.Module, example_inputs: Any, *, also: Iterable[Any] = (), unrun: str = "keep") -> Graph:
-    """Return the channel groups of ``model``, what is frozen and why.
+def trace(network: Network, example_inputs: Any, *, also: Iterable[Any] = (), unrun: str = "keep") -> Graph:
+    """Return the channel groups of a network, what is frozen and why.
 
     Recorded are the forward on ``example_inputs`` and each of ``also``; every branch on a value both ways;
     and train mode, where it does something else. Cost: a forward each in which nothing is computed, and if
     the network reads its own values, one that is; memory: the labels of the activations.
 
     Args:
-        model: Any module; read, never written to.
+        network: Any module, or what holds one; read, never written to.
         example_inputs: What its forward takes: a tensor, a tuple of arguments, or a dict of keywords.
         also: Further calls: inputs of forward, or pairs (name of a method, its inputs).
         unrun: Of parameters that took no part in any of these calls: whether channels that they could read,
@@ -64,8 +50,9 @@ def trace(model: nn.Module, example_inputs: Any, *, also: Iterable[Any] = (), un
     """
     if unrun not in ("keep", "ignore"):
         raise IsopruneError(f"unrun is 'keep' or 'ignore', not {unrun!r}.")
+    model = module_of(network)
     entries = entries_of(model, example_inputs, also)
-    with uncollected():
+    with isolated(), uncollected():
         try:
             return _traced(model, entries, unrun, values=False)
         except NeedsValues:
@@ -80,8 +67,7 @@ def _traced(
     values: bool,
     layouts: Mapping[str, Layout] | None = None,
 ) -> Graph:
-    clone = clone_sharing(model)
-    _own_buffers(clone)
+    clone = runnable_copy(model)
     tracer = Tracer(tensor_names(clone), layouts=layouts or {})
     passes: list[Pass] = []
     ways: set[tuple] = set()
@@ -112,9 +98,8 @@ def _recorded(tracer: Tracer, clone: nn.Module, entry: Entry, ways: set[tuple], 
     def record_one(reads: Reads) -> Pass:
         nodes, output, constants = record(clone, entry, tracer, reads)
         what = "the network's output" if entry.method == "forward" else f"the output of {entry.method}"
-        for tensor in (leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)):
+        for tensor in (leaf for leaf in leaves(output).values() if isinstance(leaf, Tensor)):
             tracer.read_positions(tensor, what)
-        for tensor in tensors_in(output):
             tracer.ledger.freeze(tracer.planes(tensor), what)
         return Pass(entry, nodes, tuple(reads.made), values, constants)
 
@@ -147,13 +132,28 @@ def _unrun(tracer: Tracer) -> dict[str, torch.Size]:
     }
 
 
-def _own_buffers(clone: nn.Module) -> None:
-    """Give the copy of a network buffers of its own, which a forward may write to."""
-    own: dict[int, Tensor] = {}
-    for _, module in named_modules(clone):
-        for name, buffer in module._buffers.items():
-            if buffer is not None:
-                module._buffers[name] = own.setdefault(id(buffer), buffer.clone())
+def record_way(network: nn.Module, inputs: Any) -> Graph:
+    """Return the graph of one forward in eval mode: of the way that these inputs take, nothing else."""
+    layouts: Mapping[str, Layout] = {}
+    values = False
+    with isolated(), uncollected():
+        while True:
+            clone = runnable_copy(network)
+            tracer = Tracer(tensor_names(clone), layouts=layouts)
+            entry, reads = Entry(inputs), Reads(values=values)
+            try:
+                nodes, _, constants = record(clone, entry, tracer, reads)
+            except NeedsValues:
+                if values:
+                    raise
+                values = True
+                continue
+            if not tracer.wishes.keys() - tracer.layouts.keys():
+                break
+            layouts = {**tracer.wishes, **tracer.layouts}
+    one = Pass(entry, nodes, tuple(reads.made), values, constants)
+    names = {key: name for key, (name, _) in tracer.names.items()}
+    return build(Recording((one,), tracer.tensors(), (), names), tracer.ledger)
 
 
 def record(
@@ -171,11 +171,10 @@ def record(
     nodes: list[Node] = []
     tracer.nodes, tracer.reads, tracer.gathering = nodes, reads, Gathering(nodes)
     reads.clock = nodes.__len__
-    inputs = tree_map_only(Tensor, Tensor.clone, entry.inputs) if reads.values else entry.inputs
-    for tensor in tree_flatten(as_call(inputs))[0]:
-        if isinstance(tensor, Tensor):
-            tracer.take_input(tensor)
+    inputs = copied_inputs(entry.inputs)  # a forward may write into them
+    for tensor in tensors_of(inputs):
+        tracer.take_input(tensor)
     watch = SizeWatch(tracer.claims, tracer.planes, tracer.label_constant, tracer.host, constants)
-    with torch.no_grad(), steady(), module_names(model, tracer.modules), watch, tracer:
+    with torch.no_grad(), steady(), module_names(model, tracer.modules), seeded(), watch, tracer:
         output = entry.run(model, inputs)
     return nodes, output, tuple(watch.labelled)

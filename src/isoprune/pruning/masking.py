@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from isoprune.graph import Graph
-from isoprune.graph.trace import as_call, clone_sharing, tensor_names
+from isoprune.graph.cloning import tensor_names
 from isoprune.pruning.costs import Cost, Costs, everything, filters_removed, flops
 from isoprune.pruning.grains import read_grain
 from isoprune.pruning.mask import element_masks, masked
 from isoprune.pruning.prune import NothingRemoved
 from isoprune.pruning.pruned import Pruned
-from isoprune.pruning.reference import zeroed_forward
+from isoprune.pruning.reference import zeroing
 from isoprune.pruning.shrink import replace_tensors
-from isoprune.pruning.verify import Proof, compared
+from isoprune.pruning.trials import Trial
+from isoprune.pruning.verify import Proof, Run, Wanted, proven
 from isoprune.pruning.weight_norms import refuse_normed
 from isoprune.types import Plan, Units
 
@@ -54,22 +54,23 @@ def prove_masks(
     model: nn.Module, small: nn.Module, graph: Graph, plan: Plan, masks: Mapping[str, Tensor], inputs: Any
 ) -> Proof:
     """Return how far the masked network ``small`` is from ``model`` with the masked elements set to zero."""
-    plain = clone_sharing(model).eval()
-    tensors = dict(tensor_names(model).values())
-    zeroed = {name: tensors[name].detach() * kept.to(tensors[name].device) for name, kept in masks.items()}
-    replace_tensors(plain, zeroed)
-    args, kwargs = as_call(inputs)
-    with torch.no_grad():
-        want = plain(*args, **kwargs)
-    statistics: set[str] = set()
-    if read_grain(plan.grain).whole:
-        dense = clone_sharing(model).eval()
-        read, mode, _ = zeroed_forward(
-            dense, graph, graph.recording.passes[0], graph.kept_ids(plan), copy.copy(inputs)
-        )
-        statistics = mode.statistics
-        want = want if statistics else read
-    return compared(want, clone_sharing(small).eval(), inputs, tuple(sorted(statistics)))
+    whole = read_grain(plan.grain).whole
+    stays = graph.kept_ids(plan) if whole else None
+
+    def mask_(dense: nn.Module) -> None:
+        tensors = dict(tensor_names(dense).values())
+        replace_tensors(dense, {name: tensors[name] * kept.to(tensors[name]) for name, kept in masks.items()})
+
+    def reference(run: Run, trial: Trial) -> Wanted:
+        statistics: set[str] = set()
+        if stays is not None:
+            with zeroing(trial.graph, trial.way, trial.kept_ids(graph, stays)) as mode:
+                output, statistics = run(mode), mode.statistics
+            if not statistics:
+                return Wanted(output, statistics)
+        return Wanted(run(nullcontext(), mask_), statistics)
+
+    return proven(model, small, graph, inputs, None, reference, {})
 
 
 def masked_costs(

@@ -16,12 +16,13 @@ from isoprune.graph.groups import build
 from isoprune.graph.recording import Node
 from isoprune.pruning.choose import clusters
 from isoprune.pruning.costs import costs_of
+from isoprune.pruning.discrepancy import NotFinite, WrongNetwork
 from isoprune.pruning.drift import Drift
 from isoprune.pruning.pruned import Pruned
 from isoprune.pruning.rehearsal import Misfit, rehearse
 from isoprune.pruning.shrink import outline, shrink
 from isoprune.pruning.spared import spared_of
-from isoprune.pruning.verify import NotFinite, WrongNetwork, verify
+from isoprune.pruning.verify import verify
 from isoprune.types import IsopruneError, Plan
 from isoprune.types.collector import uncollected
 
@@ -84,7 +85,7 @@ def prune_by(model: nn.Module, example_inputs: Any, graph: Graph, planner: Plann
             raise _nothing(model, graph, plan)
         small = shrink(model, graph, plan, drifts=settled.drifts)
         try:
-            proof = verify(model, small, graph, plan, example_inputs)
+            proof = verify(model, small, graph, plan, example_inputs, drifts=settled.drifts)
         except NotFinite:
             raise
         except WrongNetwork as error:

@@ -9,18 +9,17 @@ zeroing is not removing there: such a network's function changes, and a report s
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
-from isoprune.graph.fixed_kernels import steady
 from isoprune.graph.groups import Graph
 from isoprune.graph.labels import Planes, keep_mask, restrict, rows_first
-from isoprune.graph.reads import retold
 from isoprune.graph.recording import Node, Pass
 from isoprune.pruning.weight_norms import Norm, carried, roots_of_weights
 from isoprune.types import IsopruneError
@@ -157,31 +156,28 @@ def _along_the_sum(node: Node) -> Planes:
     return tuple(p for p in planes if summed in p.dims)
 
 
-def zeroed_forward(
-    model: nn.Module,
-    graph: Graph,
-    one: Pass,
-    kept: Tensor,
-    inputs: Any,
-    *,
-    norms: Sequence[Norm] = (),
-    whole: bool = False,
-) -> tuple[Any, Zeroed, list[Tensor]]:
-    """Return the dense network's output with channels zeroed, and where a statistic lost channels.
+@contextmanager
+def zeroing(
+    graph: Graph, one: Pass, kept: Tensor, *, norms: Sequence[Norm] = (), whole: bool = False
+) -> Iterator[Zeroed]:
+    """Prepare one forward of the dense network, to be run in the mode that is given, with channels zeroed.
 
-    Where the forward reads values it is given the recorded answers; what it reads comes third.
+    The mode notes where a statistic lost channels.
 
     Args:
+        graph: That ``one`` is of.
+        one: The recorded way that the forward takes.
+        kept: Which channel ids stay.
         norms: Norms over weights that the smaller network keeps as they were.
         whole: Whether all norms over weights stay as they were.
+
+    Raises:
+        Unproven: If the forward did not run the recorded operations.
     """
-    answers = one.answers()
     mode = Zeroed(readings(graph, one.nodes, norms), kept, whole)
-    with torch.no_grad(), steady(), mode, retold(answers):
-        output = one.entry.run(model, inputs)
+    yield mode
     if mode.node is not None:
         raise Unproven(
             f"The forward took another path than when it was recorded: {mode.node.where} did not run. "
             "Its control flow depends on values, so the smaller network cannot be proven."
         )
-    return output, mode, answers.seen

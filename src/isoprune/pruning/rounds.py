@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from isoprune.graph import Graph
+from isoprune.graph.cloning import clone_sharing, tensor_names
 from isoprune.graph.labels import box_size, keep_mask
-from isoprune.graph.trace import clone_sharing, tensor_names
 from isoprune.pruning.shrink import replace_tensors, scales
 from isoprune.pruning.weight_norms import weight_norms
 from isoprune.types import IsopruneError, Plan

@@ -43,10 +43,13 @@ def shrink(model: nn.Module, graph: Graph, plan: Plan, *, drifts: Sequence[Drift
         return _rebuilt(model, graph, kept, new)
 
 
-def scales(model: nn.Module, graph: Graph, plan: Plan) -> dict[str, Tensor]:
+def scales(
+    model: nn.Module, graph: Graph, plan: Plan, drifts: Sequence[Drift] | None = None
+) -> dict[str, Tensor]:
     """Return, for each parameter that `shrink` does not copy as it is, what it multiplies its elements by."""
     kept = graph.kept_ids(plan)
-    drifts = rehearse(outline(model, graph, plan), graph, kept).drifts
+    if drifts is None:
+        drifts = rehearse(outline(model, graph, plan), graph, kept).drifts
     changed = {name for drift in drifts for name in drift.scaled}
     ones = {
         name: torch.ones(box_size(*graph.tensors[name], kept), dtype=torch.float64)
@@ -73,7 +76,7 @@ def outline(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
     """Return what `shrink` would, with memory that nobody wrote to: for its shapes only, in no time."""
     kept = graph.kept_ids(plan)
     new = {
-        name: tensor.detach()
+        name: (tensor.detach() if isinstance(tensor, nn.Parameter) else tensor.detach().clone())
         if name not in graph.tensors
         else torch.empty(box_size(graph.tensors[name][0], tensor.shape, kept), dtype=tensor.dtype)
         for name, tensor in tensor_names(model).values()

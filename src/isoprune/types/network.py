@@ -1,10 +1,13 @@
-"""A network in any dress: a module, or what holds one, such as a `Pruned`."""
+"""A network in any dress: a module, what holds one (such as a `Pruned`), or what torch wraps around one."""
 
 from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import nn
+
+from isoprune.types.errors import IsopruneError
 
 
 @runtime_checkable
@@ -19,5 +22,29 @@ Network = nn.Module | HoldsModel
 
 
 def module_of(network: Network) -> nn.Module:
-    """Return the module itself. A module that has an attribute ``model`` of its own is itself."""
-    return network if isinstance(network, nn.Module) else network.model
+    """Return the module itself, out of DistributedDataParallel, DataParallel and torch.compile too.
+
+    A module that has an attribute ``model`` of its own is itself.
+
+    Raises:
+        IsopruneError: For TorchScript and sharded modules, which have no tensors of their own to make
+        smaller.
+    """
+    module = network if isinstance(network, nn.Module) else network.model
+    if isinstance(module, nn.parallel.DistributedDataParallel | nn.DataParallel):
+        return module_of(module.module)
+    if type(module).__name__ == "OptimizedModule" and "_orig_mod" in module._modules:  # of torch.compile
+        return module_of(module._orig_mod)  # pyright: ignore[reportArgumentType]
+    if isinstance(module, torch.jit.ScriptModule):
+        raise IsopruneError(
+            "The network is a TorchScript module (torch.jit.trace or torch.jit.script), whose code is fixed "
+            "to its "
+            "sizes. Give the nn.Module that it was made from, and trace or script the smaller network."
+        )
+    if type(module).__name__ == "FullyShardedDataParallel":
+        raise IsopruneError(
+            "The network's parameters are sharded (FullyShardedDataParallel). Prune it before it is "
+            "wrapped, or "
+            "load its full state dict into a plain module first."
+        )
+    return module

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from isoprune.graph.trace import clone_sharing, tensor_names
+from isoprune.graph.cloning import clone_sharing, tensor_names
 from isoprune.pruning import Pruned, shrink
 from isoprune.pruning.mask import masked, masks_of
 from isoprune.pruning.shrink import replace_tensors

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Generator, nn
 
-from isoprune.graph.trace import tensors_in
+from isoprune.graph.outputs import tensors_in
 from isoprune.methods.repairs.balance import balance
 from isoprune.methods.repairs.batchnorm import batchnorm
 from isoprune.methods.repairs.none import none

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from isoprune.graph.trace import tensors_in
+from isoprune.graph.outputs import tensors_in
 from isoprune.methods.repairs.passes import Layer, layers_with_output, scale_layers_
 from isoprune.methods.repairs.stored import differentiable
 from isoprune.signals.modes import in_eval_mode

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from isoprune.graph.trace import clone_sharing
+from isoprune.graph.cloning import clone_sharing
 from isoprune.linalg.ridge import STRENGTHS, Fit, Moments, ridge
 from isoprune.methods.repairs.attention import Part, projections, taken_apart
 from isoprune.methods.repairs.goals import Goals, goals
