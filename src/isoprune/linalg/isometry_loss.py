@@ -64,12 +64,22 @@ def masked_isometry(
 
 
 def descend_(
-    parameters: Sequence[Tensor], loss: Callable[[], Tensor], steps: int, **tolerances: float
+    parameters: Sequence[Tensor],
+    loss: Callable[[], Tensor],
+    steps: int,
+    *,
+    tolerance_grad: float = 1e-7,
+    tolerance_change: float,
 ) -> None:
     """Bring a loss to a minimum near where its parameters stand: L-BFGS with strong Wolfe line search."""
     # One optimiser for the whole descent: made anew at every step, as in published code, it learns nothing.
     optimiser = torch.optim.LBFGS(
-        parameters, max_iter=steps, history_size=_HISTORY, line_search_fn="strong_wolfe", **tolerances
+        parameters,
+        max_iter=steps,
+        tolerance_grad=tolerance_grad,
+        tolerance_change=tolerance_change,
+        history_size=_HISTORY,
+        line_search_fn="strong_wolfe",
     )
 
     def closure() -> Tensor:

@@ -14,14 +14,6 @@ from isoprune.reporting.pivots import Table
 from isoprune.types import IsopruneError
 
 _COLOUR = {"healthy": theme.GREEN, "damaged": theme.ORANGE, "collapsed": theme.RED}
-_MEANING = {
-    "healthy": "Gradients pass: it is fit to be retrained as it is.",
-    "damaged": "Gradients pass weakened or uneven: retrain with a large learning rate, or repair it first.",
-    "collapsed": "Hardly any gradient passes: repair it before retraining.",
-}
-_ADVICE = (
-    "Repairs are tried on copies and not retrained: a mean near the dense network's is a good start, no more."
-)
 _THRESHOLDS = {
     "collapsed_ratio": "collapsed: mean over the dense network's, below",
     "damaged_ratio": "damaged: mean over the dense network's, below",
@@ -73,7 +65,6 @@ def diagnosis_page(record: Mapping[str, Any], file: Path) -> Path:
         network=record["network"],
         verdict=record["verdict"],
         verdict_slot=theme.PALETTE.index(_COLOUR[record["verdict"]]),
-        meaning=_MEANING[record["verdict"]],
         sentences=record["sentences"],
         provisos=record["provisos"],
         cards=_cards(networks),
@@ -81,7 +72,6 @@ def diagnosis_page(record: Mapping[str, Any], file: Path) -> Path:
         table=network_table(networks),
         layer_table=layer_table(layers),
         restored=record["restored"],
-        advice=_ADVICE,
         refused=record["refused"],
         thresholds=_threshold_table(record["thresholds"]),
         settings=Table(("setting", "value"), tuple(record["settings"].items()), words=2),

@@ -15,10 +15,16 @@ import vl_convert
 
 from isoprune.reporting import theme
 from isoprune.reporting.charts import VEGA_LITE, Figure, specification
+from isoprune.reporting.pivots import markdown
 from isoprune.types import IsopruneError
 from isoprune.types.files import write_atomic
 
 _TEMPLATE = Path(__file__).parent / "template"
+
+
+def text(template: str, **content: Any) -> str:
+    """Return the Markdown that ``template`` makes of ``content``."""
+    return _environment().get_template(template).render(**content)
 
 
 @dataclass(frozen=True)
@@ -93,12 +99,12 @@ def write(page: str | bytes, file: Path, *, what: str = "page") -> Path:
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATE),
-        autoescape=True,
+        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["tied"] = _tied
+    environment.filters |= {"tied": _tied, "markdown": markdown}
     return environment
 
 

@@ -15,10 +15,6 @@ MOST = 60  # rows of what runs; a large cluster runs more
 
 _SLOTS = {"done": theme.GREEN, "running": theme.BLUE, "failed": theme.RED, "left": theme.INK}
 _STATES = {"running": theme.BLUE, "finished": theme.GREEN, "stopped": theme.ORANGE, "ended": theme.RED}
-_COMMANDS = {
-    "go on": "Start it again: finished runs are kept, and begun trainings go on from their last checkpoint.",
-    "report": "A page of what is finished, with figures, tables and what they mean:",
-}
 
 
 def live_page(
@@ -37,58 +33,30 @@ def live_page(
     Raises:
         IsopruneError: If it cannot be written.
     """
-    now, running = time.time(), state == "running"
+    now, running, left = time.time(), state == "running", shown["seconds_left"]
     counts = dict(shown["counts"])
     if not running:  # What ran has not ended.
         counts |= {"running": 0, "left": counts["left"] + counts["running"]}
-    steps = {
-        "running": [("Ctrl-C where it was started stops it. " + _COMMANDS["go on"], again)],
-        "finished": [(_COMMANDS["report"], report)],
-    }.get(state, [(_COMMANDS["go on"], again), (_COMMANDS["report"], report)])
     page = html.render(
         "live.html.j2",
         title=name,
         state=state,
         seconds=REFRESH,
-        headline=_headline(state, shown, now),
-        meta=_meta(shown, now, kept, running=running),
+        then=None if left is None else _clock(now + left, now),
+        left=None if left is None else duration(left),
+        took=duration(shown["elapsed"]),
+        now=time.strftime("%H:%M:%S" if running else "%Y-%m-%d %H:%M:%S", time.localtime(now)),
+        kept=kept,
         percent=100 * shown["fraction"],
         counts=counts,
         running=shown["running"][:MOST] if running else [],
         more=max(0, len(shown["running"]) - MOST),
         failures=_grouped(shown["failures"]),
-        next="Stop and go on" if running else "What next",
-        steps=steps,
+        again=again,
+        report=report,
         slots={word: theme.PALETTE.index(colour) for word, colour in (_SLOTS | _STATES).items()},
     )
     return html.write(page, file)
-
-
-def _headline(state: str, shown: Mapping[str, Any], now: float) -> str:
-    if state == "running":
-        left = shown["seconds_left"]
-        if left is None:
-            return "It runs; when it will end is known after some epochs."
-        return f"It runs, and ends at about {_clock(now + left, now)}, in {duration(left)}."
-    took = duration(shown["elapsed"])
-    failed = shown["counts"]["failed"]
-    return {
-        "finished": f"It is finished, after {took}.",
-        "stopped": f"It was stopped, after {took}.",
-        "ended": f"It ended after {took}, and {failed} of its tasks failed.",
-    }[state]
-
-
-def _meta(shown: Mapping[str, Any], now: float, kept: int, *, running: bool) -> str:
-    """Return when the page was written, what it counts, and how it tells that nobody writes it any more."""
-    known = f" {kept} runs were finished before and are not counted." if kept else ""
-    if not running:
-        return f"As of {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(now))}.{known}"
-    return (
-        f"Last news at {time.strftime('%H:%M:%S', time.localtime(now))}, "
-        f"{duration(shown['elapsed'])} after the start.{known} Without news for much longer than an epoch "
-        "takes, it was killed: go on with the command below."
-    )
 
 
 def _grouped(failures: Sequence[tuple[str, str]]) -> list[tuple[str, str, str]]:

@@ -13,23 +13,6 @@ from isoprune.types.duration import duration
 _TRAINING = ("epochs", "lr", "batch", "weight_decay")
 
 
-def question(cells: Sequence[Cell]) -> str:
-    """Return what these runs can answer."""
-    repaired = any(not cell.untouched and not cell.scratch for cell in cells)
-    retrained = [cell for cell in cells if cell.lr is not None]
-    if not retrained:
-        return "What does pruning do to the singular values of a network’s input-output Jacobian" + (
-            ", and what does repair make of them?" if repaired else "?"
-        )
-    if len(unique(cell.lr for cell in retrained)) > 1:
-        return "After pruning, does the learning rate decide how well a network retrains" + (
-            ", and is that still so once its dynamical isometry is repaired?" if repaired else "?"
-        )
-    return "How well does a pruned network retrain" + (
-        ", and does repairing its dynamical isometry change that?" if repaired else "?"
-    )
-
-
 def setup(cells: Sequence[Cell]) -> list[tuple[str, str]]:
     """Return the steps of the experiment, a name and a phrase each; several values are all listed."""
     runs = cells[0].runs

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from isoprune.comparison.records import runs_of
 from isoprune.experiment.config import Experiment
 from isoprune.reporting import html, theme
-from isoprune.reporting.pivots import Table, markdown
 from isoprune.reproduction import figures, tables
 from isoprune.reproduction.claims import (
     CONFIRMED,
@@ -74,7 +73,8 @@ def reproduction_page(
         "versions": sorted({str(record.environment.get("isoprune", "")) for record in finished}),
     }
     page = html.write(html.render("reproduction.html.j2", **content), folder / f"{reproduction.name}.html")
-    html.write(_markdown(content), folder / f"{reproduction.name}.md")
+    text = html.text("reproduction.md.j2", **content)
+    html.write(text, folder / f"{reproduction.name}.md")
     return page, verdicts
 
 
@@ -124,38 +124,3 @@ def _panel(reproduction: Reproduction, cells: Cells, panel: str) -> dict[str, An
         "table": table,
         "charts": charts,
     }
-
-
-def _markdown(content: Mapping[str, Any]) -> str:
-    """Return the page in Markdown, figures aside."""
-    parts = [
-        f"# {content['title']}\n\n{content['question']}\n",
-        f"`{content['command']}` · {content['runs']} · [the page with figures]({content['name']}.html)\n",
-        "## Claims\n",
-        "\n".join(
-            f"{i}. {told['text']} ({told['source']})\n   **{told['word']}**: {told['because']}"
-            for i, told in enumerate(content["verdicts"], start=1)
-        )
-        + "\n",
-    ]
-    for panel in content["panels"]:
-        parts.append(f"## {panel['title']}: {content['value']}, mean (standard deviation)\n")
-        if panel["published"]:
-            parts.append(f"Published: {panel['published']}\n")
-        parts.append(markdown(panel["table"]))
-    if content["differences"].rows:
-        parts += ["## Every difference\n", _HOLM + "\n", markdown(content["differences"])]
-    if content["differs"].rows:
-        parts += ["## What differs from the paper\n", markdown(_told_table(content["differs"]))]
-    parts.append("\n".join(f"- {note}" for note in content["notes"]) + "\n" if content["notes"] else "")
-    return "\n".join(part for part in parts if part)
-
-
-_HOLM = (
-    "Paired by seed; 95 % Student-t intervals of each difference alone; p corrected by Holm within its "
-    "claim. Setup: what both share at least (docs/comparison.md)."
-)
-
-
-def _told_table(table: Table) -> Table:
-    return Table(table.columns, table.rows, words=len(table.columns))
