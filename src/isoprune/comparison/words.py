@@ -10,8 +10,8 @@ from typing import Any
 from isoprune.comparison.compare import Comparison
 from isoprune.comparison.difference import Difference
 from isoprune.comparison.records import Number
-from isoprune.comparison.templates import sentences_of
 from isoprune.comparison.text import MISSING
+from isoprune.types.sentences import sentences_of
 
 _TEMPLATE = Path(__file__).parent / "template" / "comparison.txt.j2"
 COLUMNS = ("compared", "at", "setup", "n", "difference", "95 % interval", "p", "p (Holm)")
@@ -27,7 +27,7 @@ def sentences(comparison: Comparison) -> list[str]:
         "amount": lambda number: _amount(number, value),
         "p": _p,
     }
-    return sentences_of(_TEMPLATE, **(vars(comparison) | facts))
+    return sentences_of(_TEMPLATE, vars(comparison) | facts)
 
 
 def rows(comparison: Comparison) -> list[tuple[str, ...]]:

@@ -8,12 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from isoprune.comparison import text
-from isoprune.comparison.templates import sentences_of
 from isoprune.reporting.pivots import Table
 from isoprune.types import IsopruneError
+from isoprune.types.sentences import sentences_of
 
 Record = Mapping[str, Any]
 _TEMPLATES = Path(__file__).parent / "template"
+_NUMBERS = {
+    "plain": text.plain,
+    "counted": text.count,
+    "points": text.points,
+    "listed": text.listed,
+    "share": lambda fraction: f"{100 * fraction:.1f} %",
+}
 
 
 def require_advice(record: Record) -> None:
@@ -48,7 +55,7 @@ def reasons(record: Record) -> list[str]:
     """Return why: what the damage is, what the probes show, what smaller rates need, and the cost."""
     rates = [p["lr"] for p in record["probes"]]
     more = ",".join(text.plain(lr) for lr in (*rates, float(f"{3 * rates[-1]:.1g}")))
-    return sentences_of(_TEMPLATES / "advice_reasons.txt.j2", more=more, **record)
+    return sentences_of(_TEMPLATES / "advice_reasons.txt.j2", {**record, "more": more}, _NUMBERS)
 
 
 def doubts(record: Record) -> list[str]:
@@ -61,7 +68,7 @@ def doubts(record: Record) -> list[str]:
     apart = 2 * math.sqrt(2) * error
     near = [p["lr"] for p in ended if best - p["accuracy"] <= apart]
     facts = {"held": record["held"], "best": best, "error": error, "apart": apart, "near": near}
-    return sentences_of(_TEMPLATES / "advice_doubts.txt.j2", **facts)
+    return sentences_of(_TEMPLATES / "advice_doubts.txt.j2", facts, _NUMBERS)
 
 
 def standard_error(accuracy: float, samples: int) -> float:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from isoprune.comparison import text
 
+def sentences_of(
+    file: Path, facts: Mapping[str, Any], filters: Mapping[str, Callable[..., Any]] | None = None
+) -> list[str]:
+    """Return the sentences that a template makes of facts, one for each line with words.
 
-def sentences_of(file: Path, **facts: Any) -> list[str]:
-    """Return the sentences that a template makes of facts, one for each line with words."""
-    lines = _environment(file.parent).get_template(file.name).render(facts).split("\n")
+    A template writes numbers as Python does, ``{{ x | fmt(".3g") }}``, or by its own ``filters``.
+    """
+    environment = _environment(file.parent)
+    environment.filters |= filters or {}
+    lines = environment.get_template(file.name).render(facts).split("\n")
     return [line.strip(" ") for line in lines if line.strip(" ")]
-
-
-def _share(fraction: float) -> str:
-    return f"{100 * fraction:.1f} %"
 
 
 @functools.cache
@@ -30,11 +32,5 @@ def _environment(folder: Path) -> jinja2.Environment:
         lstrip_blocks=True,
         extensions=["jinja2.ext.do"],
     )
-    environment.filters |= {
-        "plain": text.plain,
-        "counted": text.count,
-        "points": text.points,
-        "listed": text.listed,
-        "share": _share,
-    }
+    environment.filters["fmt"] = format
     return environment
