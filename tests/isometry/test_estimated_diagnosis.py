@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from isoprune.isometry import diagnose, jacobian_singular_values, thresholds, with_repairs, words
+from isoprune.isometry.effort import Effort
 from isoprune.types import IsopruneError
 
 BUDGET = 1.0  # multiply-adds: nothing is exact that can be estimated
@@ -76,7 +77,9 @@ def test_a_verdict_that_the_error_bar_does_not_settle_says_so(ratio, error, verd
     assert (thresholds.DAMAGED_RATIO, thresholds.COLLAPSED_RATIO) == (0.5, 0.1)
     numbers = {"jsv_ratio": ratio, "jsv_ratio_error": error}
     assert words.verdict_of(numbers) == verdict
-    doubt = words._doubt(verdict, numbers)
+    numbers |= {"jsv_mean": ratio, "dense_jsv_mean": 1.0, "dead_filters": 0.0}
+    _, said = words.told(numbers, [], Effort("exact", 1, 10, 1.0, 1.0))
+    doubt = [sentence for sentence in said if sentence.startswith("Within its error bar")]
     assert bool(doubt) == bool(others)
     assert all(f" {other}" in doubt[0] for other in others)
 
