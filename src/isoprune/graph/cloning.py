@@ -113,10 +113,14 @@ def _clone(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
             state[name] = None  # compiled for the original, it would run that
         elif type(value) in _ATOMS or (type(value) is tuple and all(type(v) in _ATOMS for v in value)):
             state[name] = value
+        elif id(value) in memo:
+            state[name] = memo[id(value)]
         elif type(value) in _CONTAINERS and not value:  # the hooks that most modules do not have
             state[name] = type(value)()
+            if not name.startswith("_"):  # a hook may fill it
+                memo[id(value)] = state[name]
         elif type(value) is list and all(type(v) in _ATOMS for v in value):
-            state[name] = value.copy()
+            state[name] = memo[id(value)] = value.copy()
         else:
             state[name] = deep(value, memo, f"{kind.__name__}.{name}")
     for name, child in children.items():

@@ -34,7 +34,7 @@ def deep(value: Any, memo: Memo, where: str) -> Any:
     try:
         for function in _functions(value):
             _copied_function(function, memo, where)
-        return copy.deepcopy(value, memo)
+        return _with_functions(value, copy.deepcopy(value, memo), memo)
     except IsopruneError:
         raise
     except Exception:
@@ -43,13 +43,24 @@ def deep(value: Any, memo: Memo, where: str) -> Any:
                 del memo[key]
         _share(value, memo, where, {})
     try:
-        return copy.deepcopy(value, memo)
+        return _with_functions(value, copy.deepcopy(value, memo), memo)
     except Exception as error:
         raise IsopruneError(
             f"{where} cannot be copied: {type(error).__name__}: {error}. Take it off the module while it is "
             f"pruned, "
             "or give its class a __deepcopy__."
         ) from error
+
+
+def _with_functions(value: Any, made: Any, memo: Memo) -> Any:
+    """Return a copy with the copies of functions in it, which deepcopy may share."""
+    if type(value) is FunctionType:
+        return memo.get(id(value), made)
+    if isinstance(value, dict):
+        for key, one in value.items():
+            if type(one) is FunctionType and key in made:
+                made[key] = memo.get(id(one), one)
+    return made
 
 
 def _functions(value: Any) -> Iterator[FunctionType]:
@@ -97,12 +108,10 @@ def _share(value: Any, memo: Memo, where: str, seen: Memo) -> None:
     if isinstance(value, torch.Generator):
         memo[id(value)] = torch.Generator(value.device).set_state(value.get_state())
         return
-    held = attributes(value)
-    if held:
-        for child in held:
-            _share(child, memo, where, seen)
-        return
+    for child in attributes(value):
+        _share(child, memo, where, seen)
     try:
         copy.deepcopy(value, dict(memo))
     except Exception:
-        memo[id(value)] = value
+        if not isinstance(value, dict | list | tuple | set):
+            memo[id(value)] = value

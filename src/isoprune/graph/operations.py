@@ -240,6 +240,7 @@ OPERATIONS: dict[str, Operation] = {
     **_activation("silu gelu mish elu hardswish hardsigmoid hardtanh sigmoid tanh"),
     **_pointwise("_conj _neg_view resolve_conj resolve_neg conj_physical", scaling="pass", layout=True),
     **_pointwise("detach_ lift_fresh dropout native_dropout alpha_dropout bernoulli bernoulli_ tril triu"),
+    **_pointwise("normal normal_ uniform_ exponential_ cauchy_ log_normal_ geometric_ random_"),
     **_pointwise("fill fill_ zero_ zeros_like ones_like full_like empty_like rand_like randn_like"),
     **_pointwise("silu_ gelu_ mish_ elu_ leaky_relu_ hardtanh_ hardswish_ hardsigmoid_ threshold_ clamp_"),
     **_pointwise("log_sigmoid_forward prelu _prelu_kernel rrelu_with_noise nan_to_num"),

@@ -69,6 +69,7 @@ class Tracer(TorchDispatchMode):
     loose: dict[int, Tensor] = field(default_factory=dict)  # made of inputs that are no floats
     flags: set[int] = field(default_factory=set)  # those made of a single number
     _storages: set[int] = field(default_factory=set)
+    _places: dict[tuple, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -88,7 +89,11 @@ class Tracer(TorchDispatchMode):
             self.mark(tensor, self._fresh(self.names[id(tensor)][0], tensor))
             return True
         if _memory(tensor) in self._storages:
-            self.mark(tensor, ())
+            # Made without an operation (by a subclass of tensors), it is what has the same place in memory.
+            twin = self._places.get(_place(tensor))
+            self.mark(tensor, self.planes(twin) if twin is not None else ())
+            if twin is not None and id(twin) in self.activations:
+                self.activations.add(id(tensor))
             return True
         return False
 
@@ -104,6 +109,7 @@ class Tracer(TorchDispatchMode):
     def mark(self, tensor: Tensor, planes: Sequence[Plane]) -> None:
         self.labels[id(tensor)] = (tensor, distinct(planes))
         self._storages.add(_memory(tensor))
+        self._places[_place(tensor)] = tensor
 
     def is_weight(self, tensor: Tensor) -> bool:
         """Tell whether the tensor is made of parameters alone, whatever the input."""
@@ -278,3 +284,10 @@ class Tracer(TorchDispatchMode):
 def _memory(tensor: Tensor) -> int:
     """Return what two views of one memory have in common; a sparse tensor has no views."""
     return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else id(tensor)
+
+
+def _place(tensor: Tensor) -> tuple:
+    """Return what two tensors of the very same elements have in common."""
+    if tensor.layout is not torch.strided:
+        return (id(tensor),)
+    return _memory(tensor), tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from isoprune.graph import Graph
 from isoprune.graph.cloning import tensor_names
+from isoprune.graph.isolation import isolated
 from isoprune.pruning.costs import Cost, Costs, everything, filters_removed, flops
 from isoprune.pruning.grains import read_grain
 from isoprune.pruning.mask import element_masks, masked
@@ -23,6 +24,7 @@ from isoprune.pruning.weight_norms import refuse_normed
 from isoprune.types import Plan, Units
 
 
+@isolated()
 def mask_by(
     model: nn.Module, example_inputs: Any, graph: Graph, plan: Plan, units: tuple[Units, ...]
 ) -> Pruned:

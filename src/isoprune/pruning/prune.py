@@ -13,6 +13,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from isoprune.graph import Constraint, Graph
 from isoprune.graph.groups import build
+from isoprune.graph.isolation import isolated
 from isoprune.graph.recording import Node
 from isoprune.pruning.choose import clusters
 from isoprune.pruning.costs import costs_of
@@ -66,6 +67,7 @@ def settle(model: nn.Module, graph: Graph, planner: Planner) -> Settled:
     raise WrongNetwork(f"The sizes of a smaller network never fitted; last: {attempts[-1]}.")
 
 
+@isolated()
 def prune_by(model: nn.Module, example_inputs: Any, graph: Graph, planner: Planner) -> Pruned:
     """Return what ``planner`` asks for, as far as it can be proven.
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from isoprune.graph import Graph
 from isoprune.graph.cloning import tensor_names
+from isoprune.graph.isolation import isolated
 from isoprune.graph.labels import box_size
 from isoprune.graph.recording import Node, Pass
 from isoprune.graph.trace import record
@@ -39,6 +40,7 @@ class Rehearsal:
     drifts: tuple[Drift, ...]
 
 
+@isolated()
 def rehearse(small: nn.Module, graph: Graph, kept: Tensor) -> Rehearsal:
     """Return the first misfit of ``small`` (an outline; left in eval mode), and every drift before it.
 

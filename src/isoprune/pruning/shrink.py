@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from isoprune.graph import Graph
 from isoprune.graph.cloning import clone_sharing, named_modules, tensor_names
+from isoprune.graph.isolation import isolated
 from isoprune.graph.labels import box_size, restrict
 from isoprune.pruning.attributes import follow_shapes
 from isoprune.pruning.drift import Drift
@@ -22,6 +23,7 @@ from isoprune.types.collector import uncollected
 _LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
+@isolated()
 def shrink(model: nn.Module, graph: Graph, plan: Plan, *, drifts: Sequence[Drift] | None = None) -> nn.Module:
     """Return a smaller network of the same class without the channels of ``plan``; ``model`` is untouched.
 
@@ -43,6 +45,7 @@ def shrink(model: nn.Module, graph: Graph, plan: Plan, *, drifts: Sequence[Drift
         return _rebuilt(model, graph, kept, new)
 
 
+@isolated()
 def scales(
     model: nn.Module, graph: Graph, plan: Plan, drifts: Sequence[Drift] | None = None
 ) -> dict[str, Tensor]:
