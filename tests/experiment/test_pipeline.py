@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import resource
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,10 +14,20 @@ import torch
 from msgspec import to_builtins
 from safetensors.torch import load_file
 
-from experiment.tiny import CONFIG, HERE, bits, numbers, one_thread, role_digest, roles, tiny
+from experiment.tiny import (
+    CONFIG,
+    HERE,
+    assert_same_bits,
+    bits,
+    folders,
+    numbers,
+    one_thread,
+    role_digest,
+    roles,
+    tiny,
+    weights,
+)
 from isoprune.experiment import pipeline, seeds, step_result
-from isoprune.experiment.config import Measuring
-from isoprune.experiment.measure import LOG10_RANGE, histogram
 from isoprune.experiment.networks import load_network
 from isoprune.experiment.pipeline import run
 from isoprune.experiment.record import first_stage
@@ -31,7 +38,6 @@ from isoprune.training import Diverged, evaluate
 from isoprune.types import IsopruneError
 from isoprune.types.json_files import sealed
 from isoprune.types.record import Record
-from isoprune.types.samples import Split
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,23 +54,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Record]:
     with one_thread():
         store = Store(tmp_path_factory.mktemp("store"))
         return store, run(tiny(), store, name="whole")
-
-
-def folders(store: Store, record: Record) -> dict[str, Path]:
-    return {role: store.folder(network.digest) for role, network in roles(record).items()}
-
-
-def weights(store: Store, record: Record) -> dict[str, dict[str, torch.Tensor]]:
-    return {
-        stage: load_file(folder / "network.safetensors") for stage, folder in folders(store, record).items()
-    }
-
-
-def assert_same_bits(a: tuple[Store, Record], b: tuple[Store, Record]) -> None:
-    assert bits(a[1]) == bits(b[1])
-    for stage, tensors in weights(*a).items():
-        for name, tensor in weights(*b)[stage].items():
-            assert torch.equal(tensor, tensors[name]), (stage, name)
 
 
 def test_record_tells_the_story(whole: tuple[Store, Record]):
@@ -256,39 +245,6 @@ def test_folder_without_a_network_is_refused(tmp_path: Path):
         load_network(tmp_path)
 
 
-def test_histogram_counts_every_value_and_clips_to_the_outer_bins():
-    low, high = LOG10_RANGE
-    sigma = torch.tensor(
-        [[10.0**high * 5, 10.0**high, 1.0, 10.0**low, 10.0**low / 5, 0.0]], dtype=torch.float64
-    )
-    got = histogram(sigma, bins=8)
-    assert got.edges == pytest.approx([low + i for i in range(9)], abs=1e-12)
-    assert got.counts == [3, 0, 0, 0, 0, 0, 1, 2]
-    assert histogram(sigma, bins=1).counts == [6]
-
-
-def test_values_around_one_share_a_bin():
-    """An isometry's values are 1 up to rounding, above and below: no edge may part them."""
-    sigma = torch.tensor([[1 - 1e-7, 1.0, 1 + 1e-7]], dtype=torch.float64)
-    assert max(histogram(sigma, bins=Measuring().bins).counts) == 3
-
-
-def test_batches_are_the_same_at_every_pass_and_hold_each_sample_once():
-    split = Split(torch.arange(10.0)[:, None], torch.arange(10))
-    batches = seeds.SeededBatches(split, 4, seed=0)
-    first, second = ([t for _, t in batches] for _ in range(2))
-    assert [len(t) for t in first] == [4, 4, 2]
-    assert torch.equal(torch.cat(first), torch.cat(second))
-    assert torch.cat(first).sort().values.tolist() == list(range(10))
-    assert len(list(seeds.SeededBatches(split, 4, seed=0, most=2))) == 2
-
-
-def test_fewer_samples_are_the_first_of_more():
-    split = Split(torch.arange(20.0)[:, None], torch.arange(20))
-    few, more = (seeds.jsv_inputs(split, n, seed=3) for n in (5, 9))
-    assert torch.equal(few, more[:5])
-
-
 @pytest.mark.parametrize("most", [500, 2500, 4000])
 def test_full_disk_is_told_and_the_run_goes_on_when_there_is_room(
     whole: tuple[Store, Record], tmp_path: Path, most: int
@@ -304,47 +260,6 @@ def test_full_disk_is_told_and_the_run_goes_on_when_there_is_room(
     assert not list(tmp_path.rglob("record.json"))
     assert not list(tmp_path.rglob("*.tmp"))
     assert_same_bits(whole, (Store(tmp_path), run(tiny(), Store(tmp_path), name="whole")))
-
-
-RUN = f"""
-import sys, time, torch
-torch.set_num_threads(1)
-from pathlib import Path
-from {HERE} import tiny
-from isoprune.experiment.pipeline import run
-from isoprune.experiment.store import Store
-
-def wait(event):
-    if [event["stage"], str(event["epoch"])] == sys.argv[2:]:
-        print("now", flush=True)
-        time.sleep(600)
-
-run(tiny(), Store(Path(sys.argv[1])), name="whole", on_event=wait)
-"""
-
-
-@pytest.mark.parametrize("moment", [("dense", 1), ("retrained", 2)], ids=lambda m: f"{m[0]}-{m[1]}")
-def test_killed_and_started_again_it_ends_with_the_same_bits(
-    whole: tuple[Store, Record], tmp_path: Path, moment: tuple[str, int]
-):
-    """Killed after an epoch; test_study kills at any moment."""
-    stage, epoch = moment
-    with subprocess.Popen(
-        [sys.executable, "-c", RUN, str(tmp_path), stage, str(epoch)],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": f"{ROOT / 'tests'}{os.pathsep}{ROOT / 'src'}"},
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"now\n"
-        process.kill()
-    store = Store(tmp_path)
-    assert read_facts(store.folder(role_digest(resolve(tiny()).as_dict(), stage))) is None
-    seen: list[tuple[str, int]] = []
-    record = run(tiny(), store, name="whole", on_event=lambda e: seen.append((e["stage"], e["epoch"])))
-    assert seen[0] == (stage, epoch + 1)  # it went on from the checkpoint
-    assert_same_bits(whole, (store, record))
-    assert not list(tmp_path.rglob("*.tmp"))
-    assert not list(tmp_path.rglob("checkpoint"))
 
 
 def test_constants_of_this_file_cover_every_key(whole: tuple[Store, Record]):

@@ -6,16 +6,19 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from msgspec import to_builtins
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn.functional import one_hot
 
 from isoprune.experiment.config import Experiment, experiment
 from isoprune.experiment.recipe_steps import digests_by_role
 from isoprune.experiment.resolve import resolve
+from isoprune.experiment.store import Store
 from isoprune.types import Task
 from isoprune.types.record import Network, Record
 
@@ -123,3 +126,20 @@ class Plain(nn.Module):
 def plain(in_shape: tuple[int, ...], classes: int) -> nn.Module:
     """A network of an outsider who knows only torch's global generator."""
     return Plain(in_shape[0] * in_shape[1] * in_shape[2], classes)
+
+
+def folders(store: Store, record: Record) -> dict[str, Path]:
+    return {role: store.folder(network.digest) for role, network in roles(record).items()}
+
+
+def weights(store: Store, record: Record) -> dict[str, dict[str, torch.Tensor]]:
+    return {
+        stage: load_file(folder / "network.safetensors") for stage, folder in folders(store, record).items()
+    }
+
+
+def assert_same_bits(a: tuple[Store, Record], b: tuple[Store, Record]) -> None:
+    assert bits(a[1]) == bits(b[1])
+    for stage, tensors in weights(*a).items():
+        for name, tensor in weights(*b)[stage].items():
+            assert torch.equal(tensor, tensors[name]), (stage, name)

@@ -1,0 +1,80 @@
+"""A run that is killed at any moment and started again ends with the same bits."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from experiment.tiny import (
+    HERE,
+    assert_same_bits,
+    one_thread,
+    role_digest,
+    tiny,
+)
+from isoprune.experiment.pipeline import run
+from isoprune.experiment.resolve import resolve
+from isoprune.experiment.store import Store, read_facts
+from isoprune.types.record import Record
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Record]:
+    """Return the store and the record of one uninterrupted run."""
+    with one_thread():
+        store = Store(tmp_path_factory.mktemp("store"))
+        return store, run(tiny(), store, name="whole")
+
+
+RUN = f"""
+import sys, time, torch
+torch.set_num_threads(1)
+from pathlib import Path
+from {HERE} import tiny
+from isoprune.experiment.pipeline import run
+from isoprune.experiment.store import Store
+
+def wait(event):
+    if [event["stage"], str(event["epoch"])] == sys.argv[2:]:
+        print("now", flush=True)
+        time.sleep(600)
+
+run(tiny(), Store(Path(sys.argv[1])), name="whole", on_event=wait)
+"""
+
+
+@pytest.mark.parametrize("moment", [("dense", 1), ("retrained", 2)], ids=lambda m: f"{m[0]}-{m[1]}")
+def test_killed_and_started_again_it_ends_with_the_same_bits(
+    whole: tuple[Store, Record], tmp_path: Path, moment: tuple[str, int]
+):
+    """Killed after an epoch; test_study kills at any moment."""
+    stage, epoch = moment
+    with subprocess.Popen(
+        [sys.executable, "-c", RUN, str(tmp_path), stage, str(epoch)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'tests'}{os.pathsep}{ROOT / 'src'}"},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"now\n"
+        process.kill()
+    store = Store(tmp_path)
+    assert read_facts(store.folder(role_digest(resolve(tiny()).as_dict(), stage))) is None
+    seen: list[tuple[str, int]] = []
+    record = run(tiny(), store, name="whole", on_event=lambda e: seen.append((e["stage"], e["epoch"])))
+    assert seen[0] == (stage, epoch + 1)  # it went on from the checkpoint
+    assert_same_bits(whole, (store, record))
+    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob("checkpoint"))
