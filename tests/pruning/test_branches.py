@@ -11,6 +11,7 @@ from torch import nn
 
 from isoprune import prune
 from isoprune.graph import trace
+from isoprune.pruning.prune import NothingRemoved
 from isoprune.types import IsopruneError
 from pruning.oracle import assert_right
 
@@ -47,6 +48,52 @@ def test_both_ways_of_a_branch_are_right(way):
     model, x = Branching(way).eval(), torch.randn(2, 8)
     pruned = prune(model, x, ratio=0.5)
     assert_right(model, pruned, (x,), (x + 2,), (x.abs() * 3,), (x - 5,))
+
+
+class OfBatch(Branching):
+    """The batch size decides."""
+
+    def forward(self, x):
+        u, v = self.a(x).relu(), self.b(x).relu()
+        return self.c(u if self.many(x) else v) + self.d(u)
+
+
+class Longer(OfBatch):
+    def many(self, x):
+        return len(x) > 2
+
+
+class Alone(OfBatch):
+    def many(self, x):
+        return x.shape[0] == 1
+
+
+class Large(OfBatch):
+    def many(self, x):
+        return x.size(0) >= 12
+
+
+@pytest.mark.parametrize("kind", [Longer, Alone, Large])
+def test_a_branch_on_the_batch_size_is_right_on_both_ways(kind):
+    torch.manual_seed(0)
+    model = kind(None).eval()
+    pruned = prune(model, torch.randn(2, 8), ratio=0.5)
+    assert len(pruned.graph.recording.passes) == 2
+    assert_right(model, pruned, *((torch.randn(n, 8),) for n in (1, 2, 3, 11, 12, 20)))
+
+
+def test_a_branch_on_a_width_keeps_what_decides():
+    class Wide(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(8, 16), nn.Linear(16, 16), nn.Linear(16, 4)
+
+        def forward(self, x):
+            x = self.a(x).relu()
+            return self.c(self.b(x).relu() * 2 if x.shape[1] > 12 else x)
+
+    with pytest.raises(NothingRemoved, match=r"in b: sizes written into the forward"):
+        prune(Wide().eval(), torch.randn(2, 8), ratio=0.5)
 
 
 def test_channels_that_decide_stay_and_are_named():

@@ -11,7 +11,7 @@ from torch import nn
 
 from isoprune import prune
 from isoprune.graph import trace
-from isoprune.graph.training_branches import has_training_branch
+from isoprune.graph.code_branches import has_training_branch
 from isoprune.pruning.prune import NothingRemoved
 from isoprune.types import IsopruneError
 from pruning.oracle import assert_right

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from isoprune.graph.cloning import clone_sharing, runnable_copy, tensor_names
+from isoprune.graph.code_branches import batch_sizes_asked, has_training_branch
 from isoprune.graph.draws import seeded
 from isoprune.graph.entries import Entry, entries_of
 from isoprune.graph.fixed_kernels import steady
 from isoprune.graph.gathering import Gathering
 from isoprune.graph.groups import Graph, build
-from isoprune.graph.inputs import copied_inputs
+from isoprune.graph.inputs import Sizes, copied_inputs, drawn_inputs
 from isoprune.graph.isolation import isolated
 from isoprune.graph.layouts import Layout
 from isoprune.graph.module_names import module_names
@@ -25,7 +27,6 @@ from isoprune.graph.recording import Node, Pass, Recording
 from isoprune.graph.refusal import refusal
 from isoprune.graph.sizes import SizeWatch, named_sizes
 from isoprune.graph.tracer import Tracer
-from isoprune.graph.training_branches import has_training_branch
 from isoprune.graph.unrun import freeze_unrun
 from isoprune.types import IsopruneError, Network, module_of
 from isoprune.types.collector import uncollected
@@ -35,8 +36,9 @@ def trace(network: Network, example_inputs: Any, *, also: Iterable[Any] = (), un
     """Return the channel groups of a network, what is frozen and why.
 
     Recorded are the forward on ``example_inputs`` and each of ``also``; every branch on a value both ways;
-    and train mode, where it does something else. Cost: a forward each in which nothing is computed, and if
-    the network reads its own values, one that is; memory: the labels of the activations.
+    batch sizes that code compares with; and train mode, where it does something else. Cost: a forward each
+    in which nothing is computed, and if the network reads its own values, one that is; memory: the labels
+    of the activations.
 
     Args:
         network: Any module, or what holds one; read, never written to.
@@ -79,8 +81,11 @@ def _traced(
                 raise
             except Exception as error:
                 raise refusal(clone_sharing(clone), entry, error, tracer.nodes) from error
+        further = [_of_batch(e, n) for n in batch_sizes_asked(model) for e in entries]
         if _unrun(tracer) or has_training_branch(model):
-            passes += [p for e in entries for p in _in_train_mode(tracer, clone, e, ways, values)]
+            further += [entry.trained() for entry in entries]
+        for entry in further:
+            passes += _if_it_runs(tracer, clone, entry, ways, values)
     if tracer.wishes.keys() - tracer.layouts.keys():
         layouts = {**tracer.wishes, **tracer.layouts}
         return _traced(model, entries, unrun, values=values, layouts=layouts)
@@ -111,12 +116,14 @@ def _recorded(tracer: Tracer, clone: nn.Module, entry: Entry, ways: set[tuple], 
     return passes
 
 
-def _in_train_mode(
-    tracer: Tracer, clone: nn.Module, entry: Entry, ways: set[tuple], values: bool
-) -> list[Pass]:
-    """Return the passes in train mode; none where a call does not run there (it may want targets)."""
+def _of_batch(entry: Entry, size: int) -> Entry:
+    return replace(entry, inputs=drawn_inputs(entry.inputs, Sizes(size), torch.Generator().manual_seed(0)))
+
+
+def _if_it_runs(tracer: Tracer, clone: nn.Module, entry: Entry, ways: set[tuple], values: bool) -> list[Pass]:
+    """Return the passes of a call that nobody gave; none if it does not run (train mode may want targets)."""
     try:
-        return _recorded(tracer, clone, entry.trained(), ways, values)
+        return _recorded(tracer, clone, entry, ways, values)
     except (NeedsValues, TooManyWays):
         raise
     except Exception:

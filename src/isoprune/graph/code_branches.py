@@ -1,0 +1,88 @@
+"""What the code of a network branches on that a recorded forward does not show: its mode, the batch size."""
+
+from __future__ import annotations
+
+import dis
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from types import FunctionType
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from isoprune.graph.cloning import named_modules
+
+_PASSED = {"TO_BOOL", "UNARY_NOT", "COPY", "CACHE", "NOT_TAKEN"}
+_NEAR = 8  # instructions between a size and what it is compared with
+_LARGEST, _MOST = 64, 4  # batch sizes
+
+
+def has_training_branch(model: nn.Module) -> bool:
+    """Tell whether the class of a module, other than torch's own, branches on ``self.training``."""
+    return any(_of_methods(kind, _asks_for_training) for kind in _kinds(model))
+
+
+def batch_sizes_asked(model: nn.Module) -> tuple[int, ...]:
+    """Return the batch sizes on both sides of the numbers that code compares a first dimension with."""
+    numbers = {n for kind in _kinds(model) for found in _of_methods(kind, _batch_sizes) for n in found}
+    sizes = sorted({n + d for n in numbers for d in (-1, 0, 1)} & set(range(1, _LARGEST + 1)))
+    return tuple(sizes[:_MOST])
+
+
+def _kinds(model: nn.Module) -> list[type]:
+    kinds = {type(module) for _, module in named_modules(model)}
+    return [kind for kind in kinds if not issubclass(kind, _NormBase)]
+
+
+@cache
+def _of_methods(kind: type, read: Callable[[FunctionType], object]) -> tuple:
+    """Return what is read off the methods of a class and of those that it is made of, except torch's."""
+    found = (
+        read(function)
+        for base in kind.__mro__
+        if not base.__module__.startswith("torch.") and base is not object
+        for function in vars(base).values()
+        if isinstance(function, FunctionType)
+    )
+    return tuple(answer for answer in found if answer)
+
+
+def _asks_for_training(function: FunctionType) -> bool:
+    """Tell whether a jump follows at once where the attribute is read (not where it is handed on)."""
+    if "training" not in function.__code__.co_names:
+        return False
+    code = list(dis.get_instructions(function))
+    for i, step in enumerate(code):
+        if step.opname == "LOAD_ATTR" and _name(step) == "training":
+            after = [s.opname for s in code[i + 1 : i + 4] if s.opname not in _PASSED]
+            if after and "JUMP" in after[0]:
+                return True
+    return False
+
+
+def _batch_sizes(function: FunctionType) -> tuple[int, ...]:
+    """Return the numbers that `len(x)`, `x.shape[0]` or `x.size(0)` is compared with."""
+    if not {"len", "shape", "size"} & set(function.__code__.co_names):
+        return ()
+    code = list(dis.get_instructions(function))
+    return tuple(n for i, step in enumerate(code) if step.opname == "COMPARE_OP" for n in _compared(code[:i]))
+
+
+def _compared(before: Sequence[dis.Instruction]) -> Iterator[int]:
+    near = list(before[-_NEAR:])
+    numbers = [step.argval for step in near if step.opname == "LOAD_CONST" and type(step.argval) is int]
+    for i, step in enumerate(near):
+        if _name(step) in ("shape", "size"):
+            first = next((s for s in near[i + 1 :] if s.opname == "LOAD_CONST"), None)
+            if first is None or first.argval != 0:
+                return
+            numbers.remove(0)
+            yield from numbers
+            return
+        if _name(step) == "len":
+            yield from numbers
+            return
+
+
+def _name(step: dis.Instruction) -> str:
+    return step.argval.removesuffix("()") if isinstance(step.argval, str) else ""
