@@ -158,6 +158,7 @@ def test_folder_of_labelled_images(capsys, tmp_path):
     assert got["held"] >= 1
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("end", [0, 1])
 def test_interrupted_command_goes_on_and_ends_with_the_same(capsys, monkeypatch, end):
     words = (*NET[:-1], "0.01,0.1,0.3")

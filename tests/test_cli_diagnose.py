@@ -136,6 +136,7 @@ def test_folder_of_images(capsys, tmp_path):
     assert got["provisos"] == ["Measured on images of photos, cut to 1x8x8 and normalised."]
 
 
+@pytest.mark.matrix
 def test_torchvision_says_that_weights_are_random_and_saved_ones_need_no_build(capsys, tmp_path):
     assert (
         main(["prune", "torchvision:resnet18", "--ratio", "0.5", "--shape", "1,3,32,32", "--out", "small"])

@@ -165,6 +165,7 @@ def test_saving_again_replaces_and_onnx_lies_beside(capsys, tmp_path):
     assert sorted(p.name for p in (tmp_path / "small").iterdir()) == ["model.safetensors", "plan.json"]
 
 
+@pytest.mark.matrix
 def test_latency_is_measured_and_reported(capsys):
     words = [
         "prune",

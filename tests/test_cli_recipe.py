@@ -84,6 +84,7 @@ def _assert_onnx(file: str, network: torch.nn.Module, x: torch.Tensor) -> None:
     torch.testing.assert_close(torch.from_numpy(got), network(x).detach(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.matrix
 def test_the_recipe_is_what_it_says(capsys):
     told(capsys, *COMMAND, "--seed", "3", "--criterion", "l2_norm", "--floor", "3")
     config = record()["config"]
@@ -100,11 +101,13 @@ def test_the_recipe_is_what_it_says(capsys):
     assert config["repair"]["name"] == "none"  # three epochs find by themselves what a repair restores
 
 
+@pytest.mark.matrix
 def test_a_short_budget_is_repaired(capsys):
     told(capsys, *MLP, "--ratio", "0.5", "--epochs", "1")
     assert record()["config"]["repair"]["name"] == "auto"
 
 
+@pytest.mark.matrix
 def test_the_same_command_again_trains_nothing_and_tells_the_same(capsys, monkeypatch):
     first = told(capsys, *COMMAND)
     before, saved = record(), tensors()
@@ -118,6 +121,7 @@ def test_the_same_command_again_trains_nothing_and_tells_the_same(capsys, monkey
     assert same(tensors(), saved)
 
 
+@pytest.mark.matrix
 def test_what_was_deleted_is_delivered_again(capsys):
     told(capsys, *COMMAND)
     network = tensors()
@@ -130,6 +134,7 @@ def test_what_was_deleted_is_delivered_again(capsys):
     assert Path("o/network/model.onnx").exists()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("target", ["flops", "parameters"])
 def test_a_target_is_met(target, capsys):
     told(capsys, *MLP, f"--{target}", "0.5", "--epochs", "1")
@@ -142,6 +147,7 @@ def _size(target: str, k: int) -> int:
     return 64 * k + k * k + 10 * k + (2 * k + 10 if target == "parameters" else 0)
 
 
+@pytest.mark.matrix
 def test_a_target_in_time_is_brought_to_a_ratio_once(capsys, monkeypatch):
     words = (
         *MLP,
@@ -180,6 +186,7 @@ def test_a_target_in_time_is_brought_to_a_ratio_once(capsys, monkeypatch):
     assert record() == one
 
 
+@pytest.mark.matrix
 def test_settings_change_any_key(capsys):
     told(capsys, *COMMAND, "--set", "retrain.lr=0.01", "--set", "repair=orthp", "--set", "retrain.average=0")
     one = record()
@@ -189,6 +196,7 @@ def test_settings_change_any_key(capsys):
     assert max(row["lr"] for row in network(one, "retrained")["history"][1:]) <= 0.01
 
 
+@pytest.mark.matrix
 def test_a_function_of_ones_own_needs_no_dense_training(capsys):
     words = ("own_recipe_nets:net", "--data", DIGITS, "--ratio", "0.5", "--epochs", "1")
     said = told(capsys, *words)
@@ -199,12 +207,14 @@ def test_a_function_of_ones_own_needs_no_dense_training(capsys):
     assert "after" not in said.partition("\n")[0]
 
 
+@pytest.mark.matrix
 def test_without_out_the_folder_is_named_by_the_network(capsys):
     assert main(["prune", "own_recipe_nets:net", "--data", DIGITS, "--ratio", "0.5", "--epochs", "1"]) == 0
     assert Path("net-pruned/network/plan.json").exists()
     assert "Network: net-pruned/network" in capsys.readouterr().out
 
 
+@pytest.mark.matrix
 def test_weights_come_from_a_file_and_are_pinned_by_its_content(capsys):
     net = isoprune.models.resnet56(in_shape=(1, 8, 8), classes=10, blocks=1)
     save_file(net.state_dict(), "trained.safetensors")
@@ -214,6 +224,7 @@ def test_weights_come_from_a_file_and_are_pinned_by_its_content(capsys):
     assert pinned.startswith("trained.safetensors@sha256:")
 
 
+@pytest.mark.matrix
 def test_a_folder_of_images_is_cut_to_what_the_network_takes(capsys):
     folder(Path("photos"), {"a": 12, "b": 12, "c": 12})
     told(capsys, "own_recipe_nets:conv", "--data", "photos", "--ratio", "0.5", "--epochs", "1")
@@ -228,6 +239,7 @@ def test_a_folder_of_images_is_cut_to_what_the_network_takes(capsys):
     assert record("other")["config"]["data"]["size"] == 10
 
 
+@pytest.mark.matrix
 def test_the_backends_asked_for_are_timed(capsys):
     told(capsys, *COMMAND, "--latency-report", "eager")
     assert {row["backend"] for row in record()["latency"]} == {"eager"}
@@ -243,6 +255,7 @@ def test_without_onnx_the_rest_is_delivered_and_it_is_said(capsys, monkeypatch):
     assert {row["backend"] for row in record()["latency"]} == {"eager"}
 
 
+@pytest.mark.matrix
 def test_rates_that_were_given_up_are_told(capsys, monkeypatch):
     real = train.at_advised_rate
 

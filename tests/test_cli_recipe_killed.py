@@ -63,6 +63,7 @@ def alone() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("number", "moment"),
     [(signal.SIGKILL, "probes"), (signal.SIGKILL, "retraining"), (signal.SIGINT, "retraining")],

@@ -172,6 +172,7 @@ def settled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "o"
 
 
+@pytest.mark.matrix
 def test_what_changes_no_result_is_no_other_recipe(capsys, settled):
     told(capsys, *DONE, "--threads", "2", out=str(settled))
     told(
@@ -189,6 +190,7 @@ def test_what_changes_no_result_is_no_other_recipe(capsys, settled):
     )
 
 
+@pytest.mark.matrix
 def test_other_weights_at_the_same_path_are_another_recipe(capsys):
     from safetensors.torch import save_file
 

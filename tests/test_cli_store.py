@@ -42,6 +42,7 @@ def record(store: Store) -> tuple[Path, dict[str, Any]]:
     raise AssertionError
 
 
+@pytest.mark.matrix
 def test_finished_store_can_be_read_where_it_cannot_be_written(
     store: Store, record: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
 ):

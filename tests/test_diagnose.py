@@ -36,6 +36,7 @@ def result(dense, batches):
     return isoprune.prune(dense, batches[0][0], ratio=0.8)
 
 
+@pytest.mark.matrix
 def test_every_repair_is_told_with_its_mean_or_its_reason(result, dense, batches):
     before = copy.deepcopy(result.model.state_dict())
     found = isoprune.diagnose(result, batches)
@@ -68,6 +69,7 @@ def test_a_healthy_network_is_left_alone_unless_asked(dense, batches):
     )
 
 
+@pytest.mark.matrix
 def test_batches_of_an_iterator_serve_repairs_too(result, dense, batches):
     once = isoprune.diagnose(result, iter(batches), dense)
     again = isoprune.diagnose(result, batches, dense)
@@ -117,6 +119,7 @@ def test_an_unknown_repair_is_refused_before_anything_is_tried():
         try_repairs(nn.Linear(2, 2), ["orthop"])
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("how", [{"grain": "weight"}, {"grain": "filter"}, {"mask": True}])
 def test_a_masked_network_is_diagnosed_with_every_repair(how, batches):
     net = nn.Sequential(

@@ -21,6 +21,7 @@ def test_examples_are_short_and_run_here(file):
     assert f"def test_{file.stem}(" in Path(__file__).read_text()
 
 
+@pytest.mark.matrix
 def test_prune_resnet(tmp_path, capsys):
     example("prune_resnet")(tmp_path / "small", size=32)
     said = capsys.readouterr().out
@@ -33,6 +34,7 @@ def test_prune_resnet(tmp_path, capsys):
     ]
 
 
+@pytest.mark.matrix
 def test_diagnose_digits(capsys):
     right = example("diagnose_digits")(epochs=8)
     # The paper's point: after OrthP both learning rates do well; without it the small one does not.
@@ -41,6 +43,7 @@ def test_diagnose_digits(capsys):
     assert said.index("Collapsed: ") < said.index("Healthy: ")
 
 
+@pytest.mark.matrix
 def test_lottery_ticket(capsys):
     right = example("lottery_ticket")(rounds=2, epochs=4)
     shown = capsys.readouterr().out.splitlines()

@@ -16,10 +16,10 @@ TASKS = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "tasks.py"
     ("name", "gain"),
     [
         ("classification", 0.01),
-        ("regression", 0.002),
-        ("segmentation", 0.05),
-        ("detection", 0.3),
-        ("language", 0.5),
+        pytest.param("regression", 0.002, marks=pytest.mark.matrix),
+        pytest.param("segmentation", 0.05, marks=pytest.mark.matrix),
+        pytest.param("detection", 0.3, marks=pytest.mark.matrix),
+        pytest.param("language", 0.5, marks=pytest.mark.matrix),
     ],
 )
 def test_retraining_improves_each_tasks_own_metric(name, gain):

@@ -194,6 +194,7 @@ def test_a_rate_that_was_not_probed_is_taken_after_one_that_was(
     )
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("epoch", [0, 3])
 def test_interrupted_at_the_second_rate_the_bits_are_those_of_an_unbroken_run(
     epoch: int, misled: Callable[..., None], tmp_path: Path

@@ -188,6 +188,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return do(study(), tmp_path_factory.mktemp("whole"))[0]
 
 
+@pytest.mark.matrix
 def test_a_study_by_url_gives_the_same_and_another_machine_finds_it_done(
     url: str, whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

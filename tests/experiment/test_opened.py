@@ -104,6 +104,7 @@ def stored(store: Store, record: Record, stage: str) -> dict[str, torch.Tensor]:
     return load_file(store.folder(record.network(stage).digest) / "network.safetensors")
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("source", ["torchvision:resnet18", "timm:resnet18"])
 def test_a_network_of_a_library_starts_from_a_file_pinned_by_its_content(source: str, tmp_path: Path):
     torch.manual_seed(0)
@@ -153,6 +154,7 @@ def test_a_function_without_arguments_is_the_dense_network_and_comes_back_from_t
     assert bits(again) == bits(record)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", ["drawn", "wide", "Net"])
 def test_what_a_function_draws_follows_the_seed(name: str, tmp_path: Path):
     def first(seed: int, before: int) -> torch.Tensor:

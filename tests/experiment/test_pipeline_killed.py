@@ -56,6 +56,7 @@ run(tiny(), Store(Path(sys.argv[1])), name="whole", on_event=wait)
 """
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("moment", [("dense", 1), ("retrained", 2)], ids=lambda m: f"{m[0]}-{m[1]}")
 def test_killed_and_started_again_it_ends_with_the_same_bits(
     whole: tuple[Store, Record], tmp_path: Path, moment: tuple[str, int]

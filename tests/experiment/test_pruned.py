@@ -30,6 +30,7 @@ def pressed(penalty=None, **more):
     return tiny(prune={"ratio": 0.5, "train": train})
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("penalty", [TPP, GREG_1, GREG_2, None], ids=["tpp", "greg_1", "greg_2", "none"])
 def test_the_record_says_what_pruning_took(tmp_path, penalty):
     record = run_experiment(pressed(penalty), Store(tmp_path))
@@ -65,6 +66,7 @@ def test_tpp_and_greg_1_remove_what_the_dense_scores_chose_and_the_control_need_
     assert removed["tpp"] == removed["greg_1"] == removed["shot"]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("penalty", [TPP, GREG_1, GREG_2], ids=["tpp", "greg_1", "greg_2"])
 def test_interrupted_at_any_step_it_ends_on_the_same_bits(tmp_path, monkeypatch, penalty):
     """GReg-2's choice, and how far the growth is, are in the checkpoint."""

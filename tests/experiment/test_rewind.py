@@ -88,6 +88,7 @@ def cut(dense: nn.Module, removed: dict[str, list[int]], example: torch.Tensor) 
     return {name: t[stays[name]] for name, t in state.items()}
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("epoch", [0, 1, 3, 4])
 def test_kept_weights_are_those_of_the_dense_run_at_that_epoch(network: str, epoch: int, tmp_path: Path):
@@ -133,6 +134,7 @@ def test_retraining_replays_the_dense_rates_from_that_epoch(tmp_path: Path):
     assert resolve(experiment(record.config)).as_dict() == record.config
 
 
+@pytest.mark.matrix
 def test_a_repair_works_on_the_rewound_network_beside_the_dense_one_of_that_epoch(
     whole: tuple[Store, Record], tmp_path: Path
 ):

@@ -139,6 +139,7 @@ def test_rounds_share_what_recipes_have_in_common(whole: tuple[Store, Record], t
     assert len({step.stream() for step in first}) == len(first)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("place", [0, 1, 3, 5, 8])
 def test_interrupted_after_any_network_it_ends_with_the_same_bits(
     place: int, whole: tuple[Store, Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -83,6 +83,7 @@ def test_workers_tell_the_epochs(whole):
     assert epochs.count(("retrained", 3, 3)) == 4
 
 
+@pytest.mark.matrix
 @pytest.mark.skipif(cores() < 2, reason="needs two cores")
 def test_two_jobs_give_the_bits_of_one(whole, tmp_path: Path):
     records, failures, _ = do(study(), tmp_path, jobs=2)
@@ -116,6 +117,7 @@ def test_what_only_one_run_needs_is_done_in_its_run(whole):
     assert [task.work["do"] for task in alone.tasks] == ["dense", "pruned", "run", "run"]
 
 
+@pytest.mark.matrix
 def test_failed_runs_do_not_stop_the_others(tmp_path: Path):
     """A bug, a diverging training and a process killed by the system: each told, the fourth run done."""
     explode = {"epochs": 4, "lr": 0.1, "schedule": f"{HERE}:explode"}
@@ -144,6 +146,7 @@ def test_failed_runs_do_not_stop_the_others(tmp_path: Path):
     ]
 
 
+@pytest.mark.matrix
 def test_dense_network_that_fails_is_told_once_and_stops_its_runs(tmp_path: Path):
     dense = {"epochs": 4, "lr": 0.1, "schedule": f"{HERE}:explode"}
     records, failures, _ = do(study({"repair": ["none", "orthp"]}, dense=dense), tmp_path)
@@ -210,6 +213,7 @@ def wait_until(condition: Any, seconds: float = 60) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.matrix
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
 def test_ctrl_c_says_how_to_go_on_and_leaves_no_process(tmp_path: Path):
     toml = write_toml(tmp_path / "s.toml")
@@ -228,6 +232,7 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_no_process(tmp_path: Path):
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 5)
 
 
+@pytest.mark.matrix
 def test_no_worker_outlives_its_parent(tmp_path: Path):
     """Whatever ends the parent, kill -9 included, ends the pipe from it."""
     endless = CONFIG | {"dense": {"epochs": 10**6, "lr": 0.01}}

@@ -74,6 +74,7 @@ def dense_and_pruned(**options):
     return dense, isoprune.prune(dense, images(), 0.5, **options)
 
 
+@pytest.mark.matrix
 def test_the_report_counts_what_the_costs_count_and_times_every_backend():
     dense, result = dense_and_pruned()
     before = bits(dense)

@@ -76,6 +76,7 @@ class Fixed(nn.Module):
         return x.reshape(2 if x.shape[0] == 2 else 4, -1) * 2
 
 
+@pytest.mark.matrix
 def test_a_batch_that_the_forward_fixes_is_said(tmp_path):
     done = export_onnx(Fixed(), tmp_path / "n.onnx", torch.randn(2, 3))
     assert not done["dynamic_batch"]

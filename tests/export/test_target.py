@@ -152,6 +152,7 @@ def test_steady_times_end_early_and_noisy_ones_go_on():
     assert 2 * (2 + 9) < late.done < 2 * (2 + 20)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("backend", ["eager", "onnxruntime"])
 def test_a_networks_share_of_its_own_time_is_one(backend):
     dense = nn.Linear(1000, 500)
@@ -160,6 +161,7 @@ def test_a_networks_share_of_its_own_time_is_one(backend):
     assert 0.5 < share(dense) < 2
 
 
+@pytest.mark.matrix
 def test_without_a_backend_it_is_onnxruntime_if_that_can_be(monkeypatch):
     assert share_of_time(nn.Linear(2, 2), torch.randn(1, 2))[1] == "onnxruntime"
     assert share_of_time(Untranslatable(), torch.randn(3, 3))[1] == "eager"
@@ -174,6 +176,7 @@ def test_a_share_on_a_backend_that_does_not_run_it():
         share_of_time(nn.Linear(2, 2), torch.randn(1, 2), backend="egaer")
 
 
+@pytest.mark.matrix
 def test_the_verb_tells_what_was_asked_and_what_came_of_it():
     model = seeded(lambda: Convolutions(width=128))
     x = torch.randn(2, 3, 48, 48)

@@ -32,6 +32,7 @@ def value(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.matrix
 def test_the_added_runs_share_the_multiply_adds_of_scratch(value):
     reproduction = find("value-of-pruning")
     found = {
@@ -44,6 +45,7 @@ def test_the_added_runs_share_the_multiply_adds_of_scratch(value):
     assert Setup.SX_B not in shared["pruned at 1/4, LR 1e-1"]
 
 
+@pytest.mark.matrix
 def test_a_page_has_claims_both_tables_and_what_differs(value):
     page, plain = (value / f"value-of-pruning.{kind}" for kind in ("html", "md"))
     for text in (page.read_text(), plain.read_text()):
@@ -53,6 +55,7 @@ def test_a_page_has_claims_both_tables_and_what_differs(value):
     assert "http://" not in page.read_text().split("<script")[0]
 
 
+@pytest.mark.matrix
 def test_again_it_is_read_from_the_store(value, capsys):
     before = (value / "value-of-pruning.md").read_text()
     assert reproduce("value-of-pruning", value) == 0

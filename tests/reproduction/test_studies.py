@@ -49,6 +49,7 @@ def test_small_studies_resolve(name, scale):
         resolve(e)
 
 
+@pytest.mark.matrix
 def test_equal_multiply_adds_are_kept_to_the_step():
     study = study_of(find("value-of-pruning"), "laptop")
     base = [e for e in study.experiments if e.repair.name == "scratch"]

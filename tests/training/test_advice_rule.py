@@ -113,6 +113,7 @@ def decaying() -> tuple[nn.Module, Splits]:
     return net, Splits(split, split, split, classes=3)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("decay", [1.0, 10.0, 100.0])
 def test_largest_stable_rate_of_a_quadratic_is_advised(decay):
     net, splits = decaying()

@@ -80,7 +80,8 @@ def killed_at_random(folder: Path, kills: int, seed: int) -> list[str]:
     return places
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.matrix)])
+@pytest.mark.matrix
+@pytest.mark.parametrize("kills", [3, 20])
 def test_killed_from_outside_at_random_moments_the_bits_are_the_same(tmp_path, kills):
     places = killed_at_random(tmp_path, kills, seed=kills)
     assert len(set(places)) >= min(kills, 10) * 2 // 3, places

@@ -103,6 +103,7 @@ class Vit(nn.Module):
         return self.head(self.encoder(self.patches(x).flatten(2).mT).mean(1))
 
 
+@pytest.mark.matrix
 def test_a_transformer_comes_nearer_on_images_it_never_saw(caplog):
     x, unseen = inputs(500, 1, 8, 8).split([400, 100])
     dense = seeded(Vit)

@@ -155,6 +155,7 @@ def test_what_others_know_too_comes_back_exactly(unpulled):
         torch.testing.assert_close(new(unseen), want, rtol=1e-7, atol=1e-7)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("normed", [True, False])
 @pytest.mark.parametrize("groups", [1, 2, 8])
 def test_a_decoder_comes_nearer_on_codes_it_never_saw(groups, normed):
