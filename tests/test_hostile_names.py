@@ -101,6 +101,12 @@ def test_a_folder_of_transformers_brings_no_code():
     assert not Path("PWNED").exists()
 
 
+@pytest.mark.parametrize("width", [40_000, 10**6])
+def test_a_small_file_builds_no_large_network(capsys, width):
+    folder = network_folder(Path("stranger"), model={"name": "mlp_7", "width": width, "depth": 4})
+    assert "far more weights than it holds" in refused(capsys, "diagnose", str(folder))
+
+
 def test_a_folder_called_as_an_optional_package_is_not_imported(capsys):
     Path("onnx.py").write_text("open('PWNED', 'w').close()\n")
     main(["methods"])

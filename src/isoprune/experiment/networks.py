@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 from torch import Tensor, nn
 
+from isoprune.experiment.bounded_build import built
 from isoprune.experiment.config import Choice, choice
 from isoprune.experiment.digests import digest
 from isoprune.experiment.seeds import build_model
@@ -48,10 +50,9 @@ def load_network(folder: Path, named: Collection[str] = ()) -> tuple[nn.Module, 
         )
     config = facts["config"]
     made = trusted("model", choice(config["model"], "model"), str(folder), named)
-    drawn = build_model(
-        without_weights(made), tuple(facts["in_shape"]), facts["classes"], seed=config["seed"]
-    )
-    model, plan = rebuild(drawn, facts, read_tensors(folder, facts), where=str(folder))
+    tensors, shape = read_tensors(folder, facts), tuple(facts["in_shape"])
+    make = partial(build_model, without_weights(made), shape, facts["classes"], seed=config["seed"])
+    model, plan = rebuild(built(make, tensors, str(folder)), facts, tensors, where=str(folder))
     return model, {**facts, "plan": plan}
 
 
