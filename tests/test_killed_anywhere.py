@@ -92,7 +92,7 @@ def result(folder: Path) -> dict[str, Any]:
 def fuzz(
     name: str, straight: Path, folder: Path, kills: int, draw: random.Random, *, at_once: int = 1
 ) -> int:
-    """Kill a command so many times, then let it end, and compare; return how often it had to be begun anew."""
+    """Kill a command so many times, then let it end, and compare; return how often it ended before."""
     began = time.monotonic()
     if not straight.exists():
         assert start(name, straight).wait(600) == 0

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from isoprune.isometry import words
@@ -20,6 +19,7 @@ from isoprune.isometry.spectra import filter_spectrum
 from isoprune.isometry.summary import summary
 from isoprune.signals.samples import cut, joined
 from isoprune.types import Batches, IsopruneError
+from isoprune.types.seeded import seeded
 from isoprune.types.task import samples_in
 
 Tried = Mapping[str, nn.Module | str] | Iterable[tuple[str, nn.Module | str]]
@@ -164,7 +164,7 @@ def _measured(
         sigma[name] = found.cpu()
         numbers = summary(found)
     else:
-        generator = torch.Generator().manual_seed(seed)
+        generator = seeded(seed)
         try:
             estimate = estimate_jacobian_singular_values(network, inputs, generator=generator, **where)
         except IsopruneError as error:

@@ -12,6 +12,7 @@ from isoprune.isometry.function import require_finite
 from isoprune.isometry.picks import pick_output
 from isoprune.isometry.trainability import differentiable
 from isoprune.types import Batches, IsopruneError
+from isoprune.types.seeded import seeded
 
 
 def sharpness(
@@ -53,7 +54,7 @@ def sharpness(
                     total = [t + len(inputs) / samples * s for t, s in zip(total, second, strict=True)]
             return total
 
-        generator = torch.Generator().manual_seed(seed)
+        generator = seeded(seed)
         v = [torch.randn(leaf.shape, generator=generator).to(leaf) for leaf in leaves]
         eigenvalue = 0.0
         for _ in range(iterations):

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from isoprune.types import IsopruneError
+
 # Strengths tried, relative to the mean eigenvalue of the inputs' covariance. At the last one nothing moves.
 STRENGTHS = (1e-6, 1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 1e6)
 _ROUNDING = 1e-6  # of a float32 sum of squares, relative to it
@@ -127,6 +129,8 @@ def _solutions(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield weights and intercepts for each of ``strengths``."""
     A, B, _ = m.centred(intercept)
+    if not (A.isfinite().all() and B.isfinite().all()):
+        raise IsopruneError("What the layers compute on the data holds NaN or infinity. Check the inputs.")
     mean = A.diagonal().mean()
     residual = B.mT - W0 @ A
     if mean <= _ROUNDING * m.xx.diagonal().mean() / m.n:

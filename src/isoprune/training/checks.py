@@ -23,6 +23,11 @@ def check_training(
     model: nn.Module, train: Source, validation: Source | None, training: Training, task: Task
 ) -> None:
     """Raise now for what would fail, or quietly mean nothing, after the first epoch."""
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise IsopruneError(
+            "Every parameter of the network is frozen (requires_grad is False): there is nothing to train. "
+            "Call network.requires_grad_(True), or of those that are to be trained."
+        )
     loop, own = training.loop, task.loss is not cross_entropy_loss
     check_loop(loop, model, momentum=training.momentum)
     if own and loop.label_smoothing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -155,7 +156,28 @@ def _of_targets(loss: Callable[..., Tensor], outputs: Any, batch: Any) -> Tensor
 
 
 def forward(model: Callable[..., Any], inputs: Any) -> Any:
-    """Return the outputs: a tuple is the arguments, a dict the keywords, all else is one argument."""
+    """Return the outputs: a tuple is the arguments, a dict the keywords, all else is one argument.
+
+    Raises:
+        IsopruneError: For a batch of one where BatchNorm trains, and inputs of another type than the weights.
+    """
+    try:
+        return _called(model, inputs)
+    except (ValueError, RuntimeError) as error:
+        if "more than 1 value per channel" in str(error):
+            raise IsopruneError(
+                "A batch of one sample has no variance for BatchNorm to train by. Give another batch size, "
+                "or DataLoader(..., drop_last=True), which leaves out a last batch of one."
+            ) from error
+        if "same dtype" in str(error) or re.search(r"Input type .* should be the same", str(error)):
+            raise IsopruneError(
+                f"The inputs are of another type than the weights ({error}). Convert one of them: "
+                "network.float(), or inputs.to(dtype)."
+            ) from error
+        raise
+
+
+def _called(model: Callable[..., Any], inputs: Any) -> Any:
     if isinstance(inputs, Tensor):
         return model(inputs)
     if isinstance(inputs, tuple):

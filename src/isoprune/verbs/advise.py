@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from isoprune.methods import schedules
 from isoprune.training import (
@@ -27,6 +27,7 @@ from isoprune.training.rates import Advice, Probe, best_rate, check_rates, climb
 from isoprune.training.settings import OptimizerChoice
 from isoprune.training.source import Source, source_of
 from isoprune.types import CLASSIFICATION, Data, IsopruneError, Network, Schedule, Task, module_of
+from isoprune.types.seeded import seeded
 from isoprune.types.task import task_with
 
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
@@ -120,7 +121,7 @@ def advise(
             accuracy = loss = None
             short = replace(plan, lr=lr, epochs=math.ceil(length / probing.steps), steps=length)
             with suppress(Diverged):
-                generator = Generator().manual_seed(seed)
+                generator = seeded(seed)
                 row = fit(model, Data(probing, judge), short, task=task, distill=distill, generator=generator)
                 last = row.history[-1]
                 accuracy, loss = last[f"validation_{metric}"], last.get("validation_loss")
@@ -160,5 +161,5 @@ def held_out(train: Source, seed: int) -> tuple[Source, Source]:
     held = min(max(round(HELD * len(train)), 1), MOST_HELD)
     # A last batch of one sample, which BatchNorm cannot be trained on: the training itself may have none.
     held += train.batch > 1 and (len(train) - held) % train.batch == 1
-    order = torch.randperm(len(train), generator=Generator().manual_seed(seed))
+    order = torch.randperm(len(train), generator=seeded(seed))
     return train.part(order[held:]), train.part(order[:held])

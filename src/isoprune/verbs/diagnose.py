@@ -9,7 +9,6 @@ from inspect import signature
 from itertools import islice
 from typing import Any
 
-import torch
 from torch import nn
 
 from isoprune import isometry
@@ -23,6 +22,7 @@ from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError
 from isoprune.types.errors import pick
 from isoprune.types.network import Network
+from isoprune.types.seeded import seeded
 from isoprune.types.task import CLASSIFICATION, Task
 from isoprune.verbs.repair import require_needs
 
@@ -118,7 +118,7 @@ def _try_each(
     methods: dict[str, Callable[..., nn.Module]], pruned: Pruned, signals: Signals, seed: int
 ) -> Iterator[tuple[str, nn.Module | str]]:
     for name, method in methods.items():
-        generator = torch.Generator().manual_seed(seed)
+        generator = seeded(seed)
         try:
             require_needs(method, pruned, signals.batches)
             repaired = method(pruned, signals, generator=generator)

@@ -19,6 +19,7 @@ from isoprune.types import IsopruneError
 from isoprune.types.errors import pick
 from isoprune.types.method import method_of
 from isoprune.types.network import Network
+from isoprune.types.seeded import seeded
 from isoprune.types.task import CLASSIFICATION, Task
 from isoprune.verbs.tasks import task_of
 
@@ -57,9 +58,17 @@ def repair(
     for step in steps:
         require_needs(step, pruned, batches)
     function = functools.partial(chain, steps=steps) if several else steps[0]
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     signals = Signals(pruned.model, batches, task_of(task, loss, output))
-    repaired = function(pruned, signals, generator=generator, **options)
+    try:
+        repaired = function(pruned, signals, generator=generator, **options)
+    except NotImplementedError as error:
+        if "not implemented for" not in str(error):
+            raise
+        raise IsopruneError(
+            f"This repair computes what torch cannot in that type ({error}). Repair network.float(), and "
+            "convert what comes out."
+        ) from error
     _require_masks(pruned.model, repaired)
     names = [getattr(getattr(step, "func", step), "__name__", "own") for step in steps]
     entry = {"step": "repair", "method": names if several else names[0]}

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from isoprune.methods import schedules
 from isoprune.pruning.pruned import Pruned, as_pruned
@@ -17,6 +17,7 @@ from isoprune.training.rates import at_or_below
 from isoprune.training.settings import OptimizerChoice
 from isoprune.training.source import source_of
 from isoprune.types import CLASSIFICATION, Data, IsopruneError, Network, Schedule, Splits, Task
+from isoprune.types.seeded import seeded
 from isoprune.types.task import task_with
 from isoprune.verbs.advise import advise
 
@@ -85,7 +86,7 @@ def retrain(
     plan = Training(epochs, 0.0, schedule, batch, steps, optimizer, momentum, weight_decay, loop)
 
     def at(lr: float) -> Trained:
-        generator = Generator().manual_seed(seed)
+        generator = seeded(seed)
         own = saving
         if own is not None and advice is not None and lr != advice["lr"]:
             own = replace(own, path=own.path.with_name(f"{own.path.name}-{lr:g}"))

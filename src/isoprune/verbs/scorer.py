@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
 from isoprune.methods.criteria import scores_of
 from isoprune.signals import Signals
 from isoprune.types import Scores, Task, Units
+from isoprune.types.seeded import seeded
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Scorer:
         signals = Signals(model, self.batches, self.task)
 
         def scores(units: tuple[Units, ...]) -> Scores:
-            generator = torch.Generator().manual_seed(self.seed)
+            generator = seeded(self.seed)
             return scores_of(self.criterion, signals, units, generator=generator)
 
         return scores

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from isoprune.methods.repairs.stored import copied
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
+from isoprune.types.errors import IsopruneError
 from isoprune.types.method import method
 from isoprune.types.task import forward, samples_in
 
@@ -58,6 +59,12 @@ def reestimate_(model: nn.Module, chunks: Sequence[Any]) -> None:
         for norm, training, momentum, seen in before:
             norm.training, norm.momentum = training, momentum
             norm.num_batches_tracked = seen
+    for norm in norms:
+        if not all(t is None or t.isfinite().all() for t in (norm.running_mean, norm.running_var)):
+            raise IsopruneError(
+                "The statistics of BatchNorm on these batches are NaN or infinite. Check the inputs, and the "
+                "weights: training may have diverged."
+            )
 
 
 def _count(norm: _BatchNorm) -> Tensor | None:
