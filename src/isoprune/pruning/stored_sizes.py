@@ -66,7 +66,7 @@ def restore_sizes_(
             old = None if module is None else vars(module).get(name)
             if module is None or not _alike(old, value):
                 raise IsopruneError(f"build() has no size {where}.{name} like {value!r:.60}")
-            new = value if isinstance(value, int) else type(old)(value)
+            new = value if isinstance(value, int) else tuple(value) if isinstance(old, tuple) else list(value)
             if new == old:
                 continue
             if not _follows(module, name) and not _borne_out(module, name, old, new, shrunk):
