@@ -85,7 +85,7 @@ def _leaves(
             yield path, value
     elif isinstance(value, np.generic):
         yield from _leaves(value.item(), path, seen, refuse)
-    elif isinstance(value, _ATOMS) or id(value) in seen:
+    elif isinstance(value, _ATOMS) or id(value) in seen or (refuse == _ALL and _is_cache(value)):
         return
     elif isinstance(value, Tensor) and not _parts_of(value):
         yield path, value
@@ -103,6 +103,16 @@ def _leaves(
             return
         for step, child, strictness in children:
             yield from _leaves(child, path + step, seen, min(strictness, refuse))
+
+
+def _is_cache(value: Any) -> bool:
+    """Tell whether this is what a network of transformers hands to its own next call: keys and values.
+
+    They are as wide as its heads, which may go, and the layers that made them read them.
+    """
+    return any(
+        c.__name__ == "Cache" and c.__module__.startswith("transformers.") for c in type(value).__mro__
+    )
 
 
 def _kind(value: Any) -> str:
