@@ -173,3 +173,44 @@ def test_a_size_that_an_attribute_and_a_literal_both_give_is_put_back():
     result = prune(model, x, 0.5)
     assert (result.model.up.out_features, result.model.mid.out_features) == (16, 4)
     assert any("sizes written into the forward" in f.reason for f in result.graph.frozen)
+
+
+class Held(nn.Module):
+    """A tensor that belongs to no state: pruning cannot cut what it does not own."""
+
+    def __init__(self, hold, use):
+        super().__init__()
+        self.up, self.mid, self.head, self.use = nn.Linear(7, 16), nn.Linear(16, 8), nn.Linear(8, 5), use
+        hold(self, torch.linspace(0, 1, 16, dtype=torch.float64))
+
+    def forward(self, x):
+        return self.head(F.relu(self.mid(self.use(self, F.relu(self.up(x))))))
+
+
+HELD = {
+    "alone": (lambda net, t: setattr(net, "place", t), lambda net, h: h + net.place),
+    "in a list": (lambda net, t: setattr(net, "place", [t]), lambda net, h: h + net.place[0]),
+    "a view": (lambda net, t: setattr(net, "place", t), lambda net, h: h * net.place.view(1, 1, -1)),
+    "of a layer": (lambda net, t: setattr(net.up, "place", t), lambda net, h: h - net.up.place[None]),
+}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_a_tensor_that_is_a_plain_attribute_is_named_with_the_way_out(name):
+    model, x = network((lambda: Held(*HELD[name]), tokens))
+    result = prune(model, x, 0.5)
+    assert (result.model.up.out_features, result.model.mid.out_features) == (16, 4)
+    (frozen,) = [f for f in result.graph.frozen if f.tensor == "up.weight"]
+    place = "up.place" if name == "of a layer" else "place"
+    assert (
+        f"of {place}, a plain attribute (as a buffer, by register_buffer, it would follow)" in frozen.reason
+    )
+
+
+def test_the_same_tensor_as_a_buffer_follows():
+    model, x = network(
+        (lambda: Held(lambda net, t: net.register_buffer("place", t), HELD["alone"][1]), tokens)
+    )
+    result = prune(model, x, 0.5)
+    assert result.model.place.shape == (8,)
+    assert difference(zeroed_reads(model, result.graph, result.plan), result.model, x) < 1e-12

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isoprune.graph.cloning import clone_sharing, runnable_copy, tensor_names
+from isoprune.graph.cloning import clone_sharing, named_modules, runnable_copy, tensor_names
 from isoprune.graph.code_branches import batch_sizes_asked, has_training_branch
 from isoprune.graph.draws import seeded
 from isoprune.graph.entries import Entry, entries_of
@@ -26,7 +26,7 @@ from isoprune.graph.reads import NeedsValues, Reads
 from isoprune.graph.recording import Node, Pass, Recording
 from isoprune.graph.refusal import refusal
 from isoprune.graph.sizes import SizeWatch, named_sizes
-from isoprune.graph.tracer import Tracer
+from isoprune.graph.tracer import Tracer, memory_of
 from isoprune.graph.unrun import freeze_unrun
 from isoprune.types import IsopruneError, Network, module_of
 from isoprune.types.collector import uncollected
@@ -70,7 +70,7 @@ def _traced(
     layouts: Mapping[str, Layout] | None = None,
 ) -> Graph:
     clone = runnable_copy(model)
-    tracer = Tracer(tensor_names(clone), layouts=layouts or {})
+    tracer = Tracer(tensor_names(clone), layouts=layouts or {}, attributes=_plain_tensors(clone))
     passes: list[Pass] = []
     ways: set[tuple] = set()
     with named_sizes(clone):
@@ -161,6 +161,17 @@ def record_way(network: nn.Module, inputs: Any) -> Graph:
     one = Pass(entry, nodes, tuple(reads.made), values, constants)
     names = {key: name for key, (name, _) in tracer.names.items()}
     return build(Recording((one,), tracer.tensors(), (), names), tracer.ledger)
+
+
+def _plain_tensors(clone: nn.Module) -> dict[int, str]:
+    """Return the names of the tensors that are plain attributes of modules, alone or in a list, by memory."""
+    found: dict[int, str] = {}
+    for name, module in named_modules(clone):
+        for attribute, value in vars(module).items():
+            if isinstance(value, Tensor | list | tuple) and not attribute.startswith("_"):
+                held = [value] if isinstance(value, Tensor) else [t for t in value if isinstance(t, Tensor)]
+                found |= {memory_of(t): f"{name}.{attribute}" if name else attribute for t in held}
+    return found
 
 
 def record(

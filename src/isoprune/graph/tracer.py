@@ -61,6 +61,7 @@ class Tracer(TorchDispatchMode):
     activations: set[int] = field(default_factory=set)
     positions: dict[int, tuple[Tensor, list[Plane]]] = field(default_factory=dict)  # along these planes
     layouts: Mapping[str, Layout] = field(default_factory=dict)  # of parameters, by name
+    attributes: Mapping[int, str] = field(default_factory=dict)  # memory -> a tensor that is no buffer
     wishes: dict[str, Layout] = field(default_factory=dict)  # what operations would have them be
     blank: set[int] = field(default_factory=set)  # those constants, until something is written into them
     gathering: Gathering = field(default_factory=partial(Gathering, ()))
@@ -88,7 +89,7 @@ class Tracer(TorchDispatchMode):
         if id(tensor) in self.names and (tensor.is_floating_point() or tensor.is_complex()):
             self.mark(tensor, self._fresh(self.names[id(tensor)][0], tensor))
             return True
-        if _memory(tensor) in self._storages:
+        if memory_of(tensor) in self._storages:
             # Made without an operation (by a subclass of tensors), it is what has the same place in memory.
             twin = self._places.get(_place(tensor))
             self.mark(tensor, self.planes(twin) if twin is not None else ())
@@ -108,7 +109,7 @@ class Tracer(TorchDispatchMode):
 
     def mark(self, tensor: Tensor, planes: Sequence[Plane]) -> None:
         self.labels[id(tensor)] = (tensor, distinct(planes))
-        self._storages.add(_memory(tensor))
+        self._storages.add(memory_of(tensor))
         self._places[_place(tensor)] = tensor
 
     def is_weight(self, tensor: Tensor) -> bool:
@@ -119,6 +120,11 @@ class Tracer(TorchDispatchMode):
         """Freeze the channels among which a tensor, if it holds positions, was found."""
         if id(tensor) in self.positions:
             self.ledger.freeze(self.positions[id(tensor)][1], f"{where} reads positions among them")
+
+    def attribute_of(self, tensors: Sequence[Tensor]) -> str | None:
+        """Return the name of a plain attribute that one of these tensors is, or is a view of."""
+        found = (self.attributes.get(memory_of(t)) for t in tensors if not self.known(t))
+        return next((name for name in found if name is not None), None)
 
     def relabel_weight(self, weight: Tensor, dim: int, ids: Tensor, layout: Layout, where: str) -> None:
         """Let ``ids`` stand for dimension ``dim`` of a weight whose own count starts anew in every group."""
@@ -281,7 +287,7 @@ class Tracer(TorchDispatchMode):
                 self.activations.add(id(t))
 
 
-def _memory(tensor: Tensor) -> int:
+def memory_of(tensor: Tensor) -> int:
     """Return what two views of one memory have in common; a sparse tensor has no views."""
     return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else id(tensor)
 
@@ -290,4 +296,4 @@ def _place(tensor: Tensor) -> tuple:
     """Return what two tensors of the very same elements have in common."""
     if tensor.layout is not torch.strided:
         return (id(tensor),)
-    return _memory(tensor), tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
+    return memory_of(tensor), tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype

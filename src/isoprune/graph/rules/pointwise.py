@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 def pointwise(tracer: Tracer, call: Call) -> list[Planes]:
     out = call.outs[0]
     operands = [(tracer.planes(t), _own_size(t)) for t in call.tensors if t.dim() or tracer.planes(t)]
-    planes = join(tracer, operands, tuple(out.shape), call.where)
+    where = call.where
+    if (name := tracer.attribute_of(call.tensors)) is not None:
+        where += f" of {name}, a plain attribute (as a buffer, by register_buffer, it would follow),"
+    planes = join(tracer, operands, tuple(out.shape), where)
     return [planes for _ in call.outs]
 
 
