@@ -149,7 +149,8 @@ def record_way(network: nn.Module, inputs: Any) -> Graph:
             tracer = Tracer(tensor_names(clone), layouts=layouts)
             entry, reads = Entry(inputs), Reads(values=values)
             try:
-                nodes, _, constants = record(clone, entry, tracer, reads)
+                with named_sizes(clone):  # constants that take on channels are found by their sizes
+                    nodes, _, constants = record(clone, entry, tracer, reads)
             except NeedsValues:
                 if values:
                     raise
