@@ -155,8 +155,11 @@ def _put_back(
         own = [graph.ids_of(name) for name in _culprits(graph, plan, active, partial(_fits, model, graph))]
     if not own:
         raise WrongNetwork(f"{misfit}, and no channel that could go touches it.")
+    reason = f"{node.where}: sizes written into the forward ({misfit.problem})"
+    if misfit.size:
+        reason += "; sizes from an attribute or another tensor's shape would follow"
     for i in own:
-        graph = graph.refreeze(i, f"{node.where}: sizes written into the forward ({misfit.problem})")
+        graph = graph.refreeze(i, reason)
     return active, graph
 
 
