@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import msgspec
-from msgspec import Struct
 
 from isoprune.types.errors import IsopruneError
 from isoprune.types.files import DamagedFile, read_file
@@ -77,20 +76,17 @@ def read_record(
     return record
 
 
-class _Head(Struct):
-    version: Any = None
-
-
 def _check_kind(file: Path, content: bytes) -> None:
     """Raise if a file is no JSON object, or one of another version; else it is a damaged record."""
     try:
-        version = msgspec.json.decode(content, type=_Head).version
-    except msgspec.ValidationError:
-        raise IsopruneError(
-            f"{file} is JSON, but not a record. Give a record.json written by isoprune run or study."
-        ) from None
+        whole = msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as damage:
         raise IsopruneError(f"{file} is not a readable record ({damage}). {_REMEDY}") from None
+    if not isinstance(whole, dict):
+        raise IsopruneError(
+            f"{file} is JSON, but not a record. Give a record.json written by isoprune run or study."
+        )
+    version = whole.get("version")
     if version != VERSION:
         what = "no version" if version is None else f"version {version!r:.40}"
         raise IsopruneError(
