@@ -3,6 +3,7 @@
 from isoprune.export.checkpoint import load, save
 from isoprune.export.latency import LatencyReport, Timing, latency
 from isoprune.export.onnx import export_onnx
+from isoprune.export.pretrained import follow_config
 from isoprune.export.sources import Source, check_source, open_source
 from isoprune.export.target import prune_in_time, prune_to_latency, share_of_time
 
@@ -12,6 +13,7 @@ __all__ = [
     "Timing",
     "check_source",
     "export_onnx",
+    "follow_config",
     "latency",
     "load",
     "open_source",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isclose
 
 from torch import Tensor, nn
 
@@ -46,7 +47,21 @@ def set_claimed(new: nn.Module, graph: Graph, kept: Tensor) -> None:
             follower, stays = (name, partner) if _follows(name, partner, known, value) else (partner, name)
             changes[follower] = int(size / claim.factor / max(value(stays), 1))
     for (module, attribute), size in changes.items():
+        if module in modules:
+            _follow_scales(modules[module], value=_value(modules[module], attribute), size=size)
         _set(modules.get(module), attribute, size)
+
+
+def _follow_scales(module: nn.Module, *, value: int, size: int) -> None:
+    """Let what a module of transformers computed from a width follow it, as its config would make it anew.
+
+    Elsewhere such numbers stay: then nothing need be made up for.
+    """
+    if not type(module).__module__.startswith("transformers."):
+        return
+    for name, number in vars(module).items():
+        if type(number) is float and name.startswith("scal") and isclose(number, value**-0.5):
+            setattr(module, name, size**-0.5)
 
 
 def _follows(one: Name, other: Name, known: set[Name], value: Callable[[Name], int]) -> bool:

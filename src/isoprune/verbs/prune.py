@@ -158,6 +158,10 @@ def prune(
         at_ratio, dense = partial(shrunk, "ratio"), module_of(network)
         made = prune_in_time(at_ratio, dense, example_inputs, target, backend=backend, threads=threads)
     if not mask:
+        if hasattr(made.model, "save_pretrained"):
+            from isoprune.export import follow_config
+
+            return follow_config(made)
         return made
     result = mask_by(plain_copy(model), example_inputs, made.graph, made.plan, units_of(made.graph, unit))
     return replace(result, dense=made.dense, history=made.history, attempts=made.attempts)
