@@ -93,8 +93,10 @@ def check_samples(samples: int | None) -> None:
 
 def check_seed(seed: int) -> None:
     """Raise unless torch's generators take the seed."""
-    if not 0 <= seed < 2**63:
-        raise IsopruneError(f"--seed {seed} is outside 0 to 2^63 - 1. Write --seed 0.")
+    from isoprune.experiment.step_types import Seed
+    from isoprune.experiment.validation import read
+
+    read(Seed, seed, "seed")
 
 
 def check_word(word: str, known: Sequence[str], kind: str) -> None:
