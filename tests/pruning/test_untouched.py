@@ -106,10 +106,10 @@ DRAWS = {
     "in place": lambda h, s: h + torch.empty_like(s).uniform_(-1, 1) * s,
     "numpy": lambda h, s: h * float(np.random.rand()) + s,
     "path of a sample": lambda h, s: h + s * (torch.rand(len(h), 1) > 0.5),
-}
-STAYS = {  # noise along the channels, of a size of its own: those channels cannot go
     "gumbel": lambda h, s: F.gumbel_softmax(h) + s,
     "distribution": lambda h, s: torch.distributions.Normal(h, s.exp()).rsample(),
+}
+STAYS = {  # noise along the channels, of a size of its own: those channels cannot go
     "rand": lambda h, s: h + torch.rand(h.shape) * s,
 }
 

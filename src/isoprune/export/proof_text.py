@@ -18,7 +18,7 @@ def proof_in_words(result: Pruned) -> Iterator[str]:
     proof = result.proof
     yield (
         "Proof: the pruned network differs from the dense one with those channels zeroed by "
-        f"{proof.max_abs_error:.2g}, {proof.relative_error:.1g} of the largest output."
+        f"{proof.max_abs_error:.2g}, {proof.relative_error:.1g} of its scale."
     )
     if proof.statistics:
         yield (

@@ -21,7 +21,7 @@ Tensors = Mapping[str, tuple[Planes, torch.Size]]
 class Node:
     """One recorded operation: the planes and shapes that came in and went out."""
 
-    numbers: tuple[float, ...]  # floats among the arguments: a scale computed from a width would change
+    numbers: tuple[float, ...]  # among the arguments: a scale computed from a width would change
     reads: tuple[int, ...]  # keys of the tensors that came in, and
     writes: tuple[int, ...]  # of those that went out
     operation: Operation
@@ -30,6 +30,8 @@ class Node:
     outputs: tuple[tuple[Planes, torch.Size], ...]
     transposed: bool = False  # of a convolution
     of_weights: bool = False  # no activation came in
+    picks: tuple[Any, ...] = ()  # of a slice or a single position: dimension, and where
+    constants: tuple[str, ...] = ()  # the values of small tensors that depend on nothing that came in
 
     @property
     def op(self) -> str:

@@ -19,6 +19,7 @@ from isoprune.graph.groups import Graph, build
 from isoprune.graph.inputs import Sizes, copied_inputs, drawn_inputs
 from isoprune.graph.isolation import isolated
 from isoprune.graph.layouts import Layout
+from isoprune.graph.memory import memory_of
 from isoprune.graph.module_names import module_names
 from isoprune.graph.outputs import leaves, tensors_of
 from isoprune.graph.paths import TooManyWays, every_way
@@ -26,7 +27,7 @@ from isoprune.graph.reads import NeedsValues, Reads
 from isoprune.graph.recording import Node, Pass, Recording
 from isoprune.graph.refusal import refusal
 from isoprune.graph.sizes import SizeWatch, named_sizes
-from isoprune.graph.tracer import Tracer, memory_of
+from isoprune.graph.tracer import Tracer
 from isoprune.graph.unrun import freeze_unrun
 from isoprune.types import IsopruneError, Network, module_of
 from isoprune.types.collector import uncollected

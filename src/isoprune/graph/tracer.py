@@ -22,10 +22,12 @@ from isoprune.graph.gathering import Gathering
 from isoprune.graph.labels import Plane, Planes, broadcast, distinct
 from isoprune.graph.layouts import Layout, fresh
 from isoprune.graph.ledger import Ledger
+from isoprune.graph.memory import memory_of, place_of
 from isoprune.graph.operations import Operation, operation_of
 from isoprune.graph.reads import NeedsValues, Reads, others
 from isoprune.graph.recording import Node
 from isoprune.graph.rules.picking import cut_by_value
+from isoprune.graph.scalars import numbers_of, values_of
 from isoprune.graph.shape_inference import flattened, on_zeros, shape_only
 from isoprune.graph.sizes import Claim
 
@@ -91,7 +93,7 @@ class Tracer(TorchDispatchMode):
             return True
         if memory_of(tensor) in self._storages:
             # Made without an operation (by a subclass of tensors), it is what has the same place in memory.
-            twin = self._places.get(_place(tensor))
+            twin = self._places.get(place_of(tensor))
             self.mark(tensor, self.planes(twin) if twin is not None else ())
             if twin is not None and id(twin) in self.activations:
                 self.activations.add(id(tensor))
@@ -110,7 +112,7 @@ class Tracer(TorchDispatchMode):
     def mark(self, tensor: Tensor, planes: Sequence[Plane]) -> None:
         self.labels[id(tensor)] = (tensor, distinct(planes))
         self._storages.add(memory_of(tensor))
-        self._places[_place(tensor)] = tensor
+        self._places[place_of(tensor)] = tensor
 
     def is_weight(self, tensor: Tensor) -> bool:
         """Tell whether the tensor is made of parameters alone, whatever the input."""
@@ -199,10 +201,14 @@ class Tracer(TorchDispatchMode):
             if not operation.host or o.is_floating_point():
                 self.mark(o, p)
         outputs = tuple((self.planes(o), o.shape) for o in outs)
-        numbers = tuple(a for a in flat if type(a) is float)
+        numbers = tuple(numbers_of(func, args, kwargs))
+        picks = tuple(args[1:]) if operation.name in ("slice", "select") else ()
+        constants = values_of([t for t, depends in zip(tensors, touched, strict=True) if not depends])
         keys = tuple(map(id, tensors)), tuple(map(id, outs))
         transposed = operation.name == "convolution" and args[6] is True
-        self.nodes.append(Node(numbers, *keys, operation, module, inputs, outputs, transposed, of_weights))
+        self.nodes.append(
+            Node(numbers, *keys, operation, module, inputs, outputs, transposed, of_weights, picks, constants)
+        )
         return out
 
     def host(self, take: Callable[[], Any], name: str, tensor: Tensor) -> Any:
@@ -285,15 +291,3 @@ class Tracer(TorchDispatchMode):
             if isinstance(t, Tensor):
                 self.mark(t, ())
                 self.activations.add(id(t))
-
-
-def memory_of(tensor: Tensor) -> int:
-    """Return what two views of one memory have in common; a sparse tensor has no views."""
-    return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else id(tensor)
-
-
-def _place(tensor: Tensor) -> tuple:
-    """Return what two tensors of the very same elements have in common."""
-    if tensor.layout is not torch.strided:
-        return (id(tensor),)
-    return memory_of(tensor), tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype

@@ -8,7 +8,7 @@ quotient of the old and the new number, found by walking the recorded operations
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -36,6 +36,8 @@ def find_drift(graph: Graph, kept: Tensor, nodes: Sequence[Node], want: Node, go
     walk = _Walk(graph, {key: node for node in nodes for key in node.writes}, {}, kept)
     if not walk.back(want.reads[0], _cut_ids(want.inputs[0][0], kept)) or not walk.found:
         return None
+    if any(walk.depends(key) for key in walk.divisors):
+        return None  # x / |x|: what scales x scales both
     return Drift(factor, walk.found)
 
 
@@ -54,6 +56,20 @@ class _Walk:
     writer: Mapping[int, Node]
     found: dict[str, Tensor | None]
     kept: Tensor
+    divisors: list[int] = field(default_factory=list)  # the other factors on the way
+
+    def depends(self, key: int) -> bool:
+        """Tell whether a value is computed from a parameter that is scaled."""
+        names, todo, seen = self.graph.recording.names, [key], set[int]()
+        while todo:
+            key = todo.pop()
+            if names.get(key) in self.found:
+                return True
+            node = self.writer.get(key)
+            if node is not None and key not in seen:
+                seen.add(key)
+                todo += node.reads
+        return False
 
     def back(self, key: int, ids: Tensor | None) -> bool:
         """Scale the channels ``ids`` (None: all) of a value at its makers; False if that cannot be done."""
@@ -75,6 +91,8 @@ class _Walk:
             parts = [i for i, (planes, _) in enumerate(node.inputs) if planes]
             return bool(parts) and all(self.back(node.reads[i], self._matching(node, i, ids)) for i in parts)
         if node.operation.scaling is not None:
+            if node.operation.scaling == "factor":
+                self.divisors += node.reads[1:]
             return self.back(node.reads[0], self._matching(node, 0, ids))
         return False
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from isoprune.graph import Graph
@@ -90,6 +91,8 @@ def _rehearsed(small: nn.Module, graph: Graph, one: Pass, kept: Tensor) -> Rehea
                 problem = f"a number in it changed from {want.numbers} to {got.numbers}"
                 return Rehearsal(Misfit(want, problem), tuple(drifts))
             drifts.append(drift)
+        if problem := _other_values(want, got, kept):
+            return Rehearsal(Misfit(want, problem), tuple(drifts))
     if len(played) < len(recorded):
         node = recorded[len(played)]
         return Rehearsal(Misfit(node, error or "the forward ended early"), tuple(drifts))
@@ -97,6 +100,38 @@ def _rehearsed(small: nn.Module, graph: Graph, one: Pass, kept: Tensor) -> Rehea
         more = f"{played[len(recorded)].op} ran after it" if len(played) > len(recorded) else error
         return Rehearsal(Misfit(recorded[-1], more), tuple(drifts))
     return Rehearsal(None, tuple(drifts))
+
+
+def _other_values(want: Node, got: Node, kept: Tensor) -> str:
+    """Return how an operation of the right sizes takes other values; empty if it does not."""
+    same = [
+        a.partition(" ")[0] == b.partition(" ")[0]
+        for a, b in zip(want.constants, got.constants, strict=False)
+    ]
+    if all(same) and len(same) == len(want.constants) == len(got.constants):
+        pairs = zip(want.constants, got.constants, strict=True)
+        changed = [(a, b) for a, b in pairs if a != b and a.count(",") == b.count(",")]
+        if changed:
+            return "a constant in it changed from {} to {}".format(*changed[0])
+    if not want.picks or not got.picks:
+        return ""
+    dim = want.picks[0] % len(want.inputs[0][1]) if want.inputs else 0
+    for plane in want.inputs[0][0]:
+        if plane.dims != (dim,):
+            continue
+        before = plane.core.reshape(-1)
+        picked = _picked(want, before)
+        if not torch.equal(picked[kept[picked]], _picked(got, before[kept[before]])):
+            return f"it picks other channels by their positions {got.picks[1:]}"
+    return ""
+
+
+def _picked(node: Node, ids: Tensor) -> Tensor:
+    """Return the channels that a slice, or a single position, picks."""
+    if node.op == "select":
+        return ids[node.picks[1]].reshape(1)
+    start, end, step = (*node.picks[1:], None, None, None)[:3]
+    return ids[slice(start, end, step)]
 
 
 def _only_expanded(node: Node, size: Sequence[int], predicted: Sequence[int]) -> bool:

@@ -41,7 +41,7 @@ def _notes(pruned: Pruned, by_masks: bool) -> Iterator[str]:
         how = "held at zero by masks, which save a dense kernel no time" if by_masks else "removed"
         yield f"{went:,} of {size:,} {plan.grain}s {how}"
     if pruned.proof.scale:
-        yield f"proof: off by {pruned.proof.relative_error:.1g} of the largest output"
+        yield f"proof: off by {pruned.proof.relative_error:.1g} of the output's scale"
     if spared := pruned.spared:
         names = ", ".join(s.name for s in spared[:3]) + (", ..." if len(spared) > 3 else "")
         yield f"{names} lost nothing, though asked for: pruned.spared says why"

@@ -243,7 +243,7 @@ def verify(pruned: Pruned) -> Proof:
     Retraining and repair change weights, not this.
 
     Raises:
-        WrongNetwork: If they differ by more than rounding: 1e-4 of the output in float32, 1e-10 in float64.
+        WrongNetwork: If an element of an output differs by more than rounding: 1e-9 of its size in float64.
         IsopruneError: If the network's shapes are not those of its plan.
     """
     held = masks_of(pruned.model)
