@@ -14,6 +14,8 @@ from torch import Tensor
 
 from isoprune.graph.labels import Plane, core, varying
 
+CONSTANT = "(constant)"  # the source of channels that a constant of equal values takes on
+
 
 @dataclass
 class Source:
@@ -66,7 +68,7 @@ class Ledger:
     def tensor_of(self, planes: Sequence[Plane]) -> str | None:
         """Return the parameter or buffer whose channels all of these are, if it is one."""
         found = {s.tensor for p in planes if (s := self.source(int(p.ids.flatten()[0]))) is not None}
-        return found.pop() if len(found) == 1 and found.isdisjoint({"", "(constant)"}) else None
+        return found.pop() if len(found) == 1 and found.isdisjoint({"", CONSTANT}) else None
 
     def unify(self, a: Tensor, b: Tensor, where: str) -> None:
         """Say that the channels of ``a`` and ``b``, element by element, are one."""

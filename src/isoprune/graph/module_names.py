@@ -1,4 +1,4 @@
-"""Which module is running, while a forward is recorded."""
+"""The modules of a network while its forward is recorded: which one runs, and what it sets on itself."""
 
 from __future__ import annotations
 
@@ -42,3 +42,18 @@ def module_names(model: nn.Module, running: list[str]) -> Iterator[None]:
                 attributes.pop("forward", None)
             else:
                 attributes["forward"] = forward
+
+
+@contextmanager
+def unchanged(model: nn.Module) -> Iterator[None]:
+    """Take back what a forward sets on modules (a cache that it fills the first time it runs)."""
+    tables = [vars(module) for _, module in named_modules(model)]
+    before = [(table, table.copy(), table["_buffers"], table["_buffers"].copy()) for table in tables]
+    try:
+        yield
+    finally:
+        for table, old, buffers, own in before:
+            table.clear()
+            table.update(old)
+            buffers.clear()
+            buffers.update(own)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
+import torch
+from torch import Tensor
+
+from isoprune.graph.ledger import CONSTANT, Ledger
 from isoprune.graph.reads import NeedsValues, Read, Reads
 from isoprune.graph.recording import Node, Pass
 from isoprune.types import IsopruneError
@@ -19,9 +23,7 @@ class TooManyWays(IsopruneError):
     """A forward that branches on values more often than can be recorded."""
 
 
-def every_way(
-    record: Way, parameters: Collection[int], known: set[tuple], *, values: bool
-) -> Iterator[tuple[Pass, Read | None]]:
+def every_way(record: Way, ways: Ways, *, values: bool) -> Iterator[tuple[Pass, Read | None]]:
     """Yield the pass of ``record``, then one for each other answer at each place that decides, with that.
 
     A way that raises is one that no input takes (the check of an argument), and is left out, as are ways
@@ -29,15 +31,15 @@ def every_way(
 
     Args:
         record: Gives a pass for the answers that it is to hear.
-        parameters: The keys under which operations read these.
-        known: What ran in earlier passes; added to.
+        ways: The passes so far; added to.
         values: Whether passes are computed.
 
     Raises:
         TooManyWays: If there are more than 32.
     """
     first = record(Reads(values=values))
-    if _is_new(first, parameters, known):
+    parameters = ways.parameters
+    if ways.add(first):
         yield first, None
     tried: Counter[tuple] = Counter()
     queue = deque(_others(first, 0, tried, parameters))
@@ -58,14 +60,36 @@ def every_way(
         except Exception:
             continue
         queue += _others(way, len(answers), tried, parameters)
-        if _is_new(way, parameters, known):
+        if ways.add(way):
             yield way, answers[-1]
 
 
-def _is_new(way: Pass, parameters: Collection[int], known: set[tuple]) -> bool:
-    before = len(known)
-    known.add(tuple((*ran, *_carried(node)) for ran, node in _operations(way.nodes, parameters)))
-    return len(known) > before
+@dataclass
+class Ways:
+    """The passes that there are, each once: those that run other operations, or on other channels."""
+
+    ledger: Ledger
+    parameters: Collection[int]  # the keys under which operations read these
+    _first: Pass | None = None
+    _known: set[tuple] = field(default_factory=set)
+
+    def add(self, way: Pass) -> bool:
+        """Tell whether a pass is new. A first one is not looked at until there is another."""
+        if self._first is None:
+            self._first = way
+            return True
+        if not self._known:
+            self._known.add(self._key(self._first))
+        before = len(self._known)
+        self._known.add(self._key(way))
+        return len(self._known) > before
+
+    def _key(self, way: Pass) -> tuple:
+        own = torch.zeros(self.ledger.size, dtype=torch.int64)
+        for source in self.ledger.sources:  # constants and rows have other ids in each pass
+            if source.tensor not in ("", CONSTANT):
+                own[source.first : source.first + source.size] = 1
+        return tuple((*ran, *_carried(node, own)) for ran, node in _operations(way.nodes, self.parameters))
 
 
 def _others(
@@ -94,8 +118,8 @@ def _operations(nodes: Sequence[Node], parameters: Collection[int]) -> Iterator[
         yield (node.op, node.module, read), node
 
 
-def _carried(node: Node) -> Iterator[tuple]:
+def _carried(node: Node, own: Tensor) -> Iterator[tuple]:
     """Yield which numbers are in an operation and which channels go out of it."""
     yield node.numbers
     for planes, _ in node.outputs:
-        yield tuple((p.dims, p.core.numel(), 0 if p.row else int(p.core.sum())) for p in planes)
+        yield tuple((p.dims, 0 if p.row else int((p.core * own[p.core]).sum())) for p in planes)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -72,7 +72,18 @@ class Reads:
     complete: bool = False  # whether there are no more than those given
     clock: Callable[[], int] = int  # how many operations ran so far
     made: list[Read] = field(default_factory=list)
+    told: int = 0  # how many of those given
     seen: list[Tensor] = field(default_factory=list)  # the float tensors that answers were read from
+
+    @cached_property
+    def places(self) -> frozenset[str]:
+        """Where answers are given; elsewhere only constants are read."""
+        return frozenset(read.where for read in self.given)
+
+    def open_ones(self) -> tuple[Read, ...]:
+        """Return the answers at places where input or weights decide, not those of constants alone."""
+        places = {read.where for read in self.made if read.open}
+        return tuple(read for read in self.made if read.where in places)
 
     def answer(
         self,
@@ -83,20 +94,20 @@ class Reads:
         gathered: Callable[[], Planes] = tuple,
     ) -> Any:
         """Return the next answer: as given, else computed."""
-        at = len(self.made)
-        if at < len(self.given):
-            read = self.given[at]
-            if self.complete and read.where != _place():
-                raise OtherPath(
-                    f"The forward reads values at {_place()}, where it did at {read.where} when recorded."
-                )
-        elif self.complete or at >= _MOST:
-            raise OtherPath(f"The forward reads more values than when it was recorded, at {_place()}.")
+        where = _place()
+        read = self.given[self.told] if self.told < len(self.given) else None
+        if read is not None and read.where == where:
+            self.told += 1
+        elif (self.complete and where in self.places) or len(self.made) >= _MOST:
+            due = (
+                f", where it did at {read.where} when recorded" if read else " more often than when recorded"
+            )
+            raise OtherPath(f"The forward reads values at {where}{due}.")
         else:
             value = compute()
             ways = choices(value) if choices else ()
             found = gathered() if ways or type(value) in (float, int) else ()
-            read = Read(_place(), value, ways, open, self.clock(), found)
+            read = Read(where, value, ways, open, self.clock(), found)
         self.made.append(read)
         return tree_map_only(Tensor, Tensor.clone, read.value)
 
@@ -135,7 +146,7 @@ class Reads:
     def ordered(self, name: str, out: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Return sorted values and their positions, in the order recorded."""
         positions = out if isinstance(out, Tensor) else out[1]
-        positions = self.answer(lambda: positions)
+        positions = self.answer(lambda: positions, open=True)
         if isinstance(out, Tensor):
             return positions
         at = 2 if name == "topk" or (len(args) > 1 and isinstance(args[1], bool | None)) else 1
@@ -147,10 +158,10 @@ class Reads:
         """Keep the float tensors that an operation reads its answer from."""
         self.seen += [t for t in tensors if t.is_floating_point()]
 
-    def taken(self, take: Callable[[], Any], name: str) -> Any:
+    def taken(self, take: Callable[[], Any], name: str, *, open: bool = False) -> Any:
         """Return what Python takes out of a tensor; comparisons with a number are answers too."""
         if name != "item":  # it reads memory without an operation
-            return self.answer(take)
+            return self.answer(take, open=open)
         out = take()
         if self.made and self.made[-1].open and type(out) in (float, int):
             gathered = self.made[-1].gathered
@@ -177,16 +188,19 @@ class _Retelling(TorchDispatchMode):
         kwargs, reads, name = kwargs or {}, self.reads, func._schema.name.split("::")[1]
         flat = list(flattened(args, kwargs))
         how = reads.of(name, flat)
-        if how in ("scalar", "whole", "order") or name in _COMPARING:
-            reads.look([a for a in flat if isinstance(a, Tensor)])
+        before, tensors = reads.told, [a for a in flat if isinstance(a, Tensor)]
         if how in ("scalar", "whole"):
-            return reads.answer(lambda: func(*args, **kwargs))
-        if how == "masks":
+            out = reads.answer(lambda: func(*args, **kwargs))
+        elif how == "masks":
             return func(*reads.positions(args), **kwargs)
-        if how == "selected":
+        elif how == "selected":
             return torch.ops.aten.index.Tensor(*reads.selected(args))
-        out = func(*args, **kwargs)
-        return reads.ordered(name, out, args, kwargs) if how == "order" else out
+        else:
+            out = func(*args, **kwargs)
+            out = reads.ordered(name, out, args, kwargs) if how == "order" else out
+        if reads.told > before or name in _COMPARING:
+            reads.look(tensors)
+        return out
 
 
 class ItemWatch(TorchFunctionMode):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from isoprune.graph.cloning import clone_sharing, named_modules, runnable_copy, tensor_names
 from isoprune.graph.code_branches import batch_sizes_asked, has_training_branch
 from isoprune.graph.draws import seeded
-from isoprune.graph.entries import Entry, entries_of
+from isoprune.graph.entries import Entry, as_call, entries_of
 from isoprune.graph.fixed_kernels import steady
 from isoprune.graph.gathering import Gathering
 from isoprune.graph.groups import Graph, build
@@ -20,9 +21,9 @@ from isoprune.graph.inputs import Sizes, copied_inputs, drawn_inputs
 from isoprune.graph.isolation import isolated
 from isoprune.graph.layouts import Layout
 from isoprune.graph.memory import memory_of
-from isoprune.graph.module_names import module_names
+from isoprune.graph.module_names import module_names, unchanged
 from isoprune.graph.outputs import leaves, tensors_of
-from isoprune.graph.paths import TooManyWays, every_way
+from isoprune.graph.paths import TooManyWays, Ways, every_way
 from isoprune.graph.reads import NeedsValues, Reads
 from isoprune.graph.recording import Node, Pass, Recording
 from isoprune.graph.refusal import refusal
@@ -73,7 +74,7 @@ def _traced(
     clone = runnable_copy(model)
     tracer = Tracer(tensor_names(clone), layouts=layouts or {}, attributes=_plain_tensors(clone))
     passes: list[Pass] = []
-    ways: set[tuple] = set()
+    ways = Ways(tracer.ledger, tracer.names.keys())
     with named_sizes(clone):
         for entry in entries:
             try:
@@ -82,7 +83,7 @@ def _traced(
                 raise
             except Exception as error:
                 raise refusal(clone_sharing(clone), entry, error, tracer.nodes) from error
-        further = [_of_batch(e, n) for n in batch_sizes_asked(model) for e in entries]
+        further = [_of_batch(e, n) for n in batch_sizes_asked(model) for e in entries if _is_flat(e)]
         if _unrun(tracer) or has_training_branch(model):
             further += [entry.trained() for entry in entries]
         for entry in further:
@@ -98,7 +99,7 @@ def _traced(
     return build(recording, tracer.ledger)
 
 
-def _recorded(tracer: Tracer, clone: nn.Module, entry: Entry, ways: set[tuple], values: bool) -> list[Pass]:
+def _recorded(tracer: Tracer, clone: nn.Module, entry: Entry, ways: Ways, values: bool) -> list[Pass]:
     """Return the passes of one call with all its branches, without those that run what ``ways`` ran."""
 
     def record_one(reads: Reads) -> Pass:
@@ -107,21 +108,27 @@ def _recorded(tracer: Tracer, clone: nn.Module, entry: Entry, ways: set[tuple], 
         for tensor in (leaf for leaf in leaves(output).values() if isinstance(leaf, Tensor)):
             tracer.read_positions(tensor, what)
             tracer.ledger.freeze(tracer.planes(tensor), what)
-        return Pass(entry, nodes, tuple(reads.made), values, constants)
+        return Pass(entry, nodes, reads.open_ones(), values, constants)
 
     passes = []
-    for one, decided in every_way(record_one, tracer.names.keys(), ways, values=values):
+    for one, decided in every_way(record_one, ways, values=values):
         passes.append(one)
         if decided is not None:
             tracer.ledger.freeze(decided.gathered, f"{decided.where} branches on them")
     return passes
 
 
+def _is_flat(entry: Entry) -> bool:
+    """Tell whether no argument is a list of samples, whose number is none of its tensors' sizes."""
+    args, kwargs = as_call(entry.inputs)
+    return not any(isinstance(a, list | tuple | dict) for a in (*args, *kwargs.values()))
+
+
 def _of_batch(entry: Entry, size: int) -> Entry:
     return replace(entry, inputs=drawn_inputs(entry.inputs, Sizes(size), torch.Generator().manual_seed(0)))
 
 
-def _if_it_runs(tracer: Tracer, clone: nn.Module, entry: Entry, ways: set[tuple], values: bool) -> list[Pass]:
+def _if_it_runs(tracer: Tracer, clone: nn.Module, entry: Entry, ways: Ways, values: bool) -> list[Pass]:
     """Return the passes of a call that nobody gave; none if it does not run (train mode may want targets)."""
     try:
         return _recorded(tracer, clone, entry, ways, values)
@@ -160,7 +167,7 @@ def record_way(network: nn.Module, inputs: Any) -> Graph:
             if not tracer.wishes.keys() - tracer.layouts.keys():
                 break
             layouts = {**tracer.wishes, **tracer.layouts}
-    one = Pass(entry, nodes, tuple(reads.made), values, constants)
+    one = Pass(entry, nodes, reads.open_ones(), values, constants)
     names = {key: name for key, (name, _) in tracer.names.items()}
     return build(Recording((one,), tracer.tensors(), (), names), tracer.ledger)
 
@@ -195,6 +202,9 @@ def record(
     for tensor in tensors_of(inputs):
         tracer.take_input(tensor)
     watch = SizeWatch(tracer.claims, tracer.planes, tracer.label_constant, tracer.host, constants)
-    with torch.no_grad(), steady(), module_names(model, tracer.modules), seeded(), watch, tracer:
+    around = torch.no_grad(), steady(), unchanged(model), module_names(model, tracer.modules), seeded()
+    with ExitStack() as stack:
+        for context in (*around, watch, tracer):
+            stack.enter_context(context)
         output = entry.run(model, inputs)
     return nodes, output, tuple(watch.labelled)

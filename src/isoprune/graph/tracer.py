@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from isoprune.graph.gathering import Gathering
 from isoprune.graph.labels import Plane, Planes, broadcast, distinct
 from isoprune.graph.layouts import Layout, fresh
-from isoprune.graph.ledger import Ledger
+from isoprune.graph.ledger import CONSTANT, Ledger
 from isoprune.graph.memory import memory_of, place_of
 from isoprune.graph.operations import Operation, operation_of
 from isoprune.graph.reads import NeedsValues, Reads, others
@@ -107,7 +107,7 @@ class Tracer(TorchDispatchMode):
         """Label a constant of equal values along the dimensions whose size was that of channels."""
         self.blank.add(id(tensor))
         self.activations.add(id(tensor))
-        self.mark(tensor, [p for p in self._fresh("(constant)", tensor) if p.dims[0] in dims])
+        self.mark(tensor, [p for p in self._fresh(CONSTANT, tensor) if p.dims[0] in dims])
 
     def mark(self, tensor: Tensor, planes: Sequence[Plane]) -> None:
         self.labels[id(tensor)] = (tensor, distinct(planes))
@@ -217,7 +217,8 @@ class Tracer(TorchDispatchMode):
             if not self.computes:
                 raise NeedsValues(f"{name} in {self.modules[-1] if self.modules else 'the network'}")
             self.ledger.freeze(self.planes(tensor), f"{name} reads its values")
-        return self.reads.taken(take, name)
+        open = self.known(tensor) or id(tensor) in self.loose
+        return self.reads.taken(take, name, open=open)
 
     def _constant(self, func: Any, args: Any, kwargs: Any, tensors: Sequence[Tensor]) -> Any:
         """Run an operation on constants for real, and follow what is made of inputs."""
@@ -273,11 +274,12 @@ class Tracer(TorchDispatchMode):
         known = any(self.known(m) for m in masks)
         if known and not self.computes:
             raise NeedsValues(where)
+        open = known or any(id(m) in self.loose for m in masks)
         if how == "masks":
-            args = self.reads.positions(args, open=known)
+            args = self.reads.positions(args, open=open)
         else:
             whole, planes = args[0], self.planes(args[0])
-            args = self.reads.selected(args, open=known)
+            args = self.reads.selected(args, open=open)
             func, kwargs = torch.ops.aten.index.Tensor, {}
             if args[0] is not whole and self.known(whole):
                 self.mark(args[0], [broadcast(p, args[0].shape) for p in planes])
