@@ -259,3 +259,13 @@ def test_what_was_kept_is_proven_against_the_whole_weight():
         small.model[2].parametrizations.weight.original0.mul_(1.01)
     with pytest.raises(isoprune.pruning.WrongNetwork):
         verify(model, small.model, small.graph, small.plan, x)
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_factors_that_float32_rounded_are_proven_too(name):
+    model = chain(linear(NORMS[name], 8, 16), linear(NORMS[name], 16, 16), lambda: nn.Linear(16, 4)).float()
+    small = isoprune.prune(model, x.float(), 0.5)
+    assert small.proof.statistics == ()
+    with torch.no_grad():
+        want = by_hand(model, small.plan.removed, x.float())
+        torch.testing.assert_close(small.model(x.float()), want, rtol=1e-4, atol=1e-5)

@@ -90,7 +90,6 @@ def outline(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
 def _rebuilt(model: nn.Module, graph: Graph, kept: Tensor, new: dict[str, Tensor]) -> nn.Module:
     small = clone_sharing(model)
     replace_tensors(small, new)
-    _work_out_weights(small)
     follow_shapes(small)
     set_claimed(small, graph, kept)
     return small
@@ -116,6 +115,7 @@ def replace_tensors(model: nn.Module, new: dict[str, Tensor]) -> None:
         for name, old in list(module._buffers.items()):
             if old is not None and by_tensor[id(old)] in new:
                 module._buffers[name] = new[by_tensor[id(old)]]
+    _work_out_weights(model)
 
 
 def _keep_scales(graph: Graph, kept: Tensor, new: dict[str, Tensor], drifts: Sequence[Drift]) -> None:

@@ -20,6 +20,7 @@ from isoprune.graph.trace import record_way
 from isoprune.pruning.weight_norms import Norm, Spectral, weight_norms
 from isoprune.types import IsopruneError
 
+_ROUNDED = 1e-6  # more than what a float32 is off by, less than any fault
 _AMPLITUDE = 0.1  # of the drawn change of a weight, of its size: enough to be seen, too little to overflow
 _STATISTICS = ("running_mean", "running_var")
 
@@ -180,3 +181,10 @@ def unround_(
             chosen = torch.ones_like(mine, dtype=torch.bool) if mask is None else mask.expand(mine.shape)
             with torch.no_grad():
                 mine[chosen.to(mine.device)] = was.reshape(-1)
+    for norm in weight_norms(dense, graph):
+        if isinstance(norm, Spectral):  # the norm of the whole weight, to the digits that the vector has
+            double = ({n: t.detach().double() for n, t in one.items()} for one in (little, wide))
+            now, before = (norm.sigma(one) for one in double)
+            if bool((now / before - 1).abs() < _ROUNDED):
+                with torch.no_grad():
+                    wide[norm.right].mul_((now / before).to(wide[norm.right]))

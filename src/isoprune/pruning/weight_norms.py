@@ -63,9 +63,9 @@ class Spectral:
         return frozenset((self.weight, self.left, self.right))
 
     def factors(self, whole: Named, small: Named, _graph: Graph, _kept: Tensor) -> dict[str, Tensor]:
-        return {self.right: _quotient(self._sigma(whole), self._sigma(small))}
+        return {self.right: _quotient(self.sigma(whole), self.sigma(small))}
 
-    def _sigma(self, tensors: Named) -> Tensor:
+    def sigma(self, tensors: Named) -> Tensor:
         matrix = tensors[self.weight].detach().movedim(self.dim, 0).flatten(1)
         return tensors[self.left] @ (matrix @ tensors[self.right])
 
