@@ -118,7 +118,8 @@ def change_weights_(
             continue
         if not isinstance(tensor, nn.Parameter) and not full.endswith(_STATISTICS):
             continue
-        name = full.replace("parametrizations.", "").removesuffix(".original")  # of a masked one
+        masked = full.replace("parametrizations.", "").removesuffix(".original")
+        name = full if full in shapes.tensors else masked
         if full in normed:
             continue
         planes, shape = shapes.tensors.get(name, ((), tensor.shape))
