@@ -130,8 +130,8 @@ def test_a_network_of_dense_prediction_loses_half_of_its_channels(name):
             other = ([image.flip(1).double() for image in x[0]],)
         else:
             other = (x[0].flip(-1).double(),)
-        if name == "ssd300_vgg16":  # a norm over channels loses some: the proof alone restricts it
-            assert pruned.proof.statistics
+        if name == "ssd300_vgg16":  # a norm runs over channels that go: zeroing readers is not enough
+            assert pruned.proof.relative_error < 1e-9
         else:
             read = head_outputs if name.startswith("ssd") else outputs
             want, got = read(zeroed_reads(model, pruned.graph, pruned.plan), other), read(pruned.model, other)
