@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
-from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
@@ -95,12 +95,14 @@ def _of_module(module: nn.Module, names: Mapping[int, str]) -> Iterator[Norm]:
             yield Spectral(*(names[id(t)] for t in parts), dim=hook.dim)
     if not is_parametrized(module):
         return
-    for chain in module.parametrizations.values():  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+    for chain in module.get_submodule("parametrizations").children():
+        assert isinstance(chain, ParametrizationList)
         step = chain[0]
+        stored = dict(chain.named_parameters(recurse=False))
         if len(chain) == 1 and isinstance(step, parametrizations._WeightNorm):
-            yield WeightLength(names[id(chain.original1)], names[id(chain.original0)], dim=step.dim)
+            yield WeightLength(names[id(stored["original1"])], names[id(stored["original0"])], dim=step.dim)
         elif len(chain) == 1 and isinstance(step, parametrizations._SpectralNorm) and hasattr(step, "_u"):
-            parts = (chain.original, step._u, step._v)
+            parts = (stored["original"], step._u, step._v)
             yield Spectral(*(names[id(t)] for t in parts), dim=step.dim)
 
 
