@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -21,7 +22,7 @@ def here(tmp_path, monkeypatch):
     ("words", "message"),
     [
         (("diagnosed_nets:Net", *DIGITS), r"--epochs requires an argument\. See: isoprune advise --help"),
-        ((*NET, "--epochs", "0"), r"--epochs is 0, but must be at least 1"),
+        ((*NET, "--epochs", "0"), r"epochs = 0, .* Give 1 or more"),
         ((*NET, "--epochs", "x"), r"Invalid value for --epochs: unable to convert .x. into int"),
         ((*NET, "--steps", "0"), r"--steps is 0, but must be at least 1"),
         ((*NET, "--batch", "0"), r"--batch is 0, but must be at least 1"),
@@ -76,13 +77,19 @@ def test_rates_that_all_diverge_are_refused_with_the_remedy(capsys):
     )
 
 
-def test_kept_probes_that_are_damaged_or_cannot_be_written(capsys, tmp_path):
+def test_kept_probes_that_are_damaged_are_run_again_and_it_is_said(capsys):
     told(capsys, *NET)
     (file,) = kept()
+    whole = json.loads(file.read_text())
     for text in ("{", "[]", "{}", '{"probes": [{"rate": 1}]}', '{"probes": 3}'):
         file.write_text(text)
-        line = refused(capsys, *NET)
-        assert re.search(r"is damaged: .*Delete it and start again: its probes are then run anew", line)
+        assert main(["advise", *NET]) == 0
+        assert re.search(r"is damaged: .* Its probes are run again\.", capsys.readouterr().err)
+        assert [p["lr"] for p in json.loads(file.read_text())["probes"]] == [p["lr"] for p in whole["probes"]]
+
+
+def test_probes_that_cannot_be_kept(capsys, tmp_path):
+    told(capsys, *NET)
     (tmp_path / "cache" / "advice").rename(tmp_path / "other")
     (tmp_path / "cache" / "advice").write_text("")
     assert re.search(r"Probes cannot be kept in .* Set ISOPRUNE_DATA to a directory", refused(capsys, *NET))

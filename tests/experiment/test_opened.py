@@ -146,7 +146,7 @@ def test_a_function_without_arguments_is_the_dense_network_and_comes_back_from_t
     assert record.config["model"] == {"name": "own_opened_nets:pair", "weights": "none"}
     # Half of the six go.
     widths = {
-        stage: load_network(store.folder(network.digest))[0][1].out_features
+        stage: load_network(store.folder(network.digest), ["own_opened_nets:pair"])[0][1].out_features
         for stage, network in roles(record).items()
     }
     assert widths == {"dense": 6, "pruned": 3, "repaired": 3, "retrained": 3}

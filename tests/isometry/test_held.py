@@ -8,7 +8,6 @@ from torch import nn
 
 from isoprune.isometry import jacobian_singular_values
 from isoprune.isometry.constant_parameters import held_constant
-from isoprune.types import IsopruneError
 
 
 def tied():
@@ -39,7 +38,7 @@ def test_the_model_runs_on_copies_and_gets_its_own_tensors_back(fails):
     assert all(torch.equal(a, b) for a, b in zip(before, values, strict=True) if a is not None)
 
 
-def test_what_cannot_be_exchanged_is_refused():
-    net = nn.Sequential(nn.Linear(3, 3)).eval()
-    with pytest.raises(IsopruneError, match=r"model is a DataParallel.* Pass the nn.Module that it was made"):
-        jacobian_singular_values(nn.DataParallel(net).eval(), torch.randn(2, 3))
+def test_a_wrapped_network_is_measured_as_what_it_wraps():
+    net, x = nn.Sequential(nn.Linear(3, 3)).eval(), torch.randn(2, 3)
+    wrapped = jacobian_singular_values(nn.DataParallel(net).eval(), x)
+    assert torch.equal(wrapped, jacobian_singular_values(net, x))

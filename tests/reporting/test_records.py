@@ -52,8 +52,8 @@ def test_half_written_files_beside_a_record_are_not_records(tmp_path):
         (b'{"version": 2, "config": {', "is not a readable record .*delete it and run the study again"),
         (b"\xff\xfe\x00", "is not a readable record"),
         (b"", "is not a readable record"),
-        (b"[1, 2]", "is JSON, but not a record. Give a record.json"),
-        (b'{"accuracy": 1}', "is a record of no version; this isoprune reads version 2"),
+        (b"[1, 2]", "is JSON, but is not a record. Give a record.json"),
+        (b'{"accuracy": 1}', "is JSON, but is not a record. Give a record.json"),
         (b'{"version": 7, "config": {}}', "is a record of version 7; this isoprune reads version 2"),
         (
             sealed({"version": 2, "digest": "d", "name": "n"}),

@@ -143,6 +143,8 @@ def _answered(question: Question) -> Advice:
 
     console, rates = error_console(), len(question.rates)
     left = rates - len(question.known)
+    if damage := question.cache.damage():
+        console.print(damage, markup=False, highlight=False, soft_wrap=True)
     if left < rates:
         console.print(f"{rates - left} of {rates} probes were kept and are not run again.")
     done = 0

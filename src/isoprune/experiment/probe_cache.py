@@ -55,11 +55,19 @@ class ProbeCache:
         return ProbeCache(data_root() / "advice" / f"{digest}.json")
 
     def read(self) -> dict[float, Probe]:
-        """Return the probes by their rates; those of a damaged file are run again."""
+        """Return the probes by their rates; those of a damaged file are run again, see `damage`."""
         try:
             return {probe.lr: probe for probe in read_probes(self.path)}
         except DamagedFile:
             return {}
+
+    def damage(self) -> str:
+        """Return what is wrong with the file, in a sentence; "" where it can be read or is not there."""
+        try:
+            read_probes(self.path)
+        except DamagedFile as error:
+            return f"{error} Its probes are run again."
+        return ""
 
     def add(self, probe: Probe) -> None:
         """Keep one more, whole or not at all.

@@ -47,7 +47,8 @@ def set_claimed(new: nn.Module, graph: Graph, kept: Tensor) -> None:
             follower, stays = (name, partner) if _follows(name, partner, known, value) else (partner, name)
             changes[follower] = int(size / claim.factor / max(value(stays), 1))
     for (module, attribute), size in changes.items():
-        if module in modules:
+        # A functional norm speaks of an attribute that the module calling it need not have.
+        if hasattr(modules.get(module), attribute.partition(".")[0]):
             _follow_scales(modules[module], value=_value(modules[module], attribute), size=size)
         _set(modules.get(module), attribute, size)
 

@@ -82,14 +82,13 @@ def _check_kind(file: Path, content: bytes) -> None:
         whole = msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as damage:
         raise IsopruneError(f"{file} is not a readable record ({damage}). {_REMEDY}") from None
-    if not isinstance(whole, dict):
+    if not isinstance(whole, dict) or "version" not in whole:
         raise IsopruneError(
-            f"{file} is JSON, but not a record. Give a record.json written by isoprune run or study."
+            f"{file} is JSON, but is not a record. Give a record.json written by isoprune run or study."
         )
-    version = whole.get("version")
+    version = whole["version"]
     if version != VERSION:
-        what = "no version" if version is None else f"version {version!r:.40}"
         raise IsopruneError(
-            f"{file} is a record of {what}; this isoprune reads version {VERSION}. "
+            f"{file} is a record of version {version!r:.40}; this isoprune reads version {VERSION}. "
             "Update isoprune, or run the study again."
         )
