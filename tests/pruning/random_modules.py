@@ -42,6 +42,8 @@ class Own:
 
 Pair = namedtuple("Pair", "scores boxes")
 
+# ruff: noqa: ARG005
+
 CONTAINERS = {
     "tensor": lambda s, b: s,
     "tuple": lambda s, b: (s, b),
@@ -176,6 +178,6 @@ def drawn(seed):
         "seed": seed,
         **rng.choice(({}, {}, {}, {"allocation": "global"}, {"round_to": 2})),
     }
-    if rng.random() < 0.2:
+    if model.third.startswith("unrun") and rng.random() < 0.5:
         options["unrun"] = "ignore"
     return Draw(model, inputs, also, options, context)

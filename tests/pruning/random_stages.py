@@ -4,6 +4,8 @@ A stage has a `name`. One that is drawn at random within takes what it draws fro
 the same module again. Noise along channels has its size in an attribute `noise`: a comparison sets it to 0.
 """
 
+# ruff: noqa: ARG002, ARG005, RUF012
+
 from __future__ import annotations
 
 import warnings
@@ -155,6 +157,8 @@ class Noisy(nn.Module):
 
     def forward(self, h, x):
         h = self.a(h)
+        if not self.noise:
+            return h
         if self.kind == "dropout":
             return F.dropout(h, self.noise, training=True)
         spread = h.sigmoid() if self.kind == "spread" else 1
@@ -196,6 +200,7 @@ class Branching(nn.Module):
         "mean": lambda h, x: x.mean() > 0.5,
         "item": lambda h, x: x.mean().item() > 0.5,
         "any": lambda h, x: (x > 1.5).any(),
+        "float": lambda h, x: float(x.mean()) > 0.5,
         "samples": lambda h, x: len(x) > 2,
         "hidden": lambda h, x: h.mean() > 0,
         "odd": lambda h, x: int(x.flatten().argmax()) % 2 == 1,
@@ -213,6 +218,19 @@ class Branching(nn.Module):
         return h if self.skip else self.down(self.b(h).tanh())
 
 
+class Rerouted(Branching):
+    """A branch on which the same layers run, and their channels meet in another order."""
+
+    def __init__(self, rng, rank, width):
+        nn.Module.__init__(self)
+        self.width, self.kind = 12, rng.choice(sorted(Branching.WAYS))
+        self.a, self.b = layer(rank, width, 6), layer(rank, width, 6)
+
+    def forward(self, h, x):
+        a, b = self.a(h), self.b(h).relu()
+        return torch.cat((a, b) if self.WAYS[self.kind](h, x) else (b, a), 1)
+
+
 STAGES = {
     "plain": Plain,
     "residual": Residual,
@@ -228,6 +246,7 @@ DECORATIONS = {
     "averaging": Averaging,
     "counting": Counting,
     "branching": Branching,
+    "rerouted": Rerouted,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import pytest
@@ -48,6 +49,50 @@ def test_both_ways_of_a_branch_are_right(way):
     model, x = Branching(way).eval(), torch.randn(2, 8)
     pruned = prune(model, x, ratio=0.5)
     assert_right(model, pruned, (x,), (x + 2,), (x.abs() * 3,), (x - 5,))
+
+
+MADE_PLAIN = {
+    "float": lambda x: float(x.mean()) > 0.5,
+    "whole": lambda x: int(x.sum()) > 3,
+    "odd": lambda x: int(x.flatten().argmax()) % 2 == 1,
+    "rounded": lambda x: round(x.mean().item()) > 0,
+    "floor": lambda x: math.floor(x.mean().item()) > 0,
+    "list": lambda x: max(x[0].tolist()) > 1,
+    "kept for later": lambda x: later(x),
+    "batch size": lambda x: len(x) > 2,
+}
+
+
+def later(x):
+    n = int(x.sum())
+    x = x + 1
+    return n > 3
+
+
+class Swapping(nn.Module):
+    """The same layers run on both ways, and their channels meet in another order."""
+
+    ways = MADE_PLAIN
+
+    def __init__(self, way):
+        super().__init__()
+        self.a, self.b, self.c, self.way = nn.Linear(8, 6), nn.Linear(8, 6), nn.Linear(12, 4), way
+
+    def forward(self, x):
+        x = x["x"] if isinstance(x, dict) else x
+        a, b = self.a(x), self.b(x).relu()
+        return self.c(torch.cat((a, b) if self.ways[self.way](x) else (b, a), 1))
+
+
+@pytest.mark.parametrize("way", MADE_PLAIN)
+@pytest.mark.parametrize("named", [False, True])
+def test_numbers_made_plain_and_functions_that_a_class_holds_are_branches(way, named):
+    torch.manual_seed(0)
+    model, x = Swapping(way).eval(), torch.randn(2, 8)
+    pruned = prune(model, ({"x": x},) if named else x, ratio=0.5)
+    assert len(pruned.graph.recording.passes) == 2
+    others = [torch.randn(n, 8) * 2 + shift for n in (1, 2, 3, 5) for shift in (-1, 0, 2)]
+    assert_right(model, pruned, (x,), *((other,) for other in others))
 
 
 class OfBatch(Branching):

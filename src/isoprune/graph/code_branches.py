@@ -5,7 +5,7 @@ from __future__ import annotations
 import dis
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from types import FunctionType
+from types import CodeType, FunctionType
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -35,21 +35,42 @@ def _kinds(model: nn.Module) -> list[type]:
 
 
 @cache
-def _of_methods(kind: type, read: Callable[[FunctionType], object]) -> tuple:
-    """Return what is read off the methods of a class and of those that it is made of, except torch's."""
+def _of_methods(kind: type, read: Callable[[CodeType], object]) -> tuple:
+    """Return what is read off the code of a class and of those that it is made of, except torch's."""
     found = (
-        read(function)
+        read(code)
         for base in kind.__mro__
         if not base.__module__.startswith("torch.") and base is not object
-        for function in vars(base).values()
-        if isinstance(function, FunctionType)
+        for code in dict.fromkeys(_codes_of(base))
     )
     return tuple(answer for answer in found if answer)
 
 
-def _asks_for_training(function: FunctionType) -> bool:
+def _codes_of(base: type) -> Iterator[CodeType]:
+    """Yield the code of methods, of functions that a class holds, and of those of its file that they name."""
+    for value in vars(base).values():
+        held = (
+            value.values()
+            if isinstance(value, dict)
+            else value
+            if isinstance(value, list | tuple)
+            else (value,)
+        )
+        for one in held:
+            function = one.fget if isinstance(one, property) else getattr(one, "__func__", one)
+            if isinstance(function, FunctionType):
+                named = [function.__globals__.get(name) for name in function.__code__.co_names]
+                helpers = [
+                    f for f in named if isinstance(f, FunctionType) and f.__module__ == base.__module__
+                ]
+                for f in (function, *helpers):
+                    yield f.__code__
+                    yield from (c for c in f.__code__.co_consts if isinstance(c, CodeType))
+
+
+def _asks_for_training(function: CodeType) -> bool:
     """Tell whether a jump follows at once where the attribute is read (not where it is handed on)."""
-    if "training" not in function.__code__.co_names:
+    if "training" not in function.co_names:
         return False
     code = list(dis.get_instructions(function))
     for i, step in enumerate(code):
@@ -60,9 +81,9 @@ def _asks_for_training(function: FunctionType) -> bool:
     return False
 
 
-def _batch_sizes(function: FunctionType) -> tuple[int, ...]:
+def _batch_sizes(function: CodeType) -> tuple[int, ...]:
     """Return the numbers that `len(x)`, `x.shape[0]` or `x.size(0)` is compared with."""
-    if not {"len", "shape", "size"} & set(function.__code__.co_names):
+    if not {"len", "shape", "size"} & set(function.co_names):
         return ()
     code = list(dis.get_instructions(function))
     return tuple(n for i, step in enumerate(code) if step.opname == "COMPARE_OP" for n in _compared(code[:i]))
@@ -82,6 +103,36 @@ def _compared(before: Sequence[dis.Instruction]) -> Iterator[int]:
         if _name(step) == "len":
             yield from numbers
             return
+
+
+_MADE_PLAIN = {"int", "float", "round", "floor", "ceil", "tolist"}
+
+
+@cache
+def numbers_compared(code: CodeType, line: int) -> tuple[int | float, ...]:
+    """Return the numbers that a line compares with what it makes a plain number of; a name that it stores is
+    followed to the lines that compare it. Nothing if it compares none.
+    """
+    lines: dict[int, list[dis.Instruction]] = {}
+    for step in dis.get_instructions(code):
+        at = step.positions.lineno if step.positions else None
+        if at is not None:
+            lines.setdefault(at, []).append(step)
+    own = lines.get(line, [])
+    if not any(_name(step) in _MADE_PLAIN for step in own):
+        return ()
+    stored = {step.argval for step in own if step.opname == "STORE_FAST"}
+    found: set[int | float] = set()
+    for at, steps in lines.items():
+        names = {step.argval for step in steps if step.opname.startswith("LOAD_FAST")}
+        if (at == line or stored & names) and any(map(_decides, steps)):
+            constants = [s.argval for s in steps if s.opname == "LOAD_CONST"]
+            found |= {0, *(c for c in constants if type(c) in (int, float))}
+    return tuple(sorted(found))
+
+
+def _decides(step: dis.Instruction) -> bool:
+    return step.opname in ("COMPARE_OP", "CONTAINS_OP") or "JUMP_IF" in step.opname
 
 
 def _name(step: dis.Instruction) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from types import FrameType
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from isoprune.graph.code_branches import numbers_compared
 from isoprune.graph.labels import Planes
 from isoprune.graph.numbers_read import number
 from isoprune.graph.shape_inference import flattened
@@ -37,6 +39,7 @@ _MASKABLE = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_in
 _COMPARING = {"gt", "ge", "lt", "le", "eq", "ne"}
 HOST = {"item", "tolist", "numpy", "__array__"}  # take values out of a tensor
 _MOST = 10_000  # reads of one forward
+_MOST_NUMBERS = 12  # other answers of a number that the code makes plain
 
 
 class NeedsValues(Exception):
@@ -161,7 +164,7 @@ class Reads:
     def taken(self, take: Callable[[], Any], name: str, *, open: bool = False) -> Any:
         """Return what Python takes out of a tensor; comparisons with a number are answers too."""
         if name != "item":  # it reads memory without an operation
-            return self.answer(take, open=open)
+            return self.answer(take, partial(others, flag=False) if open else None, open=open)
         out = take()
         if self.made and self.made[-1].open and type(out) in (float, int):
             gathered = self.made[-1].gathered
@@ -238,18 +241,41 @@ def _is_mask(value: Any) -> bool:
 def others(value: Any, *, flag: bool) -> tuple[Any, ...]:
     if isinstance(value, bool):
         return (not value,)
+    if isinstance(value, list) and value and type(value[0]) in (float, int):
+        return tuple([n] * len(value) for n in others(value[0], flag=False))
     # A task or class that an input names: the first few, as far as the network has them.
-    return tuple(n for n in range(4) if n != value) if flag and isinstance(value, int) else ()
+    if flag and isinstance(value, int):
+        return tuple(n for n in range(4) if n != value)
+    if type(value) not in (float, int):
+        return ()
+    # `int(x.sum()) > 3`: a plain number tells nothing of what it is compared with; the line does.
+    frame = _frame()
+    numbers = numbers_compared(frame.f_code, frame.f_lineno) if frame is not None else ()
+    if not numbers:
+        return ()
+    far = 1000 if type(value) is float else 64  # beyond what an attribute holds; no loop takes long for it
+    near = [value + 1, value - far, value + far, *(n + d for n in numbers for d in (-1, 0, 1))]
+    return tuple(dict.fromkeys(type(value)(n) for n in near if n != value))[:_MOST_NUMBERS]
 
 
 _NOT_THE_NETWORK = ("isoprune.", "torch.", "contextlib", "jaxtyping.", "beartype.")
 
 
-def _place() -> str:
-    """Return the line of the network's own code that is running."""
+def _frame() -> FrameType | None:
+    """Return the frame of the network's own code that is running."""
     frame = sys._getframe(1)
     while frame is not None:
         if not f"{frame.f_globals.get('__name__', '')}.".startswith(_NOT_THE_NETWORK):
-            return f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
+            return frame
         frame = frame.f_back
-    return "the forward"
+    return None
+
+
+def _place() -> str:
+    """Return the line of the network's own code that is running."""
+    frame = _frame()
+    return (
+        f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
+        if frame is not None
+        else "the forward"
+    )

@@ -73,7 +73,7 @@ class NamedSize(_Size):
         self.module, self.attribute, self.factor, self.partner = module, attribute, factor, partner
         return self
 
-    def _with(self, other: Any, op: str, value: int) -> Any:
+    def _with(self, other: Any, op: str, value: Any) -> Any:
         """Return ``value``, made of this and ``other``; a plain integer if three attributes are in it."""
         if isinstance(other, NamedSize):
             if self.partner or other.partner or other.factor != 1 or (op == "-" and self.factor != 1):

@@ -121,7 +121,9 @@ def _recorded(tracer: Tracer, clone: nn.Module, entry: Entry, ways: Ways, values
 def _is_flat(entry: Entry) -> bool:
     """Tell whether no argument is a list of samples, whose number is none of its tensors' sizes."""
     args, kwargs = as_call(entry.inputs)
-    return not any(isinstance(a, list | tuple | dict) for a in (*args, *kwargs.values()))
+    given = (*args, *kwargs.values())
+    parts = [part for a in given for part in (a.values() if isinstance(a, dict) else (a,))]
+    return not any(isinstance(part, list | tuple | dict) for part in parts)
 
 
 def _of_batch(entry: Entry, size: int) -> Entry:
