@@ -246,7 +246,7 @@ def others(value: Any, *, flag: bool) -> tuple[Any, ...]:
     # A task or class that an input names: the first few, as far as the network has them.
     if flag and isinstance(value, int):
         return tuple(n for n in range(4) if n != value)
-    if type(value) not in (float, int):
+    if not isinstance(value, float | int):
         return ()
     # `int(x.sum()) > 3`: a plain number tells nothing of what it is compared with; the line does.
     frame = _frame()
