@@ -1,10 +1,11 @@
 # make demo: the story in a minute and a half.  make test: the checks, a quarter of an hour.  make setup: only the .venv.
-# make test-matrix: many networks and thousands of drawn ones, half an hour on two cores.
+# make test-matrix: many networks and thousands of drawn ones, half an hour on two cores.  make test-long: hours of
+# damaged files, kills and drawn modules.
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test test-matrix lint clean
+.PHONY: setup demo test test-matrix test-long lint clean
 
 setup: $(READY)
 
@@ -24,12 +25,16 @@ lint: $(READY)
 # One torch thread a process: the machine's cores go to the test processes.
 test: export OMP_NUM_THREADS := 1
 test: lint
-	$(BIN)/python -m pytest -n 2 -m "not matrix"
+	$(BIN)/python -m pytest -n 2 -m "not matrix and not long"
 
 # A network's tests stay with one process, which prunes it once.
 test-matrix: export OMP_NUM_THREADS := 1
 test-matrix: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m matrix
+
+test-long: export OMP_NUM_THREADS := 1
+test-long: $(READY)
+	$(BIN)/python -m pytest -n 2 -m long
 
 clean:
 	rm -rf .venv build dist .pytest_cache .ruff_cache

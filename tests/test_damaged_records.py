@@ -81,7 +81,7 @@ def test_a_few_damaged_records(store, capsys, sign):
     assert ends["refused", False] + ends["refused", True] > 0
 
 
-@pytest.mark.matrix
+@pytest.mark.long
 def test_three_hundred_damaged_records(store, capsys):
     ends = fuzz(store, capsys, 150, 1, sign=False) + fuzz(store, capsys, 200, 2, sign=True)
     assert ends.total() == 350

@@ -109,7 +109,7 @@ def test_a_file_of_another_network_is_not_taken(whole, tmp_path, name):
         assert bits(run(recipe(), Store(root))) == bits(whole[1])
 
 
-@pytest.mark.matrix
+@pytest.mark.long
 def test_five_hundred_damages(whole, tmp_path):
     counts = fuzz(whole, tmp_path / "store", 400, NETWORKS, seed=2)
     records = fuzz(whole, tmp_path / "store", 150, RECORD, seed=3)

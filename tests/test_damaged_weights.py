@@ -105,7 +105,7 @@ def test_a_few_damaged_networks(tmp_path, sign):
         assert saved_fuzz(tmp_path, 40, 0, sign=sign)["refused"] > 10
 
 
-@pytest.mark.matrix
+@pytest.mark.long
 def test_three_hundred_damaged_weights(tmp_path):
     with one_thread():
         ends = weights_fuzz(tmp_path, 320, 1)
@@ -179,7 +179,7 @@ def test_a_few_hostile_folders(capsys):
         assert folders_fuzz(Path("stranger"), capsys, 4, 0)["refused"] > 4
 
 
-@pytest.mark.matrix
+@pytest.mark.long
 @pytest.mark.usefixtures("_here")
 def test_a_hundred_hostile_folders(capsys):
     with one_thread():

@@ -125,13 +125,13 @@ def check(straight: Path, folder: Path) -> None:
     assert not [path for path in folder.rglob("*") if is_temporary(path.name)]
 
 
-@pytest.mark.matrix
+@pytest.mark.long
 @pytest.mark.parametrize("name", COMMANDS)
 def test_sixteen_kills(name, tmp_path):
     fuzz(name, tmp_path / "straight", tmp_path / "killed", 16, random.Random(name))
 
 
-@pytest.mark.matrix
+@pytest.mark.long
 @pytest.mark.parametrize("name", COMMANDS)
 def test_two_at_once_and_six_kills(name, tmp_path):
     fuzz(name, tmp_path / "straight", tmp_path / "killed", 6, random.Random(name), at_once=2)

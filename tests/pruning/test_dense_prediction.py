@@ -46,6 +46,13 @@ VIDEO = [
     "swin3d_s",
     "swin3d_b",
 ]
+QUICK = {
+    "fasterrcnn_mobilenet_v3_large_320_fpn",
+    "ssdlite320_mobilenet_v3_large",
+    "lraspp_mobilenet_v3_large",
+    "deeplabv3_mobilenet_v3_large",
+    "r3d_18",
+}
 
 
 def detector(name: str) -> nn.Module:
@@ -117,8 +124,13 @@ def a_training_step(name: str, model: nn.Module, x: tuple) -> None:
     assert sum(float(p.grad.abs().sum()) for p in model.parameters() if p.grad is not None) > 0
 
 
-@pytest.mark.matrix
-@pytest.mark.parametrize("name", [*DETECTION, *SEGMENTATION, *VIDEO])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.matrix if name in QUICK else pytest.mark.long)
+        for name in (*DETECTION, *SEGMENTATION, *VIDEO)
+    ],
+)
 def test_a_network_of_dense_prediction_loses_half_of_its_channels(name):
     model, x = built(name)
     with warnings.catch_warnings():

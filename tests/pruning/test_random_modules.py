@@ -131,7 +131,7 @@ def test_no_random_module_is_wrong():
     assert all_right(range(12))["right"] > 6
 
 
-@pytest.mark.matrix
+@pytest.mark.long
 @pytest.mark.parametrize("part", range(4))
 def test_none_of_two_thousand_random_modules_is_wrong(part):
     assert all_right(range(500 * part, 500 * part + 500))["right"] > 250
