@@ -46,7 +46,6 @@ FAMILIES = {
     "deit": ("DeiTForImageClassification", "DeiTConfig", VISION, IMAGES, 0.5),
     "llama": ("LlamaForCausalLM", "LlamaConfig", {**ENCODER, "num_key_value_heads": 2}, TOKENS, ROTARY),
     "mistral": ("MistralForCausalLM", "MistralConfig", {**ENCODER, "num_key_value_heads": 2}, TOKENS, ROTARY),
-    "qwen2": ("Qwen2ForCausalLM", "Qwen2Config", {**ENCODER, "num_key_value_heads": 2}, TOKENS, ROTARY),
 }  # fmt: skip
 FAST = ("gpt2",)
 
