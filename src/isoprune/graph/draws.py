@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from isoprune.graph.aten import operation_name
 from isoprune.graph.isolation import seed_all
 from isoprune.graph.labels import Planes, restrict
 from isoprune.graph.recording import Node
@@ -75,7 +76,7 @@ class Noting(Seeded):
         self.notes: list[Draw | None] = []
 
     def drawn(self, func: Any, args: Any, kwargs: Any) -> Any:
-        name = func._schema.name.split("::")[1]
+        name = operation_name(func)
         values = _raw(func, args, kwargs)
         if values is None:
             self.notes.append(None)
@@ -106,7 +107,7 @@ def _raw(func: Any, args: Any, kwargs: Any) -> Tensor | None:
     """Return numbers of the size of an operation's result from which it can be made; None: it makes its
     own.
     """
-    name, first = func._schema.name.split("::")[1], args[0] if args else None
+    name, first = operation_name(func), args[0] if args else None
     if name in ("bernoulli", "bernoulli_", "native_dropout") and isinstance(first, Tensor):
         return torch.rand_like(first)
     if name == "normal":
@@ -118,7 +119,7 @@ def _raw(func: Any, args: Any, kwargs: Any) -> Tensor | None:
 
 def _made(func: Any, args: Any, kwargs: Any, values: Tensor) -> Any:
     """Return the result of an operation that draws from the numbers it is given."""
-    name, first = func._schema.name.split("::")[1], args[0]
+    name, first = operation_name(func), args[0]
     if name == "native_dropout":
         if args[2] is False:
             return first.clone(), torch.ones_like(first, dtype=torch.bool)

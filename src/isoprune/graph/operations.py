@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from isoprune.graph import shape_inference as infer
+from isoprune.graph.aten import operation_name
 from isoprune.graph.labels import Planes
 from isoprune.graph.rules import contraction, convolution, norm, picking, pointwise, reduction, shape, spatial
 
@@ -78,7 +79,7 @@ class Operation:
 
 def operation_of(func: Any) -> Operation:
     """Return the row of an ATen operation."""
-    return _row_of(func._schema.name.split("::")[1], torch.Tag.pointwise in func.tags)
+    return _row_of(operation_name(func), torch.Tag.pointwise in func.tags)
 
 
 @cache

@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from isoprune.graph.aten import operation_name
 from isoprune.graph.code_branches import numbers_compared
 from isoprune.graph.labels import Planes
 from isoprune.graph.numbers_read import number
@@ -188,7 +189,7 @@ class _Retelling(TorchDispatchMode):
         return False  # else torch imports its compiler, which takes longer than all of this
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs, reads, name = kwargs or {}, self.reads, func._schema.name.split("::")[1]
+        kwargs, reads, name = kwargs or {}, self.reads, operation_name(func)
         flat = list(flattened(args, kwargs))
         how = reads.of(name, flat)
         before, tensors = reads.told, [a for a in flat if isinstance(a, Tensor)]

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_map_only
 
+from isoprune.graph.cloning import runnable_copy
 from isoprune.graph.entries import Entry, as_call
 from isoprune.graph.recording import Node
 from isoprune.types import IsopruneError
@@ -20,7 +21,7 @@ def refusal(model: nn.Module, entry: Entry, error: Exception, nodes: Sequence[No
     """Return the error to raise: where the recording stopped, and whether the forward itself runs.
 
     Args:
-        model: A copy: its forward is run, and its buffers are replaced.
+        model: What was to be recorded; copies of it run.
         entry: The call that was recorded.
         nodes: What was recorded before the error.
     """
@@ -33,11 +34,10 @@ def refusal(model: nn.Module, entry: Entry, error: Exception, nodes: Sequence[No
             f"given as keywords ({why}). If the dict is that argument, wrap it: example_inputs=(batch,)."
         )
     args, _ = as_call(example_inputs)
-    for module in model.modules():  # a forward may write into buffers
-        module._buffers.update({k: b.clone() for k, b in module._buffers.items() if b is not None})
     try:
         with torch.no_grad():
-            entry.run(model, tree_map_only(torch.Tensor, torch.Tensor.clone, copy.copy(example_inputs)))
+            inputs = tree_map_only(torch.Tensor, torch.Tensor.clone, copy.copy(example_inputs))
+            entry.run(runnable_copy(model), inputs)
     except Exception as own:
         if isinstance(example_inputs, list | tuple) and _wants_all(model, args):
             way = (

@@ -6,24 +6,23 @@ inputs, with all that an activation cuts off passed on, so that a channel that i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Generator, Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
 
 from isoprune.graph import Constraint, Graph
-from isoprune.graph.cloning import clone_sharing, named_modules
+from isoprune.graph.aten import operation_name
+from isoprune.graph.cloning import runnable_copy
 from isoprune.graph.fixed_kernels import steady
 from isoprune.graph.labels import Planes
 from isoprune.graph.reads import retold
 from isoprune.graph.recording import Node, Pass
 from isoprune.pruning.choose import choose
-from isoprune.pruning.reference import OfWeights, readings, same_shapes
+from isoprune.pruning.reference import Following, readings
 from isoprune.pruning.weight_norms import weight_norms
 from isoprune.types import IsopruneError, Plan
 
@@ -42,7 +41,7 @@ def living_channels(model: nn.Module, graph: Graph) -> np.ndarray:
         mode = _Living(readings(graph, one.nodes, norms), graph.component, living)
         try:
             with torch.no_grad(), steady(), mode, retold(one.answers()):
-                one.entry.run(_copy(model), _drawn(one))
+                one.entry.run(runnable_copy(model), _drawn(one))
         except Exception as error:
             raise IsopruneError(
                 f"Zero channels of {type(model).__name__} are looked for on drawn inputs, on which it does "
@@ -75,13 +74,6 @@ def plan_without_dead(
     return graph.removing(removed, criterion="zeros", floor=floor)
 
 
-def _copy(model: nn.Module) -> nn.Module:
-    copy = clone_sharing(model)
-    for _, module in named_modules(copy):  # a forward may write into buffers
-        module._buffers.update({k: b.clone() for k, b in module._buffers.items() if b is not None})
-    return copy
-
-
 def _drawn(one: Pass) -> Any:
     """Return the inputs with other floats: an example of zeros would make everything dead."""
     generator = Generator().manual_seed(0)
@@ -95,32 +87,21 @@ def _drawn(one: Pass) -> Any:
 
 
 @dataclass
-class _Living(TorchDispatchMode):
+class _Living(Following):
     """Runs a forward and notes which channels are not zero where they are read."""
 
-    nodes: Iterator[tuple[Node, OfWeights]]
     component: np.ndarray
     living: np.ndarray
 
-    def __post_init__(self) -> None:
-        super().__init__()
-        self.node, self.of_weights = next(self.nodes, (None, None))
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # else torch imports its compiler, which takes longer than all of this
-
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        op = func._schema.name.split("::")[1]
-        node = self.node
-        if node is not None and op == node.op and same_shapes(node, (args, kwargs)):
-            if self.of_weights != "kept":
+        node, of_weights = self.reading(func, args, kwargs)
+        if node is not None:
+            if of_weights != "kept":
                 self._note(node, args, kwargs)
-            self.node, self.of_weights = next(self.nodes, (None, None))
         elif torch.Tag.pointwise in func.tags and args and isinstance(args[0], Tensor):
             return _passed_on(func, args, kwargs)
-        if op == "embedding":  # other positions may hold what these do not
+        if operation_name(func) == "embedding":  # other positions may hold what these do not
             table = args[0]
             return func(*args, **kwargs) + 2 * table.abs().amax(0)
         return func(*args, **kwargs)

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
+from isoprune.graph.aten import operation_name
 from isoprune.graph.groups import Graph
 from isoprune.graph.labels import Planes, keep_mask, restrict, rows_first
 from isoprune.graph.recording import Node, Pass
@@ -32,14 +33,10 @@ class Unproven(IsopruneError):
 
 
 @dataclass
-class Zeroed(TorchDispatchMode):
-    """Runs a forward with the channels that are not ``kept`` zeroed where they are read."""
+class Following(TorchDispatchMode):
+    """Follows a forward along the recorded operations that read channels."""
 
-    nodes: Iterator[tuple[Node, OfWeights]]  # the recorded operations that read channels
-    kept: Tensor
-    whole: bool = False  # whether norms over weights are left as they were
-    statistics: set[str] = field(default_factory=set)  # where the function changes
-    norms: set[str] = field(default_factory=set)  # those of them that are over weights
+    nodes: Iterator[tuple[Node, OfWeights]]
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -49,14 +46,31 @@ class Zeroed(TorchDispatchMode):
     def _should_skip_dynamo(cls) -> bool:
         return False  # else torch imports its compiler, which takes longer than all of this
 
+    def reading(self, func: Any, args: Any, kwargs: Any) -> tuple[Node | None, OfWeights]:
+        """Return the recorded operation that is running, and go on to the next; None: nothing is read.
+
+        What is not recorded is layout, pointwise, or on constants.
+        """
+        node, of_weights = self.node, self.of_weights
+        if node is None or operation_name(func) != node.op or not _same_shapes(node, (args, kwargs)):
+            return None, None
+        self.node, self.of_weights = next(self.nodes, (None, None))
+        return node, of_weights
+
+
+@dataclass
+class Zeroed(Following):
+    """Runs a forward with the channels that are not ``kept`` zeroed where they are read."""
+
+    kept: Tensor
+    whole: bool = False  # whether norms over weights are left as they were
+    statistics: set[str] = field(default_factory=set)  # where the function changes
+    norms: set[str] = field(default_factory=set)  # those of them that are over weights
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        op = func._schema.name.split("::")[1]
-        node = self.node
-        if node is None or op != node.op or not same_shapes(node, (args, kwargs)):
-            return func(*args, **kwargs)  # layout, pointwise, or on constants: nothing is read
-        of_weights, (self.node, self.of_weights) = self.of_weights, next(self.nodes, (None, None))
-        if of_weights == "kept":
+        node, of_weights = self.reading(func, args, kwargs)
+        if node is None or of_weights == "kept":
             return func(*args, **kwargs)
         if of_weights == "counted" and self._loses(node, args, kwargs):
             self.norms.add(node.where)
@@ -122,7 +136,7 @@ class Zeroed(TorchDispatchMode):
         return full
 
 
-def same_shapes(node: Node, call: Any) -> bool:
+def _same_shapes(node: Node, call: Any) -> bool:
     shapes = [v.shape for v in tree_flatten(call)[0] if isinstance(v, Tensor)]
     return shapes == [shape for _, shape in node.inputs]
 
