@@ -37,6 +37,8 @@ class Following(TorchDispatchMode):
     """Follows a forward along the recorded operations that read channels."""
 
     nodes: Iterator[tuple[Node, OfWeights]]
+    node: Node | None = field(init=False)  # the next one
+    of_weights: OfWeights = field(init=False)
 
     def __post_init__(self) -> None:
         super().__init__()
