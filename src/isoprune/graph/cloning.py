@@ -38,9 +38,7 @@ def clone_sharing(model: nn.Module) -> nn.Module:
 
 
 def runnable_copy(model: nn.Module, convert: Callable[[Tensor], Tensor] | None = None) -> nn.Module:
-    """Return a copy in eval mode whose forward writes into nothing of ``model``'s: of its tensors only
-    parameters
-    are shared.
+    """Return a copy in eval mode whose forward writes into nothing of ``model``'s: parameters are shared.
 
     With ``convert``, every tensor, wherever a module holds it, is what that makes of it.
     """

@@ -47,8 +47,7 @@ def deep(value: Any, memo: Memo, where: str) -> Any:
     except Exception as error:
         raise IsopruneError(
             f"{where} cannot be copied: {type(error).__name__}: {error}. Take it off the module while it is "
-            f"pruned, "
-            "or give its class a __deepcopy__."
+            "pruned, or give its class a __deepcopy__."
         ) from error
 
 
@@ -98,8 +97,7 @@ def _share(value: Any, memo: Memo, where: str, seen: Memo) -> None:
     if isinstance(value, _ONCE):
         raise IsopruneError(
             f"{where} holds a {type(value).__name__}, which running the network would use up and which has "
-            f"no copy. "
-            "Take it off the module while it is pruned."
+            "no copy. Take it off the module while it is pruned."
         )
     if isinstance(value, Tensor):
         if not value.is_leaf:

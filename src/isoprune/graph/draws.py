@@ -32,9 +32,7 @@ def _name_draws(name: str) -> bool:
 
 
 class Seeded(TorchDispatchMode):
-    """Draws the n-th random numbers of a forward from the n-th seed; generators of the user's stay as they
-    are.
-    """
+    """Draws the n-th random numbers of a forward from the n-th seed, and touches no generator of the user."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,9 +102,7 @@ class Repeating(Seeded):
 
 
 def _raw(func: Any, args: Any, kwargs: Any) -> Tensor | None:
-    """Return numbers of the size of an operation's result from which it can be made; None: it makes its
-    own.
-    """
+    """Return numbers of the size of a result, from which it can be made; None: it makes its own."""
     name, first = operation_name(func), args[0] if args else None
     if name in ("bernoulli", "bernoulli_", "native_dropout") and isinstance(first, Tensor):
         return torch.rand_like(first)

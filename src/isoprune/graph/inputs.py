@@ -49,9 +49,7 @@ def other_sizes(inputs: Any) -> list[Sizes]:
 
 
 def _other_side(n: int) -> int:
-    """Return another side of an image: smaller where it is large, and a multiple of what it is a multiple
-    of.
-    """
+    """Return another side of an image: a multiple of 32 where it is large, else larger by an even number."""
     return 32 * max(1, 3 * n // 256) if n >= 64 else n + max(2, n // 2 // 2 * 2)
 
 

@@ -52,8 +52,7 @@ def leaves(output: Any) -> dict[str, Tensor | Number]:
     if not found:
         raise OpaqueOutput(
             f"The network returns {_kind(output)} in which there is no tensor, so nothing could be proven "
-            f"of it. "
-            "Return its tensors, or prune a module around it whose forward does."
+            "of it. Return its tensors, or prune a module around it whose forward does."
         )
     return found
 
@@ -96,9 +95,8 @@ def _leaves(
             if refuse == _ALL or (refuse == _VALUES and isinstance(value, np.ndarray | Iterator)):
                 raise OpaqueOutput(
                     f"The network's {path} is {_kind(value)}, in which no tensors can be seen, so nothing "
-                    f"could be "
-                    "proven of it. Return the tensors themselves, or prune a module around the network whose "
-                    "forward does."
+                    "could be proven of it. Return the tensors themselves, or prune a module around the "
+                    "network whose forward does."
                 )
             return
         for step, child, strictness in children:
@@ -150,9 +148,7 @@ def _held(value: Any) -> bool:
 
 
 def _parts_of(tensor: Tensor) -> dict[str, Any]:
-    """Return the tensors that a tensor is made of, or that hang on it; empty if it stands for itself
-    alone.
-    """
+    """Return the tensors that a tensor is made of, or that hang on it; none if it stands for itself."""
     if is_traceable_wrapper_subclass(tensor):
         return {name: getattr(tensor, name) for name in tensor.__tensor_flatten__()[0]}
     if tensor.is_nested:

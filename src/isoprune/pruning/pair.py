@@ -86,9 +86,7 @@ class Pair:
         return self, want
 
     def want(self, trial: Trial, noise: int | None = None) -> Wanted:
-        """Return what the dense network gives as it should be; with ``noise`` with weights off by
-        rounding.
-        """
+        """Return what the dense network should give; with ``noise``, its weights off by rounding."""
         notes: list[tuple[Noting, Reads]] = []
 
         def run(
@@ -127,8 +125,7 @@ class Pair:
         except Exception as problem:
             raise WrongNetwork(
                 f"The smaller network does not run: {type(problem).__name__}: {problem}. It is not handed "
-                f"out "
-                f"(tried on {trial.name}); `prune` leaves out what does not fit."
+                f"out (tried on {trial.name}); `prune` leaves out what does not fit."
             ) from problem
         # What is read of channels that go is of another size, and goes on to what is compared.
         both = enumerate(zip(want.seen, answers.seen, strict=False))
@@ -141,9 +138,8 @@ class Pair:
             if again.relative > self.tolerance:
                 raise WrongNetwork(
                     f"The smaller network differs from the dense one by {again.error:.2g} on {trial.name}, "
-                    f"in "
-                    f"{again.where}, whose values there are about {again.scale:.2g}. It is not handed out. "
-                    "Please report the model's class and the plan."
+                    f"in {again.where}, whose values there are about {again.scale:.2g}. It is not handed "
+                    "out. Please report the model's class and the plan."
                 )
             found = again
         return Compared(

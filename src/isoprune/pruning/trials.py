@@ -74,9 +74,7 @@ def drawn_trials(model: nn.Module, graph: Graph, inputs: Any) -> Iterator[Trial]
 
 
 def _transferred(graph: Graph, kept: Tensor, other: Graph) -> Tensor:
-    """Return the ids of ``other``, a recording of the same network, that stay where ``kept`` of ``graph``
-    do.
-    """
+    """Return the ids that stay in ``other``, which records the same network, where ``kept`` are."""
     component = other.component
     gone = np.zeros(int(component.max()) + 1, dtype=bool)
     for name, (planes, _) in other.tensors.items():

@@ -27,11 +27,10 @@ class Proof:
     """How far the small network is from the dense one with channels zeroed.
 
     Attributes:
-        max_abs_error: The difference of the worst element of all outputs, and
-        scale: its size, or that of the small elements of its tensor where it is smaller still.
+        max_abs_error: The difference of the worst element of all outputs.
+        scale: The size of that element, or of the small elements of its tensor where it is smaller still.
         statistics: Where a mean or a norm ran over channels that went: there the function changes, as it
-        must, and
-            the reference restricts the statistic to what stays.
+            must, and the reference restricts the statistic to what stays.
         trials: What the networks were compared on; "in float64" unless the forward runs in its own type only.
         tensors: How many tensors of an output were compared.
         change: Where such norms are over weights (a cosine classifier), how far outputs move for it, of the
@@ -107,8 +106,7 @@ def proven(
     reference: Reference,
     factors: Mapping[str, Tensor],
 ) -> Proof:
-    """Return the proof that ``small`` computes what ``model`` does within ``reference``; raises as `verify`
-    does.
+    """Return the proof that ``small`` computes what ``reference`` says; raises as `verify` does.
 
     Args:
         model, small: Left as they are.

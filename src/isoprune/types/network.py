@@ -38,13 +38,11 @@ def module_of(network: Network) -> nn.Module:
     if isinstance(module, torch.jit.ScriptModule):
         raise IsopruneError(
             "The network is a TorchScript module (torch.jit.trace or torch.jit.script), whose code is fixed "
-            "to its "
-            "sizes. Give the nn.Module that it was made from, and trace or script the smaller network."
+            "to its sizes. Give the nn.Module that it was made from, and trace or script the smaller network."
         )
     if type(module).__name__ == "FullyShardedDataParallel":
         raise IsopruneError(
             "The network's parameters are sharded (FullyShardedDataParallel). Prune it before it is "
-            "wrapped, or "
-            "load its full state dict into a plain module first."
+            "wrapped, or load its full state dict into a plain module first."
         )
     return module
