@@ -258,4 +258,4 @@ def test_kept_probes_come_back_as_they_were(tmp_path):
     for probe in probes:
         store.add(probe)
     assert store.read() == {probe.lr: probe for probe in probes}
-    assert list(tmp_path.rglob("*.tmp")) == []
+    assert list(tmp_path.rglob("*.part")) == []

@@ -6,7 +6,6 @@ import json
 import re
 import resource
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,6 @@ from experiment.tiny import (
     bits,
     folders,
     numbers,
-    one_thread,
     role_digest,
     roles,
     tiny,
@@ -42,18 +40,7 @@ from isoprune.types.record import Record
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    with one_thread():
-        yield
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Record]:
-    """Return the store and the record of one uninterrupted run."""
-    with one_thread():
-        store = Store(tmp_path_factory.mktemp("store"))
-        return store, run(tiny(), store, name="whole")
+pytestmark = pytest.mark.usefixtures("_one_thread")
 
 
 def test_record_tells_the_story(whole: tuple[Store, Record]):
@@ -261,7 +248,7 @@ def test_full_disk_is_told_and_the_run_goes_on_when_there_is_room(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not list(tmp_path.rglob("record.json"))
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob("*.part"))
     assert_same_bits(whole, (Store(tmp_path), run(tiny(), Store(tmp_path), name="whole")))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ import pytest
 from experiment.tiny import (
     HERE,
     assert_same_bits,
-    one_thread,
     role_digest,
     tiny,
 )
@@ -25,18 +23,7 @@ from isoprune.types.record import Record
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    with one_thread():
-        yield
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Record]:
-    """Return the store and the record of one uninterrupted run."""
-    with one_thread():
-        store = Store(tmp_path_factory.mktemp("store"))
-        return store, run(tiny(), store, name="whole")
+pytestmark = pytest.mark.usefixtures("_one_thread")
 
 
 RUN = f"""
@@ -77,5 +64,5 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(
     record = run(tiny(), store, name="whole", on_event=lambda e: seen.append((e["stage"], e["epoch"])))
     assert seen[0] == (stage, epoch + 1)  # it went on from the checkpoint
     assert_same_bits(whole, (store, record))
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob("*.part"))
     assert not list(tmp_path.rglob("checkpoint"))

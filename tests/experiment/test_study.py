@@ -285,20 +285,3 @@ def test_killed_at_any_moment_a_study_ends_with_the_same_bits(tmp_path: Path, nu
     assert len(records[0]) == 4
     assert_same_store(tmp_path / "straight", store, (records[0], records[1]))
     assert not list(store.rglob("*.part"))
-
-
-def test_labels_say_what_tells_runs_apart():
-    axes = {
-        "model": [{"name": "mlp_7", "activation": a} for a in ("linear", "relu")],
-        "retrain.lr": [0.1, 0.01],
-        "seed": [0],
-        "repair": ["none", {"name": "orthp", "gain": 1.0}],
-    }
-    work = plan_work(study(axes), Store(Path("nowhere")))
-    labels = [work.labels[key] for key in work.runs]
-    assert len(set(labels)) == 8
-    assert labels[0] == "mlp_7 linear lr=0.1 none"
-    shared = set(work.labels.values()) - set(labels)
-    assert {each for each in shared if each.startswith("dense")} == {"dense mlp_7 linear", "dense mlp_7 relu"}
-    assert "pruned mlp_7 relu" in shared
-    assert "repaired mlp_7 relu orthp 1.0" in shared

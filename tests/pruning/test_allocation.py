@@ -17,20 +17,7 @@ from isoprune.pruning import Costs, NothingRemoved, make_plan
 from isoprune.pruning.allocation import global_ranking, producers, removed_of
 from isoprune.types import IsopruneError
 from isoprune.verbs import prune
-
-
-@pytest.fixture(scope="module")
-def mlp():
-    return network("mlp")
-
-
-@pytest.fixture(scope="module")
-def graph(mlp):
-    return trace(*mlp)
-
-
-def rising(graph):
-    return {g.name: torch.arange(g.size).double() for g in graph.groups}
+from pruning.rising_scores import rising
 
 
 @given(st.integers(2, 3000), st.integers(0, 999))

@@ -7,25 +7,10 @@ import torch
 from torch import nn
 
 from graph.small_networks import network, rows
-from isoprune.graph import trace
 from isoprune.pruning import make_plan
 from isoprune.types import IsopruneError
 from isoprune.verbs import prune
-
-
-@pytest.fixture(scope="module")
-def mlp():
-    return network("mlp")
-
-
-@pytest.fixture(scope="module")
-def graph(mlp):
-    return trace(*mlp)
-
-
-def rising(graph):
-    return {g.name: torch.arange(g.size).double() for g in graph.groups}
-
+from pruning.rising_scores import rising
 
 MISTAKES = {
     "ratio_one": ({"ratio": 1.0}, r"ratio is 1\.0, not a number in \[0, 1\).*0\.5 removes half"),

@@ -42,7 +42,7 @@ def test_paths_come_back_in_their_order(tmp_path):
 
 def test_half_written_files_beside_a_record_are_not_records(tmp_path):
     _store(tmp_path, [record()])
-    (tmp_path / "runs" / record().digest / "record.json.tmp").write_text('{"version"')
+    (tmp_path / "runs" / record().digest / ".record.json.4194305.part").write_text('{"version"')
     assert load_records(tmp_path) == [record()]
 
 
