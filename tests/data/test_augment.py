@@ -13,7 +13,10 @@ from isoprune.types.samples import Split
 def one_by_one(images, generator, *, black, padding):
     """The slow reference: pixel by pixel, with the same draws."""
     n, channels, height, width = images.shape
-    draw = lambda high: torch.randint(high, (n,), generator=generator).tolist()  # noqa: E731
+
+    def draw(high):
+        return torch.randint(high, (n,), generator=generator).tolist()
+
     tops, lefts, mirrors = draw(2 * padding + 1), draw(2 * padding + 1), draw(2)
     out = torch.empty_like(images)
     for i in range(n):

@@ -67,7 +67,10 @@ def deliver(
     check_backends([*timing.backends, *filter(None, [timing.target_backend])], timing.threads)
     _check_folder(out)
     chosen = choose(request, out, timing, on_stage)
-    tell: pipeline.OnEvent = lambda event: on_stage(_in_words(event))  # noqa: E731
+
+    def tell(event: Mapping[str, Any]) -> None:
+        on_stage(_in_words(event))
+
     with ExitStack() as held:
         with explained(out):
             held.enter_context(locked(out / LOCK))
