@@ -107,6 +107,8 @@ def test_bad_further_calls_are_refused(also, says):
     model, x = heads()
     with pytest.raises(IsopruneError, match=says):
         trace(model, x, also=also)
+    with pytest.raises(IsopruneError, match=says):
+        prune(model, x, ratio=0.5, also=also)
 
 
 def test_unrun_is_keep_or_ignore():

@@ -63,13 +63,8 @@ def entries_of(model: nn.Module, example_inputs: Any, also: Iterable[Any]) -> tu
     Raises:
         IsopruneError: If the network has no such method, or ``also`` is no list.
     """
-    if isinstance(also, torch.Tensor | Mapping | str):
-        raise IsopruneError(
-            "also= takes a list of further calls, such as also=[(x, task)] for another call of forward, or "
-            f"also=[('embed', x)] for a method; got a {type(also).__name__}."
-        )
     out = [Entry(example_inputs)]
-    for call in also:
+    for call in further_calls(also):
         if isinstance(call, Entry):
             out.append(call)
         elif isinstance(call, tuple) and call and isinstance(call[0], str):
@@ -77,6 +72,20 @@ def entries_of(model: nn.Module, example_inputs: Any, also: Iterable[Any]) -> tu
         else:
             out.append(Entry(call))
     return tuple(out)
+
+
+def further_calls(also: Iterable[Any]) -> tuple[Any, ...]:
+    """Return the calls that a user listed: one tensor, or one dict, is no list, though it has parts.
+
+    Raises:
+        IsopruneError: If it is none.
+    """
+    if isinstance(also, torch.Tensor | Mapping | str) or not isinstance(also, Iterable):
+        raise IsopruneError(
+            "also= takes a list of further calls, such as also=[(x, task)] for another call of forward, or "
+            f"also=[('embed', x)] for a method; got a {type(also).__name__}."
+        )
+    return tuple(also)
 
 
 def as_call(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from isoprune.graph import Constraint, Graph, trace
+from isoprune.graph.entries import further_calls
 from isoprune.isometry.picks import OutputPick
 from isoprune.pruning import Pruned, prune_by
 from isoprune.pruning.allocation import Number, Ratio
@@ -111,7 +112,9 @@ def prune(
         unit, zeros, mask, ratio=ratio, flops=flops, parameters=parameters, latency=latency
     )
     example_inputs = example_inputs_of(network, example_inputs)
-    also = (*also, *network.graph.recording.also) if isinstance(network, Pruned) else tuple(also)
+    also = further_calls(also)
+    if isinstance(network, Pruned):
+        also += network.graph.recording.also
     graph_of = partial(trace, example_inputs=example_inputs, also=also, unrun=unrun)
     score = Scorer(criterion, batches, task_of(task, loss, output), seed)
     if not unit.whole:
