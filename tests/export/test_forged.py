@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from torch import nn
 
 import isoprune
@@ -57,6 +58,25 @@ def refused(place: Path, build=make) -> str:
 
 def test_what_was_saved_comes_back(saved):
     assert load(saved, build=make).hidden < 16
+
+
+def bert() -> nn.Module:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 32}
+    return transformers.BertForSequenceClassification(transformers.BertConfig(vocab_size=40, **sizes)).eval()
+
+
+def test_what_attention_scales_by_comes_back_and_no_other_scale(tmp_path):
+    tokens = {"input_ids": torch.arange(14).reshape(2, 7)}
+    small = isoprune.prune(bert(), tokens, ratio=0.5)
+    place = save(small, tmp_path / "ck")
+    back = load(place, build=bert)
+    with torch.no_grad():
+        assert torch.equal(back(**tokens).logits, small.model(**tokens).logits)
+    where = "bert.encoder.layer.0.attention.self"
+    assert back.get_submodule(where).scaling > bert().get_submodule(where).scaling
+    forge(place, attributes=lambda known: {**known, where: {**known[where], "scaling": 0.3}})
+    assert "scaling is 0.3" in refused(place, bert)
 
 
 @pytest.mark.parametrize(

@@ -38,3 +38,14 @@ def test_the_layout_of_weights_is_kept(dims, layout, options):
         assert part.weight.numel() < 16 * 16 * 3**dims
     copied = isoprune.prune(model, x, 0).model
     assert all(part.weight.is_contiguous(memory_format=layout) for part in copied[::2])
+
+
+@pytest.mark.parametrize("groups", [2, 4])
+def test_a_tensor_with_another_part_gone_in_every_group_lies_as_it_did(groups):
+    """What is picked element by element comes out with its dimensions in another order of memory."""
+    torch.manual_seed(0)
+    first, second = conv(2, 3, 16), conv(2, 16, 16, groups=groups)
+    model = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), conv(2, 16, 2))
+    small = isoprune.prune(model, torch.randn(2, 3, 6, 6), 0.5, criterion="random").model
+    assert small[2].weight.shape[:2] != second.weight.shape[:2]
+    assert all(part.weight.is_contiguous() for part in small[::2])

@@ -114,3 +114,22 @@ def _rows(result, model):
     kept = result.graph.kept_ids(result.plan)
     (plane,) = [p for p in result.graph.tensors["norm.weight"][0] if not p.row][:1]
     return kept[plane.ids].nonzero().flatten()
+
+
+class Scaled(nn.Module):
+    """A product with a parameter that is laid out by a shape in which one size is left open."""
+
+    def __init__(self):
+        super().__init__()
+        self.shape = (1, -1, 1, 1)
+        self.first, self.last = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 2, 3)
+        self.gain = nn.Parameter(torch.rand(8))
+
+    def forward(self, x):
+        return self.last(self.first(x) * self.gain.view(self.shape))
+
+
+def test_a_size_that_is_left_open_stays_open():
+    small = prune(Scaled(), torch.randn(2, 3, 8, 8), 0.5)
+    assert small.model.gain.shape == (4,)
+    assert small.model.shape == (1, -1, 1, 1)

@@ -22,7 +22,7 @@ from isoprune.experiment.validation import read
 from isoprune.export.manifest import sizes_of
 from isoprune.pruning.mask import harden, masked, masks_of
 from isoprune.pruning.shrink import replace_tensors
-from isoprune.pruning.stored_sizes import restore_sizes_, shapes_of
+from isoprune.pruning.stored_sizes import Sizes, restore_sizes_, shapes_of
 from isoprune.types import Plan
 from isoprune.types.errors import IsopruneError
 from isoprune.types.files import DamagedFile
@@ -79,7 +79,7 @@ class _Facts(Struct, frozen=True):
     in_shape: Annotated[list[Count], Meta(min_length=1, max_length=8)]
     classes: int
     seconds: float
-    sizes: dict[str, dict[str, int | list[int]]]
+    sizes: dict[str, dict[str, Sizes]]
     parameters: Whole
     nonzero: Whole
     bytes: Whole

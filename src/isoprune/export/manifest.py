@@ -18,6 +18,8 @@ from isoprune.export.folder import FORMAT, PLAN
 from isoprune.graph.cloning import tensor_names
 from isoprune.pruning import Pruned
 from isoprune.pruning.grains import read_grain
+from isoprune.pruning.size_attributes import scales_of
+from isoprune.pruning.stored_sizes import Sizes
 from isoprune.types import IsopruneError, Plan
 from isoprune.types.files import read_file
 
@@ -31,8 +33,6 @@ DTYPES = {
         *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8),
     )
 }
-
-Sizes = int | list[int]
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,13 @@ class Manifest:
 
 
 def sizes_of(module: nn.Module) -> dict[str, Sizes]:
-    """Return the public attributes of one module that are integers or sequences of integers."""
-    return {
+    """Return the public attributes that are integers or sequences of them, and the scales that follow one."""
+    sizes = {
         name: value if type(value) is int else list(value)
         for name, value in vars(module).items()
         if not name.startswith("_") and is_size(value)
     }
+    return sizes | scales_of(module)
 
 
 def is_size(value: Any) -> bool:
@@ -224,7 +225,8 @@ def _checked(facts: Mapping[str, Any]) -> Manifest:
         for name, value in changes.items():
             # A name such as __class__ or _parameters is never a size.
             small = all(abs(v) < 2**63 for v in (value if isinstance(value, list) else [value]))
-            if not (is_size(value) and small and re.fullmatch(r"[^\W_]\w*", name)):
+            number = is_size(value) or type(value) is float  # never "nan": not below any number
+            if not (number and small and re.fullmatch(r"[^\W_]\w*", name)):
                 raise ValueError(f"{name!r:.60} of {module!r:.60} is no size")
             attributes.setdefault(_text(module), {})[name] = value
     if not re.fullmatch(r"[0-9a-f]{64}", facts["sha256"]):

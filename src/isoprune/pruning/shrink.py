@@ -69,8 +69,10 @@ def _copy(name: str, tensor: Tensor, graph: Graph, kept: Tensor) -> Tensor:
     )
     if left.data_ptr() == tensor.data_ptr():
         return left.clone()
+    if tensor.is_contiguous():
+        return left.contiguous()
     layout = _LAYOUTS.get(tensor.dim())
-    if layout is None or tensor.is_contiguous() or not tensor.is_contiguous(memory_format=layout):
+    if layout is None or not tensor.is_contiguous(memory_format=layout):
         return left
     return left.contiguous(memory_format=layout)
 

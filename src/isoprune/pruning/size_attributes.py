@@ -48,21 +48,25 @@ def set_claimed(new: nn.Module, graph: Graph, kept: Tensor) -> None:
             changes[follower] = int(size / claim.factor / max(value(stays), 1))
     for (module, attribute), size in changes.items():
         # A functional norm speaks of an attribute that the module calling it need not have.
-        if hasattr(modules.get(module), attribute.partition(".")[0]):
-            _follow_scales(modules[module], value=_value(modules[module], attribute), size=size)
-        _set(modules.get(module), attribute, size)
+        if not hasattr(modules.get(module), attribute.partition(".")[0]):
+            continue
+        was = _value(modules[module], attribute)
+        if was < 0:  # "whatever is left": it follows by itself
+            continue
+        for name, number in scales_of(modules[module]).items():
+            if isclose(number, was**-0.5):
+                setattr(modules[module], name, size**-0.5)
+        _set(modules[module], attribute, size)
 
 
-def _follow_scales(module: nn.Module, *, value: int, size: int) -> None:
-    """Let what a module of transformers computed from a width follow it, as its config would make it anew.
+def scales_of(module: nn.Module) -> dict[str, float]:
+    """Return what a module of transformers computed from a width: it follows, as its config would make it.
 
     Elsewhere such numbers stay: then nothing need be made up for.
     """
     if not type(module).__module__.startswith("transformers."):
-        return
-    for name, number in vars(module).items():
-        if type(number) is float and name.startswith("scal") and isclose(number, value**-0.5):
-            setattr(module, name, size**-0.5)
+        return {}
+    return {k: v for k, v in vars(module).items() if type(v) is float and k.startswith("scal")}
 
 
 def _follows(one: Name, other: Name, known: set[Name], value: Callable[[Name], int]) -> bool:
@@ -78,10 +82,8 @@ def _value(module: nn.Module, attribute: str) -> int:
     return value[int(position)] if position else value
 
 
-def _set(module: nn.Module | None, attribute: str, size: int) -> None:
+def _set(module: nn.Module, attribute: str, size: int) -> None:
     base, _, position = attribute.partition(".")
-    if module is None or not hasattr(module, base):
-        return
     if position:
         sizes = getattr(module, base)
         size = type(sizes)(size if i == int(position) else n for i, n in enumerate(sizes))

@@ -9,9 +9,10 @@ from torch import nn
 
 from isoprune.graph.cloning import named_modules, tensor_names
 from isoprune.pruning.attributes import follow_shapes
+from isoprune.pruning.size_attributes import scales_of
 from isoprune.types.errors import IsopruneError
 
-Sizes = int | list[int]
+Sizes = int | float | list[int]
 Shape = tuple[int, ...]
 
 # Of torch's own layers: what shrinking changes and the shapes of their tensors alone do not say.
@@ -66,10 +67,11 @@ def restore_sizes_(
             old = None if module is None else vars(module).get(name)
             if module is None or not _alike(old, value):
                 raise IsopruneError(f"build() has no size {where}.{name} like {value!r:.60}")
-            new = value if isinstance(value, int) else tuple(value) if isinstance(old, tuple) else list(value)
+            new = tuple(value) if isinstance(value, list) and isinstance(old, tuple) else value
             if new == old:
                 continue
-            if not _follows(module, name) and not _borne_out(module, name, old, new, shrunk):
+            by_tensors = _follows(module, name) or _borne_out(module, name, old, new, shrunk)
+            if not by_tensors and not (name in scales_of(module) and _is_scale(new, attributes)):
                 raise IsopruneError(
                     f"{where}.{name} is {value!r:.60} in the file and {old!r:.60} in build(), and no tensor "
                     "became smaller by that"
@@ -87,7 +89,9 @@ def restore_sizes_(
 
 
 def _alike(old: Any, value: Sizes) -> bool:
-    """Whether a value is of the kind that an attribute has: one whole number, or as many of them."""
+    """Whether a value is of the kind that an attribute has: one number, or as many whole ones."""
+    if isinstance(value, float):
+        return type(old) is float
     if isinstance(value, int) or not isinstance(old, list | tuple):
         return type(old) is int and type(value) is int
     return len(old) == len(value) > 0 and all(type(v) is int for v in (*old, *value))
@@ -98,13 +102,20 @@ def _follows(module: nn.Module, name: str) -> bool:
     return _is_torchs(module) and name.startswith(_FOLLOWING)
 
 
+def _is_scale(value: Any, sizes: Mapping[str, Sizes]) -> bool:
+    """Whether a number is 1 / sqrt of a size that the same module was given, as attention scales by it."""
+    return isinstance(value, float) and any(
+        isinstance(n, int) and n > 0 and value == n**-0.5 for n in sizes.values()
+    )
+
+
 def _is_torchs(module: nn.Module) -> bool:
     return type(module).__module__.startswith("torch.nn.")
 
 
 def _borne_out(module: nn.Module, name: str, old: Any, new: Any, shrunk: Set[tuple[int, int]]) -> bool:
     """Whether some tensor became smaller as a module's size did; it need not be the module's own."""
-    if name in _NEVER or (_is_torchs(module) and name not in _COUNTS | _WIDTHS):
+    if isinstance(new, float) or name in _NEVER or (_is_torchs(module) and name not in _COUNTS | _WIDTHS):
         return False
     pairs = zip([old], [new], strict=True) if isinstance(old, int) else zip(old, new, strict=True)
     changed = [(a, b) for a, b in pairs if a != b]
