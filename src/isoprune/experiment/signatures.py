@@ -50,7 +50,7 @@ KINDS = {
     ),
     "model": Kind("model", "isoprune.models", "MODELS", frozenset({"in_shape", "classes", "generator"})),
     "criterion": _methods(
-        "criterion", "criteria", "signals", "units", "generator", extra={"batches": int}
+        "criterion", "criteria", "signals", "units", "generator", "keep", extra={"batches": int}
     ),
     "repair": _methods(
         "repair", "repairs", "pruned", "signals", "generator",

@@ -21,7 +21,7 @@ from isoprune.pruning.allocation import (
     removed_of,
 )
 from isoprune.pruning.choose import choose
-from isoprune.types import IsopruneError, Plan, Scores
+from isoprune.types import IsopruneError, Plan, Scores, Units
 
 
 def make_plan(
@@ -74,6 +74,27 @@ def make_plan(
     removed = choose(graph, scores, everything, round_to=round_to, floor=floor, links=links)
     asked = {"ratio": dict(ratio) if isinstance(ratio, Mapping) else ratio, "allocation": allocation}
     return graph.removing(removed, **asked, scope=scope, round_to=round_to, floor=floor)
+
+
+def plan_of_same_numbers(
+    graph: Graph,
+    scores: Scores,
+    plan: Plan,
+    *,
+    round_to: int = 1,
+    floor: int = 1,
+    links: Sequence[Constraint] = (),
+) -> Plan:
+    """Return the plan that keeps as many channels of every group as ``plan`` does, chosen by these scores."""
+    check_scores(graph.groups, scores)
+    keep = numbers_kept(graph.groups, plan)
+    removed = choose(graph, scores, keep, round_to=round_to, floor=floor, links=links)
+    return graph.removing(removed, **plan.request)
+
+
+def numbers_kept(units: Sequence[Units], plan: Plan) -> dict[str, int]:
+    """Return how many units of each name a plan keeps."""
+    return {u.name: int(plan.kept[u.name].sum()) if u.name in plan.kept else u.size for u in units}
 
 
 def plan_for_target(

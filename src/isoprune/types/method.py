@@ -18,6 +18,8 @@ class Method:
         needs: Of "data", "labels", "gradients", "dense", "plan".
         grains: The grains of units that it knows.
         updates_weights: Whether it changes the weights that stay.
+        repair: Of a criterion, the name of the repair that its choice is made for and that must follow it.
+            Such a criterion takes ``keep``: how many of which units are to stay.
         follows_order: Whether its result is the same, permuted, when filters are permuted.
         removes: Whether units go when it is done (penalties).
         grows: Of each strength that grows before they can go, its options (size, interval, ceiling).
@@ -29,6 +31,7 @@ class Method:
     needs: frozenset[str] = frozenset()
     grains: tuple[str, ...] = ("channel",)
     updates_weights: bool = False
+    repair: str = ""
     follows_order: bool = True
     removes: bool = False
     grows: tuple[tuple[str, str, str], ...] = ()

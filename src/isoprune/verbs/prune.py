@@ -21,7 +21,7 @@ from isoprune.pruning.mask import element_masks, masks_of
 from isoprune.pruning.mask import harden as plain_copy
 from isoprune.pruning.mask_plan import plan_units
 from isoprune.pruning.masking import mask_by, prove_masks
-from isoprune.pruning.plan import make_plan, plan_for_target, share
+from isoprune.pruning.plan import make_plan, plan_for_target, plan_of_same_numbers, share
 from isoprune.pruning.pruned import example_inputs_of
 from isoprune.pruning.rounds import inflated, renumbered
 from isoprune.pruning.shrink import shrink as without_units
@@ -29,6 +29,7 @@ from isoprune.pruning.verify import Proof
 from isoprune.pruning.verify import verify as proven
 from isoprune.pruning.weight_norms import refuse_normed
 from isoprune.types import CLASSIFICATION, IsopruneError, Network, Plan, Scores, Task, module_of
+from isoprune.verbs.repair import repair
 from isoprune.verbs.request import requested
 from isoprune.verbs.scorer import Scorer
 from isoprune.verbs.tasks import task_of
@@ -143,13 +144,23 @@ def prune(
         scores = score.of(small)
 
         def planner(graph: Graph, links: tuple[Constraint, ...]) -> Plan:
-            if unit.name == "head":
-                heads = units_of(graph, unit)
-                return plan_units(graph, heads, scores(heads), grain=unit, ratio=target, floor=floor)
-            at = partial(make_plan, graph, scores(graph.groups), links=links, **options)
-            if what == "ratio":
-                return at(ratio=target)
-            return plan_for_target(lambda r: at(ratio=r), share(graph, small, what), target, what=what)
+            units = units_of(graph, unit)
+
+            def by(scores: Scores) -> Plan:
+                if unit.name == "head":
+                    return plan_units(graph, units, scores, grain=unit, ratio=target, floor=floor)
+                at = partial(make_plan, graph, scores, links=links, **options)
+                if what == "ratio":
+                    return at(ratio=target)
+                return plan_for_target(lambda r: at(ratio=r), share(graph, small, what), target, what=what)
+
+            def again(scores: Scores, first: Plan) -> Plan:
+                if unit.name == "head":
+                    return by(scores)
+                how = {"round_to": round_to, "floor": floor, "links": links}
+                return plan_of_same_numbers(graph, scores, first, **how)
+
+            return score.plan(scores, units, by, again, numbers_by_scores=allocation != "uniform")
 
         return _joined(network, prune_by(small, example_inputs, graph, planner))
 
@@ -160,14 +171,16 @@ def prune(
 
         at_ratio, dense = partial(shrunk, "ratio"), module_of(network)
         made = prune_in_time(at_ratio, dense, example_inputs, target, backend=backend, threads=threads)
-    if not mask:
-        if hasattr(made.model, "save_pretrained"):
-            from isoprune.export import follow_config
+    if mask:
+        result = mask_by(plain_copy(model), example_inputs, made.graph, made.plan, units_of(made.graph, unit))
+        made = replace(result, dense=made.dense, history=made.history, attempts=made.attempts)
+    elif hasattr(made.model, "save_pretrained"):
+        from isoprune.export import follow_config
 
-            return follow_config(made)
+        made = follow_config(made)
+    if not score.repair or not made.plan:
         return made
-    result = mask_by(plain_copy(model), example_inputs, made.graph, made.plan, units_of(made.graph, unit))
-    return replace(result, dense=made.dense, history=made.history, attempts=made.attempts)
+    return repair(made, score.repair, batches=score.batches, task=score.task, seed=seed)
 
 
 def _without_masks(network: Network, grain: Grain) -> Network:

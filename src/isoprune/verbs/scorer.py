@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import torch
 from torch import nn
 
-from isoprune.methods.criteria import scores_of
+from isoprune.methods.criteria import CRITERIA, scores_of
+from isoprune.pruning.plan import numbers_kept
 from isoprune.signals import Signals
-from isoprune.types import Scores, Task, Units
+from isoprune.types import Plan, Scores, Task, Units
+from isoprune.types.method import method_of
 from isoprune.types.seeded import seeded
 
 
-@dataclass(frozen=True)
+@dataclass
 class Scorer:
     """How units are scored: the criterion and what it may look at."""
 
@@ -23,12 +27,45 @@ class Scorer:
     task: Task
     seed: int
 
-    def of(self, model: nn.Module) -> Callable[[tuple[Units, ...]], Scores]:
+    def __post_init__(self) -> None:
+        if isinstance(self.batches, Iterator) and self.repair:
+            self.batches = list(self.batches)  # the repair looks at them once more
+
+    @cached_property
+    def repair(self) -> str:
+        """The repair that the criterion's choice is made for, and that must follow it; "": none."""
+        named = CRITERIA.get(self.criterion) if isinstance(self.criterion, str) else self.criterion
+        return "" if named is None else method_of(named).repair
+
+    def of(self, model: nn.Module) -> Callable[..., Scores]:
         """Return what scores units of a network; its data is gone through once for all calls."""
         signals = Signals(model, self.batches, self.task)
 
-        def scores(units: tuple[Units, ...]) -> Scores:
+        def scores(units: tuple[Units, ...], **options: Mapping[str, int]) -> Scores:
             generator = seeded(self.seed)
-            return scores_of(self.criterion, signals, units, generator=generator)
+            return scores_of(self.criterion, signals, units, generator=generator, **options)
 
         return scores
+
+    def plan(
+        self,
+        scores: Callable[..., Scores],
+        units: tuple[Units, ...],
+        plan_by: Callable[[Scores], Plan],
+        again: Callable[[Scores, Plan], Plan],
+        *,
+        numbers_by_scores: bool,
+    ) -> Plan:
+        """Return the plan by these scores.
+
+        A criterion that brings its repair chooses for how many are to stay: ``plan_by`` then says how many
+        (by scores, if ``numbers_by_scores``), and ``again`` which.
+        """
+        if not self.repair:
+            return plan_by(scores(units))
+        first = plan_by(scores(units) if numbers_by_scores else _equal(units))
+        return again(scores(units, keep=numbers_kept(units, first)), first) if first else first
+
+
+def _equal(units: tuple[Units, ...]) -> Scores:
+    return {u.name: torch.ones(u.shape, dtype=torch.float64) for u in units}

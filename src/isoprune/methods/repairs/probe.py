@@ -156,7 +156,7 @@ def _find(owners: Mapping[int, _Owner], tensor: Any) -> _Owner | None:
 
 def places(y: Tensor, layer: nn.Module, most: int, generator: torch.Generator) -> Tensor:
     """Return up to ``most`` output positions of every sample, [samples, places], drawn without repetition."""
-    n, size = _flat(y, layer).shape[:2]
+    n, size = as_positions(y, layer).shape[:2]
     if size <= most:
         return torch.arange(size).expand(n, size)
     return torch.rand(n, size, generator=generator).argsort(1)[:, :most]
@@ -164,7 +164,7 @@ def places(y: Tensor, layer: nn.Module, most: int, generator: torch.Generator) -
 
 def made_at(y: Tensor, layer: nn.Module, where: Tensor) -> Tensor:
     """Return the outputs [samples, places, channels] at ``where``."""
-    flat = _flat(y, layer)
+    flat = as_positions(y, layer)
     return flat.gather(1, where[..., None].expand(-1, -1, flat.shape[2]))
 
 
@@ -184,7 +184,7 @@ def read_at(x: Tensor, layer: nn.Module, where: Tensor, made: Tensor | None = No
     return picked.reshape(*where.shape, layer.groups, -1)
 
 
-def _flat(t: Tensor, layer: nn.Module) -> Tensor:
+def as_positions(t: Tensor, layer: nn.Module) -> Tensor:
     """Return what a layer made, or a Linear read, as [samples, positions, channels]."""
     if isinstance(layer, _MAPS):
         return (t.flatten(2) if t.ndim > 2 else t[..., None]).mT

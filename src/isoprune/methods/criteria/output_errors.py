@@ -1,0 +1,142 @@
+"""What layers read, and how much the network's outputs follow an error in what they make."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from isoprune.graph.outputs import tensors_in
+from isoprune.methods.criteria.readers import Layer
+from isoprune.methods.repairs.probe import as_positions, places, read_at
+from isoprune.signals.matrices import CONVOLUTIONS, TRANSPOSED
+from isoprune.types import IsopruneError
+from isoprune.types.task import Task, cross_entropy_loss, forward, samples_in
+
+_WIDE = 1024  # inputs from which on products are made in the network's type, and only summed in float64
+
+
+@dataclass
+class Sums:
+    """Sums over samples (and places) for one layer, one entry a block of its weight, in float64."""
+
+    samples: int
+    rows: int
+    x: Tensor  # [blocks, inputs]
+    xx: Tensor  # [blocks, inputs, inputs]
+    gg: Tensor  # [blocks, outputs, outputs]: over all places
+
+    @classmethod
+    def of(cls, layer: Layer) -> Sums:
+        blocks, outputs, inputs = layer.weight.matrices.shape
+        zeros = partial(torch.zeros, dtype=torch.float64)
+        return cls(
+            0, 0, zeros(blocks, inputs), zeros(blocks, inputs, inputs), zeros(blocks, outputs, outputs)
+        )
+
+    def add_read(self, X: Tensor) -> None:
+        """Add what the layer read, [samples, places, blocks, inputs]."""
+        rows = X.flatten(0, 1).transpose(0, 1)
+        rows = rows.double() if rows.shape[2] <= _WIDE else rows
+        self.rows += rows.shape[1]
+        self.x += rows.double().sum(1).cpu()
+        self.xx += (rows.mT @ rows).double().cpu()
+
+    def add_slope(self, g: Tensor) -> None:
+        """Add slopes of the samples' losses by what the layer made, [samples, places, outputs]."""
+        each = g.flatten(0, 1).double().unflatten(1, (len(self.gg), -1)).transpose(0, 1)
+        self.gg += (each.mT @ each).cpu()
+
+    def moments(self, intercept: bool) -> tuple[Tensor, Tensor]:
+        """Return the mean per row of x, and of its products: about that mean if ``intercept``."""
+        mean, second = self.x / self.rows, self.xx / self.rows
+        return mean, second - mean[:, :, None] * mean[:, None, :] if intercept else second
+
+
+def watched_sums(
+    network: nn.Module,
+    layers: Sequence[Layer],
+    offsets: Mapping[str, Tensor],
+    chunks: Iterable[Any],
+    task: Task,
+    *,
+    most: int,
+    generator: Generator,
+) -> dict[str, Sums]:
+    r"""Return the sums of ``layers`` over inputs, by their names.
+
+    The slopes are those of :math:`-\log p(y | x)` with y drawn from the network's own p, for a classification
+    by cross-entropy: their products are the Fisher matrix, and no label is read. For other tasks they are of
+    the outputs times random signs, whose products are :math:`J^\top J`.
+
+    Args:
+        offsets: What is added to the outputs of layers, [outputs], by their names.
+        most: Places of a map that are looked at in each sample.
+
+    Raises:
+        IsopruneError: If what the network computes is not finite.
+    """
+    sums = {layer.name: Sums.of(layer) for layer in layers}
+    with contextlib.ExitStack() as stack, torch.enable_grad():
+        for name, module in network.named_modules():
+            if name in offsets and name not in sums:
+                stack.callback(module.register_forward_hook(partial(_shifted, offsets[name])).remove)
+        for layer in layers:
+            hook = partial(_watched, sums[layer.name], offsets.get(layer.name), most, generator)
+            stack.callback(layer.module.register_forward_hook(hook).remove)
+        for chunk in chunks:
+            for one in sums.values():
+                one.samples += samples_in(chunk)
+            objective = _objective(forward(network, chunk), task, generator)
+            if not bool(objective.isfinite()):
+                raise IsopruneError(
+                    f"The loss on the data is {objective.item()}. Check the inputs, and the weights: "
+                    "training may have diverged (lower its lr)."
+                )
+            if objective.requires_grad:
+                objective.backward()
+    return sums
+
+
+def _shifted(offset: Tensor, module: nn.Module, _args: Any, out: Tensor) -> Tensor:
+    at = offset.to(out)
+    if isinstance(module, (*CONVOLUTIONS, *TRANSPOSED)):
+        at = at.view(-1, *[1] * (out.ndim - 2))
+    return out + at
+
+
+def _watched(
+    sums: Sums,
+    offset: Tensor | None,
+    most: int,
+    generator: Generator,
+    module: nn.Module,
+    args: Any,
+    out: Tensor,
+) -> Tensor:
+    where = places(out, module, most, generator)
+    sums.add_read(read_at(args[0].detach(), module, where, out))
+    made = out if offset is None else _shifted(offset, module, args, out)
+    if not made.requires_grad:
+        made = made.detach().requires_grad_()
+    made.register_hook(lambda g: sums.add_slope(as_positions(g, module)))
+    return made.clone()  # the next operation may write into it
+
+
+def _objective(outputs: Any, task: Task, generator: Generator) -> Tensor:
+    """Return what slopes are taken of, summed over samples."""
+    if task.loss is cross_entropy_loss and isinstance(outputs, Tensor) and outputs.dim() > 1:
+        log_p = torch.log_softmax(outputs, 1)
+        at = torch.rand(len(log_p), *log_p.shape[2:], generator=generator, dtype=torch.float64)[:, None]
+        drawn = (log_p.detach().exp().double().cumsum(1).cpu() < at).sum(1, keepdim=True)
+        return -log_p.gather(1, drawn.clamp_max(log_p.shape[1] - 1).to(log_p.device)).sum()
+    total = torch.zeros(())
+    for t in tensors_in(outputs):
+        signs = torch.rand(t.shape, generator=generator, dtype=torch.float64) < 0.5
+        total = total + torch.where(signs.to(t.device), t, -t).sum().cpu()
+    return total

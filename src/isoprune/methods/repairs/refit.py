@@ -1,0 +1,25 @@
+"""Least squares to the last bit: for a network that is used as it is, or retrained only shortly."""
+
+from __future__ import annotations
+
+from torch import Generator, nn
+
+from isoprune.methods.repairs.reconstruct import reconstruct
+from isoprune.pruning.pruned import Pruned
+from isoprune.signals.signals import Signals
+from isoprune.types.method import method
+
+
+@method("repair", "data", "dense", "plan", source="He et al., 2017")
+def refit(
+    pruned: Pruned, signals: Signals, *, generator: Generator, samples: int = 2048, places: int = 16
+) -> nn.Module:
+    """Return what `reconstruct` makes where nothing is given up for a later retraining (``give = 0``).
+
+    It ends `isoprune.prune` with ``criterion="reconstruction"``, whose choice is made for it.
+
+    Args:
+        samples: How many inputs are looked at.
+        places: Positions of an output map (or of a sequence), drawn for each sample.
+    """
+    return reconstruct(pruned, signals, generator=generator, samples=samples, places=places, give=0.0)
