@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
-from comparison.made import TRAIN, changed, network_with, record
+from comparison.made import FLOPS, TRAIN, changed, network_with, record
 from isoprune.comparison import Setup, setup_of
 from isoprune.types import IsopruneError
-from isoprune.types.record import Record
+from isoprune.types.record import Cost, Record
 
 SCRATCH = {"repair": "scratch"}
 
@@ -129,3 +130,43 @@ def test_what_is_neither_a_record_nor_a_config_is_refused(nothing):
         IsopruneError, match=r"must be records, or configs with data, model, prune and retrain\. Give"
     ):
         setup_of(changed(), nothing)
+
+
+def polished(samples: int, **more: object) -> Record:
+    """A run whose repair trained on so many samples, each at 3 forwards of its own and one of the dense."""
+    made = record(repair="polish", **more)
+    network = structs.replace(made.networks[1], role="repaired", step=2, digest="repaired")
+    network = structs.replace(network, training=Cost(samples, samples * (3 * FLOPS[1] + FLOPS[0])))
+    return structs.replace(made, networks=[*made.networks[:2], network, *made.networks[2:]])
+
+
+def test_samples_of_a_repair_that_trains_are_samples_of_retraining():
+    """The same epochs of retraining are not the same length if one was polished before."""
+    got = setup_of(record(), polished(TRAIN))
+    assert (got.setup, got.key) == (Setup.S2, "samples of repair and retraining")
+    assert got.values == (10 * TRAIN, 11 * TRAIN)
+    assert setup_of(record(), polished(TRAIN), compared=("repair",)).setup is Setup.S2
+
+
+@pytest.mark.parametrize(("off", "setup"), [(0, Setup.S4_2), (100, Setup.S4_2), (101, Setup.S2)])
+def test_polishing_and_a_shorter_retraining_are_as_long_to_one_step(off, setup):
+    shorter = polished(TRAIN + off, retrain__epochs=9)
+    assert setup_of(record(), shorter).setup is setup
+
+
+def test_multiply_adds_of_polishing_count_against_scratch():
+    """9 epochs of it cost as much as 21: 7 forwards of the small network a sample instead of 3."""
+    got = setup_of(polished(9 * TRAIN), scratch(111))
+    assert Setup.SX_B in got.shared
+    assert setup_of(polished(9 * TRAIN), scratch(90)).setup is Setup.S1
+
+
+def test_configs_alone_know_only_whether_they_polish_alike():
+    a, b = changed(repair="polish"), changed(repair={"name": "polish", "samples": 100})
+    assert setup_of(a, a).setup is Setup.S4_2
+    for other in (b, changed(), changed(repair=["reconstruct", "polish"])):
+        got = setup_of(a, other)
+        assert (got.setup, got.key) == (Setup.S2, "samples of repair and retraining")
+    assert setup_of(changed(repair="auto"), changed()).setup is Setup.S4_2
+    short = changed(repair={"name": "auto", "retrain_budget": 0})
+    assert setup_of(short, changed(repair="auto")).setup is Setup.S2

@@ -12,12 +12,13 @@ from torch import nn
 
 import isoprune
 from isoprune.methods.repairs import REPAIRS
+from isoprune.methods.repairs.repaired import Repaired
 from isoprune.methods.repairs.stored import stored
 from isoprune.pruning.mask import masks_of
 from isoprune.pruning.pruned import as_pruned
 from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError
-from isoprune.types.method import method_of
+from isoprune.types.method import method_of, takes_steps
 from isoprune.verbs.repair import require_needs
 
 every_repair = pytest.mark.parametrize("repair", REPAIRS.values(), ids=REPAIRS.keys())
@@ -32,7 +33,10 @@ def results():
 
 def call(repair, result, seed=0, data=True):
     generator = torch.Generator().manual_seed(seed)
-    return repair(result, Signals(result.model, batches() if data else None), generator=generator)
+    made = repair(result, Signals(result.model, batches() if data else None), generator=generator)
+    done = Repaired.of(made)
+    assert not done.trained or takes_steps(repair), "it trains, and @method(trains=...) does not say so"
+    return done.model
 
 
 def everything(net):

@@ -120,6 +120,23 @@ def test_repair_that_draws_does_not_change_the_order_of_the_data(tmp_path: Path)
         assert noisy.digest != plainly.digest
 
 
+def test_a_repair_that_trains_is_counted_as_training_and_gives_the_same_bits(tmp_path: Path):
+    polish = {"name": "polish", "samples": 200, "images": 40, "batch": 10}
+    first, again = (
+        run(tiny(repair=["reconstruct", polish]), Store(tmp_path / name), name="polished") for name in "ab"
+    )
+    assert bits(first) == bits(again)
+    cost, sizes = first.network("repaired").training, [first.network(r).flops for r in ("repaired", "dense")]
+    assert 0 < cost.samples <= 200
+    # Held out are 5 of 40; a pass is of 30, three whole batches, and judged like the start.
+    judged = 5 * (1 + -(-cost.samples // 30))
+    trained = cost.samples * (3 * sizes[0] + sizes[1])
+    assert cost.multiply_adds == trained + judged * sum(sizes)
+    assert first.labels["polish"] == "polish (trains)"
+    closed = run(tiny(repair="reconstruct"), Store(tmp_path / "a"), name="closed")
+    assert closed.network("repaired").training is None
+
+
 def test_finished_stages_are_not_made_again(
     whole: tuple[Store, Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -89,7 +89,13 @@ def _differences(
         yield Setup.S2, "repair", (a.flat.get("repair.name"), b.flat.get("repair.name"))
     elif a.trained[0] == "dense" and (dense := _dense(a, b)) is not None:
         yield Setup.S2, "dense.validation_accuracy", dense
+    repair_trains = a.repair_trains or b.repair_trains
+    if repair_trains and not _same_length(a, b):
+        lengths = [UNKNOWN if run.after_pruning is None else run.after_pruning for run in (a, b)]
+        yield Setup.S3_1, "samples of repair and retraining", (lengths[0], lengths[1])
     for key in keys:
+        if repair_trains and key in _LENGTH:  # counted in samples, above
+            continue
         setup = rung(key)
         if setup is None or any(under(key, prefix) for prefix in compared):
             continue
@@ -98,6 +104,21 @@ def _differences(
         pair = _value(a, key), _value(b, key)
         if pair[0] != pair[1]:
             yield setup, key, pair
+
+
+_LENGTH = ("retrain.epochs", "retrain.steps")
+
+
+def _same_length(a: Run, b: Run) -> bool:
+    """Whether all steps after pruning took as many samples, to one step; those of a repair are counted too.
+
+    Where that is not known, as of configs alone, whether they are the same steps.
+    """
+    x, y = a.after_pruning, b.after_pruning
+    if x is not None and y is not None:
+        return abs(x - y) <= max(a.budget.step[0], b.budget.step[0])
+    steps = [key for key in {*a.flat, *b.flat} if under(key, "repair") or key in (*_LENGTH, "retrain.batch")]
+    return all(a.flat.get(key) == b.flat.get(key) for key in steps)
 
 
 def _value(run: Run, key: str) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 from isoprune.comparison.records import Flat, Number, flatten, under
 from isoprune.comparison.records.frame import numbers_of
 from isoprune.comparison.setups import Setup, rung
+from isoprune.experiment.catalogue import catalogue
 from isoprune.types.errors import IsopruneError
 from isoprune.types.record import Record
 
@@ -48,8 +49,28 @@ class Run:
     def trained(self) -> tuple[str, ...]:
         """The trainings that its network is the result of, in order."""
         # A teacher is not given up with its weights.
-        distilled = self.flat.get("retrain.distill.weight") is not None
-        return ("retrain",) if self.scratch and not distilled else ("dense", "prune", "retrain")
+        taught = self.flat.get("retrain.distill.weight") is not None or self.repair_trains
+        return ("retrain",) if self.scratch and not taught else ("dense", "prune", "repair", "retrain")
+
+    @cached_property
+    def repair_trains(self) -> bool:
+        """Whether a repair took steps; of a config alone, whether one of its repairs does."""
+        if self.numbers is not None:
+            return bool(self.number("repaired.training.samples"))
+        known, names = catalogue("repair"), str(self.flat.get("repair.name")).split(" + ")
+        for i, entry in enumerate(map(known.get, names)):
+            option = "" if entry is None else entry.method.trains
+            key = f"repair.{i}.{option}" if len(names) > 1 else f"repair.{option}"
+            if entry is not None and option and self.flat.get(key, entry.options[option]) is not None:
+                return True
+        return False
+
+    @cached_property
+    def after_pruning(self) -> int | None:
+        """Samples that all steps after pruning took, those of a repair too; None if not known."""
+        counted = [_counted(self, stage) for stage in ("repair", "retrain")]
+        known = [samples for samples, _ in filter(None, counted)]
+        return sum(known) if len(known) == len(counted) else None
 
     @cached_property
     def steering(self) -> tuple[str, ...]:
@@ -105,10 +126,12 @@ def _steers(key: str) -> bool:
 
 
 # The role of the network that a training ends with.
-_TRAINED = {"dense": "dense", "prune": "pruned", "retrain": "retrained"}
+_TRAINED = {"dense": "dense", "prune": "pruned", "repair": "repaired", "retrain": "retrained"}
 
 
 def _epochs(run: Run, stage: str) -> Fraction | None:
+    if stage == "repair":
+        return None if run.repair_trains else Fraction(0)
     key = "prune.train" if stage == "prune" else stage
     epochs = run.flat.get(f"{key}.epochs")
     if epochs is None:

@@ -78,8 +78,12 @@ def _cost(way: Sequence[StepResult]) -> Cost | None:
     """Return samples and multiply-adds of a step's training, and its distillation; None if there was none."""
     *before, result = way
     samples, training = result.facts.get("samples"), result.step.training
-    if samples is None or training is None:
+    if samples is None:
         return None
+    if training is None:  # a repair: the dense network's outputs are what it learns from, and is judged by
+        own, whole = result.facts["flops"], dense_of(way).facts["flops"]
+        cost = multiply_adds(samples["trained"], flops=own, teacher=whole)
+        return Cost(samples["trained"], cost + samples["estimated"] * (own + whole))
     # While it is made ready to be pruned, a network is as it was before.
     trained = before[-1] if isinstance(result.step.step, Prune) else result
     distill = training.distill

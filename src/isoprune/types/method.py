@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -21,6 +22,7 @@ class Method:
         repair: Of a criterion, the name of the repair that its choice is made for and that must follow it.
             Such a criterion takes ``keep``: how many of which units are to stay.
         follows_order: Whether its result is the same, permuted, when filters are permuted.
+        trains: Of a repair that takes training steps, the option that says so where it is set; "": none does.
         removes: Whether units go when it is done (penalties).
         grows: Of each strength that grows before they can go, its options (size, interval, ceiling).
         label: How tables and figures call it; "": its name.
@@ -33,6 +35,7 @@ class Method:
     updates_weights: bool = False
     repair: str = ""
     follows_order: bool = True
+    trains: str = ""
     removes: bool = False
     grows: tuple[tuple[str, str, str], ...] = ()
     label: str = ""
@@ -54,3 +57,9 @@ def method_of(function: Callable[..., Any]) -> Method:
     while not hasattr(function, "method") and hasattr(function, "func"):  # a functools.partial
         function = function.func  # pyright: ignore[reportFunctionMemberAccess]
     return getattr(function, "method", Method("own"))
+
+
+def takes_steps(function: Callable[..., Any]) -> bool:
+    """Whether a repair trains by itself, with no option given: see `Method.trains`."""
+    option = method_of(function).trains
+    return bool(option) and signature(function).parameters[option].default is not None

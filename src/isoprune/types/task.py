@@ -155,6 +155,19 @@ def _of_targets(loss: Callable[..., Tensor], outputs: Any, batch: Any) -> Tensor
     return loss(outputs, batch[1])
 
 
+def reads_classes(task: Task, batch: Any) -> bool:
+    """Whether the task's loss is cross-entropy, and the batch's targets are numbers of classes.
+
+    Of the targets only the type is looked at: a network of another kind has the default task all the same
+    where nothing but its inputs is needed.
+    """
+    losses = (task.loss, *getattr(task.loss, "args", ()))
+    named = any(loss in (cross_entropy_loss, cross_entropy) for loss in losses)
+    targets = batch[1] if isinstance(batch, tuple | list) and len(batch) > 1 else None
+    whole = isinstance(targets, Tensor) and not (targets.is_floating_point() or targets.is_complex())
+    return whole and (named or any(isinstance(loss, nn.CrossEntropyLoss) for loss in losses))
+
+
 def forward(model: Callable[..., Any], inputs: Any) -> Any:
     """Return the outputs: a tuple is the arguments, a dict the keywords, all else is one argument.
 

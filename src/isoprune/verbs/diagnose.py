@@ -16,11 +16,13 @@ from isoprune.isometry import Diagnosis
 from isoprune.isometry.effort import BUDGET
 from isoprune.isometry.picks import InputPick, OutputPick
 from isoprune.methods.repairs import REPAIRS
+from isoprune.methods.repairs.repaired import Repaired
 from isoprune.pruning.pruned import Pruned, as_pruned
 from isoprune.signals.modes import in_eval_mode
 from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError
 from isoprune.types.errors import pick
+from isoprune.types.method import takes_steps
 from isoprune.types.network import Network
 from isoprune.types.seeded import seeded
 from isoprune.types.task import CLASSIFICATION, Task
@@ -85,11 +87,12 @@ class _Inputs:
 
 
 def every_repair() -> list[str]:
-    """Return the names of all repairs that do something by themselves, without an option."""
+    """Return the names of all repairs that do something by themselves, without an option or training."""
     return [
         name
         for name, method in REPAIRS.items()
         if name not in _NOTHING
+        and not takes_steps(method)
         and all(
             p.default is not p.empty or p.name in _SUPPLIED for p in signature(method).parameters.values()
         )
@@ -121,7 +124,7 @@ def _try_each(
         generator = seeded(seed)
         try:
             require_needs(method, pruned, signals.batches)
-            repaired = method(pruned, signals, generator=generator)
+            repaired = Repaired.of(method(pruned, signals, generator=generator)).model
         except IsopruneError as error:
             yield name, str(error)
         except (

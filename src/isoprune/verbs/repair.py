@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from isoprune.isometry.picks import OutputPick
 from isoprune.methods.repairs import REPAIRS, chain
+from isoprune.methods.repairs.repaired import Repaired
 from isoprune.pruning.mask import masks_of
 from isoprune.pruning.pruned import Pruned, as_pruned
 from isoprune.signals.signals import Signals
@@ -23,7 +24,7 @@ from isoprune.types.seeded import seeded
 from isoprune.types.task import CLASSIFICATION, Task
 from isoprune.verbs.tasks import task_of
 
-Repair = Callable[..., nn.Module]
+Repair = Callable[..., nn.Module | Repaired]
 
 
 def repair(
@@ -38,6 +39,8 @@ def repair(
     **options: Any,
 ) -> Pruned:
     """Return the network repaired: what to retrain. What was given stays as it is.
+
+    A repair that trains ("polish", and "auto" by its budget) has its samples in ``history[-1]["samples"]``.
 
     Args:
         network: From `isoprune.prune`, or any module; a module is its own dense network, and repairs that
@@ -61,7 +64,7 @@ def repair(
     generator = seeded(seed)
     signals = Signals(pruned.model, batches, task_of(task, loss, output))
     try:
-        repaired = function(pruned, signals, generator=generator, **options)
+        made = Repaired.of(function(pruned, signals, generator=generator, **options))
     except NotImplementedError as error:
         if "not implemented for" not in str(error):
             raise
@@ -69,10 +72,12 @@ def repair(
             f"This repair computes what torch cannot in that type ({error}). Repair network.float(), and "
             "convert what comes out."
         ) from error
-    _require_masks(pruned.model, repaired)
+    _require_masks(pruned.model, made.model)
     names = [getattr(getattr(step, "func", step), "__name__", "own") for step in steps]
-    entry = {"step": "repair", "method": names if several else names[0]}
-    return replace(pruned, model=repaired, history=(*pruned.history, entry))
+    entry: dict[str, Any] = {"step": "repair", "method": names if several else names[0]}
+    if made.judged:
+        entry["samples"] = {"trained": made.trained, "judged": made.judged}
+    return replace(pruned, model=made.model, history=(*pruned.history, entry))
 
 
 def require_needs(repair: Repair, pruned: Pruned, batches: Iterable[Any] | None) -> None:

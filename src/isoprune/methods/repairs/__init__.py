@@ -19,6 +19,7 @@ from isoprune.methods.repairs.none import none
 from isoprune.methods.repairs.orthogonal_conv import orthogonal_conv
 from isoprune.methods.repairs.orthp import orthp
 from isoprune.methods.repairs.polar import polar
+from isoprune.methods.repairs.polish import polish
 from isoprune.methods.repairs.reconstruct import reconstruct
 from isoprune.methods.repairs.refit import refit
 from isoprune.methods.repairs.rescale import rescale
@@ -30,6 +31,6 @@ REPAIRS: dict[str, Callable[..., nn.Module]] = {
     for f in (
         none, orthp, polar, spectrum, rescale, lsuv, data_dependent, delta_orthogonal, orthogonal_conv,
         approximate_isometry, exact_orthogonal_sparse,
-        reconstruct, refit, balance, batchnorm, auto, chain, scratch,
+        reconstruct, refit, balance, batchnorm, polish, auto, chain, scratch,
     )
 }  # fmt: skip

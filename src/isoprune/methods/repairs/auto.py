@@ -14,7 +14,9 @@ from isoprune.graph.outputs import tensors_in
 from isoprune.methods.repairs.balance import balance
 from isoprune.methods.repairs.batchnorm import batchnorm
 from isoprune.methods.repairs.none import none
+from isoprune.methods.repairs.polish import polish
 from isoprune.methods.repairs.reconstruct import reconstruct
+from isoprune.methods.repairs.repaired import Repaired
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.modes import in_eval_mode
 from isoprune.signals.samples import joined
@@ -25,13 +27,21 @@ from isoprune.types.task import forward
 
 _JUDGES = 8  # one sample of so many judges
 _CHUNK = 256
+_GIVE = 0.02
+_LONG = 150_000  # samples of retraining from which on polishing brings nothing (docs/repairs.md)
 _log = logging.getLogger(__name__)
 
 
-@method("repair", "data", "dense", "plan")
+@method("repair", "data", "dense", "plan", trains="retrain_budget")
 def auto(
-    pruned: Pruned, signals: Signals, *, generator: Generator, samples: int = 2048, give: float = 0.02
-) -> nn.Module:
+    pruned: Pruned,
+    signals: Signals,
+    *,
+    generator: Generator,
+    samples: int = 2048,
+    give: float | None = None,
+    retrain_budget: int | None = None,
+) -> Repaired:
     r"""Return the best by its outputs of `reconstruct` + `balance`, `batchnorm` and `none`.
 
     The best has the least :math:`\sum_n |f(x_n) - f_{dense}(x_n)|^2` over all tensors of floats in the
@@ -41,9 +51,15 @@ def auto(
     network's rates. Where layers cannot be fitted (few samples, kinds that `reconstruct` does not know), one
     of the others is nearer.
 
+    With ``retrain_budget`` the result is `polish`ed and balanced where the retraining that follows is too
+    short to find by itself what polishing finds: below 150,000 samples. That is training: its samples are
+    in what comes back, and count with those of retraining.
+
     Args:
         samples: How many inputs are looked at.
-        give: As in `reconstruct`.
+        give: As in `reconstruct`; None: 0 where no retraining follows, else 0.02.
+        retrain_budget: Samples that the retraining will see, 0 if there will be none. None: not known, and
+            nothing is trained here.
 
     Raises:
         IsopruneError: Without data, or if dense network and plan do not belong to the pruned network.
@@ -57,6 +73,8 @@ def auto(
     judges = _chunks(each[::_JUDGES])
     fitted = _chunks([x for i, x in enumerate(each) if i % _JUDGES])
     seen = replace(signals, batches=fitted, task=replace(signals.task, inputs=lambda inputs: inputs))
+    if give is None:
+        give = 0.0 if retrain_budget == 0 else _GIVE
     restored = reconstruct(pruned, seen, generator=generator, samples=samples, give=give)
     candidates = {
         "none": none(pruned, seen, generator=generator),
@@ -66,7 +84,12 @@ def auto(
     off = {name: _off(network, pruned.dense, judges) for name, network in candidates.items()}
     best = min(off, key=off.__getitem__)
     _log.info("auto takes %s; outputs are off by %s", best, off)
-    return candidates[best]
+    if retrain_budget is None or retrain_budget >= _LONG:
+        return Repaired(candidates[best])
+    start = replace(pruned, model=candidates[best])
+    polished = polish(start, signals, generator=generator, images=samples)
+    level = balance(replace(pruned, model=polished.model), seen, generator=generator)
+    return replace(polished, model=level)
 
 
 def _chunks(each: Sequence[Any]) -> list[Any]:

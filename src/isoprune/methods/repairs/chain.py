@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
-from torch import Generator, nn
+from torch import Generator
 
+from isoprune.methods.repairs.repaired import Repaired
 from isoprune.methods.repairs.stored import copied
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
@@ -15,8 +17,8 @@ from isoprune.types.method import method
 
 @method("repair")
 def chain(
-    pruned: Pruned, signals: Signals, *, generator: Generator, steps: Sequence[Callable[..., nn.Module]] = ()
-) -> nn.Module:
+    pruned: Pruned, signals: Signals, *, generator: Generator, steps: Sequence[Callable[..., Any]] = ()
+) -> Repaired:
     """Return what the last of ``steps`` makes of what the one before it made, and so on.
 
     In a config a list of choices is a chain: ``repair = ["reconstruct", {name = "polar", gain = 1}]``.
@@ -24,8 +26,9 @@ def chain(
     Args:
         steps: Repairs with their options bound; each gets the same dense network, plan and data.
     """
-    model = copied(pruned.model)
+    done = Repaired(copied(pruned.model))
     for step in steps:
-        now = replace(pruned, model=model)
-        model = step(now, replace(signals, model=model), generator=generator)
-    return model
+        now = replace(pruned, model=done.model)
+        made = step(now, replace(signals, model=done.model), generator=generator)
+        done = Repaired.of(made).after(done)
+    return done

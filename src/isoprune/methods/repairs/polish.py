@@ -1,0 +1,219 @@
+"""Polishing: training steps toward the dense network's outputs, which read no label."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import DataLoader
+
+from isoprune.graph.outputs import tensors_in
+from isoprune.methods.repairs.repaired import Repaired
+from isoprune.methods.repairs.stored import copied, refresh_
+from isoprune.methods.schedules import cosine
+from isoprune.pruning.pruned import Pruned
+from isoprune.signals.modes import in_eval_mode
+from isoprune.signals.samples import joined
+from isoprune.signals.signals import Signals
+from isoprune.training import Diverged, Training, Watch, evaluate, fit
+from isoprune.training.distill import distillation_loss
+from isoprune.types import Data, IsopruneError
+from isoprune.types.method import method
+from isoprune.types.task import Task, forward, reads_classes
+
+_JUDGES = 8  # one image of so many is not trained on, and says when to stop
+_PASSES = 40  # more over the same images only learn them by heart
+_PATIENCE = 4  # a run ends when a part of so many of it has brought nothing
+_RATES = (1.0, 0.25, 0.06)  # parts of lr: one that brings nothing at all is followed by the next
+
+
+@method("repair", "data", "dense", trains="samples", label="polish (trains)", source="Hinton et al., 2015")
+def polish(
+    pruned: Pruned,
+    signals: Signals,
+    *,
+    generator: Generator,
+    samples: int = 76_800,
+    images: int = 2048,
+    batch: int = 128,
+    lr: int | float = 5e-3,
+    match: Literal["auto", "kl", "squares"] = "auto",
+) -> Repaired:
+    r"""Return a copy trained for a while to make what the dense network makes of the same inputs.
+
+    This is training, not a closed form: what it took is counted with that of retraining. No label is read.
+    Adam, its rate falling to zero along half a cosine, minimises
+
+    - "kl": :math:`\text{KL}(p_{dense} \,\|\, p)`, of logits of classes (dimension 1);
+    - "squares": :math:`|y - y_{dense}|^2`, the mean over all tensors of floats in the outputs, each over the
+      variance that it has in the dense network.
+
+    "auto" takes "kl" where the task's loss is cross-entropy, the output one tensor [samples, classes, ...]
+    and labels are numbers of classes; of these only the type is looked at. On two perceptrons "kl" was 1.5
+    points above squares of the logits.
+
+    Every eighth image is held out. After each pass over the others the held-out loss is taken in eval mode;
+    the network comes back as it was where that was least, which may be as it came. When a quarter of the run
+    brings no gain the run ends; one that brought none at all is begun again, twice at most, at a quarter of
+    the rate, with the samples that are left. BatchNorm is in train mode during the steps, all else, Dropout
+    too, in eval mode.
+
+    Args:
+        samples: At most so many are trained on, in all runs together; and no run has more than 40 passes.
+        images: How many inputs are looked at.
+        batch: Samples a step.
+        lr: Of Adam, at the start.
+        match: As above.
+
+    Cost: ``samples`` times a forward and a backward, and a forward of the dense network; for each pass a
+    forward of an eighth of ``images`` through both.
+
+    Raises:
+        IsopruneError: Without data; with fewer than two images; if the outputs of the two networks differ in
+            number or shape; if every parameter is frozen.
+    """
+    each = list(signals.chunks(images, chunk=1))
+    if len(each) < 2:
+        raise IsopruneError(
+            f"Repair 'polish' holds every eighth image out, and batches hold {len(each)}. Pass more."
+        )
+    judges = _chunks(each[::_JUDGES], batch)
+    pair = _Pair(copied(pruned.model), copied(pruned.dense).requires_grad_(False))
+    task = Task(inputs=lambda inputs: inputs, loss=_loss(match, signals, pair, judges), metrics={})
+    best = _Best(pair, judges, task)
+    seen = [x for i, x in enumerate(each) if i % _JUDGES]
+    source: Any = DataLoader(seen, min(batch, len(seen)), shuffle=True, collate_fn=joined, drop_last=True)  # pyright: ignore[reportArgumentType]
+    size, left = source.batch_size, samples
+    for part in _RATES:
+        if left < size or best.off == 0 or best.gained:
+            break
+        steps = min(left // size, _PASSES * len(source))
+        passes = math.ceil(steps / len(source))
+        best.begin(passes)
+        training = Training(passes, part * lr, cosine(), None, steps, "adamw", weight_decay=0.0)
+        watch = Watch(measure=best.judge)
+        with suppress(_Enough, Diverged):
+            fit(pair, Data(source, None), training, generator=generator, task=task, watch=watch)
+        left -= min(best.passes * len(source), steps) * size
+    return Repaired(_with_state(pruned.model, best.state), samples - left, best.judged)
+
+
+class _Pair(nn.Module):
+    """Both networks on the same inputs. Only the first one's BatchNorm ever is in train mode."""
+
+    def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
+        super().__init__()
+        self.student, self.teacher = student, teacher
+
+    def train(self, mode: bool = True) -> _Pair:
+        for module in self.modules():
+            module.training = False
+        for module in self.student.modules():
+            if isinstance(module, _BatchNorm):
+                module.training = mode
+        return self
+
+    def forward(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        with torch.no_grad():
+            wanted = self.teacher(*args, **kwargs)
+        return self.student(*args, **kwargs), wanted
+
+
+class _Enough(Exception):
+    """Going on brings nothing."""
+
+
+class _Best:
+    """The weights of the least held-out loss so far, and what was spent on finding them."""
+
+    def __init__(self, pair: _Pair, judges: Sequence[Any], task: Task) -> None:
+        self.judges, self.task = judges, task
+        self.judged = self.passes = self.last_gain = self.patience = 0
+        self.gained = False
+        self.off = self._off(pair)
+        self.state = _state(pair.student)
+
+    def begin(self, passes: int) -> None:
+        """Note that a run of so many passes begins."""
+        self.passes, self.last_gain = -1, 0
+        self.patience = max(math.ceil(passes / _PATIENCE), 1)
+
+    def judge(self, pair: nn.Module) -> dict[str, float]:
+        """Judge the network after a pass, which `fit` calls this with; the first time it is as it came."""
+        self.passes += 1
+        if not self.passes:
+            return {}
+        off = self._off(pair)
+        if off < self.off:
+            self.off, self.state, self.gained = off, _state(pair.student), True  # pyright: ignore[reportArgumentType]
+            self.last_gain = self.passes
+        elif self.passes - self.last_gain >= self.patience:
+            raise _Enough
+        return {"off": off}
+
+    def _off(self, pair: nn.Module) -> float:
+        off = evaluate(pair, self.judges, task=self.task)["loss"]
+        self.judged += sum(map(self.task.samples, self.judges))
+        return off if math.isfinite(off) else math.inf
+
+
+def _chunks(each: Sequence[Any], size: int) -> list[Any]:
+    return [joined(each[i : i + size]) for i in range(0, len(each), size)]
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    return {key: tensor.detach().clone() for key, tensor in model.state_dict().items()}
+
+
+def _with_state(original: nn.Module, state: dict[str, Tensor]) -> nn.Module:
+    """Return a copy of a network with other tensors in it; what a mask holds at zero stays as it was."""
+    made = copied(original)
+    made.load_state_dict(state)
+    for module in made.modules():
+        for name in [*module._buffers]:
+            if name.endswith("_mask"):
+                refresh_(module, name.removesuffix("_mask"))
+    return made
+
+
+def _loss(match: str, signals: Signals, pair: nn.Module, judges: Sequence[Any]) -> Callable[..., Tensor]:
+    """Return ((what the network makes, what the dense one makes), batch) -> loss."""
+    with torch.no_grad(), in_eval_mode(pair):
+        examples = [forward(pair, x) for x in judges]
+    made, wanted = (list(tensors_in(one)) for one in examples[0])
+    if [t.shape for t in made] != [t.shape for t in wanted]:
+        raise IsopruneError(
+            "Repair 'polish' compares outputs, and those of the pruned and the dense network differ in "
+            "number or shape on the same inputs. Name another repair."
+        )
+    logits = isinstance(examples[0][1], Tensor) and wanted[0].dim() > 1 and wanted[0].shape[1] > 1
+    if match == "kl" and not logits:
+        raise IsopruneError(
+            "match is 'kl', and the outputs are not one tensor of logits, [samples, classes, ...]. Take "
+            "'squares'."
+        )
+    if match == "kl" or (match == "auto" and logits and reads_classes(signals.task, next(signals.data()))):
+        return _kl
+    each = [list(tensors_in(theirs)) for _, theirs in examples]
+    return partial(_squares, scales=[_variance(same) for same in zip(*each, strict=True)])
+
+
+def _kl(outputs: tuple[Tensor, Tensor], _batch: Any) -> Tensor:
+    return distillation_loss(*outputs, temperature=1.0)
+
+
+def _squares(outputs: tuple[Any, Any], _batch: Any, *, scales: Sequence[float]) -> Tensor:
+    pairs = zip(*map(tensors_in, outputs), scales, strict=True)
+    return torch.stack([(a - b).square().mean() / scale for a, b, scale in pairs]).mean()
+
+
+def _variance(parts: Sequence[Tensor]) -> float:
+    """Return the variance of all elements of these tensors; one where they are all the same."""
+    flat = torch.cat([part.flatten() for part in parts]).double()
+    return float(flat.var(correction=0)) or 1.0
