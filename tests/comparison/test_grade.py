@@ -162,11 +162,13 @@ def test_multiply_adds_of_polishing_count_against_scratch():
 
 
 def test_configs_alone_know_only_whether_they_polish_alike():
-    a, b = changed(repair="polish"), changed(repair={"name": "polish", "samples": 100})
+    """As resolved ones have it: a repair that trains says how much."""
+    long, short = ({"name": "polish", "train_samples": n} for n in (1000, 100))
+    a, b = changed(repair=long), changed(repair=short)
     assert setup_of(a, a).setup is Setup.S4_2
-    for other in (b, changed(), changed(repair=["reconstruct", "polish"])):
+    for other in (b, changed(), changed(repair=["reconstruct", long])):
         got = setup_of(a, other)
         assert (got.setup, got.key) == (Setup.S2, "samples of repair and retraining")
-    assert setup_of(changed(repair="auto"), changed()).setup is Setup.S4_2
-    short = changed(repair={"name": "auto", "retrain_budget": 0})
-    assert setup_of(short, changed(repair="auto")).setup is Setup.S2
+    assert setup_of(changed(repair={"name": "auto", "retrain_budget": None}), changed()).setup is Setup.S4_2
+    budget = changed(repair={"name": "auto", "retrain_budget": 0})
+    assert setup_of(budget, changed(repair="auto")).setup is Setup.S2

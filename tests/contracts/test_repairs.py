@@ -35,7 +35,7 @@ def call(repair, result, seed=0, data=True):
     generator = torch.Generator().manual_seed(seed)
     made = repair(result, Signals(result.model, batches() if data else None), generator=generator)
     done = Repaired.of(made)
-    assert not done.trained or takes_steps(repair), "it trains, and @method(trains=...) does not say so"
+    assert not done.trained or takes_steps(repair), "it trains, and no option of `TRAINS` says so"
     return done.model
 
 

@@ -121,7 +121,7 @@ def test_repair_that_draws_does_not_change_the_order_of_the_data(tmp_path: Path)
 
 
 def test_a_repair_that_trains_is_counted_as_training_and_gives_the_same_bits(tmp_path: Path):
-    polish = {"name": "polish", "samples": 200, "images": 40, "batch": 10}
+    polish = {"name": "polish", "train_samples": 200, "images": 40, "batch": 10}
     first, again = (
         run(tiny(repair=["reconstruct", polish]), Store(tmp_path / name), name="polished") for name in "ab"
     )

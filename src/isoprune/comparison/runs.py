@@ -12,8 +12,8 @@ from typing import Any
 from isoprune.comparison.records import Flat, Number, flatten, under
 from isoprune.comparison.records.frame import numbers_of
 from isoprune.comparison.setups import Setup, rung
-from isoprune.experiment.catalogue import catalogue
 from isoprune.types.errors import IsopruneError
+from isoprune.types.method import TRAINS
 from isoprune.types.record import Record
 
 Source = Mapping[str, Any] | Record
@@ -57,13 +57,8 @@ class Run:
         """Whether a repair took steps; of a config alone, whether one of its repairs does."""
         if self.numbers is not None:
             return bool(self.number("repaired.training.samples"))
-        known, names = catalogue("repair"), str(self.flat.get("repair.name")).split(" + ")
-        for i, entry in enumerate(map(known.get, names)):
-            option = "" if entry is None else entry.method.trains
-            key = f"repair.{i}.{option}" if len(names) > 1 else f"repair.{option}"
-            if entry is not None and option and self.flat.get(key, entry.options[option]) is not None:
-                return True
-        return False
+        options = [key for key in self.flat if under(key, "repair") and key.rpartition(".")[2] in TRAINS]
+        return any(self.flat[key] is not None for key in options)
 
     @cached_property
     def after_pruning(self) -> int | None:

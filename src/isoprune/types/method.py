@@ -9,6 +9,10 @@ from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# A repair that takes training steps has one of these options: where it is set, it does. So a comparison,
+# which loads no method, sees it in a config.
+TRAINS = ("train_samples", "retrain_budget")
+
 
 @dataclass(frozen=True)
 class Method:
@@ -22,7 +26,6 @@ class Method:
         repair: Of a criterion, the name of the repair that its choice is made for and that must follow it.
             Such a criterion takes ``keep``: how many of which units are to stay.
         follows_order: Whether its result is the same, permuted, when filters are permuted.
-        trains: Of a repair that takes training steps, the option that says so where it is set; "": none does.
         removes: Whether units go when it is done (penalties).
         grows: Of each strength that grows before they can go, its options (size, interval, ceiling).
         label: How tables and figures call it; "": its name.
@@ -35,7 +38,6 @@ class Method:
     updates_weights: bool = False
     repair: str = ""
     follows_order: bool = True
-    trains: str = ""
     removes: bool = False
     grows: tuple[tuple[str, str, str], ...] = ()
     label: str = ""
@@ -60,6 +62,6 @@ def method_of(function: Callable[..., Any]) -> Method:
 
 
 def takes_steps(function: Callable[..., Any]) -> bool:
-    """Whether a repair trains by itself, with no option given: see `Method.trains`."""
-    option = method_of(function).trains
-    return bool(option) and signature(function).parameters[option].default is not None
+    """Whether a repair trains by itself, with no option given: see `TRAINS`."""
+    options = signature(function).parameters
+    return any(options[name].default is not None for name in TRAINS if name in options)

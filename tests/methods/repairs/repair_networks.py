@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
+from isoprune.methods.repairs.repaired import Repaired
 from isoprune.pruning.pruned import as_pruned
 from isoprune.signals.signals import Signals
 from isoprune.types import Plan
@@ -61,7 +62,8 @@ def run(repair, model, seed=0, *, dense=None, plan=None, batches=None, **options
     """Call a repair; without ``dense`` and ``plan`` as on a network of which nothing is gone."""
     pruned = replace(as_pruned(model), dense=model if dense is None else dense, plan=plan or Plan())
     generator = torch.Generator().manual_seed(seed)
-    return repair(pruned, Signals(model, batches), generator=generator, **options)
+    made = repair(pruned, Signals(model, batches), generator=generator, **options)
+    return Repaired.of(made).model
 
 
 def inputs(*shape, seed=1):

@@ -71,7 +71,7 @@ def test_a_network_that_is_the_dense_one_stays():
 def test_it_never_ends_worse_on_its_held_out_part_than_it_began(lr):
     x = inputs(96, 6)
     result = small(x)
-    made = call(result, labelled(x), samples=2000, batch=16, lr=lr)
+    made = call(result, labelled(x), train_samples=2000, batch=16, lr=lr)
     held = x[::8]
     assert kl(made.model, result.dense, held) <= kl(result.model, result.dense, held)
     if lr < 1:
@@ -97,7 +97,7 @@ def test_the_budget_of_samples_is_never_exceeded_and_counted_to_the_sample(sampl
 
     monkeypatch.setattr(home, "_kl", counted)
     result = small(x)
-    made = call(result, labelled(x), samples=samples, batch=16)
+    made = call(result, labelled(x), train_samples=samples, batch=16)
     assert made.trained <= samples
     assert made.trained % 16 == 0
     assert made.trained + made.judged == sum(seen)
@@ -112,7 +112,7 @@ def test_a_polish_that_no_longer_gains_ends_before_its_budget():
     x = inputs(64, 6)
     net = seeded(lambda: mlp(6, 5, 3, activation=nn.Identity))
     result = isoprune.prune(net, x[:2], 0.2)
-    long = call(result, data(x), samples=10**6, batch=16, lr=0.05)
+    long = call(result, data(x), train_samples=10**6, batch=16, lr=0.05)
     assert long.trained <= 40 * 48
 
 
@@ -148,7 +148,7 @@ def test_the_dense_network_and_every_gradient_stay_as_they_were():
     result = small(x)
     result.dense[0].weight.grad = torch.ones_like(result.dense[0].weight)
     before = copy.deepcopy(result.dense.state_dict())
-    made = call(result, labelled(x), batch=8, samples=500).model
+    made = call(result, labelled(x), batch=8, train_samples=500).model
     assert all(torch.equal(t, before[k]) for k, t in result.dense.state_dict().items())
     assert all(p.requires_grad for p in result.dense.parameters())
     assert result.dense[0].weight.grad.eq(1).all()
@@ -161,7 +161,7 @@ def test_masks_of_torch_hold_and_the_forward_reads_what_was_trained():
     net = masked(copy.deepcopy(dense))
     result = as_pruned(net, x[:2])
     result = replace(result, dense=dense)
-    made = call(result, labelled(x), batch=8, samples=2000).model
+    made = call(result, labelled(x), batch=8, train_samples=2000).model
     assert torch.equal(made[0].weight == 0, net[0].weight == 0)
     assert torch.equal(made[0].weight, made[0].weight_orig * made[0].weight_mask)
     assert kl(made, dense, x[::8]) < kl(net, dense, x[::8])
@@ -204,7 +204,7 @@ def test_classes_are_told_by_loss_and_targets_else_squares_are_taken():
         result.model[-1].bias += 5.0
     values = [(part, torch.zeros(len(part), 4)) for part in x.split(32)]
     default, squares, forced = (
-        call(result, batches, batch=16, samples=1000, lr=0.1, match=match).model
+        call(result, batches, batch=16, train_samples=1000, lr=0.1, match=match).model
         for batches, match in ((values, "auto"), (values, "squares"), (labelled(x), "squares"))
     )
     for other in (squares, forced):
@@ -229,7 +229,7 @@ def test_what_cannot_be_compared_or_held_out_is_refused():
 def test_a_chain_adds_up_what_its_steps_took_and_repair_says_it():
     x = inputs(64, 6)
     result = small(x)
-    short = functools.partial(polish, samples=96, batch=16)
+    short = functools.partial(polish, train_samples=96, batch=16)
     twice = call(result, labelled(x), repair=chain, steps=[short, reconstruct, short])
     assert twice.trained == 2 * 96
     done = isoprune.repair(result, ["reconstruct", short], batches=labelled(x))

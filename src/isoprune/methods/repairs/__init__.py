@@ -22,11 +22,12 @@ from isoprune.methods.repairs.polar import polar
 from isoprune.methods.repairs.polish import polish
 from isoprune.methods.repairs.reconstruct import reconstruct
 from isoprune.methods.repairs.refit import refit
+from isoprune.methods.repairs.repaired import Repaired
 from isoprune.methods.repairs.rescale import rescale
 from isoprune.methods.repairs.scratch import scratch
 from isoprune.methods.repairs.spectrum import spectrum
 
-REPAIRS: dict[str, Callable[..., nn.Module]] = {
+REPAIRS: dict[str, Callable[..., nn.Module | Repaired]] = {
     f.__name__: f
     for f in (
         none, orthp, polar, spectrum, rescale, lsuv, data_dependent, delta_orthogonal, orthogonal_conv,

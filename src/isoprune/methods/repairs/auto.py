@@ -32,7 +32,7 @@ _LONG = 150_000  # samples of retraining from which on polishing brings nothing 
 _log = logging.getLogger(__name__)
 
 
-@method("repair", "data", "dense", "plan", trains="retrain_budget")
+@method("repair", "data", "dense", "plan")
 def auto(
     pruned: Pruned,
     signals: Signals,

@@ -33,13 +33,13 @@ _PATIENCE = 4  # a run ends when a part of so many of it has brought nothing
 _RATES = (1.0, 0.25, 0.06)  # parts of lr: one that brings nothing at all is followed by the next
 
 
-@method("repair", "data", "dense", trains="samples", label="polish (trains)", source="Hinton et al., 2015")
+@method("repair", "data", "dense", label="polish (trains)", source="Hinton et al., 2015")
 def polish(
     pruned: Pruned,
     signals: Signals,
     *,
     generator: Generator,
-    samples: int = 76_800,
+    train_samples: int = 76_800,
     images: int = 2048,
     batch: int = 128,
     lr: int | float = 5e-3,
@@ -65,14 +65,14 @@ def polish(
     too, in eval mode.
 
     Args:
-        samples: At most so many are trained on, in all runs together; and no run has more than 40 passes.
+        train_samples: At most so many are trained on, in all runs together; no run has more than 40 passes.
         images: How many inputs are looked at.
         batch: Samples a step.
         lr: Of Adam, at the start.
         match: As above.
 
-    Cost: ``samples`` times a forward and a backward, and a forward of the dense network; for each pass a
-    forward of an eighth of ``images`` through both.
+    Cost: ``train_samples`` times a forward and a backward, and a forward of the dense network; for each pass
+    a forward of an eighth of ``images`` through both.
 
     Raises:
         IsopruneError: Without data; with fewer than two images; if the outputs of the two networks differ in
@@ -89,7 +89,7 @@ def polish(
     best = _Best(pair, judges, task)
     seen = [x for i, x in enumerate(each) if i % _JUDGES]
     source: Any = DataLoader(seen, min(batch, len(seen)), shuffle=True, collate_fn=joined, drop_last=True)  # pyright: ignore[reportArgumentType]
-    size, left = source.batch_size, samples
+    size, left = source.batch_size, train_samples
     for part in _RATES:
         if left < size or best.off == 0 or best.gained:
             break
@@ -101,7 +101,7 @@ def polish(
         with suppress(_Enough, Diverged):
             fit(pair, Data(source, None), training, generator=generator, task=task, watch=watch)
         left -= min(best.passes * len(source), steps) * size
-    return Repaired(_with_state(pruned.model, best.state), samples - left, best.judged)
+    return Repaired(_with_state(pruned.model, best.state), train_samples - left, best.judged)
 
 
 class _Pair(nn.Module):
