@@ -28,10 +28,13 @@ NUMBERS = itertools.count()
 TENSORS = {"weight": torch.arange(6.0)}
 
 
-@pytest.fixture(params=["memory", "file"])
+@pytest.fixture(params=["memory", "file", "s3"])
 def url(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Return a place of its own; this machine's stores lie in the test's directory."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "one"))
+    if request.param == "s3":
+        request.getfixturevalue("s3_port")
+        return f"s3://bucket/mirror-{next(NUMBERS)}/runs"
     if request.param == "memory":
         return f"memory://mirror-{next(NUMBERS)}/runs"
     return (tmp_path / "remote" / "runs").as_uri()
