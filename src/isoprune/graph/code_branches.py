@@ -105,35 +105,5 @@ def _compared(before: Sequence[dis.Instruction]) -> Iterator[int]:
             return
 
 
-_MADE_PLAIN = {"int", "float", "round", "floor", "ceil", "tolist"}
-
-
-@cache
-def numbers_compared(code: CodeType, line: int) -> tuple[int | float, ...]:
-    """Return the numbers that a line compares with what it makes a plain number of; a name that it stores is
-    followed to the lines that compare it. Nothing if it compares none.
-    """
-    lines: dict[int, list[dis.Instruction]] = {}
-    for step in dis.get_instructions(code):
-        at = step.positions.lineno if step.positions else None
-        if at is not None:
-            lines.setdefault(at, []).append(step)
-    own = lines.get(line, [])
-    if not any(_name(step) in _MADE_PLAIN for step in own):
-        return ()
-    stored = {step.argval for step in own if step.opname == "STORE_FAST"}
-    found: set[int | float] = set()
-    for at, steps in lines.items():
-        names = {step.argval for step in steps if step.opname.startswith("LOAD_FAST")}
-        if (at == line or stored & names) and any(map(_decides, steps)):
-            constants = [s.argval for s in steps if s.opname == "LOAD_CONST"]
-            found |= {0, *(c for c in constants if type(c) in (int, float))}
-    return tuple(sorted(found))
-
-
-def _decides(step: dis.Instruction) -> bool:
-    return step.opname in ("COMPARE_OP", "CONTAINS_OP") or "JUMP_IF" in step.opname
-
-
 def _name(step: dis.Instruction) -> str:
     return step.argval.removesuffix("()") if isinstance(step.argval, str) else ""

@@ -7,14 +7,14 @@ What such an operation reads is compared as well, so that equal answers are no m
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -22,13 +22,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from isoprune.graph.aten import operation_name
-from isoprune.graph.code_branches import numbers_compared
 from isoprune.graph.labels import Planes
 from isoprune.graph.numbers_read import number
+from isoprune.graph.other_answers import other_positions, others
 from isoprune.graph.shape_inference import flattened
+from isoprune.graph.value_flow import decided, frames
 from isoprune.types import IsopruneError
 
-SCALARS = {"_local_scalar_dense", "equal"}
+SCALARS = {"_local_scalar_dense", "equal", "allclose"}
 # Their results are of a size that values decide, or are drawn by them.
 _WHOLE = {
     "nonzero", "nms", "_unique", "_unique2", "unique_dim", "unique_consecutive", "unique_dim_consecutive",
@@ -37,14 +38,19 @@ _WHOLE = {
 _ORDERED = {"sort", "topk", "argsort"}  # their order is recorded too, where values are computed
 _PICKED = {"argmax", "argmin"}
 _MASKABLE = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put"}
+_UNANSWERED = {"__dlpack__", "untyped_storage", "storage", "_typed_storage"}  # memory that anyone may read
 _COMPARING = {"gt", "ge", "lt", "le", "eq", "ne"}
-HOST = {"item", "tolist", "numpy", "__array__"}  # take values out of a tensor
+HOST = {"item", "tolist", "numpy", "__array__", *_UNANSWERED, "__repr__"}  # take values out of a tensor
+_WAY_OUT = "Nobody can see what it makes of it: take values with .item(), .tolist() or .numpy() instead."
 _MOST = 10_000  # reads of one forward
-_MOST_NUMBERS = 12  # other answers of a number that the code makes plain
 
 
 class NeedsValues(Exception):
     """A recorded forward came to an operation that cannot be recorded without computing."""
+
+
+class Unfollowed(IsopruneError):
+    """A forward that takes values out of a tensor in a way that nobody can follow."""
 
 
 class OtherPath(IsopruneError):
@@ -113,7 +119,7 @@ class Reads:
             found = gathered() if ways or type(value) in (float, int) else ()
             read = Read(where, value, ways, open, self.clock(), found)
         self.made.append(read)
-        return tree_map_only(Tensor, Tensor.clone, read.value)
+        return tree_map_only((Tensor, np.ndarray), deepcopy, read.value)
 
     def of(self, name: str, flat: Sequence[Any]) -> str:
         """Return how an operation reads values: "scalar", "whole", "masks", "order", or "" if it does not."""
@@ -134,7 +140,7 @@ class Reads:
         indices: list[Any] = []
         for index in args[1]:
             if _is_mask(index):
-                found = self.answer(lambda index=index: index.nonzero().unbind(1), open=open)
+                found = self._found(index, open)
                 indices += found
             else:
                 indices.append(index)
@@ -144,8 +150,11 @@ class Reads:
         """Return a tensor and the positions at which `masked_select` picks from it."""
         x, mask = args[0], args[1]
         shape = torch.broadcast_shapes(x.shape, mask.shape)
-        found = self.answer(lambda: mask.expand(shape).nonzero().unbind(1), open=open)
-        return x.expand(shape), list(found)
+        return x.expand(shape), list(self._found(mask.expand(shape), open))
+
+    def _found(self, mask: Tensor, open: bool) -> tuple[Tensor, ...]:
+        choices = partial(other_positions, shape=mask.shape) if open else None
+        return self.answer(lambda: mask.nonzero().unbind(1), choices, open=open)
 
     def ordered(self, name: str, out: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Return sorted values and their positions, in the order recorded."""
@@ -162,18 +171,31 @@ class Reads:
         """Keep the float tensors that an operation reads its answer from."""
         self.seen += [t for t in tensors if t.is_floating_point()]
 
-    def taken(self, take: Callable[[], Any], name: str, *, open: bool = False) -> Any:
+    def taken(
+        self,
+        take: Callable[[], Any],
+        name: str,
+        *,
+        open: bool = False,
+        gathered: Callable[[], Planes] = tuple,
+    ) -> Any:
         """Return what Python takes out of a tensor; comparisons with a number are answers too."""
+        if name == "__repr__":
+            if open and decided() is not None:
+                raise Unfollowed(f"The forward decides by the text of a tensor, at {_place()}. {_WAY_OUT}")
+            return "a tensor"  # for a log
+        if open and name in _UNANSWERED:
+            raise Unfollowed(f"The forward reads memory through {name}, at {_place()}. {_WAY_OUT}")
         if name != "item":  # it reads memory without an operation
-            return self.answer(take, partial(others, flag=False) if open else None, open=open)
+            return self.answer(take, others if open else None, open=open, gathered=gathered)
         out = take()
         if self.made and self.made[-1].open and type(out) in (float, int):
-            gathered = self.made[-1].gathered
+            behind = self.made[-1].gathered
 
-            def decided(compute: Callable[[], Any]) -> Any:
-                return self.answer(compute, partial(others, flag=False), open=True, gathered=lambda: gathered)
+            def answered(compute: Callable[[], Any]) -> Any:
+                return self.answer(compute, others, open=True, gathered=lambda: behind)
 
-            return number(out, decided)
+            return number(out, answered)
         return out
 
 
@@ -239,42 +261,9 @@ def _is_mask(value: Any) -> bool:
     return isinstance(value, Tensor) and value.dtype is torch.bool
 
 
-def others(value: Any, *, flag: bool) -> tuple[Any, ...]:
-    if isinstance(value, bool):
-        return (not value,)
-    if isinstance(value, list) and value and type(value[0]) in (float, int):
-        return tuple([n] * len(value) for n in others(value[0], flag=False))
-    # A task or class that an input names: the first few, as far as the network has them.
-    if flag and isinstance(value, int):
-        return tuple(n for n in range(4) if n != value)
-    if not isinstance(value, float | int):
-        return ()
-    # `int(x.sum()) > 3`: a plain number tells nothing of what it is compared with; the line does.
-    frame = _frame()
-    numbers = numbers_compared(frame.f_code, frame.f_lineno) if frame is not None else ()
-    if not numbers:
-        return ()
-    far = 1000 if type(value) is float else 64  # beyond what an attribute holds; no loop takes long for it
-    near = [value + 1, value - far, value + far, *(n + d for n in numbers for d in (-1, 0, 1))]
-    return tuple(dict.fromkeys(type(value)(n) for n in near if n != value))[:_MOST_NUMBERS]
-
-
-_NOT_THE_NETWORK = ("isoprune.", "torch.", "contextlib", "jaxtyping.", "beartype.")
-
-
-def _frame() -> FrameType | None:
-    """Return the frame of the network's own code that is running."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        if not f"{frame.f_globals.get('__name__', '')}.".startswith(_NOT_THE_NETWORK):
-            return frame
-        frame = frame.f_back
-    return None
-
-
 def _place() -> str:
     """Return the line of the network's own code that is running."""
-    frame = _frame()
+    frame = next(frames(), None)
     return (
         f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
         if frame is not None

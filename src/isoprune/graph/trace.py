@@ -110,8 +110,12 @@ def _recorded(tracer: Tracer, clone: nn.Module, entry: Entry, ways: Ways, values
             tracer.ledger.freeze(tracer.planes(tensor), what)
         return Pass(entry, nodes, reads.open_ones(), values, constants)
 
+    def glance(reads: Reads) -> Pass:
+        light = Tracer(tracer.names, watch=False, attributes=tracer.attributes)
+        return Pass(entry, record(clone, entry, light, reads)[0])
+
     passes = []
-    for one, decided in every_way(record_one, ways, values=values):
+    for one, decided in every_way(record_one, glance, ways, values=values):
         passes.append(one)
         if decided is not None:
             tracer.ledger.freeze(decided.gathered, f"{decided.where} branches on them")

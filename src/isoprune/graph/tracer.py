@@ -24,7 +24,8 @@ from isoprune.graph.layouts import Layout, fresh
 from isoprune.graph.ledger import CONSTANT, Ledger
 from isoprune.graph.memory import memory_of, place_of
 from isoprune.graph.operations import Operation, operation_of
-from isoprune.graph.reads import NeedsValues, Reads, others
+from isoprune.graph.other_answers import other_results
+from isoprune.graph.reads import NeedsValues, Reads
 from isoprune.graph.recording import Node
 from isoprune.graph.rules.picking import cut_by_value
 from isoprune.graph.scalars import numbers_of, values_of
@@ -213,12 +214,13 @@ class Tracer(TorchDispatchMode):
 
     def host(self, take: Callable[[], Any], name: str, tensor: Tensor) -> Any:
         """Return what Python takes out of a tensor (`item`, `tolist`)."""
-        if name != "item" and self.known(tensor):
+        if name not in ("item", "__repr__") and self.known(tensor):
             if not self.computes:
                 raise NeedsValues(f"{name} in {self.modules[-1] if self.modules else 'the network'}")
             self.ledger.freeze(self.planes(tensor), f"{name} reads its values")
-        open = self.known(tensor) or id(tensor) in self.loose
-        return self.reads.taken(take, name, open=open)
+        known = self.known(tensor)
+        gathered = partial(self.gathering.behind, [tensor]) if known else tuple
+        return self.reads.taken(take, name, open=known or id(tensor) in self.loose, gathered=gathered)
 
     def _constant(self, func: Any, args: Any, kwargs: Any, tensors: Sequence[Tensor]) -> Any:
         """Run an operation on constants for real, and follow what is made of inputs."""
@@ -255,7 +257,7 @@ class Tracer(TorchDispatchMode):
         flag = any(id(t) in self.flags for t in tensors)
         out = self.reads.answer(
             lambda: func(*args, **kwargs),
-            lambda v: others(v, flag=flag) if open else (),
+            partial(other_results, operation_of(func).name, tensors, flag) if open else None,
             open=open,
             gathered=partial(self.gathering.behind, tensors) if known else tuple,
         )
