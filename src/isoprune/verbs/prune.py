@@ -29,9 +29,8 @@ from isoprune.pruning.verify import Proof
 from isoprune.pruning.verify import verify as proven
 from isoprune.pruning.weight_norms import refuse_normed
 from isoprune.types import CLASSIFICATION, IsopruneError, Network, Plan, Scores, Task, module_of
-from isoprune.verbs.repair import repair
 from isoprune.verbs.request import requested
-from isoprune.verbs.scorer import Scorer
+from isoprune.verbs.scorer import Scorer, default_criterion
 from isoprune.verbs.tasks import task_of
 
 
@@ -43,7 +42,7 @@ def prune(
     flops: Number | None = None,
     parameters: Number | None = None,
     latency: Number | None = None,
-    criterion: str | Callable[..., Scores] = "l1_norm",
+    criterion: str | Callable[..., Scores] | None = None,
     grain: str = "channel",
     mask: bool = False,
     batches: Iterable[Any] | None = None,
@@ -55,6 +54,7 @@ def prune(
     round_to: int = 1,
     floor: int = 1,
     cap: Number = 0.9,
+    retrain_budget: int | None = None,
     seed: int = 0,
     backend: str | None = None,
     threads: int = 1,
@@ -81,7 +81,8 @@ def prune(
         parameters: The fraction of parameters that may stay.
         latency: The fraction of the dense network's time that may stay, measured on these inputs: up to 7
             networks are made, and timed in turns with the dense one.
-        criterion: A name from `isoprune methods`, or a function of your own with a criterion's signature.
+        criterion: A name from `isoprune methods`, or a function of your own with a criterion's signature;
+            None: "l1_norm", and with ``retrain_budget`` "reconstruction" where it knows the grain.
             "zeros" needs no ratio: exactly the channels that are zero wherever they are read go, whoever
             zeroed them, and the network computes what it did.
         grain: What goes as one: "channel", "head", "filter", "kernel", "vector", "weight", n:m such as
@@ -94,6 +95,8 @@ def prune(
         allocation: "uniform", or "global": all units compete, channels by score over the mean of their group,
             other units by their scores as they are.
         scope, round_to, floor, cap: Of channels; see `isoprune.pruning.make_plan`. ``floor`` is for all.
+        retrain_budget: Samples that the retraining will see, 0 if none follows. With it the network comes
+            back repaired by "auto" as that budget asks for; ``batches`` are looked at, labels are not.
         seed: For criteria that draw.
         backend: Where latency is measured: "onnxruntime" (the default, if it is installed and runs the
             network), "eager" or "compile".
@@ -117,10 +120,13 @@ def prune(
     if isinstance(network, Pruned):
         also += network.graph.recording.also
     graph_of = partial(trace, example_inputs=example_inputs, also=also, unrun=unrun)
-    score = Scorer(criterion, batches, task_of(task, loss, output), seed)
+    score = Scorer(
+        criterion or default_criterion(unit, retrain_budget), batches, task_of(task, loss, output), seed
+    )
     if not unit.whole:
         how = {"allocation": allocation, "floor": floor}
-        return _masked_units(network, example_inputs, unit, target, score, **how)
+        made = _masked_units(network, example_inputs, unit, target, score, **how)
+        return score.repaired(made, retrain_budget)
     model = module_of(network)
     if mask:
         network = _without_masks(network, unit)
@@ -178,9 +184,7 @@ def prune(
         from isoprune.export import follow_config
 
         made = follow_config(made)
-    if not score.repair or not made.plan:
-        return made
-    return repair(made, score.repair, batches=score.batches, task=score.task, seed=seed)
+    return score.repaired(made, retrain_budget)
 
 
 def _without_masks(network: Network, grain: Grain) -> Network:

@@ -11,11 +11,20 @@ import torch
 from torch import nn
 
 from isoprune.methods.criteria import CRITERIA, scores_of
+from isoprune.pruning.grains import Grain
 from isoprune.pruning.plan import numbers_kept
+from isoprune.pruning.pruned import Pruned
 from isoprune.signals import Signals
 from isoprune.types import Plan, Scores, Task, Units
 from isoprune.types.method import method_of
 from isoprune.types.seeded import seeded
+from isoprune.verbs.repair import repair
+
+
+def default_criterion(grain: Grain, retrain_budget: int | None) -> str:
+    """Return the criterion where none is named: the best known for the budget, else the plainest."""
+    knows = grain.name in method_of(CRITERIA["reconstruction"]).grains
+    return "reconstruction" if knows and retrain_budget is not None else "l1_norm"
 
 
 @dataclass
@@ -28,14 +37,21 @@ class Scorer:
     seed: int
 
     def __post_init__(self) -> None:
-        if isinstance(self.batches, Iterator) and self.repair:
-            self.batches = list(self.batches)  # the repair looks at them once more
+        if isinstance(self.batches, Iterator):
+            self.batches = list(self.batches)  # a repair looks at them once more
 
     @cached_property
     def repair(self) -> str:
         """The repair that the criterion's choice is made for, and that must follow it; "": none."""
         named = CRITERIA.get(self.criterion) if isinstance(self.criterion, str) else self.criterion
         return "" if named is None else method_of(named).repair
+
+    def repaired(self, made: Pruned, retrain_budget: int | None) -> Pruned:
+        """Return what was pruned after the criterion's own repair, or after "auto" for a budget."""
+        how: dict[str, Any] = {"batches": self.batches, "task": self.task, "seed": self.seed}
+        if retrain_budget is not None and made.plan:
+            return repair(made, "auto", retrain_budget=retrain_budget, **how)
+        return repair(made, self.repair, **how) if self.repair and made.plan else made
 
     def of(self, model: nn.Module) -> Callable[..., Scores]:
         """Return what scores units of a network; its data is gone through once for all calls."""

@@ -245,3 +245,21 @@ def test_auto_polishes_where_the_budget_is_short_and_only_there():
     assert min(takes[0].trained, takes[10_000].trained) > 0
     held = x[::8]
     assert kl(takes[0].model, result.dense, held) < kl(takes[None].model, result.dense, held)
+
+
+def test_prune_with_a_budget_chooses_for_the_repair_that_it_ends_with():
+    x = inputs(96, 6)
+    dense, batches = seeded(lambda: mlp(6, 16, 12, 4)), labelled(x)
+    whole = isoprune.prune(dense, x[:2], 0.7, batches=batches, retrain_budget=0)
+    by_hand = isoprune.prune(dense, x[:2], 0.7, criterion="reconstruction", batches=batches)
+    assert whole.plan == replace(by_hand.plan, request=whole.plan.request)
+    assert [entry["step"] for entry in whole.history] == ["prune", "repair"]
+    assert whole.history[-1]["method"] == "auto"
+    assert whole.history[-1]["samples"]["trained"] > 0
+    named = isoprune.prune(dense, x[:2], 0.7, criterion="l1_norm", batches=batches, retrain_budget=10**7)
+    assert named.plan.kept.keys() == isoprune.prune(dense, x[:2], 0.7).plan.kept.keys()
+    assert "samples" not in named.history[-1]
+    weights = isoprune.prune(dense, x[:2], 0.5, grain="weight", batches=batches, retrain_budget=0)
+    assert weights.proof.max_abs_error == 0
+    with pytest.raises(IsopruneError, match="batches"):
+        isoprune.prune(dense, x[:2], 0.7, retrain_budget=0)
