@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from inspect import signature
@@ -118,7 +118,7 @@ def try_repairs(
 
 
 def _try_each(
-    methods: dict[str, Callable[..., nn.Module]], pruned: Pruned, signals: Signals, seed: int
+    methods: Mapping[str, Callable[..., Any]], pruned: Pruned, signals: Signals, seed: int
 ) -> Iterator[tuple[str, nn.Module | str]]:
     for name, method in methods.items():
         generator = seeded(seed)

@@ -50,8 +50,8 @@ def repair(
         batches: Training data, for repairs that look at some; never that of validation or test.
         task, loss, output: What a batch means; as in `prune`.
         seed: For repairs that draw.
-        options: The method's own, such as ``retrain_budget`` of "auto"; those of a list's steps are bound with
-            functools.partial.
+        options: The method's own, such as ``retrain_budget`` of "auto"; those of a list's steps are bound
+            with functools.partial.
 
     Raises:
         IsopruneError: If the method is unknown, or lacks what it needs.

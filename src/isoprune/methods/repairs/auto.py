@@ -14,7 +14,7 @@ from isoprune.graph.outputs import tensors_in
 from isoprune.methods.repairs.balance import balance
 from isoprune.methods.repairs.batchnorm import batchnorm
 from isoprune.methods.repairs.none import none
-from isoprune.methods.repairs.polish import polish
+from isoprune.methods.repairs.polish import SAMPLES, polish
 from isoprune.methods.repairs.reconstruct import reconstruct
 from isoprune.methods.repairs.repaired import Repaired
 from isoprune.pruning.pruned import Pruned
@@ -28,7 +28,6 @@ from isoprune.types.task import forward
 _JUDGES = 8  # one sample of so many judges
 _CHUNK = 256
 _GIVE = 0.02
-_LONG = 150_000  # samples of retraining from which on polishing brings nothing (docs/repairs.md)
 _log = logging.getLogger(__name__)
 
 
@@ -51,9 +50,9 @@ def auto(
     network's rates. Where layers cannot be fitted (few samples, kinds that `reconstruct` does not know), one
     of the others is nearer.
 
-    With ``retrain_budget`` the result is `polish`ed and balanced where the retraining that follows is too
-    short to find by itself what polishing finds: below 150,000 samples. That is training: its samples are
-    in what comes back, and count with those of retraining.
+    With ``retrain_budget`` the result is `polish`ed and balanced where the retraining that follows is shorter
+    than polishing (76,800 samples). That is training: its samples are in what comes back, and count with
+    those of retraining.
 
     Args:
         samples: How many inputs are looked at.
@@ -84,7 +83,7 @@ def auto(
     off = {name: _off(network, pruned.dense, judges) for name, network in candidates.items()}
     best = min(off, key=off.__getitem__)
     _log.info("auto takes %s; outputs are off by %s", best, off)
-    if retrain_budget is None or retrain_budget >= _LONG:
+    if retrain_budget is None or retrain_budget >= SAMPLES:
         return Repaired(candidates[best])
     start = replace(pruned, model=candidates[best])
     polished = polish(start, signals, generator=generator, images=samples)

@@ -27,6 +27,7 @@ from isoprune.types import Data, IsopruneError
 from isoprune.types.method import method
 from isoprune.types.task import Task, forward, reads_classes
 
+SAMPLES = 76_800  # 300 steps of 256: what the trials of it took
 _JUDGES = 8  # one image of so many is not trained on, and says when to stop
 _PASSES = 40  # more over the same images only learn them by heart
 _PATIENCE = 4  # a run ends when a part of so many of it has brought nothing
@@ -39,7 +40,7 @@ def polish(
     signals: Signals,
     *,
     generator: Generator,
-    train_samples: int = 76_800,
+    train_samples: int = SAMPLES,
     images: int = 2048,
     batch: int = 128,
     lr: int | float = 5e-3,
@@ -59,10 +60,11 @@ def polish(
     points above squares of the logits.
 
     Every eighth image is held out. After each pass over the others the held-out loss is taken in eval mode;
-    the network comes back as it was where that was least, which may be as it came. When a quarter of the run
-    brings no gain the run ends; one that brought none at all is begun again, twice at most, at a quarter of
-    the rate, with the samples that are left. BatchNorm is in train mode during the steps, all else, Dropout
-    too, in eval mode.
+    the network comes back as it was where that was least, which may be as it came. A run ends when a quarter
+    of it comes no nearer than it was; one that ended no nearer than the start is begun again, twice at most,
+    at a quarter of the rate, with the samples that are left. What was fitted to the held-out images before
+    looks better there than it is, and nothing may then seem to gain: `auto` leaves the same eighth out.
+    BatchNorm is in train mode during the steps, all else, Dropout too, in eval mode.
 
     Args:
         train_samples: At most so many are trained on, in all runs together; no run has more than 40 passes.
@@ -135,13 +137,14 @@ class _Best:
     def __init__(self, pair: _Pair, judges: Sequence[Any], task: Task) -> None:
         self.judges, self.task = judges, task
         self.judged = self.passes = self.last_gain = self.patience = 0
+        self.nearest = math.inf  # the least held-out loss of the run
         self.gained = False
         self.off = self._off(pair)
         self.state = _state(pair.student)
 
     def begin(self, passes: int) -> None:
         """Note that a run of so many passes begins."""
-        self.passes, self.last_gain = -1, 0
+        self.passes, self.last_gain, self.nearest = -1, 0, math.inf
         self.patience = max(math.ceil(passes / _PATIENCE), 1)
 
     def judge(self, pair: nn.Module) -> dict[str, float]:
@@ -152,7 +155,9 @@ class _Best:
         off = self._off(pair)
         if off < self.off:
             self.off, self.state, self.gained = off, _state(pair.student), True  # pyright: ignore[reportArgumentType]
-            self.last_gain = self.passes
+        # A large rate first leads away from a good start, and below it when it falls.
+        if off < self.nearest:
+            self.nearest, self.last_gain = off, self.passes
         elif self.passes - self.last_gain >= self.patience:
             raise _Enough
         return {"off": off}
