@@ -1,4 +1,4 @@
-# make demo: the story in a minute and a half.  make test: the checks, a quarter of an hour.  make setup: only the .venv.
+# make demo: the story in a minute and a half.  make test: the checks, eight minutes.  make setup: only the .venv.
 # make test-matrix: many networks and thousands of drawn ones, half an hour on two cores.  make test-long: hours of
 # damaged files, kills and drawn modules.
 PYTHON ?= python3.11

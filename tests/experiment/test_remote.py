@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import sys
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.registry import _registry
 
 from experiment.tiny import one_thread, tiny
 from isoprune.cli import main
@@ -79,9 +80,9 @@ def test_rights_that_end_in_the_middle_lose_nothing(
         ("ftp://127.0.0.1:1/x", r"cannot be reached \(ConnectionRefusedError"),
     ],
 )
-def test_a_place_that_cannot_be_reached_is_told(url: str, message: str):
-    if url.startswith("s3") and find_spec("s3fs"):
-        pytest.skip("s3fs is here")
+def test_a_place_that_cannot_be_reached_is_told(url: str, message: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)  # as if it were not installed
+    monkeypatch.delitem(_registry, "s3", raising=False)
     with pytest.raises(IsopruneError, match=message):
         open_mirror(url)
 
