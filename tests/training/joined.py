@@ -18,8 +18,15 @@ from isoprune.types import Splits
 from isoprune.types.samples import Split
 
 
-def network(seed: int, *, norm: bool = False) -> nn.Module:
-    middle = nn.BatchNorm1d(5) if norm else nn.Tanh()
+class Idle(nn.Tanh):
+    """Has a parameter that no loss reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.idle = nn.Parameter(torch.ones(2))
+
+
+def network(seed: int, middle: nn.Module) -> nn.Module:
     net = nn.Sequential(nn.Flatten(), nn.Linear(6, 5), middle, nn.Linear(5, 3))
     g = Generator().manual_seed(seed)
     with torch.no_grad():
@@ -45,14 +52,15 @@ def main(folder: Path) -> None:
     tensors = {}
     plain = Training(3, 0.1, one_cycle(), batch=5)
     loop = Loop(accumulate=2, average=0.3, clip=1.0)
-    for name, norm, training, distill in (
-        ("plain", False, plain, None),
-        ("all", False, replace(plain, loop=loop), Distill(0.4, 2.0, network(2))),
-        ("norm", True, replace(plain, batch=7), None),
+    for name, middle, training, distill in (
+        ("plain", nn.Tanh(), plain, None),
+        ("all", nn.Tanh(), replace(plain, loop=loop), Distill(0.4, 2.0, network(2, nn.Tanh()))),
+        ("norm", nn.BatchNorm1d(5), replace(plain, batch=7), None),
+        ("idle", Idle(), replace(plain, loop=loop), None),
     ):
         kept: list[int] = []
         got, history = fit(
-            network(1, norm=norm),
+            network(1, middle),
             data(),
             training,
             distill=distill,

@@ -125,14 +125,14 @@ def test_two_processes_train_as_one(tmp_path):
         # BatchNorm sees half a batch each, so that only its processes agree, not one with two.
         if not key.startswith("norm/"):
             torch.testing.assert_close(tensor, one[key])
-    for name in ("plain", "all", "norm"):
+    for name in ("plain", "all", "norm", "idle"):
         assert tolds[0][name] == tolds[1][name]
         assert tolds[0][f"{name} kept"] == told[f"{name} kept"] == [0, 1, 2, 3]
         assert tolds[1][f"{name} kept"] == []
         for both in (told, *tolds):
             whole, shared = both[f"{name} evaluated"]
             assert shared == pytest.approx(whole)
-    for name in ("plain", "all"):
+    for name in ("plain", "all", "idle"):
         for row, want in zip(tolds[0][name], told[name], strict=True):
             assert row == pytest.approx(want, rel=1e-5)
     # The checkpoints of the end are those of one process too.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +75,16 @@ class Processes:
         """Return ``model`` so that its backward pass averages gradients over the processes."""
         return self.accelerator.prepare_model(model) if self.count > 1 else model
 
+    @contextlib.contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Keep to itself that every parameter took part: nobody asked."""
+        if self.count == 1:
+            yield
+            return
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
+            yield
+
     def apart(self, model: nn.Module) -> contextlib.AbstractContextManager[Any]:
         """Return a context in which gradients are added up in this process only."""
         return self.accelerator.no_sync(model)
@@ -99,8 +110,11 @@ def join(model: nn.Module, **options: Any) -> Processes:
         IsopruneError: If accelerate was told a precision: that is a choice of each training.
     """
     from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs
 
-    accelerator = Accelerator(**options)
+    # Parameters that no loss reads get no gradient, as in one process; the second step would fail without it.
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    accelerator = Accelerator(kwargs_handlers=[unused], **options)
     if accelerator.mixed_precision != "no":
         raise IsopruneError(
             f"accelerate was started with mixed precision {accelerator.mixed_precision!r}, and precision is "

@@ -220,7 +220,7 @@ def _press(trainer: Trainer, penalty: Penalty, step: int, parameters: list[nn.Pa
 def _losses(trainer: Trainer, batch: Any) -> tuple[Tensor, Tensor | None, Any]:
     """Return the task's loss, the distillation loss if there is a teacher, and the outputs."""
     inputs = trainer.inputs(batch)
-    with trainer.precision():
+    with trainer.precision(), trainer.processes.quiet():
         outputs = forward(trainer.forward, inputs)
     if trainer.loop.precision == "bf16":
         outputs = tree_map(_widened, outputs)
