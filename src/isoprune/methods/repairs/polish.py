@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any, Literal
 
@@ -100,8 +99,12 @@ def polish(
         best.begin(passes)
         training = Training(passes, part * lr, cosine(), None, steps, "adamw", weight_decay=0.0)
         watch = Watch(measure=best.judge)
-        with suppress(_Enough, Diverged):
+        try:
             fit(pair, Data(source, None), training, generator=generator, task=task, watch=watch)
+        except _Enough:
+            pass
+        except Diverged:
+            best.passes += 1  # the pass that it diverged in was not judged
         left -= min(best.passes * len(source), steps) * size
     return Repaired(_with_state(pruned.model, best.state), train_samples - left, best.judged)
 
