@@ -49,3 +49,15 @@ class GateModule(nn.Module):
 
     def passes(self):
         return self.value > 0.1
+
+
+def many_samples(x):
+    return len(x) > 2
+
+
+def _at_least_three(x):
+    return x.shape[0] >= 3
+
+
+def many_rows(x):
+    return _at_least_three(x)

@@ -14,6 +14,7 @@ from isoprune import prune
 from isoprune.graph import trace
 from isoprune.pruning.prune import NothingRemoved
 from isoprune.types import IsopruneError
+from pruning import deciding_helpers
 from pruning.oracle import assert_right
 
 
@@ -118,7 +119,17 @@ class Large(OfBatch):
         return x.size(0) >= 12
 
 
-@pytest.mark.parametrize("kind", [Longer, Alone, Large])
+class LongerElsewhere(OfBatch):
+    def many(self, x):
+        return deciding_helpers.many_samples(x)
+
+
+class LargerByHelpers(OfBatch):
+    def many(self, x):
+        return deciding_helpers.many_rows(x)
+
+
+@pytest.mark.parametrize("kind", [Longer, Alone, Large, LongerElsewhere, LargerByHelpers])
 def test_a_branch_on_the_batch_size_is_right_on_both_ways(kind):
     torch.manual_seed(0)
     model = kind(None).eval()

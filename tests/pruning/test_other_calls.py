@@ -99,8 +99,8 @@ def test_the_output_of_a_method_stays():
         ([("embedding", 1)], "names the method 'embedding', which Heads does not have"),
         (torch.zeros(2, 8), r"also= takes a list of further calls.*got a Tensor"),
         ({"x": 1}, r"also= takes a list of further calls.*got a dict"),
-        ([(torch.zeros(2, 9),)], r"The forward of Heads does not run on these example_inputs"),
-        ([("embed", torch.zeros(2, 9))], r"The embed of Heads does not run on these example_inputs"),
+        ([(torch.zeros(2, 9),)], r"The forward of Heads does not run on what also= gives it"),
+        ([("embed", torch.zeros(2, 9))], r"The embed of Heads does not run on what also= gives it"),
     ],
 )
 def test_bad_further_calls_are_refused(also, says):

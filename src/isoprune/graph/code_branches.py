@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dis
+import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from types import CodeType, FunctionType
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -14,6 +16,7 @@ from isoprune.graph.cloning import named_modules
 
 _PASSED = {"TO_BOOL", "UNARY_NOT", "COPY", "CACHE", "NOT_TAKEN"}
 _NEAR = 8  # instructions between a size and what it is compared with
+_STANDARD, _OURS = sysconfig.get_paths()["stdlib"], str(Path(__file__).parents[1])
 _LARGEST, _MOST = 64, 4  # batch sizes
 
 
@@ -47,7 +50,10 @@ def _of_methods(kind: type, read: Callable[[CodeType], object]) -> tuple:
 
 
 def _codes_of(base: type) -> Iterator[CodeType]:
-    """Yield the code of methods, of functions that a class holds, and of those of its file that they name."""
+    """Yield the code of methods, of functions that a class holds, and of those that they name.
+
+    Those of other files are followed as far as nobody installed them: a library's helpers are many.
+    """
     for value in vars(base).values():
         held = (
             value.values()
@@ -59,13 +65,29 @@ def _codes_of(base: type) -> Iterator[CodeType]:
         for one in held:
             function = one.fget if isinstance(one, property) else getattr(one, "__func__", one)
             if isinstance(function, FunctionType):
-                named = [function.__globals__.get(name) for name in function.__code__.co_names]
-                helpers = [
-                    f for f in named if isinstance(f, FunctionType) and f.__module__ == base.__module__
-                ]
-                for f in (function, *helpers):
+                for f in _called(function, {function}):
                     yield f.__code__
                     yield from (c for c in f.__code__.co_consts if isinstance(c, CodeType))
+
+
+def _called(function: FunctionType, seen: set[FunctionType]) -> Iterator[FunctionType]:
+    """Yield a function and those that it names, as `helper` or as `file.helper`."""
+    yield function
+    names = function.__code__.co_names
+    named = [function.__globals__.get(name) for name in names]
+    named += [getattr(m, n, None) for m in named if isinstance(m, ModuleType) for n in names]
+    for other in named:
+        if not isinstance(other, FunctionType) or other in seen:
+            continue
+        if other.__module__ == function.__module__ or not _installed(other) | _installed(function):
+            seen.add(other)
+            yield from _called(other, seen)
+
+
+def _installed(function: FunctionType) -> bool:
+    """Tell whether a function is of Python, of a package, or of ours."""
+    file = function.__code__.co_filename
+    return file.startswith((_STANDARD, _OURS)) or "site-packages" in file
 
 
 def _asks_for_training(function: CodeType) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -28,17 +28,23 @@ class Entry:
         method: What is called: "forward", or another method of the network or of a part ("encoder.embed").
         training: Whether the network is in train mode. Dropout passes what it is given, and norms of torch
             read their statistics, for neither changes which channels meet.
+        outputs: Which outputs count: keys, names of attributes or indices; empty: all.
     """
 
     inputs: Any
     method: str = "forward"
     training: bool = False
+    outputs: tuple[str | int, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.method}{' in train mode' if self.training else ''}"
 
     def run(self, model: nn.Module, inputs: Any = None) -> Any:
-        """Return what the network gives; sets its mode."""
+        """Return what the network gives, as far as it counts; sets its mode.
+
+        Raises:
+            IsopruneError: If an output that counts is not there.
+        """
         args, kwargs = as_call(self.inputs if inputs is None else inputs)
         model.eval()
         if self.training:
@@ -46,31 +52,69 @@ class Entry:
                 module.training = not _inert(module)
         call = model if self.method == "forward" else attrgetter(self.method)(model)
         with _WithoutDropout() if self.training else nullcontext():
-            return call(*args, **kwargs)
+            output = call(*args, **kwargs)
+        # What a network gives in train mode (its losses) may have other names: all of it counts then.
+        missing = [name for name in self.outputs if not _has(output, name)]
+        if missing and not self.training:
+            parts = ", ".join(_names(output)) or "no parts"
+            raise IsopruneError(
+                f"outputs= names {missing[0]!r}, which the {type(output).__name__} that "
+                f"{type(model).__name__} returns does not have: it has {parts}."
+            )
+        return {str(n): _part(output, n) for n in self.outputs} if self.outputs and not missing else output
 
     def trained(self) -> Entry:
         return replace(self, training=True)
 
 
-def entries_of(model: nn.Module, example_inputs: Any, also: Iterable[Any]) -> tuple[Entry, ...]:
+def _has(output: Any, name: str | int) -> bool:
+    if isinstance(name, int) and isinstance(output, list | tuple):
+        return -len(output) <= name < len(output)
+    return name in output if isinstance(output, Mapping) else hasattr(output, str(name))
+
+
+def _part(output: Any, name: str | int) -> Any:
+    if isinstance(output, Mapping):
+        return output[name]
+    return output[name] if isinstance(name, int) else getattr(output, name)
+
+
+def _names(output: Any) -> list[str]:
+    """Return what the parts of an output can be named by."""
+    if isinstance(output, Mapping):
+        return [repr(name) for name in output]
+    if isinstance(output, list | tuple):
+        return [*map(str, range(len(output))), *(repr(n) for n in getattr(output, "_fields", ()))]
+    return [repr(name) for name in getattr(output, "__dict__", {}) if not name.startswith("_")]
+
+
+def entries_of(
+    model: nn.Module, example_inputs: Any, also: Iterable[Any], outputs: Sequence[str | int] = ()
+) -> tuple[Entry, ...]:
     """Return how a network is called: on ``example_inputs``, and as ``also`` says.
 
     Args:
         model: The network.
         example_inputs: What its forward takes.
         also: Further inputs of forward, pairs (method, its inputs), or entries.
+        outputs: Which outputs of forward count; see `Entry`.
 
     Raises:
-        IsopruneError: If the network has no such method, or ``also`` is no list.
+        IsopruneError: If the network has no such method, or ``also`` or ``outputs`` is no list.
     """
-    out = [Entry(example_inputs)]
+    if isinstance(outputs, str | Mapping) or not all(isinstance(n, str | int) for n in outputs):
+        raise IsopruneError(
+            f"outputs= takes a list of keys, names or indices, as in outputs=['logits'], not {outputs!r}."
+        )
+    counted = tuple(outputs)
+    out = [Entry(example_inputs, outputs=counted)]
     for call in further_calls(also):
         if isinstance(call, Entry):
             out.append(call)
         elif isinstance(call, tuple) and call and isinstance(call[0], str):
             out.append(Entry(call[1] if len(call) == 2 else call[1:], _method(model, call[0])))
         else:
-            out.append(Entry(call))
+            out.append(Entry(call, outputs=counted))
     return tuple(out)
 
 

@@ -77,6 +77,11 @@ class Recording:
         return tuple(entry for entry in given.values() if entry is not self.passes[0].entry)
 
     @property
+    def outputs(self) -> tuple[str | int, ...]:
+        """Which outputs count; empty: all."""
+        return self.passes[0].entry.outputs if self.passes else ()
+
+    @property
     def example_inputs(self) -> Any:
         return self.passes[0].entry.inputs if self.passes else None
 

@@ -17,13 +17,16 @@ from isoprune.graph.recording import Node
 from isoprune.types import IsopruneError
 
 
-def refusal(model: nn.Module, entry: Entry, error: Exception, nodes: Sequence[Node]) -> IsopruneError:
+def refusal(
+    model: nn.Module, entry: Entry, error: Exception, nodes: Sequence[Node], *, further: bool = False
+) -> IsopruneError:
     """Return the error to raise: where the recording stopped, and whether the forward itself runs.
 
     Args:
         model: What was to be recorded; copies of it run.
         entry: The call that was recorded.
         nodes: What was recorded before the error.
+        further: Whether the call is one of ``also``.
     """
     kind, why, example_inputs = type(model).__name__, _line(error), entry.inputs
     call = f"The {entry.method} of {kind}"
@@ -45,6 +48,8 @@ def refusal(model: nn.Module, entry: Entry, error: Exception, nodes: Sequence[No
             )
         else:
             way = "Give example_inputs with which model(...) runs: a tensor, a tuple or a dict of keywords."
+        if further:
+            return IsopruneError(f"{call} does not run on what also= gives it: {_line(own)}. {way}")
         return IsopruneError(f"{call} does not run on these example_inputs: {_line(own)}. {way}")
     where = f"after {nodes[-1].where}" if nodes else "at its start"
     return IsopruneError(

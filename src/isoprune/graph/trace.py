@@ -34,7 +34,14 @@ from isoprune.types import IsopruneError, Network, module_of
 from isoprune.types.collector import uncollected
 
 
-def trace(network: Network, example_inputs: Any, *, also: Iterable[Any] = (), unrun: str = "keep") -> Graph:
+def trace(
+    network: Network,
+    example_inputs: Any,
+    *,
+    also: Iterable[Any] = (),
+    unrun: str = "keep",
+    outputs: Sequence[str | int] = (),
+) -> Graph:
     """Return the channel groups of a network, what is frozen and why.
 
     Recorded are the forward on ``example_inputs`` and each of ``also``; every branch on a value both ways;
@@ -48,6 +55,7 @@ def trace(network: Network, example_inputs: Any, *, also: Iterable[Any] = (), un
         also: Further calls: inputs of forward, or pairs (name of a method, its inputs).
         unrun: Of parameters that took no part in any of these calls: whether channels that they could read,
             by their number, are kept ("keep"), or go without regard to them ("ignore").
+        outputs: Which outputs of the forward count, by key, name or index; channels of others may go.
 
     Raises:
         IsopruneError: If the forward does not run on ``example_inputs``.
@@ -55,7 +63,7 @@ def trace(network: Network, example_inputs: Any, *, also: Iterable[Any] = (), un
     if unrun not in ("keep", "ignore"):
         raise IsopruneError(f"unrun is 'keep' or 'ignore', not {unrun!r}.")
     model = module_of(network)
-    entries = entries_of(model, example_inputs, also)
+    entries = entries_of(model, example_inputs, also, outputs)
     with isolated(), uncollected():
         try:
             return _traced(model, entries, unrun, values=False)
@@ -82,7 +90,8 @@ def _traced(
             except (NeedsValues, IsopruneError):
                 raise
             except Exception as error:
-                raise refusal(clone_sharing(clone), entry, error, tracer.nodes) from error
+                first = entry is entries[0]
+                raise refusal(clone_sharing(clone), entry, error, tracer.nodes, further=not first) from error
         further = [_of_batch(e, n) for n in batch_sizes_asked(model) for e in entries if _is_flat(e)]
         if _unrun(tracer) or has_training_branch(model):
             further += [entry.trained() for entry in entries]
@@ -153,7 +162,7 @@ def _unrun(tracer: Tracer) -> dict[str, torch.Size]:
     }
 
 
-def record_way(network: nn.Module, inputs: Any) -> Graph:
+def record_way(network: nn.Module, inputs: Any, outputs: Sequence[str | int] = ()) -> Graph:
     """Return the graph of one forward in eval mode: of the way that these inputs take, nothing else."""
     layouts: Mapping[str, Layout] = {}
     values = False
@@ -161,7 +170,7 @@ def record_way(network: nn.Module, inputs: Any) -> Graph:
         while True:
             clone = runnable_copy(network)
             tracer = Tracer(tensor_names(clone), layouts=layouts)
-            entry, reads = Entry(inputs), Reads(values=values)
+            entry, reads = Entry(inputs, outputs=tuple(outputs)), Reads(values=values)
             try:
                 with named_sizes(clone):  # constants that take on channels are found by their sizes
                     nodes, _, constants = record(clone, entry, tracer, reads)

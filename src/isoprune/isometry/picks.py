@@ -64,7 +64,14 @@ def pick_output(out: Any, pick: OutputPick) -> Tensor:
     if callable(pick):
         out = pick(out)
     elif isinstance(pick, str):
-        out = out[pick] if isinstance(out, Mapping) and pick in out else getattr(out, pick, None)
+        parts = out if isinstance(out, Mapping) else getattr(out, "__dict__", {})
+        if isinstance(out, Tensor) or (pick not in parts and not hasattr(out, pick)):
+            raise IsopruneError(
+                f"output={pick!r} names a part of the output, and the network returns a {type(out).__name__}"
+                f"{' with ' + ', '.join(map(str, parts)) if parts and not isinstance(out, Tensor) else ''}. "
+                "Leave output= out where it returns one tensor; else give a key, an index or a function."
+            )
+        out = out[pick] if isinstance(out, Mapping) and pick in out else getattr(out, pick)
     elif isinstance(pick, int):
         out = out[pick]
     if isinstance(out, Tensor) and out.is_floating_point():

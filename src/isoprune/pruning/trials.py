@@ -66,7 +66,7 @@ def drawn_trials(model: nn.Module, graph: Graph, inputs: Any) -> Iterator[Trial]
     for number, sizes in enumerate([*other_sizes(inputs), Sizes()]):
         drawn = drawn_inputs(inputs, sizes, Generator().manual_seed(number))
         try:
-            recorded = record_way(model, drawn) if str(sizes) else graph
+            recorded = record_way(model, drawn, graph.recording.outputs) if str(sizes) else graph
         except Exception:  # whatever a forward raises on sizes it was not made for
             continue
         name = f"drawn inputs ({sizes}) and weights" if str(sizes) else "drawn inputs and weights"

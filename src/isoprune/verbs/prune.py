@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -60,6 +60,7 @@ def prune(
     threads: int = 1,
     also: Iterable[Any] = (),
     unrun: str = "keep",
+    outputs: Sequence[str | int] = (),
 ) -> Pruned:
     """Return the network without a part of its units, proven against the one before.
 
@@ -106,6 +107,8 @@ def prune(
             themselves. A `Pruned` knows those of earlier rounds.
         unrun: "keep" the channels that a parameter which no call runs could read, or "ignore" it: then such
             parts keep their dense sizes and need not fit any more.
+        outputs: Which outputs of the forward count, by key, name or index (``["logits"]``): they alone keep
+            their channels and are proven. A `Pruned` knows those of earlier rounds; by default all count.
 
     Raises:
         IsopruneError: Bad options; a forward that does not run; nothing that could be removed; a budget
@@ -119,7 +122,8 @@ def prune(
     also = further_calls(also)
     if isinstance(network, Pruned):
         also += network.graph.recording.also
-    graph_of = partial(trace, example_inputs=example_inputs, also=also, unrun=unrun)
+        outputs = outputs or network.graph.recording.outputs
+    graph_of = partial(trace, example_inputs=example_inputs, also=also, unrun=unrun, outputs=outputs)
     score = Scorer(
         criterion or default_criterion(unit, retrain_budget), batches, task_of(task, loss, output), seed
     )
