@@ -16,7 +16,7 @@ from isoprune.pruning import Pruned, prune_by
 from isoprune.pruning.allocation import Number, Ratio
 from isoprune.pruning.costs import costs_of
 from isoprune.pruning.dead import living_channels, plan_without_dead
-from isoprune.pruning.grains import Grain, read_grain, units_of
+from isoprune.pruning.grains import read_grain, units_of
 from isoprune.pruning.mask import element_masks, masks_of
 from isoprune.pruning.mask import harden as plain_copy
 from isoprune.pruning.mask_plan import plan_units
@@ -27,8 +27,8 @@ from isoprune.pruning.rounds import inflated, renumbered
 from isoprune.pruning.shrink import shrink as without_units
 from isoprune.pruning.verify import Proof
 from isoprune.pruning.verify import verify as proven
-from isoprune.pruning.weight_norms import refuse_normed
 from isoprune.types import CLASSIFICATION, IsopruneError, Network, Plan, Scores, Task, module_of
+from isoprune.verbs.masked_rounds import masked_units, without_masks
 from isoprune.verbs.request import requested
 from isoprune.verbs.scorer import Scorer, default_criterion
 from isoprune.verbs.tasks import task_of
@@ -129,11 +129,11 @@ def prune(
     )
     if not unit.whole:
         how = {"allocation": allocation, "floor": floor}
-        made = _masked_units(network, example_inputs, unit, target, score, **how)
+        made = masked_units(network, example_inputs, unit, target, score, **how)
         return score.repaired(made, retrain_budget)
     model = module_of(network)
     if mask:
-        network = _without_masks(network, unit)
+        network = without_masks(network, unit)
     elif masks_of(model):
         raise IsopruneError(
             f"The network is masked, and removing {unit}s would lose the masks. Prune at the grain of its "
@@ -189,54 +189,6 @@ def prune(
 
         made = follow_config(made)
     return score.repaired(made, retrain_budget)
-
-
-def _without_masks(network: Network, grain: Grain) -> Network:
-    """Return a masked network without its masked channels, to prune on; one without masks as it is."""
-    if not masks_of(module_of(network)):
-        return network
-    pruned = _with_plan(network, grain)
-    return replace(pruned, model=without_units(plain_copy(pruned.model), pruned.graph, pruned.plan))
-
-
-def _with_plan(network: Network, grain: Grain) -> Pruned:
-    """Return a masked network with the plan of its masks, which must be of this grain."""
-    if not isinstance(network, Pruned):
-        raise IsopruneError(
-            "The network is masked and comes without its plan. Give the Pruned that prune returned, or make "
-            "its zeros plain first: isoprune.harden(network)."
-        )
-    if network.plan.grain != str(grain):
-        raise IsopruneError(
-            f"The network is masked by {network.plan.grain}s, and a plan of {grain}s cannot go on from "
-            f"there. Take grain='{network.plan.grain}', or make zeros plain first: isoprune.harden(pruned)."
-        )
-    return network
-
-
-def _masked_units(
-    network: Network, example_inputs: Any, grain: Grain, ratio: Any, score: Scorer, **options: Any
-) -> Pruned:
-    """Return the network with units of single tensors held at zero, those of earlier rounds among them."""
-    model = module_of(network)
-    first = not masks_of(model)
-    before = None if first else _with_plan(network, grain).plan
-    plain = model if first else plain_copy(model)
-    graph = trace(plain, example_inputs)
-    units = units_of(graph, grain)
-    refuse_normed(plain, graph, [m.tensor for u in units for m in u.members])
-    plan = plan_units(
-        graph, units, score.of(plain)(units), grain=grain, ratio=ratio, before=before, **options
-    )
-    made = mask_by(plain, example_inputs, graph, plan, units)
-    if not isinstance(network, Pruned):
-        return made
-    return replace(
-        made,
-        dense=model if first else network.dense,
-        graph=graph if first else network.graph,
-        history=(*network.history, *made.history),
-    )
 
 
 def _joined(network: Network, made: Pruned) -> Pruned:
