@@ -50,6 +50,13 @@ def test_no_masked_weight_comes_back(draw):
 
 @pytest.mark.matrix
 @given(draws)
+@settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=slow)
+def test_no_masked_weight_of_fifty_networks_comes_back_in_ten_steps(draw):
+    check(draw, 10)
+
+
+@pytest.mark.long
+@given(draws)
 @settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=slow)
 def test_no_masked_weight_of_two_hundred_networks_comes_back_in_twenty_steps(draw):
     check(draw, 20)

@@ -65,6 +65,13 @@ def test_no_random_network_is_wrong(draw):
 
 @pytest.mark.matrix
 @given(draws)
+@settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=slow)
+def test_none_of_four_hundred_random_networks_is_wrong(draw):
+    check(draw)
+
+
+@pytest.mark.long
+@given(draws)
 @settings(max_examples=2000, deadline=None, derandomize=True, suppress_health_check=slow)
 def test_none_of_two_thousand_random_networks_is_wrong(draw):
     check(draw)

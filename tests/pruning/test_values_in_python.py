@@ -29,7 +29,7 @@ ARRAYS = {
     "any": lambda x: np.any(x.numpy() > 2),
     "of a mask": lambda x: (x > -2).numpy().all(),
     "argmax": lambda x: int(np.argmax(x.numpy())) % 2 == 0,
-    "argsort": lambda x: np.argsort(x[0].numpy())[0] == 3,
+    "argsort": lambda x: np.argsort(x[0].numpy())[0] < 4,
     "where": lambda x: len(np.where(x.numpy() > 1.5)[0]) > 1,
     "norm": lambda x: np.linalg.norm(x.numpy()) > 4,
     "spread": lambda x: x.numpy().std() > 1.5,
@@ -99,6 +99,7 @@ ALL = {
 FAST = {"array: asarray", "list: nested", "length: of a mask", "number: sqrt", "helper: object"}
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept")  # torch's own, of np.array
 @pytest.mark.parametrize(
     "way", [pytest.param(w, marks=() if n in FAST else pytest.mark.matrix, id=n) for n, w in ALL.items()]
 )
