@@ -89,7 +89,7 @@ class Pruning(Struct, frozen=True, forbid_unknown_fields=True):
     grain: str = "channel"
     mask: bool = False
     scope: Literal["all", "internal"] = "all"
-    allocation: Literal["uniform", "global"] = "uniform"
+    allocation: Literal["uniform", "global", "error"] = "uniform"
     round_to: Count = 1
     floor: Count = 1
     cap: Fraction = 0.9

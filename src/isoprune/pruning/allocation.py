@@ -102,18 +102,26 @@ def _places(graph: Graph) -> list[str]:
 
 
 def global_ranking(
-    groups: Sequence[Units], scores: Scores, ratio: Number, *, cap: Number = 0.9
+    groups: Sequence[Units],
+    scores: Scores,
+    ratio: Number,
+    *,
+    cap: Number = 0.9,
+    per: Mapping[str, float] | None = None,
 ) -> dict[str, int]:
-    """Return what groups keep when all channels compete, each score divided by its group's mean.
+    """Return what groups keep when all channels compete, each score divided by its group's number in ``per``.
+
+    None: by the mean score of its group.
 
     No group loses more than ``cap`` of its channels, and none its last one: without that floor, global
     ranking can empty a layer.
     """
     check_ratio(ratio)
     check_ratio(cap, "cap")
-    relative = {
-        g.name: scores[g.name].double() / scores[g.name].double().mean().clamp_min(1e-300) for g in groups
-    }
+    relative = {}
+    for g in groups:
+        score = scores[g.name].double()
+        relative[g.name] = score / (score.mean().clamp_min(1e-300) if per is None else per[g.name])
     least = {g.name: g.size - removed_of(g.size, cap) for g in groups}
     # The best `least` channels of each group do not compete, so a threshold cannot take them.
     contested = []

@@ -35,6 +35,7 @@ def make_plan(
     floor: int = 1,
     cap: Number = 0.9,
     links: Sequence[Constraint] = (),
+    per: Mapping[str, float] | None = None,
 ) -> Plan:
     """Return the plan that removes ``ratio`` of the channels with the lowest scores.
 
@@ -43,18 +44,20 @@ def make_plan(
         scores: One number per channel of every group; high stays.
         ratio: Fraction removed of every group (``ceil(ratio * channels)``, never the last one), or a
             mapping of name patterns to fractions, of which the last match wins.
-        allocation: "uniform", or "global": all channels compete by score over the mean of their group.
+        allocation: "uniform", or "global": all channels compete by score over the mean of their group; or
+            "error": by score over cost, for scores that are rises of one error.
         scope: "all", or "internal": only channels that a single layer makes.
         round_to: Kept channels are rounded up to a multiple of this (8 suits most hardware).
         floor: No group keeps fewer channels than this, as far as it had so many.
-        cap: With "global", the largest fraction that any group loses.
+        cap: Where all compete, the largest fraction that any group loses.
         links: Further sets of channels that must keep equally many.
+        per: With "error", what a channel of each group costs: see `cost_of_one`.
 
     Raises:
         IsopruneError: Ratio outside [0, 1), unknown option, a pattern without a match, scores that
             do not fit.
     """
-    check_known(allocation, ("uniform", "global"), "allocation")
+    check_known(allocation, ("uniform", "global", "error"), "allocation")
     check_scores(graph.groups, scores)
     groups = in_scope(graph.groups, scope)
     if allocation == "uniform" or isinstance(ratio, Mapping):
@@ -65,7 +68,7 @@ def make_plan(
     else:
         for g in groups if ratio else ():
             check_some_score(g.name, scores[g.name])
-        keep = global_ranking(groups, scores, ratio, cap=cap)
+        keep = global_ranking(groups, scores, ratio, cap=cap, per=per if allocation == "error" else None)
     for name, number in (("round_to", round_to), ("floor", floor)):
         if number < 1:
             raise IsopruneError(f"{name} is {number}, not a positive number of channels. Use 1 for none.")
@@ -128,6 +131,13 @@ def plan_for_target(
         else:
             low = middle
     return replace(best, request={**best.request, what: target})
+
+
+def cost_of_one(graph: Graph, model: nn.Module, what: str) -> dict[str, float]:
+    """Return the share of FLOPs or parameters that one channel of each group costs, on average."""
+    left = share(graph, model, what)
+    costs_of_most = {g.name: 1 - left(graph.removing({g.name: range(g.size - 1)})) for g in graph.groups}
+    return {g.name: max(costs_of_most[g.name] / (g.size - 1), 1e-12) for g in graph.groups}
 
 
 def share(graph: Graph, model: nn.Module, what: str) -> Callable[[Plan], float]:

@@ -73,6 +73,6 @@ def _reason(graph: Graph, group: Units, request: Mapping[str, Any]) -> str:
         return f"its {group.size} are kept in multiples of round_to={step}"
     if step > 1:
         return f"what the ratio leaves of its {group.size} is rounded up to a multiple of round_to={step}"
-    if request.get("allocation") == "global":
+    if request.get("allocation") in ("global", "error"):
         return "its scores are above those of other groups"
     return "the ratio leaves all of them"

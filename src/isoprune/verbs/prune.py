@@ -21,7 +21,7 @@ from isoprune.pruning.mask import element_masks, masks_of
 from isoprune.pruning.mask import harden as plain_copy
 from isoprune.pruning.mask_plan import plan_units
 from isoprune.pruning.masking import mask_by, prove_masks
-from isoprune.pruning.plan import make_plan, plan_for_target, plan_of_same_numbers, share
+from isoprune.pruning.plan import cost_of_one, make_plan, plan_for_target, plan_of_same_numbers, share
 from isoprune.pruning.pruned import example_inputs_of
 from isoprune.pruning.rounds import inflated, renumbered
 from isoprune.pruning.shrink import shrink as without_units
@@ -93,8 +93,9 @@ def prune(
         task: What a batch means; by default (inputs, labels), and the loss is cross-entropy.
         loss: (outputs, batch) -> scalar, in place of the task's; a loss of torch gets ``batch[1]``.
         output: Which of several outputs the loss reads: a key, an index or a function of the outputs.
-        allocation: "uniform", or "global": all units compete, channels by score over the mean of their group,
-            other units by their scores as they are.
+        allocation: "uniform"; "global": all units compete, channels by score over the mean of their group,
+            other units by their scores as they are; or "error": channels by score over what one costs
+            (multiply-adds for ``flops``, else parameters), for scores that are rises of one error.
         scope, round_to, floor, cap: Of channels; see `isoprune.pruning.make_plan`. ``floor`` is for all.
         retrain_budget: Samples that the retraining will see, 0 if none follows. With it the network comes
             back repaired by "auto" as that budget asks for; ``batches`` are looked at, labels are not.
@@ -141,6 +142,8 @@ def prune(
         )
     options = {"allocation": allocation, "scope": scope, "round_to": round_to, "floor": floor, "cap": cap}
 
+    budget = what if what == "flops" else "parameters"
+
     def shrunk(what: str, target: Any) -> Pruned:
         small = module_of(network)
         graph = graph_of(small)
@@ -159,7 +162,8 @@ def prune(
             def by(scores: Scores) -> Plan:
                 if unit.name == "head":
                     return plan_units(graph, units, scores, grain=unit, ratio=target, floor=floor)
-                at = partial(make_plan, graph, scores, links=links, **options)
+                per = cost_of_one(graph, small, budget) if allocation == "error" else None
+                at = partial(make_plan, graph, scores, links=links, per=per, **options)
                 if what == "ratio":
                     return at(ratio=target)
                 return plan_for_target(lambda r: at(ratio=r), share(graph, small, what), target, what=what)

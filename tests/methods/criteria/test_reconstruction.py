@@ -162,3 +162,29 @@ def test_an_error_counts_by_what_it_does_to_the_outputs():
         model[4].weight[:, 4:] *= 1e-3  # so what the second half makes hardly counts
     small = isoprune.prune(model, x, {"0": 0.5}, criterion="reconstruction", batches=[(x, None)])
     assert small.plan.kept["0"].nonzero().flatten().tolist() == [0, 1, 2, 3]
+
+
+def test_layers_compete_by_error_for_the_parameters():
+    """The second layer is full of doubles, the first has none: the second loses more, and less is lost."""
+    model, x = perceptron(6, 16, 16, 4), drawn(SAMPLES, 6)
+    with torch.no_grad():
+        model[2].weight[4:] = model[2].weight[:4].repeat(3, 1)
+        model[2].bias[4:] = model[2].bias[:4].repeat(3)
+    how = {"parameters": 0.6, "criterion": "reconstruction", "batches": [(x, None)]}
+    alike, by_error = (isoprune.prune(model, x, allocation=a, **how) for a in ("uniform", "error"))
+    lost = {name: int((~kept).sum()) for name, kept in by_error.plan.kept.items()}
+    assert lost["2"] > lost.get("0", 0)
+    assert by_error.costs.ratios["parameters"] >= 0.4
+    assert off(by_error, model, x) < off(alike, model, x)
+
+
+def test_scores_without_numbers_are_rises_of_one_error_in_the_order_of_going():
+    model, x = perceptron(6, 10, 4), drawn(SAMPLES, 6)
+    units = trace(model, x).groups
+    signals = Signals(model, [(x, None)])
+    rises = CRITERIA["reconstruction"](signals, units, generator=torch.Generator())["0"]
+    assert (rises >= 0).all()
+    for keep in (3, 7):  # without swaps the choices are nested
+        how = {"generator": torch.Generator(), "keep": {"0": keep}, "swaps": 0}
+        ranks = CRITERIA["reconstruction"](signals, units, **how)["0"]
+        assert set(ranks.argsort()[10 - keep :].tolist()) == set(rises.argsort()[10 - keep :].tolist())

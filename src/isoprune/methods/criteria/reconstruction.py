@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Generator, Tensor
@@ -21,6 +22,7 @@ from isoprune.signals.samples import cut
 from isoprune.types import Scores, Units
 from isoprune.types.method import method
 
+_ORDER = 1e-10  # of the greatest score: what is added from one unit to the next
 _FLOOR = 1e-6  # of the mean weight of outputs: the least that one has
 _log = logging.getLogger(__name__)
 
@@ -57,10 +59,11 @@ def reconstruction(
     what the layer makes, so errors count by what they do to the network's outputs; no label is read. G and F
     are gathered in float64, and the inverse of G is kept by exact downdates.
 
-    Without ``keep`` a score is the error of the outputs (in nats) when that unit and all that are missed less
-    are gone. With ``keep``, which `isoprune.prune` gives, groups are chosen from the last one back, each by
-    the slopes of the network whose end has been pruned and refit, and swaps follow; scores then are ranks.
-    The choice is made for layers that are refit: `isoprune.prune` ends with `refit`, and without that
+    Without ``keep`` a score is the rise of the error (in nats, for a classification) when that unit goes
+    after all that are missed less, made convex: ``allocation="error"`` lets layers compete by it.
+    With ``keep``, which `isoprune.prune` gives, groups are chosen from the last one back, each by the slopes
+    of the network whose end has been pruned and refit, and swaps follow; scores then are ranks. The choice is
+    made for layers that are refit: `isoprune.prune` ends with `refit`, and without that
     it is worse than the smallest weights.
 
     Units that only products read (queries and keys), or layers that cannot be refit (recurrent ones), are
@@ -106,7 +109,7 @@ def reconstruction(
                 found = end.eliminate_(
                     u, read, sums, number, ridge=ridge, swaps=swaps, refit=keep is not None
                 )
-                scores[u.name] = _cumulated(found) if keep is None else _ranks(found)
+                scores[u.name] = _rises(found) if keep is None else _ranks(found)
     for u in units:
         if u.name not in scores:
             if last[u.name] < 0:
@@ -182,12 +185,22 @@ def _root(F: Tensor) -> Tensor:
     return values.clamp_min(_FLOOR * mean).sqrt()[:, None] * V.mT
 
 
-def _cumulated(found: Elimination) -> Tensor:
-    """Return the error of the network when that unit and all that went before it are gone."""
-    scores = torch.zeros(len(found.kept), dtype=torch.float64)
-    scores[torch.tensor(found.order, dtype=torch.long)] = torch.tensor(found.errors, dtype=torch.float64)
-    last = max(found.errors, default=0.0)
-    return torch.where(found.kept, last + found.loss.clamp_min(0), scores)
+def _rises(found: Elimination) -> Tensor:
+    """Return the slopes of the lower convex hull of the error over how many went, in the order of going."""
+    last = [float(found.loss[u]) for u in found.kept.nonzero().flatten().tolist()]
+    errors = [0.0, *found.errors]
+    pools: list[tuple[float, int]] = []  # mean rise, and of how many units
+    for rise in [*(b - a for a, b in pairwise(errors)), *last]:
+        pools.append((rise, 1))
+        while len(pools) > 1 and pools[-2][0] >= pools[-1][0]:
+            (b, m), (a, n) = pools.pop(), pools.pop()
+            pools.append(((a * n + b * m) / (n + m), n + m))
+    slopes = torch.tensor([rise for rise, number in pools for _ in range(number)], dtype=torch.float64)
+    # Within a pool the order is still that of going.
+    slopes += _ORDER * slopes.max() * torch.arange(1, len(slopes) + 1)
+    scores = torch.empty_like(slopes)
+    scores[torch.tensor([*found.order, *found.kept.nonzero().flatten().tolist()])] = slopes
+    return scores
 
 
 def _ranks(found: Elimination) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,15 @@ from isoprune.types.task import forward
 
 _MAPS = (*CONVOLUTIONS, *TRANSPOSED)  # their channels are the second dimension, not the last
 _SUMS = {"add", "add_", "__add__", "__iadd__", "__radd__"}
+_RELU = {"relu", "relu_"}
+_LOOKS = {
+    "__get__",
+    "size",
+    "dim",
+    "numel",
+    "batch_norm",
+    "is_floating_point",
+}  # read no values, or are norms
 
 
 class Stop(Exception):
@@ -30,12 +39,14 @@ class Site:
     """A layer in the order in which layers first run: whose BatchNorm follows, and whether a sum does.
 
     The sum is one that the layer's output enters as it is, or after that BatchNorm alone, and whose other
-    operand was there before the layer ran: what the layer has to make up for.
+    operand was there before the layer ran: what the layer has to make up for. ``relu``: nothing but a ReLU
+    reads the output (or the BatchNorm's).
     """
 
     name: str
     norm: str | None
     sum: bool
+    relu: bool = False
 
 
 @dataclass
@@ -43,12 +54,14 @@ class Probe:
     """Callbacks of a watched forward; ``run`` counts how often a layer has run before.
 
     ``output(name, run, x, y)``: a layer read x and made y. ``other(name, run, t)``: its output is about to be
-    added to t. ``total(name, run, t)``: it was, and the sum is t.
+    added to t. ``total(name, run, t)``: it was, and the sum is t. ``read(name, function)``: a function of
+    that name reads it, or what the BatchNorm behind it makes.
     """
 
     output: Callable[[str, int, Tensor, Tensor], None] = lambda *_: None
     other: Callable[[str, int, Tensor], None] = lambda *_: None
     total: Callable[[str, int, Tensor], None] = lambda *_: None
+    read: Callable[[str, str], None] = lambda *_: None
 
 
 @dataclass(frozen=True)
@@ -65,12 +78,15 @@ def sites(model: nn.Module, inputs: Any, layers: Mapping[str, nn.Module]) -> lis
     """Return the ``layers`` that run, in order, with what follows each."""
     order: dict[str, Site] = {}
     norms: dict[str, str | None] = {}
+    readers: dict[str, set[str]] = {}
     probe = Probe(
+        read=lambda name, function: readers.setdefault(name, set()).add(function),
         output=lambda name, *_: order.setdefault(name, Site(name, None, False)) and None,
         total=lambda name, *_: order.update({name: Site(name, None, True)}),
     )
     watch(model, inputs, layers, probe, norms)
-    return [Site(name, norms.get(name), site.sum) for name, site in order.items()]
+    rectified = {name for name, functions in readers.items() if functions <= _RELU}
+    return [Site(name, norms.get(name), site.sum, name in rectified) for name, site in order.items()]
 
 
 @torch.no_grad()
@@ -129,6 +145,10 @@ class _Sums(TorchFunctionMode):
         found = list(self._operands(args)) if func.__name__ in _SUMS and not kwargs else []
         for owner, other in found:
             self.probe.other(owner.layer, owner.run, other)
+        if func.__name__ not in _LOOKS:
+            for tensor in _tensors(args, kwargs.values()):
+                if (owner := _find(self.owners, tensor)) is not None:
+                    self.probe.read(owner.layer, func.__name__)
         out = func(*args, **kwargs)
         self.calls += 1
         if isinstance(out, Tensor):
@@ -144,6 +164,14 @@ class _Sums(TorchFunctionMode):
             owner = _find(self.owners, mine)
             if owner is not None and self.births.get(id(other), 0) < owner.born:
                 yield owner, other
+
+
+def _tensors(*values: Any) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, Iterable) and not isinstance(value, str):
+            yield from _tensors(*value)
 
 
 def _find(owners: Mapping[int, _Owner], tensor: Any) -> _Owner | None:

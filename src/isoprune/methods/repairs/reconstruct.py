@@ -6,6 +6,8 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoprune.graph.cloning import clone_sharing
+from isoprune.linalg.rectified import rectified_fit
 from isoprune.linalg.ridge import STRENGTHS, Fit, Moments, ridge
 from isoprune.methods.repairs.attention import Part, projections, taken_apart
 from isoprune.methods.repairs.goals import Goals, goals
@@ -42,6 +45,7 @@ def reconstruct(
     samples: int = 2048,
     places: int = 16,
     give: float = 0.02,
+    rectified: int = 0,
     memory: int = 2 * 2**30,
 ) -> nn.Module:
     r"""Return a copy whose layers make, as well as they can, what the dense network's layers made.
@@ -74,6 +78,8 @@ def reconstruct(
         samples: How many inputs, each once.
         places: Positions of an output map (or of a sequence) that are looked at, drawn for each sample.
         give: Part of the held-out gain that may be lost by a stronger pull, in [0, 1].
+        rectified: Rounds in which a layer that only a ReLU reads is fitted to what passes it: see
+            `rectified_fit`. Without masks, and where what the layer reads fits into ``memory``.
         memory: Bound in bytes on the dense network's outputs at those places.
 
     Cost: a forward of the dense network, and per layer a forward up to it and `_FOLDS` + 1
@@ -112,7 +118,7 @@ def reconstruct(
             began = time.perf_counter()
             affine = _affine(dense, site, kept[site.name])
             layer = _Layer(site, found[site.name], repaired, wanted, chunks, affine)
-            fits = layer.fits(give)
+            fits = layer.fits(give, rectified, memory)
             layer.write_(fits)
             told = max((f.left for f in fits if f.left is not None), default=float("nan"))
             _log.info("%s: %.3g of the variance left, %.1f s", site.name, told, time.perf_counter() - began)
@@ -150,7 +156,7 @@ class _Layer:
     chunks: Sequence[Any]
     affine: Affine | None  # of the dense network's BatchNorm behind it
 
-    def fits(self, give: float) -> list[Fit]:
+    def fits(self, give: float, rectified: int, memory: int) -> list[Fit]:
         """Return the fit of every group."""
         rows = sum(where.numel() for key, where in self.goals.where.items() if key[0] == self.site.name)
         W0 = self.weight.matrices
@@ -158,15 +164,32 @@ class _Layer:
             return [self._wide(g, W0[g], give) for g in range(len(W0))]
         masks = self.weight.masks
         sums: list[list[Moments]] = [[] for _ in W0]
-        for X, Y in self._data():
+        aware = rectified and self.site.relu and self.weight.mask is None
+        seen = list(self._data()) if aware and 4 * rows * W0.shape[0] * sum(W0.shape[1:]) < memory else None
+        for X, Y in seen or self._data():
             for g, moments in enumerate(sums):
                 new = [Moments.of(*(t[k::_FOLDS, :, g].flatten(0, 1) for t in (X, Y))) for k in range(_FOLDS)]
                 moments[:] = [a + b for a, b in zip(moments, new, strict=True)] if moments else new
         free = self._intercept
-        return [
+        fits = [
             ridge([m for m in moments if m.n], W0[g], intercept=free, give=give, mask=masks[g])
             for g, moments in enumerate(sums)
         ]
+        if seen is None:
+            return fits
+        return [self._rectified(seen, g, sums[g], fit, rectified) for g, fit in enumerate(fits)]
+
+    def _rectified(
+        self, seen: Sequence[tuple[Tensor, Tensor]], g: int, folds: Sequence[Moments], fit: Fit, rounds: int
+    ) -> Fit:
+        data = [(X[:, :, g].flatten(0, 1), Y[:, :, g].flatten(0, 1)) for X, Y in seen]
+        outputs = slice(g * len(fit.b), (g + 1) * len(fit.b))
+        ones = torch.ones_like(fit.b)
+        scale, shift = (ones, 0 * ones) if self.affine is None else (
+            self.affine.scale[outputs], self.affine.shift[outputs]
+        )  # fmt: skip
+        how = {"scale": scale, "shift": shift, "intercept": self._intercept, "rounds": rounds}
+        return rectified_fit(data, reduce(add, folds), self.weight.matrices[g], fit, **how)
 
     def _wide(self, g: int, W0: Tensor, give: float) -> Fit:
         """Fit in the span of the samples, all that they can change, where it is the smaller space."""

@@ -9,6 +9,8 @@ from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method
 
+_ROUNDS = 10
+
 
 @method("repair", "data", "dense", "plan", source="He et al., 2017")
 def refit(
@@ -16,10 +18,13 @@ def refit(
 ) -> nn.Module:
     """Return what `reconstruct` makes where nothing is given up for a later retraining (``give = 0``).
 
+    Layers that only a ReLU reads are fitted to what passes it.
+
     It ends `isoprune.prune` with ``criterion="reconstruction"``, whose choice is made for it.
 
     Args:
         samples: How many inputs are looked at.
         places: Positions of an output map (or of a sequence), drawn for each sample.
     """
-    return reconstruct(pruned, signals, generator=generator, samples=samples, places=places, give=0.0)
+    how = {"samples": samples, "places": places, "give": 0.0, "rectified": _ROUNDS}
+    return reconstruct(pruned, signals, generator=generator, **how)
