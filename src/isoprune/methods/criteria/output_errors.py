@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ from isoprune.signals.matrices import CONVOLUTIONS, TRANSPOSED
 from isoprune.types import IsopruneError
 from isoprune.types.task import Task, cross_entropy_loss, forward, samples_in
 
-_WIDE = 1024  # inputs from which on products are made in the network's type, and only summed in float64
+_ROWS = 4  # at least, for each input, where there are as many
 
 
 @dataclass
@@ -41,11 +41,10 @@ class Sums:
 
     def add_read(self, X: Tensor) -> None:
         """Add what the layer read, [samples, places, blocks, inputs]."""
-        rows = X.flatten(0, 1).transpose(0, 1)
-        rows = rows.double() if rows.shape[2] <= _WIDE else rows
+        rows = X.flatten(0, 1).transpose(0, 1).double()
         self.rows += rows.shape[1]
-        self.x += rows.double().sum(1).cpu()
-        self.xx += (rows.mT @ rows).double().cpu()
+        self.x += rows.sum(1).cpu()
+        self.xx += (rows.mT @ rows).cpu()
 
     def add_slope(self, g: Tensor) -> None:
         """Add slopes of the samples' losses by what the layer made, [samples, places, outputs]."""
@@ -62,7 +61,7 @@ def watched_sums(
     network: nn.Module,
     layers: Sequence[Layer],
     offsets: Mapping[str, Tensor],
-    chunks: Iterable[Any],
+    chunks: Sequence[Any],
     task: Task,
     *,
     most: int,
@@ -76,7 +75,7 @@ def watched_sums(
 
     Args:
         offsets: What is added to the outputs of layers, [outputs], by their names.
-        most: Places of a map that are looked at in each sample.
+        most: Places of a map that are looked at in each sample; more where a layer has many inputs.
 
     Raises:
         IsopruneError: If what the network computes is not finite.
@@ -86,8 +85,10 @@ def watched_sums(
         for name, module in network.named_modules():
             if name in offsets and name not in sums:
                 stack.callback(module.register_forward_hook(partial(_shifted, offsets[name])).remove)
+        number = sum(map(samples_in, chunks))
         for layer in layers:
-            hook = partial(_watched, sums[layer.name], offsets.get(layer.name), most, generator)
+            enough = max(most, -(-_ROWS * sums[layer.name].x.shape[1] // number))
+            hook = partial(_watched, sums[layer.name], offsets.get(layer.name), enough, generator)
             stack.callback(layer.module.register_forward_hook(hook).remove)
         for chunk in chunks:
             for one in sums.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from isoprune.methods.repairs.probe import sites
 from isoprune.methods.repairs.weights import Weight, weights
 from isoprune.signals.matrices import LAYERS
 from isoprune.types import Units
+from isoprune.types.task import forward
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,25 @@ def reading_layers(
         for site in order
         for weight, inputs in [found[site.name]]
     ]
+
+
+@torch.no_grad()
+def multiply_adds(network: nn.Module, example: object) -> int:
+    """Return about how many multiply-adds a forward of ``example`` takes: those of its layers."""
+    total = 0
+
+    def count(module: nn.Module, _: object, out: Tensor) -> None:
+        nonlocal total
+        weight = module.weight
+        assert isinstance(weight, Tensor)
+        total += out.numel() * weight[0].numel()
+
+    with contextlib.ExitStack() as stack:
+        for module in network.modules():
+            if isinstance(module, LAYERS):
+                stack.callback(module.register_forward_hook(count).remove)
+        forward(network, example)
+    return total
 
 
 def _inputs(weight: Weight, units: Units) -> Tensor | None:

@@ -11,18 +11,22 @@ from itertools import pairwise
 import torch
 from torch import Generator, Tensor
 
+from isoprune.graph.outputs import tensors_of
 from isoprune.linalg.elimination import Elimination, Reader, eliminate
 from isoprune.methods.criteria.l2_norm import l2_norm
 from isoprune.methods.criteria.output_errors import Sums, watched_sums
-from isoprune.methods.criteria.readers import Layer, reading_layers
+from isoprune.methods.criteria.readers import Layer, multiply_adds, reading_layers
 from isoprune.methods.repairs.attention import taken_apart
 from isoprune.methods.repairs.stored import copied
 from isoprune.signals import Signals
-from isoprune.signals.samples import cut
 from isoprune.types import Scores, Units
 from isoprune.types.method import method
+from isoprune.types.task import samples_in
 
 _ORDER = 1e-10  # of the greatest score: what is added from one unit to the next
+_AT_ONCE = 2**20  # numbers of the inputs that go through the network together: their graph is kept
+_WORK = 3e12
+_WIDE = 1024
 _FLOOR = 1e-6  # of the mean weight of outputs: the least that one has
 _log = logging.getLogger(__name__)
 
@@ -44,7 +48,7 @@ def reconstruction(
     keep: Mapping[str, int] | None = None,
     samples: int = 2048,
     places: int = 16,
-    stages: int = 16,
+    stages: int | None = None,
     ridge: float = 1e-6,
     swaps: int | None = None,
 ) -> Scores:
@@ -72,10 +76,13 @@ def reconstruction(
     Args:
         keep: How many of which units are to stay.
         samples: How many inputs are looked at.
-        places: Positions of an output map (or of a sequence) that are looked at, drawn for each sample.
+        places: Positions of an output map (or of a sequence) that are looked at, drawn for each sample; more
+            where there would be less than four rows for each input of a layer.
         stages: Passes over the data at most: so many parts of the network are chosen one after the other.
+            None: 16, or fewer where their forwards would take more than 3e12 multiply-adds in all.
         ridge: Added to G, relative to its mean eigenvalue.
-        swaps: At most so many a group; None: as many as units stay.
+        swaps: At most so many a group; None: as many as units stay, and none where a reader has more than
+            1,024 inputs.
 
     Cost: a forward and a backward of the samples a stage; per group and reader, for each unit that goes, a
     product of [fan_in, fan_in] with the unit's inputs.
@@ -83,15 +90,15 @@ def reconstruction(
     Sources: Hassibi & Stork, 1993 (refit of what is left); Luo, Wu & Lin, 2017 (ThiNet: choice by the
     reader's error).
     """
-    chunks = list(signals.chunks(samples))
-    if not chunks:
-        next(signals.data())
+    example = next(signals.chunks(1))
+    numbers = sum(t.numel() for t in tensors_of(example))
+    chunks = list(signals.chunks(samples, chunk=max(1, min(64, _AT_ONCE // max(numbers, 1)))))
     network = copied(signals.network)
     for parameter in network.parameters():
         parameter.requires_grad_(False)
     scores: dict[str, Tensor] = {}
     with taken_apart(network) as parts:
-        layers = reading_layers(network, parts, units, cut(chunks[0], 0, 1))
+        layers = reading_layers(network, parts, units, example)
         last = {
             u.name: max((i for i, x in enumerate(layers) if u.name in x.inputs), default=-1) for u in units
         }
@@ -99,7 +106,9 @@ def reconstruction(
         if keep is not None:
             order = [u for u in order if keep.get(u.name, u.size) < u.size]
         end = _End({x.name: torch.ones_like(next(iter(x.inputs.values())), dtype=torch.bool) for x in layers})
-        for group in _parts(order, 1 if keep is None else stages):
+        work = multiply_adds(network, example) * sum(map(samples_in, chunks))
+        most = stages or max(1, min(16, int(_WORK // max(work, 1))))
+        for group in _parts(order, 1 if keep is None else most):
             mine = [x for x in layers if any(u.name in x.inputs for u in group)]
             look = partial(watched_sums, most=places, generator=generator)
             sums = look(network, mine, end.offsets, chunks, signals.task)
@@ -148,6 +157,8 @@ class _End:
                 mean = float(G.diagonal().mean()) or 1.0
                 G = G + ridge * mean * torch.eye(len(G), dtype=G.dtype)
                 readers.append(Reader(G, weighted, layer.inputs[units.name][b][left]))
+        if swaps is None and any(len(r.G) > _WIDE for r in readers):
+            swaps = 0
         found = eliminate(readers, units.size, keep, swaps=swaps)
         if refit:
             self._refit_(units, layers, readers, sums, found.kept)
