@@ -14,7 +14,6 @@ from isoprune.types import IsopruneError
 # Strengths tried, relative to the mean eigenvalue of the inputs' covariance. At the last one nothing moves.
 STRENGTHS = (1e-6, 1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 1e6)
 _ROUNDING = 1e-6  # of a float32 sum of squares, relative to it
-_WIDE = 1024  # inputs from which on one fold judges: an eigendecomposition of each takes too long
 _TOLERANCE = 1e-12  # of the squared residual of the masked solver, relative
 
 
@@ -106,22 +105,20 @@ def ridge(
         give: In [0, 1].
         mask: 0/1 per weight; where it is 0, W is 0. Rows are then solved by conjugate gradients.
 
-    Cost: an eigendecomposition of [inputs, inputs] a fold (of the first alone beyond 1,024 inputs), and one
-    of all.
+    Cost: an eigendecomposition of [inputs, inputs] a fold, and one of all.
     """
     W0 = W0.double() if mask is None else W0.double() * mask
     total = _sum(folds)
     chosen, left = strengths[0], None
     if len(folds) > 1:
-        judges = folds if W0.shape[1] <= _WIDE else folds[:1]
         errors = torch.zeros(len(strengths), dtype=torch.float64)
-        for fold in judges:
+        for fold in folds:
             rest = _sum([f for f in folds if f is not fold])
             for i, (W, b) in enumerate(_solutions(rest, W0, intercept, strengths, mask)):
                 errors[i] += fold.error(W, b)
         least, still = errors.min(), errors[-1]
         best = int((errors <= least + give * (still - least)).nonzero().max())
-        constant = float(total.centred(intercept)[2].sum()) * sum(f.n for f in judges)
+        constant = float(total.centred(intercept)[2].sum()) * total.n
         chosen, left = strengths[best], float(errors[best]) / constant if constant > 0 else 0.0
     ((W, b),) = _solutions(total, W0, intercept, [chosen], mask)
     return Fit(W, b, *total.of_output(W), chosen, left)
