@@ -114,11 +114,12 @@ def reconstruction(
             sums = look(network, mine, end.offsets, chunks, signals.task)
             for u in group:
                 read = [x for x in mine if u.name in x.inputs]
-                number = 1 if keep is None else keep[u.name]
-                found = end.eliminate_(
-                    u, read, sums, number, ridge=ridge, swaps=swaps, refit=keep is not None
-                )
-                scores[u.name] = _rises(found) if keep is None else _ranks(found)
+                if keep is None:  # an order of going, which swaps would tear
+                    found = end.eliminate_(u, read, sums, 1, ridge=ridge, swaps=0, refit=False)
+                    scores[u.name] = _rises(found)
+                else:
+                    found = end.eliminate_(u, read, sums, keep[u.name], ridge=ridge, swaps=swaps, refit=True)
+                    scores[u.name] = _ranks(found)
     for u in units:
         if u.name not in scores:
             if last[u.name] < 0:
