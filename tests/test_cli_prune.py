@@ -30,6 +30,13 @@ class Net(nn.Module):
     def forward(self, x):
         return self.head(self.b(self.a(x).relu()).relu().mean((2, 3)))
 
+def with_zeros():
+    net = Net()
+    with torch.no_grad():
+        net.a.weight[:7] = 0
+        net.a.bias[:7] = 0
+    return net
+
 class Nothing(nn.Module):
     def forward(self, x):
         return x * 2
@@ -68,6 +75,14 @@ def refused(capsys, *words: str) -> str:
 
 def build():
     return sys.modules["own_cli_nets"].Net()
+
+
+def test_channels_that_are_zero_already_go_without_a_ratio(capsys, tmp_path):
+    words = ["prune", "own_cli_nets:with_zeros", *SHAPE, "--criterion", "zeros"]
+    assert "small" in ran(capsys, *words, "--out", "small")
+    assert load(tmp_path / "small", build=build).a.out_channels == 25
+    assert "give no ratio" in refused(capsys, *words, "--ratio", "0.5", "--out", "other")
+    assert "Leave out --data" in refused(capsys, *words, "--data", "digits", "--out", "other")
 
 
 def test_what_is_printed_is_what_was_saved(capsys, tmp_path):

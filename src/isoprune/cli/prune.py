@@ -82,7 +82,7 @@ def prune(
         parameters: The fraction of parameters that may stay.
         latency: The fraction of the measured time that may stay.
         only: PATTERN=R, the ratio of layers by name, last match wins; others: --ratio (may be repeated).
-        criterion: See isoprune methods criterion.
+        criterion: See isoprune methods criterion; or zeros, without a ratio: channels that are zero already.
         grain: What goes as one: channel, head, filter, kernel, vector, weight, 2:4 (needs no ratio), 4x4.
             All but channels and heads are held at zero by masks.
         mask: Hold whole channels at zero, too, and change no shape.
@@ -105,7 +105,8 @@ def prune(
     """
     given = {"ratio": ratio, "flops": flops, "parameters": parameters, "latency": latency}
     given = {name: value for name, value in given.items() if value is not None}
-    target = {} if ":" in grain and not given else _target(given, only)
+    zeros = criterion == "zeros"  # looks for channels, scores none
+    target = {} if (":" in grain or zeros) and not (given or only) else _target(given, only)
     sizes = read_shape(shape)
     pruning = {
         "criterion": criterion,
@@ -117,8 +118,14 @@ def prune(
         "cap": cap,
     }
     budget = {name: value for name, value in target.items() if name != "latency"}
-    read(Pruning, {**budget, **pruning}, "prune")
-    check_choice("criterion", criterion, "--criterion")
+    if not zeros:
+        read(Pruning, {**budget, **pruning}, "prune")
+        check_choice("criterion", criterion, "--criterion")
+    elif data is not None:
+        raise IsopruneError(
+            "--criterion zeros removes channels that are zero already, and nothing need be retrained. Leave "
+            "out --data."
+        )
     check_choice("data", data, "--data")
     check_seed(seed)
     backends = listed(BACKENDS if latency_report is True else latency_report or None)
