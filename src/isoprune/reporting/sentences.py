@@ -234,21 +234,20 @@ def _gap_after(view: _View, name: str, cells: list[Cell]) -> str:
 
 
 def _verdict(bare: list[Cell], cells: list[Cell], before: Summary, after: Summary) -> str:
-    """Return what became of the gap.
-
-    "Gone" needs a shown reduction, to a tenth or to at most a half that cannot be told from zero.
-    """
+    """Return what became of the gap: "gone" if its whole interval is within a fifth of what it was."""
     reduction = paired_difference(_gaps_by_seed(bare), _gaps_by_seed(cells))
     if not shown(reduction):
         return "no change that these seeds can show"
     if reduction.mean < 0:
         return "the effect grows"
-    left = abs(after.mean) / before.mean
-    if left <= 0.1 or (left <= 0.5 and not shown(after)):
+    low, high = after.interval if after.n > 1 else (after.mean, after.mean)
+    if max(-low, high) <= 0.2 * before.mean:
         return "the effect is gone"
+    if not shown(after):
+        return "the effect is smaller, and what is left of it these seeds cannot tell from zero"
     if after.mean > 0:
         return f"the effect is smaller, {text.points(after.mean)} of {text.points(before.mean)} points remain"
-    return "the effect is turned around, the smaller LR ends higher" if shown(after) else "no gap is shown"
+    return "the effect is turned around, the smaller LR ends higher"
 
 
 def _gaps_by_seed(cells: Sequence[Cell]) -> dict[int, float]:
@@ -274,7 +273,7 @@ def _gain(view: _View, name: str, cells: Sequence[Cell]) -> str:
     if difference is None or difference.n == 0:
         return reached
     if not shown(difference):
-        return f"{reached}, level with no repair ({_evidence(difference)})"
+        return f"{reached}, not told apart from no repair ({_evidence(difference)})"
     return f"{reached}, {_above(difference.mean)} no repair ({_evidence(difference)})"
 
 
@@ -290,6 +289,7 @@ def _control(view: _View) -> str:
             continue
         difference = paired_difference(by_seed([control], _AFTER), by_seed([rival], _AFTER))
         if difference.n:
-            against.append(f"{_above(difference.mean)} {name}" if shown(difference) else f"level with {name}")
+            where = _above(difference.mean) if shown(difference) else "not told apart from"
+            against.append(f"{where} {name}")
     reached = f"the pruned shape of {view.network} ends at {accuracy} %"
     return ", ".join(filter(None, [reached, text.listed(against)]))
