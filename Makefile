@@ -1,5 +1,5 @@
 # make demo: the story in a minute and a half.  make test: the checks, eight minutes.  make setup: only the .venv.
-# make test-matrix: many networks and hundreds of drawn ones, twenty minutes on two cores.  make test-long: hours of
+# make test-matrix: many networks and hundreds of drawn ones, 25 minutes on two cores.  make test-long: hours of
 # damaged files, kills, drawn networks and modules.
 PYTHON ?= python3.11
 BIN := .venv/bin
