@@ -70,8 +70,11 @@ def restore_sizes_(
             new = tuple(value) if isinstance(value, list) and isinstance(old, tuple) else value
             if new == old:
                 continue
-            by_tensors = _follows(module, name) or _borne_out(module, name, old, new, shrunk)
-            if not by_tensors and not (name in scales_of(module) and _is_scale(new, attributes)):
+            if isinstance(new, float):
+                right = name in scales_of(module) and _is_scale(new, attributes)
+            else:
+                right = _follows(module, name) or _borne_out(module, name, old, new, shrunk)
+            if not right:
                 raise IsopruneError(
                     f"{where}.{name} is {value!r:.60} in the file and {old!r:.60} in build(), and no tensor "
                     "became smaller by that"
@@ -102,11 +105,9 @@ def _follows(module: nn.Module, name: str) -> bool:
     return _is_torchs(module) and name.startswith(_FOLLOWING)
 
 
-def _is_scale(value: Any, sizes: Mapping[str, Sizes]) -> bool:
+def _is_scale(value: float, sizes: Mapping[str, Sizes]) -> bool:
     """Whether a number is 1 / sqrt of a size that the same module was given, as attention scales by it."""
-    return isinstance(value, float) and any(
-        isinstance(n, int) and n > 0 and value == n**-0.5 for n in sizes.values()
-    )
+    return any(isinstance(n, int) and n > 0 and value == n**-0.5 for n in sizes.values())
 
 
 def _is_torchs(module: nn.Module) -> bool:
@@ -115,7 +116,7 @@ def _is_torchs(module: nn.Module) -> bool:
 
 def _borne_out(module: nn.Module, name: str, old: Any, new: Any, shrunk: Set[tuple[int, int]]) -> bool:
     """Whether some tensor became smaller as a module's size did; it need not be the module's own."""
-    if isinstance(new, float) or name in _NEVER or (_is_torchs(module) and name not in _COUNTS | _WIDTHS):
+    if name in _NEVER or (_is_torchs(module) and name not in _COUNTS | _WIDTHS):
         return False
     pairs = zip([old], [new], strict=True) if isinstance(old, int) else zip(old, new, strict=True)
     changed = [(a, b) for a, b in pairs if a != b]

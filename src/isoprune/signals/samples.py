@@ -60,6 +60,19 @@ def _are_inputs(field: Sequence[Any], number: int) -> bool:
     return rows and not images  # three images of three channels are samples
 
 
+_JUDGES = 8  # one sample of so many
+
+
+def held_out(samples: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """Return every eighth sample, which judges, and the others, which weights may be fitted to."""
+    return list(samples[::_JUDGES]), [x for i, x in enumerate(samples) if i % _JUDGES]
+
+
+def in_batches(samples: Sequence[Any], size: int) -> list[Any]:
+    """Return samples, each a batch of one, as batches of ``size``; the last may be smaller."""
+    return [joined(samples[i : i + size]) for i in range(0, len(samples), size)]
+
+
 def joined(parts: Sequence[Any]) -> Any:
     """Return inputs of any structure as one: tensors and lists of samples joined along the samples."""
     first = parts[0]

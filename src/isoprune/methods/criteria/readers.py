@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from isoprune.methods.repairs.attention import Part
 from isoprune.methods.repairs.probe import sites
@@ -66,23 +66,11 @@ def reading_layers(
     ]
 
 
-@torch.no_grad()
 def multiply_adds(network: nn.Module, example: object) -> int:
-    """Return about how many multiply-adds a forward of ``example`` takes: those of its layers."""
-    total = 0
-
-    def count(module: nn.Module, _: object, out: Tensor) -> None:
-        nonlocal total
-        weight = module.weight
-        assert isinstance(weight, Tensor)
-        total += out.numel() * weight[0].numel()
-
-    with contextlib.ExitStack() as stack:
-        for module in network.modules():
-            if isinstance(module, LAYERS):
-                stack.callback(module.register_forward_hook(count).remove)
+    """Return about how many multiply-adds a forward of ``example`` takes."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
         forward(network, example)
-    return total
+    return counter.get_total_flops() // 2
 
 
 def _inputs(weight: Weight, units: Units) -> Tensor | None:

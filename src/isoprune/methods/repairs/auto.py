@@ -19,13 +19,12 @@ from isoprune.methods.repairs.reconstruct import reconstruct
 from isoprune.methods.repairs.repaired import Repaired
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.modes import in_eval_mode
-from isoprune.signals.samples import joined
+from isoprune.signals.samples import held_out, in_batches
 from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError
 from isoprune.types.method import method
 from isoprune.types.task import forward
 
-_JUDGES = 8  # one sample of so many judges
 _CHUNK = 256
 _GIVE = 0.02
 _log = logging.getLogger(__name__)
@@ -69,8 +68,7 @@ def auto(
             f"Repair 'auto' judges on every eighth sample, and batches hold {len(each)}. Pass more, "
             "or name a repair."
         )
-    judges = _chunks(each[::_JUDGES])
-    fitted = _chunks([x for i, x in enumerate(each) if i % _JUDGES])
+    judges, fitted = (in_batches(part, _CHUNK) for part in held_out(each))
     seen = replace(signals, batches=fitted, task=replace(signals.task, inputs=lambda inputs: inputs))
     if give is None:
         give = 0.0 if retrain_budget == 0 else _GIVE
@@ -89,10 +87,6 @@ def auto(
     polished = polish(start, signals, generator=generator, images=samples)
     level = balance(replace(pruned, model=polished.model), seen, generator=generator)
     return replace(polished, model=level)
-
-
-def _chunks(each: Sequence[Any]) -> list[Any]:
-    return [joined(each[i : i + _CHUNK]) for i in range(0, len(each), _CHUNK)]
 
 
 @torch.no_grad()

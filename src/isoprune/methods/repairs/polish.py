@@ -18,7 +18,7 @@ from isoprune.methods.repairs.stored import copied, refresh_
 from isoprune.methods.schedules import cosine
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.modes import in_eval_mode
-from isoprune.signals.samples import joined
+from isoprune.signals.samples import held_out, in_batches, joined
 from isoprune.signals.signals import Signals
 from isoprune.training import Diverged, Training, Watch, evaluate, fit
 from isoprune.training.distill import distillation_loss
@@ -27,7 +27,6 @@ from isoprune.types.method import method
 from isoprune.types.task import Task, forward, reads_classes
 
 SAMPLES = 76_800  # 300 steps of 256: what the trials of it took
-_JUDGES = 8  # one image of so many is not trained on, and says when to stop
 _PASSES = 40  # more over the same images only learn them by heart
 _PATIENCE = 4  # a run ends when a part of so many of it has brought nothing
 _RATES = (1.0, 0.25, 0.06)  # parts of lr: one that brings nothing at all is followed by the next
@@ -84,11 +83,11 @@ def polish(
         raise IsopruneError(
             f"Repair 'polish' holds every eighth image out, and batches hold {len(each)}. Pass more."
         )
-    judges = _chunks(each[::_JUDGES], batch)
+    judging, seen = held_out(each)
+    judges = in_batches(judging, batch)
     pair = _Pair(copied(pruned.model), copied(pruned.dense).requires_grad_(False))
     task = Task(inputs=lambda inputs: inputs, loss=_loss(match, signals, pair, judges), metrics={})
     best = _Best(pair, judges, task)
-    seen = [x for i, x in enumerate(each) if i % _JUDGES]
     source: Any = DataLoader(seen, min(batch, len(seen)), shuffle=True, collate_fn=joined, drop_last=True)  # pyright: ignore[reportArgumentType]
     size, left = source.batch_size, train_samples
     for part in _RATES:
@@ -169,10 +168,6 @@ class _Best:
         off = evaluate(pair, self.judges, task=self.task)["loss"]
         self.judged += sum(map(self.task.samples, self.judges))
         return off if math.isfinite(off) else math.inf
-
-
-def _chunks(each: Sequence[Any], size: int) -> list[Any]:
-    return [joined(each[i : i + size]) for i in range(0, len(each), size)]
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:

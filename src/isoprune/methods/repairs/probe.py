@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from isoprune.methods.repairs.patches import windows
 from isoprune.signals.matrices import CONVOLUTIONS, TRANSPOSED
@@ -20,14 +21,8 @@ from isoprune.types.task import forward
 _MAPS = (*CONVOLUTIONS, *TRANSPOSED)  # their channels are the second dimension, not the last
 _SUMS = {"add", "add_", "__add__", "__iadd__", "__radd__"}
 _RELU = {"relu", "relu_"}
-_LOOKS = {
-    "__get__",
-    "size",
-    "dim",
-    "numel",
-    "batch_norm",
-    "is_floating_point",
-}  # read no values, or are norms
+# Read no values, or are norms.
+_LOOKS = {"__get__", "size", "dim", "numel", "is_floating_point", "batch_norm"}
 
 
 class Stop(Exception):
@@ -146,8 +141,8 @@ class _Sums(TorchFunctionMode):
         for owner, other in found:
             self.probe.other(owner.layer, owner.run, other)
         if func.__name__ not in _LOOKS:
-            for tensor in _tensors(args, kwargs.values()):
-                if (owner := _find(self.owners, tensor)) is not None:
+            for value in tree_leaves((args, kwargs)):
+                if (owner := _find(self.owners, value)) is not None:
                     self.probe.read(owner.layer, func.__name__)
         out = func(*args, **kwargs)
         self.calls += 1
@@ -164,14 +159,6 @@ class _Sums(TorchFunctionMode):
             owner = _find(self.owners, mine)
             if owner is not None and self.births.get(id(other), 0) < owner.born:
                 yield owner, other
-
-
-def _tensors(*values: Any) -> Iterator[Tensor]:
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, Iterable) and not isinstance(value, str):
-            yield from _tensors(*value)
 
 
 def _find(owners: Mapping[int, _Owner], tensor: Any) -> _Owner | None:
