@@ -100,6 +100,8 @@ def test_outputs_that_there_are_none_of_are_refused():
         prune(model, x, ratio=0.5, outputs=["logit"])
     with pytest.raises(IsopruneError, match=r"outputs= takes a list of keys.*not 'logits'"):
         prune(model, x, ratio=0.5, outputs="logits")
+    with pytest.raises(IsopruneError, match=r"outputs= takes a list of keys.*not None"):
+        prune(model, x, ratio=0.5, outputs=None)
     pair = Streams(lambda logits, hidden: (logits, hidden)).eval()
     with pytest.raises(IsopruneError, match=r"names 2, which the tuple .* it has 0, 1\."):
         prune(pair, x, ratio=0.5, outputs=[2])

@@ -102,7 +102,11 @@ def entries_of(
     Raises:
         IsopruneError: If the network has no such method, or ``also`` or ``outputs`` is no list.
     """
-    if isinstance(outputs, str | Mapping) or not all(isinstance(n, str | int) for n in outputs):
+    if (
+        not isinstance(outputs, Sequence)
+        or isinstance(outputs, str)
+        or not all(isinstance(n, str | int) for n in outputs)
+    ):
         raise IsopruneError(
             f"outputs= takes a list of keys, names or indices, as in outputs=['logits'], not {outputs!r}."
         )

@@ -12,6 +12,7 @@ from torch import Tensor
 from isoprune.graph import Constraint, Graph, trace
 from isoprune.graph.entries import further_calls
 from isoprune.isometry.picks import OutputPick
+from isoprune.methods.repairs.auto import check_retrain_budget
 from isoprune.pruning import Pruned, prune_by
 from isoprune.pruning.allocation import Number, Ratio
 from isoprune.pruning.costs import costs_of
@@ -119,6 +120,7 @@ def prune(
     what, target = requested(
         unit, zeros, mask, ratio=ratio, flops=flops, parameters=parameters, latency=latency
     )
+    check_retrain_budget(retrain_budget)
     example_inputs = example_inputs_of(network, example_inputs)
     also = further_calls(also)
     if isinstance(network, Pruned):

@@ -224,6 +224,18 @@ def test_what_cannot_be_compared_or_held_out_is_refused():
     one = small(x, build=lambda: mlp(6, 16, 1))
     with pytest.raises(IsopruneError, match="not one tensor of logits"):
         call(one, data(x), match="kl")
+    for wrong in ({"match": "l2"}, {"train_samples": -1}, {"lr": 0}):
+        with pytest.raises(IsopruneError, match=next(iter(wrong))):
+            call(one, data(x), **wrong)
+
+
+@pytest.mark.parametrize("budget", [-5, 0.5, "full", True])
+def test_a_budget_that_is_no_number_of_samples_is_refused_before_anything_is_done(budget):
+    x = inputs(8, 6).float()
+    with pytest.raises(IsopruneError, match=r"retrain_budget is .* Give how many samples"):
+        isoprune.prune(mlp(6, 12, 3), x, 0.5, batches=data(x), retrain_budget=budget)
+    with pytest.raises(IsopruneError, match="retrain_budget is"):
+        isoprune.repair(isoprune.prune(mlp(6, 12, 3), x, 0.5), batches=data(x), retrain_budget=budget)
 
 
 def test_a_chain_adds_up_what_its_steps_took_and_repair_says_it():

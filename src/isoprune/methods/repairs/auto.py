@@ -60,8 +60,10 @@ def auto(
             nothing is trained here.
 
     Raises:
-        IsopruneError: Without data, or if dense network and plan do not belong to the pruned network.
+        IsopruneError: Without data, for a budget that is no number of samples, or if dense network and plan
+            do not belong to the pruned network.
     """
+    check_retrain_budget(retrain_budget)
     each = list(signals.chunks(samples, chunk=1))
     if len(each) < 2:
         raise IsopruneError(
@@ -87,6 +89,15 @@ def auto(
     polished = polish(start, signals, generator=generator, images=samples)
     level = balance(replace(pruned, model=polished.model), seen, generator=generator)
     return replace(polished, model=level)
+
+
+def check_retrain_budget(samples: int | None) -> None:
+    """Raise IsopruneError unless a budget is a number of samples, or None."""
+    if samples is not None and (type(samples) is not int or samples < 0):
+        raise IsopruneError(
+            f"retrain_budget is {samples!r}. Give how many samples the retraining will see, such as epochs * "
+            "len(train): 0 if there will be none."
+        )
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from isoprune.graph.outputs import tensors_in
 from isoprune.methods.repairs.repaired import Repaired
 from isoprune.methods.repairs.stored import copied, refresh_
 from isoprune.methods.schedules import cosine
+from isoprune.pruning.allocation import check_known
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.modes import in_eval_mode
 from isoprune.signals.samples import held_out, in_batches, joined
@@ -75,9 +76,15 @@ def polish(
     a forward of an eighth of ``images`` through both.
 
     Raises:
-        IsopruneError: Without data; with fewer than two images; if the outputs of the two networks differ in
-            number or shape; if every parameter is frozen.
+        IsopruneError: Without data; with fewer than two images; for options outside of their range; if the
+            outputs of the two networks differ in number or shape; if every parameter is frozen.
     """
+    check_known(match, ("auto", "kl", "squares"), "match")
+    if train_samples < 0 or not lr > 0:
+        raise IsopruneError(
+            f"train_samples = {train_samples} and lr = {lr} of polish: give 0 samples or more, and a rate "
+            "above 0."
+        )
     each = list(signals.chunks(images, chunk=1))
     if len(each) < 2:
         raise IsopruneError(
