@@ -24,11 +24,21 @@ FEW = ("mlp", "residual", "depthwise_twice", "multihead")
 NETWORKS = (*FEW, "flattened", "grouped", "embedded", "heads", "bare")
 SAID = {"n:m": "2:4", "block": "2x3"}  # how a grain with numbers is requested
 
+NORMED = [name for name, f in CRITERIA.items() if "batchnorm" in method_of(f).needs]
+BATCHNORMS = ("flattened", "residual", "depthwise_twice", "joined")  # some of their channels have one
+
+
+def networks_for(name, nets):
+    return BATCHNORMS if name in NORMED else nets
+
+
 every_criterion = pytest.mark.parametrize("name", CRITERIA)
 every_grain = pytest.mark.parametrize(
     ("name", "grain"), [(name, grain) for name, f in CRITERIA.items() for grain in method_of(f).grains]
 )
-every_network = pytest.mark.parametrize("net", NETWORKS)
+every_network = pytest.mark.parametrize(
+    ("name", "net"), [(name, net) for name in CRITERIA for net in networks_for(name, NETWORKS)]
+)
 
 
 @functools.cache
@@ -62,17 +72,18 @@ def test_the_table_knows_functions_by_their_names_and_signature(name):
         (name, grain, net)
         for name, f in CRITERIA.items()
         for grain in method_of(f).grains
-        for net in (NETWORKS if grain == "channel" else FEW)
+        for net in networks_for(name, NETWORKS if grain == "channel" else FEW)
     ],
 )
 def test_one_finite_score_for_every_unit(name, grain, net):
     units, scores = call(name, net, grain)
-    assert {u.name: u.shape for u in units} == {k: tuple(s.shape) for k, s in scores.items()}
+    shapes = {u.name: u.shape for u in units}
+    got = {k: tuple(s.shape) for k, s in scores.items()}
+    assert got and got.items() <= shapes.items() if name in NORMED else got == shapes
     assert all(torch.isfinite(s).all() and s.is_floating_point() for s in scores.values())
-    assert all((s != 0).any() for s in scores.values())
+    assert all((s != 0).any() for s in scores.values() if s.numel() > 1)
 
 
-@every_criterion
 @every_network
 def test_model_and_gradients_are_untouched(name, net):
     model, x = network(net)
@@ -93,7 +104,7 @@ def test_model_and_gradients_are_untouched(name, net):
 
 @every_grain
 def test_the_same_seed_gives_the_same_scores(name, grain):
-    one, two = (call(name, "multihead", grain, seed=4)[1] for _ in range(2))
+    one, two = (call(name, *networks_for(name, ["multihead"])[:1], grain, seed=4)[1] for _ in range(2))
     assert all(torch.equal(one[k], two[k]) for k in one)
 
 
@@ -121,10 +132,11 @@ def test_scores_follow_a_permutation_of_the_filters(name, grain):
     got = scored(name, model, units, data)
     first, last = ("0", "5") if grain == "channel" else ("0.weight", "7.weight")
     torch.testing.assert_close(got[first], want[first][order])
-    torch.testing.assert_close(got[last], want[last])
+    if last in got or name not in NORMED:
+        torch.testing.assert_close(got[last], want[last])
 
 
-@pytest.mark.parametrize("name", FOLLOW)
+@pytest.mark.parametrize("name", [name for name in FOLLOW if "head" in method_of(CRITERIA[name]).grains])
 def test_scores_follow_a_permutation_of_the_heads(name):
     model, x = network("multihead")
     units, want = call(name, "multihead", "head")

@@ -143,7 +143,9 @@ def check_scores(groups: Sequence[Units], scores: Scores) -> None:
         if s is None or tuple(s.shape) != g.shape:
             came = "none" if s is None else f"shape {tuple(s.shape)}"
             raise IsopruneError(
-                f"Group {g.name} has {g.size} {g.grain}s but scores of {came}: score every {g.grain}."
+                f"Group {g.name} has {g.size} {g.grain}s but scores of {came}: score every {g.grain}. What "
+                f'a criterion cannot score is left out by a name pattern, ratio={{"*": ..., "{g.name}": 0}}, '
+                'or with allocation="global", where the others compete.'
             )
         if not torch.isfinite(s).all():
             raise IsopruneError(

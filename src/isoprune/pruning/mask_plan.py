@@ -93,7 +93,7 @@ def _over_all(scores: Scores, alive: Mapping[str, Tensor], ratio: Number, floor:
     """Let all units compete; the best ``floor`` of each tensor do not."""
     check_ratio(ratio)
     for name, mask in alive.items():
-        if ratio:
+        if ratio and int(mask.sum()) > floor:
             check_some_score(name, scores[name][mask.to(scores[name].device)])
     best = {name: -scores[name].double() for name in alive}
     spared = {name: _lowest(best[name], mask, min(floor, int(mask.sum()))) for name, mask in alive.items()}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
+import torch
 from torch import nn
 
 from isoprune.graph import Constraint, Graph
@@ -41,42 +43,51 @@ def make_plan(
 
     Args:
         graph: From `trace`.
-        scores: One number per channel of every group; high stays.
+        scores: One number per channel of every group; high stays. Groups without scores stay whole where
+            others compete; else their ratio must be 0.
         ratio: Fraction removed of every group (``ceil(ratio * channels)``, never the last one), or a
             mapping of name patterns to fractions, of which the last match wins.
-        allocation: "uniform", or "global": all channels compete by score over the mean of their group; or
-            "error": by score over cost, for scores that are rises of one error.
+        allocation: "uniform", or all channels compete: "global", by score over the mean of their group, or
+            "error", by score over cost, for scores that are rises of one error.
         scope: "all", or "internal": only channels that a single layer makes.
         round_to: Kept channels are rounded up to a multiple of this (8 suits most hardware).
         floor: No group keeps fewer channels than this, as far as it had so many.
         cap: Where all compete, the largest fraction that any group loses.
         links: Further sets of channels that must keep equally many.
-        per: With "error", what a channel of each group costs: see `cost_of_one`.
+        per: Where all compete, what the scores of each group are divided by: with "error" what a channel
+            costs (see `cost_of_one`), 1 for scores that are comparable; None: their mean.
 
     Raises:
         IsopruneError: Ratio outside [0, 1), unknown option, a pattern without a match, scores that
             do not fit.
     """
     check_known(allocation, ("uniform", "global", "error"), "allocation")
-    check_scores(graph.groups, scores)
     groups = in_scope(graph.groups, scope)
+    asked: dict[str, Any] = {"ratio": dict(ratio) if isinstance(ratio, Mapping) else ratio}
     if allocation == "uniform" or isinstance(ratio, Mapping):
         ratios = ratios_of(graph, groups, ratio)
         keep = {g.name: g.size - removed_of(g.size, ratios[g.name]) for g in groups}
-        for g in (g for g in groups if keep[g.name] < g.size):
+        cut = [g for g in groups if keep[g.name] < g.size]
+        check_scores([g for g in graph.groups if g.name in {*scores, *(c.name for c in cut)}], scores)
+        for g in cut:
             check_some_score(g.name, scores[g.name])
     else:
+        if unscored := [g.name for g in groups if g.name not in scores]:
+            asked["unscored"] = unscored
+        groups = [g for g in groups if g.name in scores]
+        check_scores(groups, scores)
         for g in groups if ratio else ():
             check_some_score(g.name, scores[g.name])
-        keep = global_ranking(groups, scores, ratio, cap=cap, per=per if allocation == "error" else None)
+        keep = global_ranking(groups, scores, ratio, cap=cap, per=per)
     for name, number in (("round_to", round_to), ("floor", floor)):
         if number < 1:
             raise IsopruneError(f"{name} is {number}, not a positive number of channels. Use 1 for none.")
     keep = {g.name: max(keep[g.name], min(floor, g.size)) for g in groups}
     everything = {g.name: g.size for g in graph.groups} | keep
-    removed = choose(graph, scores, everything, round_to=round_to, floor=floor, links=links)
-    asked = {"ratio": dict(ratio) if isinstance(ratio, Mapping) else ratio, "allocation": allocation}
-    return graph.removing(removed, **asked, scope=scope, round_to=round_to, floor=floor)
+    equal = {g.name: torch.zeros(g.shape) for g in graph.groups if g.name not in scores}
+    removed = choose(graph, {**equal, **scores}, everything, round_to=round_to, floor=floor, links=links)
+    options = {"allocation": allocation, "scope": scope, "round_to": round_to, "floor": floor}
+    return graph.removing(removed, **asked, **options)
 
 
 def plan_of_same_numbers(

@@ -61,6 +61,8 @@ def _reason(graph: Graph, group: Units, request: Mapping[str, Any]) -> str:
     step, floor = request.get("round_to", 1), request.get("floor", 1)
     if floor >= group.size:
         return f"floor={floor} keeps all of its {group.size}"
+    if group.name in request.get("unscored", ()):
+        return "the criterion has no scores for them"
     for constraint in (*graph.constraints, *graph.links):
         mine = [np.isin(row, graph.channels[group.name]).sum() for row in constraint.sets]
         if any(mine):

@@ -20,12 +20,14 @@ class Method:
 
     Attributes:
         kind: "criterion", "repair", "penalty", "schedule", "cadence".
-        needs: Of "data", "labels", "gradients", "dense", "plan".
+        needs: Of "data", "labels", "gradients", "dense", "plan", "batchnorm".
         grains: The grains of units that it knows.
         updates_weights: Whether it changes the weights that stay.
         repair: Of a criterion, the name of the repair that its choice is made for and that must follow it.
             Such a criterion takes ``keep``: how many of which units are to stay.
         follows_order: Whether its result is the same, permuted, when filters are permuted.
+        comparable: Of a criterion, whether scores of different layers are numbers of one unit: then all
+            channels compete by them as they are where the allocation is "global".
         removes: Whether units go when it is done (penalties).
         grows: Of each strength that grows before they can go, its options (size, interval, ceiling).
         label: How tables and figures call it; "": its name.
@@ -38,6 +40,7 @@ class Method:
     updates_weights: bool = False
     repair: str = ""
     follows_order: bool = True
+    comparable: bool = False
     removes: bool = False
     grows: tuple[tuple[str, str, str], ...] = ()
     label: str = ""

@@ -94,9 +94,10 @@ def prune(
         task: What a batch means; by default (inputs, labels), and the loss is cross-entropy.
         loss: (outputs, batch) -> scalar, in place of the task's; a loss of torch gets ``batch[1]``.
         output: Which of several outputs the loss reads: a key, an index or a function of the outputs.
-        allocation: "uniform"; "global": all units compete, channels by score over the mean of their group,
-            other units by their scores as they are; or "error": channels by score over what one costs
-            (multiply-adds for ``flops``, else parameters), for scores that are rises of one error.
+        allocation: "uniform"; "global": all units compete, channels by score over the mean of their group
+            (by their scores as they are where the criterion's are comparable), other units by their scores
+            as they are; or "error": channels by score over what one costs (multiply-adds for ``flops``, else
+            parameters), for scores that are rises of one error.
         scope, round_to, floor, cap: Of channels; see `isoprune.pruning.make_plan`. ``floor`` is for all.
         retrain_budget: Samples that the retraining will see, 0 if none follows. With it the network comes
             back repaired by "auto" as that budget asks for; ``batches`` are looked at, labels are not.
@@ -164,7 +165,7 @@ def prune(
             def by(scores: Scores) -> Plan:
                 if unit.name == "head":
                     return plan_units(graph, units, scores, grain=unit, ratio=target, floor=floor)
-                per = cost_of_one(graph, small, budget) if allocation == "error" else None
+                per = cost_of_one(graph, small, budget) if allocation == "error" else score.per(units)
                 at = partial(make_plan, graph, scores, links=links, per=per, **options)
                 if what == "ratio":
                     return at(ratio=target)

@@ -16,7 +16,7 @@ from isoprune.pruning.plan import numbers_kept
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals import Signals
 from isoprune.types import Plan, Scores, Task, Units
-from isoprune.types.method import method_of
+from isoprune.types.method import Method, method_of
 from isoprune.types.seeded import seeded
 from isoprune.verbs.repair import repair
 
@@ -43,8 +43,16 @@ class Scorer:
     @cached_property
     def repair(self) -> str:
         """The repair that the criterion's choice is made for, and that must follow it; "": none."""
+        return self._facts.repair
+
+    @cached_property
+    def _facts(self) -> Method:
         named = CRITERIA.get(self.criterion) if isinstance(self.criterion, str) else self.criterion
-        return "" if named is None else method_of(named).repair
+        return Method("own") if named is None else method_of(named)
+
+    def per(self, units: tuple[Units, ...]) -> dict[str, float] | None:
+        """Return what scores of each group are divided by where all compete; None: their mean."""
+        return dict.fromkeys((u.name for u in units), 1.0) if self._facts.comparable else None
 
     def repaired(self, made: Pruned, retrain_budget: int | None) -> Pruned:
         """Return what was pruned after the criterion's own repair, or after "auto" for a budget."""

@@ -8,11 +8,14 @@ from typing import Any
 
 from torch import Generator
 
+from isoprune.methods.criteria.bn_scale import bn_scale
 from isoprune.methods.criteria.fisher import fisher
+from isoprune.methods.criteria.geometric_median import geometric_median
 from isoprune.methods.criteria.l1_norm import l1_norm
 from isoprune.methods.criteria.l2_norm import l2_norm
 from isoprune.methods.criteria.random_scores import random
 from isoprune.methods.criteria.reconstruction import reconstruction
+from isoprune.methods.criteria.skeletonization import skeletonization
 from isoprune.methods.criteria.snip import snip
 from isoprune.methods.criteria.taylor import taylor
 from isoprune.methods.criteria.unit_scores import score_units
@@ -25,7 +28,19 @@ from isoprune.types.method import method_of
 Criterion = Callable[..., Scores]
 
 CRITERIA: dict[str, Criterion] = {
-    f.__name__: f for f in (l1_norm, l2_norm, taylor, fisher, snip, reconstruction, random)
+    f.__name__: f
+    for f in (
+        l1_norm,
+        l2_norm,
+        bn_scale,
+        geometric_median,
+        taylor,
+        skeletonization,
+        fisher,
+        snip,
+        reconstruction,
+        random,
+    )
 }
 
 

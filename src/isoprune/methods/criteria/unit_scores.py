@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from isoprune.types import Member, Scores, Units
+from isoprune.types import Member, Units
 
 Reduce = Callable[[Tensor, Tensor], Tensor]  # sums, numbers of elements -> a value per unit
 
@@ -18,7 +18,7 @@ def score_units(
     reduce: Reduce,
     *,
     each: Callable[[Tensor], Tensor] | None = None,
-) -> Scores:
+) -> dict[str, Tensor]:
     """Return for all units what ``reduce`` makes of the sum of their values, and of how many there are.
 
     Units that lie in several tensors (channels of a residual sum) get the mean over the weights that make
@@ -45,21 +45,22 @@ def _scores(
         return reduce(v, torch.ones((), dtype=v.dtype, device=v.device)).cpu()
     total = torch.zeros(units.size, dtype=torch.float64)
     weights = torch.zeros(units.size, dtype=torch.float64)
-    for member in _makers(units, values):
-        sums, numbers = _sums(each(values[member.tensor]), member.channels, units.size)
+    for member in makers(units, values):
+        sums, numbers = unit_sums(each(values[member.tensor]), member.channels, units.size)
         inside = numbers > 0
         total = total + torch.where(inside, reduce(sums, numbers.clamp_min(1)), 0.0).cpu()
         weights = weights + inside.cpu()
     return (total / weights.clamp_min(1)).reshape(units.shape)
 
 
-def _makers(units: Units, values: Mapping[str, Tensor]) -> list[Member]:
+def makers(units: Units, values: Mapping[str, Tensor]) -> list[Member]:
+    """Return the members in which weights make the units; where none do, all that hold them."""
     known = [m for m in units.members if m.tensor in values]
     makers = [m for m in known if m.role == "out" and values[m.tensor].dim() > 1]
     return makers or [m for m in known if len(m.dims) == 1] or known
 
 
-def _sums(values: Tensor, unit: Tensor, size: int) -> tuple[Tensor, Tensor]:
+def unit_sums(values: Tensor, unit: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Return the sum and the number of the values of every unit."""
     unit = unit.to(values.device)
     alike = [d for d in range(values.dim()) if unit.shape[d] == 1]
