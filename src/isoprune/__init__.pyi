@@ -9,6 +9,7 @@ from .graph import trace as trace
 from .isometry import jacobian_singular_values as jacobian_singular_values
 from .pruning import Pruned as Pruned
 from .reporting import report as report
+from .reproduction import sanity as sanity
 from .types import IsopruneError as IsopruneError
 from .types import Metric as Metric
 from .types import Plan as Plan

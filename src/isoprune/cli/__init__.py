@@ -25,6 +25,7 @@ VERBS = {
     "prune": "make a network smaller, prove it, and save it",
     "diagnose": "say whether a network is fit to be retrained, and what repairs restore",
     "advise": "say which learning rate fits a network and a budget",
+    "sanity": "say whether a pruning method beats chance at its own ratios",
     "compare": "compare methods fairly, over seeds, or say why that cannot be done",
     "reproduce": "redo a table or figure of the papers, beside the published numbers",
     "report": "make a web page, a table and figures of finished runs",

@@ -9,18 +9,19 @@ from typing import Literal
 from isoprune.cli.console import output_console, say
 from isoprune.types.errors import IsopruneError
 
-KINDS = ("data", "model", "criterion", "penalty", "repair", "schedule", "cadence")
+KINDS = ("data", "model", "criterion", "penalty", "repair", "schedule", "cadence", "check")
 
 
 def methods(
-    kind: Literal["data", "model", "criterion", "penalty", "repair", "schedule", "cadence"] | None = None,
+    kind: Literal["data", "model", "criterion", "penalty", "repair", "schedule", "cadence", "check"]
+    | None = None,
     /,
     *,
     schedules: bool = False,
     epochs: int | None = None,
     out: Path | None = None,
 ) -> None:
-    """List every data set, model, criterion, penalty, repair, schedule and cadence that a config can name.
+    """List every data set, model, criterion, penalty, repair, schedule, cadence and check by its name.
 
     Your own needs no registration: write "your_module:your_function" in its place. With --schedules: draw the
     learning rate of every schedule.

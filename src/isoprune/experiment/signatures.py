@@ -61,6 +61,7 @@ KINDS = {
         "schedule", "schedules", "epochs", nested={"warm_up": "schedule", "lr_rewinding": "schedule"}
     ),
     "cadence": _methods("cadence", "cadences", "rounds"),
+    "check": _methods("check", "checks", "plan", "units", "generator"),
 }  # fmt: skip
 
 
