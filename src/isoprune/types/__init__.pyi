@@ -21,3 +21,4 @@ from .units import Frozen as Frozen
 from .units import Member as Member
 from .units import Scores as Scores
 from .units import Units as Units
+from .units import UpdatingScores as UpdatingScores

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -50,6 +50,27 @@ class Units:
     def size(self) -> int:
         """How many units there are."""
         return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class UpdatingScores(Mapping[str, Tensor]):
+    """Scores of a criterion that also says how the weights that stay make up for those that go.
+
+    ``update`` takes what stays of tensors that lose something (bool, by name), and returns new weights, by
+    name: zero where nothing stays. Tensors that it says nothing of stay as they are.
+    """
+
+    scores: Scores
+    update: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.scores[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.scores)
+
+    def __len__(self) -> int:
+        return len(self.scores)
 
 
 def layer_of(tensor: str) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 from isoprune.graph import trace
 from isoprune.pruning import Pruned
 from isoprune.pruning.grains import Grain, units_of
+from isoprune.pruning.mask import element_masks, masks_of
 from isoprune.pruning.mask import harden as plain_copy
-from isoprune.pruning.mask import masks_of
 from isoprune.pruning.mask_plan import plan_units
 from isoprune.pruning.masking import mask_by
 from isoprune.pruning.shrink import shrink as without_units
@@ -55,9 +55,10 @@ def masked_units(
     plan = plan_units(
         graph, units, score.of(plain)(units), grain=grain, ratio=ratio, before=before, **options
     )
-    made = mask_by(plain, example_inputs, graph, plan, units)
+    new = score.updated(plain, lambda: element_masks(graph, plan, units))
+    made = mask_by(new, example_inputs, graph, plan, units)
     if not isinstance(network, Pruned):
-        return made
+        return replace(made, dense=model)
     return replace(
         made,
         dense=model if first else network.dense,

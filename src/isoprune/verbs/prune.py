@@ -29,6 +29,7 @@ from isoprune.pruning.shrink import shrink as without_units
 from isoprune.pruning.verify import Proof
 from isoprune.pruning.verify import verify as proven
 from isoprune.types import CLASSIFICATION, IsopruneError, Network, Plan, Scores, Task, module_of
+from isoprune.types.units import UpdatingScores
 from isoprune.verbs.masked_rounds import masked_units, without_masks
 from isoprune.verbs.request import requested
 from isoprune.verbs.scorer import Scorer, default_criterion
@@ -83,7 +84,8 @@ def prune(
         parameters: The fraction of parameters that may stay.
         latency: The fraction of the dense network's time that may stay, measured on these inputs: up to 7
             networks are made, and timed in turns with the dense one.
-        criterion: A name from `isoprune methods`, or a function of your own with a criterion's signature;
+        criterion: A name from `isoprune methods`, or a function of your own with a criterion's signature; one
+            that brings a weight update (docs/curvature.md) changes the weights that stay.
             None: "l1_norm", and with ``retrain_budget`` "reconstruction" where it knows the grain.
             "zeros" needs no ratio: exactly the channels that are zero wherever they are read go, whoever
             zeroed them, and the network computes what it did.
@@ -179,7 +181,12 @@ def prune(
 
             return score.plan(scores, units, by, again, numbers_by_scores=allocation != "uniform")
 
-        return _joined(network, prune_by(small, example_inputs, graph, planner))
+        made = prune_by(small, example_inputs, graph, planner)
+        graph, plan = made.graph, made.plan
+        new = score.updated(small, lambda: element_masks(graph, plan, units_of(graph, unit)))
+        if new is not small:
+            made = replace(prune_by(new, example_inputs, graph, lambda *_: plan), dense=small)
+        return _joined(network, made)
 
     if what != "latency":
         made = shrunk(what, target)
@@ -189,7 +196,10 @@ def prune(
         at_ratio, dense = partial(shrunk, "ratio"), module_of(network)
         made = prune_in_time(at_ratio, dense, example_inputs, target, backend=backend, threads=threads)
     if mask:
-        result = mask_by(plain_copy(model), example_inputs, made.graph, made.plan, units_of(made.graph, unit))
+        whole = plain_copy(model)
+        if isinstance(score.found, UpdatingScores):
+            whole = inflated(whole, made.graph, made.plan, made.model)
+        result = mask_by(whole, example_inputs, made.graph, made.plan, units_of(made.graph, unit))
         made = replace(result, dense=made.dense, history=made.history, attempts=made.attempts)
     elif hasattr(made.model, "save_pretrained"):
         from isoprune.export import follow_config

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from isoprune.methods.criteria import CRITERIA, scores_of
+from isoprune.methods.repairs.stored import copied
 from isoprune.pruning.grains import Grain
 from isoprune.pruning.plan import numbers_kept
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals import Signals
-from isoprune.types import Plan, Scores, Task, Units
+from isoprune.types import Plan, Scores, Task, Units, UpdatingScores
 from isoprune.types.method import Method, method_of
 from isoprune.types.seeded import seeded
 from isoprune.verbs.repair import repair
@@ -35,6 +36,7 @@ class Scorer:
     batches: Iterable[Any] | None
     task: Task
     seed: int
+    found: Scores | None = field(init=False, default=None)  # of the last network that was scored
 
     def __post_init__(self) -> None:
         if isinstance(self.batches, Iterator):
@@ -67,9 +69,28 @@ class Scorer:
 
         def scores(units: tuple[Units, ...], **options: Mapping[str, int]) -> Scores:
             generator = seeded(self.seed)
-            return scores_of(self.criterion, signals, units, generator=generator, **options)
+            self.found = scores_of(self.criterion, signals, units, generator=generator, **options)
+            return self.found
 
         return scores
+
+    def updated(self, model: nn.Module, masks: Callable[[], Mapping[str, Tensor]]) -> nn.Module:
+        """Return the network that was scored last with the weights that its criterion brings, if it does.
+
+        Weights that something computes (a parametrization) stay as they are.
+
+        Args:
+            masks: What gives what stays of each tensor.
+        """
+        if not isinstance(self.found, UpdatingScores):
+            return model
+        new = self.found.update(masks())
+        model = copied(model)
+        names = dict(model.named_parameters())
+        with torch.no_grad():
+            for name in names.keys() & new.keys():
+                names[name].copy_(new[name])
+        return model
 
     def plan(
         self,

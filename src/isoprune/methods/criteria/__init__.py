@@ -13,12 +13,14 @@ from isoprune.methods.criteria.fisher import fisher
 from isoprune.methods.criteria.geometric_median import geometric_median
 from isoprune.methods.criteria.l1_norm import l1_norm
 from isoprune.methods.criteria.l2_norm import l2_norm
+from isoprune.methods.criteria.obs import obs
 from isoprune.methods.criteria.random_scores import random
 from isoprune.methods.criteria.reconstruction import reconstruction
 from isoprune.methods.criteria.skeletonization import skeletonization
 from isoprune.methods.criteria.snip import snip
 from isoprune.methods.criteria.taylor import taylor
 from isoprune.methods.criteria.unit_scores import score_units
+from isoprune.methods.criteria.woodfisher import woodfisher
 from isoprune.signals import Signals
 from isoprune.signals.effective import Part
 from isoprune.types import IsopruneError, Member, Scores, Units
@@ -38,6 +40,8 @@ CRITERIA: dict[str, Criterion] = {
         skeletonization,
         fisher,
         snip,
+        obs,
+        woodfisher,
         reconstruction,
         random,
     )

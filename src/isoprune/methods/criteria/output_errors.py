@@ -12,11 +12,12 @@ import torch
 from torch import Generator, Tensor, nn
 
 from isoprune.graph.outputs import tensors_in
+from isoprune.methods.criteria.own_labels import by_classes, drawn_classes, drawn_signs
 from isoprune.methods.criteria.readers import Layer
 from isoprune.methods.repairs.probe import as_positions, places, read_at
 from isoprune.signals.matrices import CONVOLUTIONS, TRANSPOSED
 from isoprune.types import IsopruneError
-from isoprune.types.task import Task, cross_entropy_loss, forward, samples_in
+from isoprune.types.task import Task, forward, samples_in
 
 _ROWS = 4  # at least, for each input, where there are as many
 
@@ -131,13 +132,10 @@ def _watched(
 
 def _objective(outputs: Any, task: Task, generator: Generator) -> Tensor:
     """Return what slopes are taken of, summed over samples."""
-    if task.loss is cross_entropy_loss and isinstance(outputs, Tensor) and outputs.dim() > 1:
+    if by_classes(task, outputs):
         log_p = torch.log_softmax(outputs, 1)
-        at = torch.rand(len(log_p), *log_p.shape[2:], generator=generator, dtype=torch.float64)[:, None]
-        drawn = (log_p.detach().exp().double().cumsum(1).cpu() < at).sum(1, keepdim=True)
-        return -log_p.gather(1, drawn.clamp_max(log_p.shape[1] - 1).to(log_p.device)).sum()
+        return -log_p.gather(1, drawn_classes(log_p, generator)[:, None]).sum()
     total = torch.zeros(())
     for t in tensors_in(outputs):
-        signs = torch.rand(t.shape, generator=generator, dtype=torch.float64) < 0.5
-        total = total + torch.where(signs.to(t.device), t, -t).sum().cpu()
+        total = total + (t * drawn_signs(t, generator)).sum().cpu()
     return total
