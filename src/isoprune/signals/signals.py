@@ -39,12 +39,14 @@ class Signals:
             what can be passed through only once (a generator) is kept in memory.
         task: What a batch means.
         memory: Bound in bytes on what is held of single samples at a time.
+        example: What the forward takes, for methods that look at no data; None: the first sample of the data.
     """
 
     model: Network
     batches: Iterable[Any] | None = None
     task: Task = CLASSIFICATION
     memory: int = 2**30
+    example: Any = None
 
     @cached_property
     def network(self) -> nn.Module:
@@ -102,6 +104,14 @@ class Signals:
             left -= number
             if left <= 0:
                 return
+
+    def example_inputs(self) -> Any:
+        """Return what the forward takes, on the network's device: ``example``, or the first sample.
+
+        Raises:
+            IsopruneError: If there is neither.
+        """
+        return next(self.chunks(1)) if self.example is None else to_device(self.example, self.device)
 
     def inputs(self, samples: int) -> Any:
         """Return the inputs of the first ``samples`` samples: a tensor, or whatever the forward takes."""

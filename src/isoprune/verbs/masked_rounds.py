@@ -52,9 +52,8 @@ def masked_units(
     graph = trace(plain, example_inputs)
     units = units_of(graph, grain)
     refuse_normed(plain, graph, [m.tensor for u in units for m in u.members])
-    plan = plan_units(
-        graph, units, score.of(plain)(units), grain=grain, ratio=ratio, before=before, **options
-    )
+    scores = score.of(plain, example_inputs)(units)
+    plan = plan_units(graph, units, scores, grain=grain, ratio=ratio, before=before, **options)
     new = score.updated(plain, lambda: element_masks(graph, plan, units))
     made = mask_by(new, example_inputs, graph, plan, units)
     if not isinstance(network, Pruned):

@@ -159,7 +159,7 @@ def prune(
                 return plan_without_dead(graph, living, links, floor=floor)
 
             return _joined(network, prune_by(small, example_inputs, graph, without_dead))
-        scores = score.of(small)
+        scores = score.of(small, example_inputs)
 
         def planner(graph: Graph, links: tuple[Constraint, ...]) -> Plan:
             units = units_of(graph, unit)

@@ -63,9 +63,9 @@ class Scorer:
             return repair(made, "auto", retrain_budget=retrain_budget, **how)
         return repair(made, self.repair, **how) if self.repair and made.plan else made
 
-    def of(self, model: nn.Module) -> Callable[..., Scores]:
+    def of(self, model: nn.Module, example_inputs: Any) -> Callable[..., Scores]:
         """Return what scores units of a network; its data is gone through once for all calls."""
-        signals = Signals(model, self.batches, self.task)
+        signals = Signals(model, self.batches, self.task, example=example_inputs)
 
         def scores(units: tuple[Units, ...], **options: Mapping[str, int]) -> Scores:
             generator = seeded(self.seed)

@@ -11,6 +11,7 @@ from torch import Generator
 from isoprune.methods.criteria.bn_scale import bn_scale
 from isoprune.methods.criteria.fisher import fisher
 from isoprune.methods.criteria.geometric_median import geometric_median
+from isoprune.methods.criteria.grasp import grasp
 from isoprune.methods.criteria.l1_norm import l1_norm
 from isoprune.methods.criteria.l2_norm import l2_norm
 from isoprune.methods.criteria.obs import obs
@@ -18,6 +19,7 @@ from isoprune.methods.criteria.random_scores import random
 from isoprune.methods.criteria.reconstruction import reconstruction
 from isoprune.methods.criteria.skeletonization import skeletonization
 from isoprune.methods.criteria.snip import snip
+from isoprune.methods.criteria.synflow import synflow
 from isoprune.methods.criteria.taylor import taylor
 from isoprune.methods.criteria.unit_scores import score_units
 from isoprune.methods.criteria.woodfisher import woodfisher
@@ -40,6 +42,8 @@ CRITERIA: dict[str, Criterion] = {
         skeletonization,
         fisher,
         snip,
+        grasp,
+        synflow,
         obs,
         woodfisher,
         reconstruction,
