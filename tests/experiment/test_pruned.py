@@ -22,6 +22,7 @@ from .tiny import bits, role_digest, tiny
 TPP = {"name": "tpp", "growth": 0.1, "interval": 2, "stabilise": 10, "zero_every": 1, "gram": 10.0}
 GREG_1 = {"name": "greg_1", "growth": 0.1, "interval": 2, "stabilise": 10}
 GREG_2 = GREG_1 | {"name": "greg_2", "interval": 1, "pick_growth": 0.001, "pick_ceiling": 0.01}
+INCREG, BALANCED = GREG_1 | {"name": "increg"}, GREG_1 | {"name": "auto_balanced"}
 TRAIN = {"epochs": 10, "lr": 0.05, "batch": 50, "jsv_samples": 0}
 
 
@@ -67,7 +68,7 @@ def test_tpp_and_greg_1_remove_what_the_dense_scores_chose_and_the_control_need_
 
 
 @pytest.mark.matrix
-@pytest.mark.parametrize("penalty", [TPP, GREG_1, GREG_2], ids=["tpp", "greg_1", "greg_2"])
+@pytest.mark.parametrize("penalty", [TPP, GREG_1, GREG_2, INCREG, BALANCED], ids=lambda p: p["name"])
 def test_interrupted_at_any_step_it_ends_on_the_same_bits(tmp_path, monkeypatch, penalty):
     """GReg-2's choice, and how far the growth is, are in the checkpoint."""
     made = pressed(penalty, checkpoint_steps=1)

@@ -168,7 +168,7 @@ def take_steps(
                 nn.utils.clip_grad_norm_(parameters, trainer.loop.clip)
             optimizer.step()
             if trainer.penalty is not None:
-                trainer.penalty.after_(epoch.first + step)
+                trainer.penalty.after_(epoch.first + step, epoch.rates[step])
             if trainer.averaged is not None and step >= epoch.average_from:
                 trainer.averaged.update_parameters(trainer.model)
             if after is not None and step + 1 < len(batches):

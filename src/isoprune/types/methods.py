@@ -21,7 +21,7 @@ class Penalty(Protocol):
 
     def __call__(self, step: int) -> Tensor: ...  # steps taken so far -> scalar
 
-    def after_(self, step: int) -> None: ...  # after the step that follows so many
+    def after_(self, step: int, lr: float) -> None: ...  # after the step that follows so many, at this rate
 
     def state_dict(self) -> Mapping[str, Tensor]: ...
 

@@ -50,6 +50,27 @@ class Part:
                 found.append(units.flatten()[unit.clamp_min(0)] & (unit >= 0))
         return torch.stack(found).any(0)
 
+    def spread(self, numbers: Mapping[str, Tensor]) -> Tensor:
+        """Return each unit's number where the unit is, zero elsewhere, broadcast against ``value``."""
+        found = []
+        for name, member in self.members:
+            flat = numbers[name].flatten()
+            if member.unit is None:
+                found.append(flat.reshape(self.value.shape))
+            else:
+                unit = member.unit.to(flat.device)
+                found.append(flat[unit.clamp_min(0)] * (unit >= 0))
+        return torch.stack(found).sum(0)
+
+    def add_to_(self, sums: Mapping[str, Tensor], numbers: Tensor) -> None:
+        """Add the numbers of ``value``'s elements up by unit."""
+        for name, member in self.members:
+            if member.unit is None:
+                sums[name].add_(numbers.flatten())
+                continue
+            unit = member.unit.to(numbers.device).expand(numbers.shape).flatten()
+            sums[name].index_add_(0, unit.clamp_min(0), numbers.flatten() * (unit >= 0))
+
     @torch.no_grad()
     def zero_(self, chosen: Chosen) -> None:
         """Set the chosen units to zero."""

@@ -17,7 +17,7 @@ class Penalty(nn.Module):
     Args:
         loss: Steps taken so far -> scalar, differentiable with respect to the network's parameters.
         steps: That it needs before its channels can go; 0 if there are none.
-        after: Told the steps taken so far, after each one; it may change the network in place.
+        after: Told the steps taken so far and the rate, after each one; it may change the network in place.
         state: What changes from step to step, on the network's device. `loss` and `after` change it in place;
             as buffers it is in the training's checkpoint.
         plan: Returns which channels go.
@@ -28,7 +28,7 @@ class Penalty(nn.Module):
         loss: Callable[[int], Tensor],
         *,
         steps: int = 0,
-        after: Callable[[int], object] | None = None,
+        after: Callable[[int, float], object] | None = None,
         state: Mapping[str, Tensor] | None = None,
         plan: Callable[[], Plan] | None = None,
     ) -> None:
@@ -41,10 +41,10 @@ class Penalty(nn.Module):
     def forward(self, step: int) -> Tensor:
         return self._loss(step)
 
-    def after_(self, step: int) -> None:
-        """Act on the network after the step that follows ``step`` others."""
+    def after_(self, step: int, lr: float = 0.0) -> None:
+        """Act on the network after the step, at this rate, that follows ``step`` others."""
         if self._after is not None:
-            self._after(step)
+            self._after(step, lr)
 
     def plan(self) -> Plan | None:
         """Return which channels go by now; None for a penalty that removes nothing."""

@@ -75,7 +75,7 @@ def tpp(
         fading = total_of(model, [part.matrix[mask].square().sum() for part, mask in (*weights, *along)])
         return grows.at(step) * (gram * correlation + fading / 2)
 
-    def after(step: int) -> None:
+    def after(step: int, _: float) -> None:
         done = (step + 1 - grows.steps) // zero_every
         for weight, following in list(zip(layers.weights, layers.along, strict=True))[: max(done, 0)]:
             for part in (weight, *following):
