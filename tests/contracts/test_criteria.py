@@ -53,6 +53,11 @@ def scored(criterion, model, units, data, seed=0):
     return scores_of(criterion, Signals(model, data), units, generator=torch.Generator().manual_seed(seed))
 
 
+def usual(name):
+    """Return the first grain that a criterion knows."""
+    return method_of(CRITERIA[name]).grains[0]
+
+
 def call(criterion, net, grain="channel", seed=0):
     """Return the units of a network, and their scores."""
     model, x = network(net)
@@ -91,7 +96,7 @@ def test_one_finite_score_for_every_unit(name, grain, net):
 @every_network
 def test_model_and_gradients_are_untouched(name, net):
     model, x = network(net)
-    units = units_of(graph_of(net), "channel")
+    units = units_of(graph_of(net), usual(name))
     for p in model.parameters():
         p.grad = torch.ones_like(p)
     model.train()
@@ -203,7 +208,7 @@ def test_a_grain_that_a_criterion_does_not_know_is_refused():
 @pytest.mark.parametrize("none", [None, []])
 def test_criteria_that_look_at_data_say_so_when_there_is_none(name, none):
     with pytest.raises(IsopruneError, match="batches is empty"):
-        scored(name, network("mlp")[0], units_of(graph_of("mlp"), "channel"), none)
+        scored(name, network("mlp")[0], units_of(graph_of("mlp"), usual(name)), none)
 
 
 @pytest.mark.parametrize("name", DATA)
@@ -212,14 +217,14 @@ def test_a_loss_that_is_not_finite_is_refused(name):
     with torch.no_grad():
         model[0].bias[0] = float("nan")
     with pytest.raises(IsopruneError, match="The loss on the data is nan"):
-        scored(name, model, units_of(graph_of("mlp"), "channel"), [(x, torch.arange(len(x)))])
+        scored(name, model, units_of(graph_of("mlp"), usual(name)), [(x, torch.arange(len(x)))])
 
 
 @pytest.mark.parametrize("name", DATA)
 def test_batches_of_another_size_are_weighed_by_their_samples(name):
     model, _ = network("mlp")
     x = torch.randn(5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    y, units = torch.arange(5), units_of(graph_of("mlp"), "channel")
+    y, units = torch.arange(5), units_of(graph_of("mlp"), usual(name))
     one = scored(name, model, units, [(x, y)])
     cut = scored(name, model, units, [(x[:1], y[:1]), (x[1:], y[1:])])
     torch.testing.assert_close(one, cut)

@@ -122,7 +122,9 @@ def weights_of(graph: Graph) -> Iterator[tuple[str, torch.Size, int]]:
 
 def _units(name: str, shape: torch.Size, out: int, grain: Grain) -> Units:
     if grain.name in ("weight", "n:m"):
-        return Units(name, grain.name, tuple(shape), (Member(name, tuple(range(len(shape))), "out", None),))
+        member = Member(name, tuple(range(len(shape))), "out", None)
+        numbers = grain.numbers if grain.name == "n:m" else None
+        return Units(name, grain.name, tuple(shape), (member,), numbers)
     number, unit = _LAYOUTS[grain.name](shape, out, grain)
     dims = tuple(d for d, n in enumerate(unit.shape) if n > 1)
     return Units(name, grain.name, number, (Member(name, dims, "out", unit),))

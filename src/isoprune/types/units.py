@@ -39,12 +39,16 @@ class Member:
 
 @dataclass(frozen=True)
 class Units:
-    """Parts of several tensors that can only go together: one of them for every index of ``shape``."""
+    """Parts of several tensors that can only go together: one of them for every index of ``shape``.
+
+    ``numbers`` are n and m, of the grain n:m.
+    """
 
     name: str
     grain: str
     shape: tuple[int, ...]
     members: tuple[Member, ...]
+    numbers: tuple[int, int] | None = None
 
     @property
     def size(self) -> int:

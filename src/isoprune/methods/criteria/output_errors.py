@@ -67,6 +67,7 @@ def watched_sums(
     *,
     most: int,
     generator: Generator,
+    slopes: bool = True,
 ) -> dict[str, Sums]:
     r"""Return the sums of ``layers`` over inputs, by their names.
 
@@ -77,12 +78,13 @@ def watched_sums(
     Args:
         offsets: What is added to the outputs of layers, [outputs], by their names.
         most: Places of a map that are looked at in each sample; more where a layer has many inputs.
+        slopes: Whether there is a backward pass; without, ``gg`` is zero.
 
     Raises:
         IsopruneError: If what the network computes is not finite.
     """
     sums = {layer.name: Sums.of(layer) for layer in layers}
-    with contextlib.ExitStack() as stack, torch.enable_grad():
+    with contextlib.ExitStack() as stack, torch.set_grad_enabled(slopes):
         for name, module in network.named_modules():
             if name in offsets and name not in sums:
                 stack.callback(module.register_forward_hook(partial(_shifted, offsets[name])).remove)
@@ -124,6 +126,8 @@ def _watched(
     where = places(out, module, most, generator)
     sums.add_read(read_at(args[0].detach(), module, where, out))
     made = out if offset is None else _shifted(offset, module, args, out)
+    if not torch.is_grad_enabled():
+        return made
     if not made.requires_grad:
         made = made.detach().requires_grad_()
     made.register_hook(lambda g: sums.add_slope(as_positions(g, module)))

@@ -67,15 +67,17 @@ class Weight:
         """Return a tensor of the weight's shape as filter matrices [blocks, filters, fan_in]."""
         return as_matrices(tensor, self.module, self.blocks)
 
-    def write_(self, matrices: Tensor) -> None:
-        """Put new filter matrices into the layer; what a mask holds at zero stays zero."""
+    def laid_back(self, matrices: Tensor) -> Tensor:
+        """Return filter matrices as a tensor of the weight's shape: the inverse of `arranged`."""
         shape = self.parameter.shape
         if not isinstance(self.module, TRANSPOSED):
-            new = matrices.reshape(shape)
-        else:
-            one = (shape[1], shape[0] // self.blocks, *shape[2:])
-            new = torch.cat([m.reshape(one).transpose(0, 1) for m in matrices])
-        write_(self.module, self.key, new)
+            return matrices.reshape(shape)
+        one = (shape[1], shape[0] // self.blocks, *shape[2:])
+        return torch.cat([m.reshape(one).transpose(0, 1) for m in matrices])
+
+    def write_(self, matrices: Tensor) -> None:
+        """Put new filter matrices into the layer; what a mask holds at zero stays zero."""
+        write_(self.module, self.key, self.laid_back(matrices))
 
     def write_bias_(self, bias: Tensor) -> None:
         write_(self.module, "bias", bias)

@@ -1,0 +1,119 @@
+"""Second moments of what layers read, and of the slopes by what they make, for given weight tensors."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from isoprune.graph.outputs import tensors_of
+from isoprune.methods.criteria.output_errors import Sums, watched_sums
+from isoprune.methods.criteria.readers import Layer
+from isoprune.methods.repairs.attention import taken_apart
+from isoprune.methods.repairs.stored import copied
+from isoprune.methods.repairs.weights import Weight, weights
+from isoprune.signals import Signals
+from isoprune.signals.matrices import LAYERS
+from isoprune.types import IsopruneError
+
+_AT_ONCE = 2**20  # numbers of the inputs that go through the network together
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LayerMoments:
+    r"""Of one weight, whose Fisher matrix is about :math:`G \otimes A`: Martens & Grosse, 2015.
+
+    Attributes:
+        weight: Arranges tensors as filter matrices, and back.
+        matrices: The filter matrices [blocks, filters, fan_in], in float64.
+        inputs: A, the mean of a a^T over samples and places, [blocks, fan_in, fan_in].
+        outputs: G, the mean over samples of the sum over places of g g^T, [blocks, filters, filters].
+    """
+
+    weight: Weight
+    matrices: Tensor
+    inputs: Tensor
+    outputs: Tensor
+
+
+def layer_moments(
+    signals: Signals,
+    tensors: Collection[str],
+    *,
+    samples: int,
+    places: int,
+    generator: Generator,
+    gigabytes: float,
+    slopes: bool = True,
+) -> dict[str, LayerMoments]:
+    """Return the moments of the weights of Linear layers, convolutions and attentions among ``tensors``.
+
+    Others, and layers that do not run, are left out; the log names them.
+
+    Args:
+        samples, places: How many samples are looked at, and places of a map in each: see `watched_sums`.
+        gigabytes: What the moments may take.
+        slopes: Whether G is needed.
+
+    Raises:
+        IsopruneError: Before anything is computed, if the moments take more than that.
+    """
+    network = copied(signals.network)
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    example = next(signals.chunks(1))
+    numbers = sum(t.numel() for t in tensors_of(example))
+    with taken_apart(network) as parts:
+        found: dict[str, Weight] = {}
+        layers: dict[str, list[Layer]] = {}
+        for weight in weights(network):
+            if weight.tensor not in tensors:
+                continue
+            mine = [
+                Layer(name, Weight(name, part.projection), {}, False)
+                for name, part in parts.items()
+                if part.weight == weight.name
+            ]
+            if not mine and isinstance(weight.module, LAYERS):
+                mine = [Layer(weight.name, weight, {}, False)]
+            if mine:
+                found[weight.tensor], layers[weight.tensor] = weight, mine
+        _require_fits(found, gigabytes)
+        chunks = list(signals.chunks(samples, chunk=max(1, min(64, _AT_ONCE // max(numbers, 1)))))
+        flat = [layer for several in layers.values() for layer in several]
+        sums = watched_sums(
+            network, flat, {}, chunks, signals.task, most=places, generator=generator, slopes=slopes
+        )
+        moments = {
+            tensor: _of(found[tensor], [sums[layer.name] for layer in several])
+            for tensor, several in layers.items()
+            if all(sums[layer.name].rows for layer in several)
+        }
+    if missing := sorted(set(tensors) - moments.keys()):
+        _log.info("No layer was seen that reads inputs with %s", ", ".join(missing))
+    return moments
+
+
+def _of(weight: Weight, sums: list[Sums]) -> LayerMoments:
+    inputs = torch.cat([one.xx / one.rows for one in sums])
+    outputs = torch.cat([one.gg / max(one.samples, 1) for one in sums])
+    return LayerMoments(weight, weight.matrices.double().cpu(), inputs, outputs)
+
+
+def _require_fits(found: Mapping[str, Weight], gigabytes: float) -> None:
+    sizes = {}
+    for name, weight in found.items():
+        blocks, filters, fan_in = weight.matrices.shape
+        # Sums, their means, and an inverse.
+        sizes[name] = 3 * 8 * blocks * (filters**2 + fan_in**2) / 1e9
+    if sum(sizes.values()) > gigabytes:
+        largest = max(sizes, key=lambda name: sizes[name])
+        raise IsopruneError(
+            f"The moments of what layers read and make take {sum(sizes.values()):.1f} GB, those of {largest} "
+            f"alone {sizes[largest]:.1f}, more than gigabytes={gigabytes:g}. Raise gigabytes, or take "
+            "criterion 'obs' or 'woodfisher', whose memory grows with samples instead."
+        )
