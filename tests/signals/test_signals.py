@@ -97,12 +97,12 @@ def test_hessian_products_are_those_of_the_explicit_hessian(name):
     torch.testing.assert_close(flat(Signals(net, batches, task).hessian_product(v)), H @ flat(v))
 
 
-@every
-def test_gauss_newton_products_are_those_of_the_explicit_matrix(name):
-    net, batches, task = drawn(name)
-    v, parameters = vector(net), list(net.parameters())
+def explicit_gauss_newton(net, batches, task):
+    """Return the mean over samples of J^T H J, as a matrix."""
+    parameters = list(net.parameters())
     net.eval()
-    total = torch.zeros(len(flat(v)), len(flat(v)), dtype=torch.float64)
+    number = sum(p.numel() for p in parameters)
+    total = torch.zeros(number, number, dtype=torch.float64)
     for batch in singles(batches):
         inputs = task.inputs(batch)
         out = net(**inputs)["scores"] if isinstance(inputs, dict) else net(inputs)
@@ -114,8 +114,35 @@ def test_gauss_newton_products_are_those_of_the_explicit_matrix(name):
         H = torch.autograd.functional.hessian(of_outputs, out.detach()).reshape(out.numel(), -1)
         total += J.T @ H @ J
     net.train()
+    return total / len(singles(batches))
+
+
+@every
+def test_gauss_newton_products_are_those_of_the_explicit_matrix(name):
+    net, batches, task = drawn(name)
+    v = vector(net)
     got = Signals(net, batches, task).gauss_newton_product(v)
-    torch.testing.assert_close(flat(got), total @ flat(v) / len(singles(batches)))
+    torch.testing.assert_close(flat(got), explicit_gauss_newton(net, batches, task) @ flat(v))
+
+
+@every
+def test_the_gauss_newton_diagonal_is_that_of_the_explicit_matrix(name):
+    net, batches, task = drawn(name)
+    want = explicit_gauss_newton(net, batches, task).diagonal()
+    torch.testing.assert_close(flat(Signals(net, batches, task).gauss_newton_diagonal()), want)
+
+
+def test_draws_of_the_gauss_newton_diagonal_have_it_as_mean():
+    net, batches, task = drawn("mlp")
+    want = explicit_gauss_newton(net, batches, task).diagonal()
+    state = torch.random.get_rng_state()
+    got = flat(Signals(net, batches, task).gauss_newton_diagonal(50, torch.Generator().manual_seed(0)))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert 0 < float((got - want).norm() / want.norm()) < 0.2
+    two = nn.Sequential(net, nn.Linear(3, 2)).double()  # cross-entropy of two classes bends along one line
+    binary = Signals(two, [(x, y % 2) for x, y in batches], task)
+    one = binary.gauss_newton_diagonal(1, torch.Generator())
+    torch.testing.assert_close(flat(one), flat(binary.gauss_newton_diagonal()))
 
 
 def test_a_vector_that_leaves_weights_out_is_zero_there():

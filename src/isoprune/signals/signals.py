@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
-from isoprune.signals import activations, kfac, per_sample, products
+from isoprune.signals import activations, diagonals, kfac, per_sample, products
 from isoprune.signals.effective import Part, computed_from, effective
 from isoprune.signals.losses import loss_of
 from isoprune.signals.matrices import filter_matrices
@@ -183,6 +183,12 @@ class Signals:
         Fisher matrix under the network's own labels.
         """
         return products.mean(self, lambda s, batch: products.gauss_newton(s, batch, vector))
+
+    def gauss_newton_diagonal(
+        self, draws: int | None = None, generator: Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Return the diagonal of the Gauss-Newton matrix: exact, or the mean of so many draws."""
+        return diagonals.gauss_newton(self, draws, generator)
 
     def kfac_factors(self, loss: nn.Module | None = None, **options: Any) -> dict[str, kfac.Factors]:
         """Return the Kronecker factors of the Fisher matrix of every Linear layer and Conv2d: see `kfac`."""

@@ -15,6 +15,7 @@ from isoprune.methods.criteria.grasp import grasp
 from isoprune.methods.criteria.l1_norm import l1_norm
 from isoprune.methods.criteria.l2_norm import l2_norm
 from isoprune.methods.criteria.obc import obc
+from isoprune.methods.criteria.obd import obd
 from isoprune.methods.criteria.obs import obs
 from isoprune.methods.criteria.random_scores import random
 from isoprune.methods.criteria.reconstruction import reconstruction
@@ -45,6 +46,7 @@ CRITERIA: dict[str, Criterion] = {
         snip,
         grasp,
         synflow,
+        obd,
         obs,
         woodfisher,
         obc,

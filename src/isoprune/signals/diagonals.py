@@ -1,0 +1,86 @@
+"""The diagonal of the Gauss-Newton matrix: exact, or from draws."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Generator, Tensor
+from torch.func import jacrev
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from isoprune.types import IsopruneError
+from isoprune.types.task import Task
+
+if TYPE_CHECKING:
+    from isoprune.signals.signals import Signals
+
+_MOST = 4096  # numbers of one sample's outputs, whose Hessian is square in them
+
+
+def gauss_newton(signals: Signals, draws: int | None, generator: Generator | None) -> dict[str, Tensor]:
+    r"""Return the mean over samples of diag :math:`J^\top H J`, H the Hessian of the loss by the outputs.
+
+    With :math:`H = S S^\top` it is the sum over columns s of S of the squared gradients of :math:`s^\top f`:
+    a backward pass for every output and sample. With ``draws``, s is instead a sum of all columns with drawn
+    signs, whose square has that sum as its mean.
+
+    Raises:
+        IsopruneError: If one sample has more than 4,096 outputs, or the loss is not finite.
+    """
+    signals.gradients  # noqa: B018  raises where the loss is not finite
+    task, total = signals.task, None
+    number = draws or _outputs(signals)
+    with torch.random.fork_rng():
+        if draws:
+            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+        for column in range(number):
+            along = _along(task, None if draws else column)
+            squares = replace(signals, task=along).sample_mean(
+                lambda g: {name: t.square().sum(0) for name, t in g.items()}
+            )
+            total = squares if total is None else {name: total[name] + t for name, t in squares.items()}
+    assert total is not None
+    return {name: t / draws for name, t in total.items()} if draws else total
+
+
+def _outputs(signals: Signals) -> int:
+    with torch.no_grad():
+        outputs = signals.forward(next(signals.chunks(1)))
+    return sum(t.numel() for t in tree_flatten(outputs)[0] if _counts(t))
+
+
+def _along(task: Task, column: int | None) -> Task:
+    """Return a task whose loss is the outputs of one sample times a column of S, or all with drawn signs."""
+
+    def loss(outputs: Any, batch: Any) -> Tensor:
+        leaves, structure = tree_flatten(outputs)
+        counted = [leaf for leaf in leaves if _counts(leaf)]
+        o = torch.cat([leaf.flatten() for leaf in counted])
+        if len(o) > _MOST:
+            raise IsopruneError(
+                f"One sample has {len(o):,} outputs, and the Hessian of the loss by them is square in that: "
+                f"more than {_MOST:,} are too many. Take a criterion of gradients, such as 'fisher'."
+            )
+
+        def of_outputs(flat: Tensor) -> Tensor:
+            parts = iter(flat.split([leaf.numel() for leaf in counted]))
+            again = [next(parts).view(leaf.shape) if _counts(leaf) else leaf for leaf in leaves]
+            return task.loss(tree_unflatten(again, structure), batch)
+
+        values, V = torch.linalg.eigh(jacrev(jacrev(of_outputs))(o.detach()))
+        S = V * values.clamp_min(0).sqrt()
+        if column is None:
+            s = S @ torch.where(torch.rand(len(o), dtype=o.dtype, device=o.device) < 0.5, 1.0, -1.0).to(o)
+        else:
+            s = S[:, column]
+        return (o * s.detach()).sum()
+
+    return Task(
+        task.inputs, loss, {}, task.name, loss_in_train_mode=task.loss_in_train_mode, samples=task.samples
+    )
+
+
+def _counts(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.is_floating_point()
