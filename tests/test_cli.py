@@ -78,7 +78,6 @@ def test_every_verb_explains_itself_by_an_example(capsys: pytest.CaptureFixture[
     ("argv", "message"),
     [
         (["studdy"], r"Unknown verb 'studdy'\. Did you mean 'study'\? Known: demo"),
-        ([], r"A verb is missing\. See: isoprune --help"),
         (["run"], r"FILE requires an argument\. See: isoprune run --help"),
         (["study", "x.toml", "--job", "2"], r"Unknown option: --job\. Did you mean --jobs\?"),
         (

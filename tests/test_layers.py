@@ -11,6 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "isoprune"
 
 LAYERS = (
+    ("__main__",),
     ("__init__",),  # the public names
     ("cli",),
     ("reproduction",),

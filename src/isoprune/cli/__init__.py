@@ -59,15 +59,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 2 for what the user can put right, 130 for Ctrl-C."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        if words[:1] in (["-h"], ["--help"]):
+        if words[:1] in ([], ["-h"], ["--help"]):
             lines = (f"    {verb:<12}{line}" for verb, line in VERBS.items())
             sys.stdout.write(OVERVIEW.format(verbs="\n".join(lines)))
             return 0
         if words[:1] in (["-V"], ["--version"]):
             sys.stdout.write(f"isoprune {isoprune.__version__}\n")
             return 0
-        if not words:
-            return _refuse("A verb is missing. See: isoprune --help")
         if words[0] not in VERBS:
             return _refuse(f"Unknown verb {words[0]!r}.{did_you_mean(words[0], VERBS)}")
         return _run(*words)

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from isoprune.cli.console import error_console, output_console, progress, say, write_out
 from isoprune.cli.options import check_choice, check_out, check_samples, check_seed, read_shape
-from isoprune.experiment.network_names import check_network, is_record
+from isoprune.experiment.network_names import check_network, is_delivery, is_record
 from isoprune.experiment.step_types import (
     Count,
     Distilling,
@@ -58,10 +58,10 @@ def advise(
     """Say which learning rate fits a network and a budget of retraining, before that budget is spent.
 
     NETWORK is what isoprune diagnose takes: a record.json (its repaired network) or the folder of a network
-    in the store, a folder that isoprune prune or isoprune.save wrote, or a source. At each of a few rates the
-    network is trained for a small part of the steps, with the whole schedule run through in them; the largest
-    rate that is as good as the best is advised. Only training data is used, a tenth of it to judge by.
-    Finished probes are kept: an interrupted command goes on where it was.
+    in the store, a folder that isoprune prune or isoprune.save wrote (of prune --data the retrained network),
+    or a source. At each of a few rates the network is trained for a small part of the steps, with the whole
+    schedule run through in them; the largest rate that is as good as the best is advised. Only training data
+    is used, a tenth of it to judge by. Finished probes are kept: an interrupted command goes on.
 
     example:
       isoprune advise runs/runs/0123456789abcdef/record.json --epochs 30
@@ -117,7 +117,7 @@ def advise(
         )
         opened = open_network(
             network,
-            stage=stage or ("repaired" if is_record(network) else None),
+            stage=stage or ("repaired" if is_record(network) and not is_delivery(Path(network)) else None),
             dense=dense,
             build=build,
             shape=sizes,

@@ -57,7 +57,7 @@ def diagnose(
     Args:
         network: The network; see above.
         dense: The network before pruning, of the same kinds (the store's).
-        stage: Which network of a record (pruned).
+        stage: Which network of a record (pruned), or of the folder of prune --data (retrained).
         data: A data set by name or table, a folder of images, your function, example or random.
         samples: How many inputs (64, fewer where one takes long).
         weights: File of weights of NETWORK, if it is a source.

@@ -10,8 +10,9 @@ from cyclopts import Group, Parameter
 
 from isoprune.cli.console import error_console, output_console, progress, say
 from isoprune.cli.options import Settings, check_choice, check_seed, listed, read_shape
-from isoprune.cli.prune_summary import latency_table, megabytes, outcome, print_summary
+from isoprune.cli.prune_summary import latency_table, megabytes, next_commands, outcome, print_summary
 from isoprune.cli.study_shown import network_table
+from isoprune.experiment.network_names import check_no_folder, is_folder
 from isoprune.experiment.recipe import EPOCHS
 from isoprune.experiment.step_types import Pruning
 from isoprune.experiment.validation import read
@@ -46,6 +47,7 @@ def prune(
     epochs: Annotated[int, _Retraining] = EPOCHS,
     dense_epochs: Annotated[int, _Retraining] = 0,
     settings: Annotated[Settings, _Retraining] = (),
+    build: Annotated[str | None, _Input] = None,
     weights: Annotated[Path | None, _Input] = None,
     shape: Annotated[str | None, _Input] = None,
     seed: Annotated[int, _Input] = 0,
@@ -62,8 +64,9 @@ def prune(
     there.
 
     SOURCE is torchvision:NAME, timm:NAME, transformers:MODEL_TYPE, or my_package.module:function for your
-    own (called without arguments; it returns the network, or a pair of network and example inputs). With
-    --data, also a network of isoprune methods model.
+    own (called without arguments; it returns the network, or a pair of network and example inputs); or a
+    folder that isoprune prune or isoprune.save wrote, to be pruned further. With --data, also a network of
+    isoprune methods model.
     The saved directory holds safetensors and JSON only, and loads into the class that the network has now.
 
     example:
@@ -74,6 +77,7 @@ def prune(
       isoprune prune timm:vit_tiny_patch16_224 --ratio 0.3 --weights trained.safetensors --out small
       isoprune prune torchvision:resnet18 --only 'layer[12].*.conv1=0.6' --only 'layer4.*=0.2'
       isoprune prune my_package.nets:make_model --shape 1,1,28,28 --latency 0.5 --latency-report
+      isoprune prune resnet50-pruned --ratio 0.3                             a further round
 
     Args:
         source: The network; see above.
@@ -94,6 +98,7 @@ def prune(
         data: A data set by name or table, or a folder of images: retrain on it.
         epochs: Of retraining.
         dense_epochs: Train the dense network first, so long.
+        build: Source that makes the dense network of a saved folder.
         weights: A file .safetensors, or a torch file of tensors only.
         shape: Of the example input, batch first: 1,3,224,224.
         seed: Of random weights and inputs.
@@ -133,10 +138,13 @@ def prune(
         if settings or dense_epochs:
             raise IsopruneError("--set and --dense-epochs are for retraining. Give --data too.")
         more = {"mask": mask, "seed": seed, "backend": latency_backend, "threads": threads}
-        opening = {"shape": sizes, "weights": weights, "seed": seed}
+        opening = {"shape": sizes, "weights": weights, "seed": seed, "build": build}
         return _alone(source, target, pruning | more, opening, out, backends, onnx=onnx)
     if mask:
         raise IsopruneError("--mask does not go with --data: write a recipe of steps, and isoprune run it.")
+    check_no_folder(source)
+    if build is not None:
+        raise IsopruneError(f"--build is for a saved folder, and {source} is a source. Leave it out.")
     if only:
         raise IsopruneError(
             "--only does not go with --data. Give one --ratio, --flops, --parameters or --latency; or prune "
@@ -159,7 +167,7 @@ def prune(
             folder = out or Path(f"{short_name(source)}-pruned")
             done = deliver(request, folder, timing=Timing(backends, latency_backend, threads), on_stage=stage)
             stage("drawing the page")
-            return _print_delivery(done, folder)
+            return _print_delivery(done, folder, source)
     except KeyboardInterrupt:
         error_console().print("\nWhat is finished is kept: the same command goes on from there.")
         raise
@@ -204,7 +212,6 @@ def _alone(
     with progress() as stage:
         stage("loading torch")
         import isoprune
-        from isoprune.export import open_source
         from isoprune.export.backends import check_backends
         from isoprune.export.folder import ONNX, check_target
         from isoprune.export.onnx import needed
@@ -214,13 +221,13 @@ def _alone(
         if onnx:
             needed()
         stage(f"building {name}")
-        source = open_source(name, **opening)
+        source, network = _opened(name, **opening)
         directory = out or Path(f"{source.name}-pruned")
         check_target(directory)
         stage("finding the channels, removing them, proving it")
-        result = isoprune.prune(source.model, source.example_inputs, **target, **options)
+        result = isoprune.prune(network, source.example_inputs, **target, **options)
         stage("saving")
-        isoprune.save(result, directory, dense=source.model, source=name)
+        isoprune.save(result, directory, dense=source.model, source=source.text)
     print_summary(source, result, directory, seed=options["seed"])
     if onnx:
         with progress() as stage:
@@ -244,9 +251,25 @@ def _alone(
         say(str(report))
 
 
-def _print_delivery(done: Any, folder: Path) -> None:
+def _opened(name: str, *, build: str | None, weights: Path | None, **how: Any) -> tuple[Any, Any]:
+    """Return the source of the dense network, and the network that is pruned: it, or a folder's."""
+    from isoprune.export import open_source
+
+    if not is_folder(name):
+        if build is not None:
+            raise IsopruneError(f"--build is for a saved folder, and {name} is a source. Leave it out.")
+        source = open_source(name, weights=weights, **how)
+        return source, source.model
+    from isoprune.experiment.named_network import open_pruned
+
+    if weights is not None:
+        raise IsopruneError(f"{name} is a saved network with its own weights. Leave out --weights.")
+    return open_pruned(name, build=build, **how)
+
+
+def _print_delivery(done: Any, folder: Path, source: str) -> None:
     from isoprune.experiment.delivery import PAGE
-    from isoprune.export.folder import WEIGHTS
+    from isoprune.export.folder import PREDICT, WEIGHTS
     from isoprune.reporting import explain, report
 
     page = report([done.record], folder / PAGE, title=f"{done.name}, pruned")
@@ -256,11 +279,15 @@ def _print_delivery(done: Any, folder: Path) -> None:
     onnx = "ONNX: not written, onnx is not installed: pip install 'isoprune[export]'."
     if done.onnx is not None:
         onnx = f"ONNX: {done.onnx['path']}, differs from torch by {done.onnx['max_abs_error']:.2g} at most."
+    predicts = (done.network / PREDICT).is_file()
     size = (done.network / WEIGHTS).stat().st_size
     say(
         outcome(done.record),
         *explain([done.record])[:2],
         f"Network: {done.network} ({megabytes(size)})",
         onnx,
+        *([f"Classify images: python {done.network / PREDICT} IMAGE ..."] if predicts else []),
         f"Page: {page}",
+        "Next:",
+        *(f"  {command}" for command in next_commands(source, folder)),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -32,8 +33,27 @@ def print_summary(source: Source, pruned: Pruned, directory: Path, *, seed: int)
     size = (directory / WEIGHTS).stat().st_size
     say(
         f"Saved: {directory} ({WEIGHTS} {megabytes(size)}, plan.json).",
-        f'Load it: isoprune.load("{directory}", build=lambda: {source.code})',
+        f"Load it: import isoprune, {source.imports}; "
+        f'model = isoprune.load("{directory}", build=lambda: {source.code})',
+        f"Prune it further: isoprune prune {quote(str(directory))}{build_option(source.text)} --ratio 0.3",
     )
+
+
+def build_option(source: str) -> str:
+    """Return what a command must say to have a network made again by ``source``, a name out of its folder."""
+    from isoprune.experiment.trusted_names import is_zoo
+
+    return "" if ":" not in source or is_zoo(source) else f" --build {quote(source)}"
+
+
+def next_commands(source: str, folder: Path) -> list[str]:
+    """Return the commands that go on from a delivery, as they are typed."""
+    place = f"{quote(str(folder))}{build_option(source)}"
+    return [
+        f"isoprune diagnose {place}",
+        f"isoprune advise {place} --epochs 10",
+        f"isoprune prune {place} --ratio 0.3",
+    ]
 
 
 def _removed_table(pruned: Pruned) -> Table:

@@ -17,9 +17,11 @@ from isoprune.comparison.records import Runs, written
 from isoprune.comparison.settings import Settings, differing, make_settings
 from isoprune.comparison.setups import Setup
 from isoprune.comparison.statistics import holm, p_value, paired_difference
+from isoprune.types.shown import screenful, shown
 
 
-@dataclass(frozen=True)
+@shown
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Every fair difference of the methods in a set of records, and what was left out."""
 
@@ -30,6 +32,15 @@ class Comparison:
     differences: tuple[Difference, ...]
     crosses: tuple[Cross, ...]
     left_out: tuple[str, ...]
+
+    def __str__(self) -> str:
+        rows = [
+            f"{d.other} - {d.base}: {d.difference.mean:+.4g}, {d.setup}, n = {d.difference.n}, "
+            f"p (Holm) = {d.corrected:.2g}"
+            for d in self.differences
+        ]
+        head = f"Comparison of {', '.join(self.by)} in {self.value}: {len(rows)} differences"
+        return screenful(head, rows, "comparison.differences")
 
     @functools.cached_property
     def tests(self) -> int:

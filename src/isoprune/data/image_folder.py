@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from isoprune.data.image_files import ImageFiles, readers
-from isoprune.data.images import SUFFIXES
+from isoprune.data.images import COLOUR, GREY, MARGIN, SUFFIXES
 from isoprune.data.splits import apart, cut, require_two_classes
 from isoprune.types import IsopruneError, Splits
+from isoprune.types.data import Preprocessing
 
 TRAIN = "train"
 # ImageNet's labelled test part is called val: it is never trained on, nor is anything chosen by it.
@@ -85,6 +86,8 @@ def image_folder(
         validation=samples(train_at, [files[i] for i in held.tolist()], targets[held]),
         test=samples(test_at or train_at, test_files, test_targets),
         classes=len(names),
+        names=tuple(names),
+        preprocessing=Preprocessing(round(MARGIN * size), *(COLOUR if channels == 3 else GREY)),
     )
 
 

@@ -15,17 +15,20 @@ import torch
 from msgspec import structs, to_builtins
 
 from isoprune.experiment import pipeline
-from isoprune.experiment.delivery_request import RECIPE, Request, Timing, choose, claim
+from isoprune.experiment.delivery_request import Request, Timing, choose, claim
+from isoprune.experiment.network_names import NETWORK, RECIPE, RUNS
 from isoprune.experiment.step_result import StepResult
 from isoprune.experiment.store import Store
 from isoprune.export import export_onnx, latency
 from isoprune.export.backends import check_backends
 from isoprune.export.checkpoint import write
-from isoprune.export.folder import ONNX, aside, check_target, replacing
+from isoprune.export.folder import ONNX, PREDICT, aside, check_target, replacing
 from isoprune.export.onnx import installed
+from isoprune.export.predict import PROGRAM, about
 from isoprune.export.sources import short_name
 from isoprune.graph import trace
 from isoprune.pruning import Costs, Proof, Pruned
+from isoprune.types import Splits
 from isoprune.types.errors import IsopruneError
 from isoprune.types.files import explained
 from isoprune.types.json_files import write_json
@@ -34,7 +37,7 @@ from isoprune.types.record import Record
 from isoprune.types.record_files import WHOLE, read_record
 from isoprune.types.temporary import clear_temporary, is_temporary
 
-NETWORK, RECORD, PAGE, RUNS, LOCK = "network", "record.json", "index.html", "runs", "runs/.lock"
+RECORD, PAGE, LOCK = "record.json", "index.html", "runs/.lock"
 _UNTIMED = Timing()
 _OURS = (RECIPE, RECORD, PAGE, NETWORK, RUNS)
 
@@ -80,7 +83,7 @@ def deliver(
         record = pipeline.run(experiment, store, name=name, on_event=tell)
         # Found in the store, and built anew from what was asked for.
         way = pipeline.results(pipeline.make_bench(experiment, store, tell))
-        return _delivered(request, name, record, way, out, timing, on_stage)
+        return _delivered(request, name, record, way, pipeline.splits_of(experiment), out, timing, on_stage)
 
 
 def _check_folder(out: Path) -> None:
@@ -103,6 +106,7 @@ def _delivered(
     name: str,
     record: Record,
     way: Sequence[StepResult],
+    splits: Splits,
     out: Path,
     timing: Timing,
     on_stage: Callable[[str], object],
@@ -110,16 +114,19 @@ def _delivered(
     """Save and time the network; what was timed on these backends already is not timed again."""
     by_role = {result.step.role: result for result in way}
     dense, small, pruned = by_role["dense"].model, by_role["retrained"].model, by_role["pruned"]
-    shape = by_role["dense"].facts["in_shape"]
-    example = torch.randn(2, *shape, generator=torch.Generator().manual_seed(request.seed))
+    example = torch.randn(2, *splits.in_shape, generator=torch.Generator().manual_seed(request.seed))
     on_stage("saving")
     proof, costs = Proof(**pruned.facts["proof"]), Costs.from_dict(pruned.facts["costs"])
-    result = Pruned(small, dense, pruned.plan, trace(dense, example), proof, costs)
+    graph = trace(dense, example)
+    result = Pruned(small, dense, pruned.plan, graph, proof, costs, example_inputs=example)
     place, onnx = out / NETWORK, None
     with replacing(place) as part:
         write(result, part, dense=dense, source=request.source)
         if installed():
-            onnx = {**export_onnx(small, part / ONNX, example), "path": str(place / ONNX)}
+            written = export_onnx(small, part / ONNX, example, metadata=about(splits))
+            onnx = {**written, "path": str(place / ONNX)}
+            if splits.preprocessing is not None and onnx["dynamic_batch"]:
+                (part / PREDICT).write_text(PROGRAM, encoding="utf-8")
     backends = list(timing.backends) or ["eager", *["onnxruntime"] * installed()]
     rows = _timed(out / RECORD, record.digest, backends)
     if rows is None:

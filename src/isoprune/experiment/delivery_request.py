@@ -18,6 +18,7 @@ from isoprune.experiment.data_fit import fitting
 from isoprune.experiment.foreign_models import LIBRARIES
 from isoprune.experiment.grid import override
 from isoprune.experiment.named_data import images_of, is_folder
+from isoprune.experiment.network_names import RECIPE
 from isoprune.experiment.recipe import EPOCHS, recipe
 from isoprune.experiment.resolve import resolve
 from isoprune.experiment.validation import read
@@ -29,7 +30,6 @@ from isoprune.types.json_files import read_json, write_json
 from isoprune.types.samples import inputs_at
 from isoprune.verbs import prune
 
-RECIPE = "recipe.json"
 _REMEDY = "Give another --out, or delete that folder."
 
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from isoprune.experiment.network_names import check_network, is_record, is_source
+from isoprune.experiment.choice import Choice
+from isoprune.experiment.network_names import NETWORK, RUNS, check_network, is_delivery, is_record, is_source
 from isoprune.experiment.networks import load_network, plan_of
 from isoprune.experiment.store import Store
-from isoprune.experiment.trusted_names import is_zoo
+from isoprune.experiment.trusted_names import is_zoo, trusted
 from isoprune.export import Source, load, manifest, open_source
 from isoprune.export.checkpoint import plan_at
 from isoprune.export.folder import PLAN, settled
+from isoprune.graph import trace
+from isoprune.pruning import Proof, Pruned
+from isoprune.pruning.costs import costs_of
 from isoprune.types import Plan
 from isoprune.types.errors import SOURCES, IsopruneError
 from isoprune.types.record_files import WHOLE, read_record
@@ -26,7 +32,8 @@ class NamedNetwork:
     """A network in eval mode, and what is known of it.
 
     ``inputs`` are what its forward takes, and ``own_inputs`` says that its function gave them. ``facts`` are
-    the store's; ``dense`` and ``repaired`` what the store holds of the same run.
+    the store's; ``dense`` and ``repaired`` what the store holds of the same run; ``source``
+    makes the dense network of a saved folder.
     """
 
     label: str
@@ -38,6 +45,7 @@ class NamedNetwork:
     facts: dict[str, Any] | None = None
     dense: nn.Module | None = None
     repaired: dict[str, nn.Module] = field(default_factory=dict)
+    source: Source | None = None
 
 
 def open_network(
@@ -54,9 +62,10 @@ def open_network(
     """Return the network that ``name`` names, in eval mode.
 
     Args:
-        name: A record.json or a run's folder; a network's folder in the store; a folder that `isoprune.save`
-            wrote; or a source, as `isoprune prune` takes.
-        stage: Which network of a record; None: the pruned one, with its repaired form.
+        name: A record.json or a run's folder; a network's folder in the store; a folder that `isoprune prune`
+            or `isoprune.save` wrote; or a source, as `isoprune prune` takes.
+        stage: Which network of a record; None: the pruned one, with its repaired form, and of the folder of
+            `isoprune prune --data` the retrained one.
         dense: Names the network before pruning, in the same ways; None: what the store has of the same run.
         build: The source that makes the dense network of a saved folder, or the function that a network of a
             store names; None: what the folder names, if that is trusted.
@@ -127,6 +136,8 @@ def _of(source: Source, label: str, seed: int, *, shaped: bool) -> NamedNetwork:
 def _saved(place: Path, build: str | None, shape: Sequence[int] | None, seed: int) -> NamedNetwork:
     facts = manifest.read(place)
     text = build or (facts.source if facts.source is not None and is_zoo(facts.source) else None)
+    if text is None and re.fullmatch(r"[\w.]+:\w+", facts.source or ""):
+        text = trusted("model", Choice(str(facts.source)), str(place)).name
     if text is None:
         raise IsopruneError(
             f"{place} was made of {facts.made_of} and does not say how to make that again. Give the "
@@ -140,7 +151,31 @@ def _saved(place: Path, build: str | None, shape: Sequence[int] | None, seed: in
 
     model = load(place, build=make).eval()
     made = _of(sources[0], f"{type(model).__name__} ({place})", seed, shaped=shape is not None)
-    return replace(made, model=model, plan=plan_at(place), notes=())
+    if made.inputs is None and facts.in_shape is not None:
+        drawn = torch.randn(facts.in_shape, generator=torch.Generator().manual_seed(seed))
+        made = replace(made, inputs=drawn)
+    return replace(made, model=model, plan=plan_at(place), source=sources[0], notes=())
+
+
+def open_pruned(
+    name: str, *, build: str | None = None, shape: Sequence[int] | None = None, seed: int = 0
+) -> tuple[Source, Pruned]:
+    """Return the network of a saved folder, or of a delivery, to be pruned again, and what made it dense.
+
+    Raises:
+        IsopruneError: If it cannot be read, or does not say what its forward takes.
+    """
+    path = Path(name)
+    place = settled(path / NETWORK if is_delivery(path) else path)
+    opened = _saved(place, build, shape, seed)
+    source, plan = opened.source, opened.plan or Plan()
+    assert source is not None
+    if opened.inputs is None:
+        raise IsopruneError(f"{name} does not say what its forward takes. Give --shape 1,3,224,224.")
+    graph = trace(source.model, opened.inputs)
+    costs, history = costs_of(source.model, opened.model, graph, plan), ({"step": "load"},)
+    pruned = Pruned(opened.model, source.model, plan, graph, Proof(0.0, 0.0), costs, history, opened.inputs)
+    return replace(source, example_inputs=opened.inputs), pruned
 
 
 def _stored(path: Path, role: str | None, named: Collection[str]) -> NamedNetwork:
@@ -176,15 +211,19 @@ def _repair_name(choice: dict[str, Any]) -> str:
 
 def _folders(path: Path, role: str | None) -> tuple[Path, Path | None]:
     """Return the folder of the network, and that of its repaired form if the record has one to show."""
+    delivery = is_delivery(path) or is_delivery(path.parent)
     if path.is_dir() and (path / "record.json").exists():
         path = path / "record.json"
     if path.is_dir():
         return path, None
+    # ROOT/runs/<digest>/record.json, but a delivery has its store within.
+    store = path.resolve().parent / RUNS if delivery else path.resolve().parents[2]
+    usual = "retrained" if delivery else "pruned"
     record = read_record(path, WHOLE)
-    wanted = record.network(role or "pruned")
+    wanted = record.network(role or usual)
     if wanted is None:
         roles = ", ".join(dict.fromkeys(network.role for network in record.networks))
-        raise IsopruneError(f"{path} has no stage {role or 'pruned'!r}. It has: {roles}.")
-    store = Store(path.resolve().parents[2])  # ROOT/runs/<digest>/record.json
-    repaired = record.network("repaired") if role is None else None
-    return store.folder(wanted.digest), None if repaired is None else store.folder(repaired.digest)
+        raise IsopruneError(f"{path} has no stage {role or usual!r}. It has: {roles}.")
+    repaired = record.network("repaired") if role is None and not delivery else None
+    known = Store(store)
+    return known.folder(wanted.digest), None if repaired is None else known.folder(repaired.digest)

@@ -8,6 +8,12 @@ from pathlib import Path
 from isoprune.types.errors import SOURCES, IsopruneError, did_you_mean
 from isoprune.types.record import ROLES
 
+RECIPE, NETWORK, RUNS = (
+    "recipe.json",
+    "network",
+    "runs",
+)  # of a delivery: what was asked, what came, all steps
+
 
 def check_network(name: str, stage: str | None = None) -> None:
     """Raise unless there is a file of that name, or it may name a source; and for a stage that is none."""
@@ -23,6 +29,28 @@ def check_network(name: str, stage: str | None = None) -> None:
         raise IsopruneError(
             f"No {name}. Give a record.json, or a folder like runs/networks/<digest>, or one that isoprune "
             f"prune saved, or {SOURCES}."
+        )
+
+
+def is_delivery(path: Path) -> bool:
+    """Return whether it is the folder of `isoprune prune --data`: a recipe, its record and its own store."""
+    return (path / RECIPE).is_file() and (path / "record.json").is_file()
+
+
+def is_folder(name: str) -> bool:
+    """Return whether it names a saved network's folder, or a delivery's, and no source."""
+    path = Path(name)
+    return ":" not in name and path.is_dir() and ((path / "plan.json").is_file() or is_delivery(path))
+
+
+def check_no_folder(name: str) -> None:
+    """Raise if a folder is to be retrained: recipes begin with a source."""
+    if is_folder(name):
+        folder = Path(name) / NETWORK if is_delivery(Path(name)) else Path(name)
+        raise IsopruneError(
+            f"{name} is a saved network, and with --data a network comes from a source. Write a function "
+            f'that returns isoprune.load("{folder}", build=...) and give it: isoprune prune '
+            "my_package.module:function --data ..."
         )
 
 

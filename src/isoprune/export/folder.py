@@ -13,9 +13,9 @@ from isoprune.types.files import explained, flush
 from isoprune.types.temporary import clear_temporary, is_temporary, temporary
 
 WEIGHTS, PLAN, BOOLS = "model.safetensors", "plan.json", "plan.safetensors"
-ONNX = "model.onnx"
+ONNX, PREDICT = "model.onnx", "predict.py"
 FORMAT = "isoprune network"  # by its first line, a plan.json of ours is told from another program's
-OURS = frozenset({WEIGHTS, PLAN, BOOLS, ONNX, f"{ONNX}.data"})
+OURS = frozenset({WEIGHTS, PLAN, BOOLS, ONNX, f"{ONNX}.data", PREDICT})
 
 
 def settled(directory: Path) -> Path:

@@ -18,6 +18,7 @@ from isoprune.export.backends import BACKENDS, Call, check_backends, prepared
 from isoprune.export.proof_text import odd_in_words
 from isoprune.export.work import work_of
 from isoprune.types import IsopruneError
+from isoprune.types.shown import shown
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Timing:
     problem: str = ""
 
 
-@dataclass(frozen=True)
+@shown
+@dataclass(frozen=True, repr=False)
 class LatencyReport:
     """Times of each network on each backend, beside parameters and multiply-adds; gains are over the first.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from isoprune.types.files import read_file
 
 VERSION = 1
 LARGEST = 16 * 2**20  # bytes of plan.json; that of a network of a billion parameters is some 5 MB
+
+LARGEST_INPUT = 2**28  # numbers in one batch, which is drawn as the file says
 
 DTYPES = {
     str(d).removeprefix("torch."): d
@@ -63,6 +66,7 @@ class Manifest:
     training: bool
     other_mode: tuple[str, ...]
     source: str | None  # words for the reader
+    in_shape: tuple[int, ...] | None  # of the forward's one input, batch first; None where it takes others
     plan: Plan | None
     bools: Mapping[str, tuple[int, ...]]  # name -> shape in plan.safetensors: masks and kept units
     bools_sha256: str | None
@@ -114,6 +118,7 @@ def facts_of(
         "torch": str(torch.__version__),
         "class": f"{type(model).__module__}.{type(model).__qualname__}",
         "source": source,
+        "in_shape": None if result is None else _in_shape(result.example_inputs),
         "training": model.training,
         "other_mode": [name for name, m in modules.items() if m.training != model.training],
         "plan": None if result is None else _plan(result.plan),
@@ -129,6 +134,11 @@ def facts_of(
             for name, t in tensors.items()
         },
     }
+
+
+def _in_shape(example_inputs: Any) -> list[int] | None:
+    one = isinstance(example_inputs, torch.Tensor) and example_inputs.is_floating_point()
+    return list(example_inputs.shape) if one else None
 
 
 def _plan(plan: Plan) -> dict[str, Any]:
@@ -240,6 +250,7 @@ def _checked(facts: Mapping[str, Any]) -> Manifest:
         training=facts["training"] is True,
         other_mode=tuple(_text(name) for name in facts["other_mode"]),
         source=None if facts["source"] is None else _text(facts["source"])[:300],
+        in_shape=None if facts.get("in_shape") is None else _input_shape(facts["in_shape"]),
         plan=None if facts["plan"] is None else _plan_of(facts["plan"]),
         bools={_text(name): _shape(shape) for name, shape in facts.get("bools", {}).items()},
         bools_sha256=facts.get("bools_sha256"),
@@ -260,6 +271,12 @@ def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.isprintable():
         raise TypeError(f"{value!r:.60} is not a name")
     return value
+
+
+def _input_shape(value: Any) -> tuple[int, ...]:
+    if not 0 < math.prod(_shape(value)) <= LARGEST_INPUT:
+        raise ValueError(f"{value!r:.60} is not the shape of an input")
+    return _shape(value)
 
 
 def _shape(value: Any) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ import math
 import re
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,12 @@ EXTERNAL = 3 * 2**29  # bytes; a protocol buffer, which an ONNX file is, ends at
 
 
 def export_onnx(
-    network: Network, path: str | Path, example_inputs: Any = None, *, dynamic_batch: bool = True
+    network: Network,
+    path: str | Path,
+    example_inputs: Any = None,
+    *,
+    dynamic_batch: bool = True,
+    metadata: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Write a network in eval mode as ONNX and return how far onnxruntime is from torch.
 
@@ -46,6 +51,7 @@ def export_onnx(
             `Pruned` knows them.
         dynamic_batch: Let the first dimension be of any size. Where the exporter finds it fixed in the
             forward, the file is written for the batch of ``example_inputs``, and ``fixed_batch`` says why.
+        metadata: What the file says of itself: names of classes, preprocessing.
 
     Returns:
         ``path``, ``bytes``, ``max_abs_error``, ``scale`` (largest output), ``relative_error``, ``inputs``
@@ -68,12 +74,12 @@ def export_onnx(
         if dynamic_batch:
             larger = doubled(example_inputs)
             try:
-                proof = _proven(alone, file, larger, example_inputs, dynamic=True)
+                proof = _proven(alone, file, larger, example_inputs, dynamic=True, metadata=metadata)
             except Exception as error:
                 fixed_batch = reason(error)
         if fixed_batch is not None:
             try:
-                proof = _proven(alone, file, example_inputs, dynamic=False)
+                proof = _proven(alone, file, example_inputs, dynamic=False, metadata=metadata)
             except IsopruneError:
                 raise
             except Exception as error:
@@ -93,10 +99,13 @@ def export_onnx(
     }
 
 
-def _proven(network: nn.Module, file: Path, *trials: Any, dynamic: bool) -> dict[str, Any]:
+def _proven(
+    network: nn.Module, file: Path, *trials: Any, dynamic: bool, metadata: Mapping[str, str] | None
+) -> dict[str, Any]:
     """Write the file, made from the first of ``trials``; return how far it is from torch on all of them."""
     with _quiet():
         program = _translated(network, trials[0], batch=_batch_of(trials[0]) if dynamic else None)
+        program.model.metadata_props.update(metadata or {})
         program.save(file, external_data=_nbytes(network) > EXTERNAL)
     try:
         session = _session(file)

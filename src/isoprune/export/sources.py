@@ -36,6 +36,11 @@ class Source:
     drawn: bool
 
     @property
+    def imports(self) -> str:
+        """What ``code`` needs imported."""
+        return self.code.partition("(")[0].rpartition(".")[0]
+
+    @property
     def name(self) -> str:
         """A short name, for a directory."""
         return short_name(self.text)
@@ -203,17 +208,19 @@ def _own(module_name: str, function_name: str) -> _Made:
             f"{module_name}:{function_name} needs {', '.join(required)}. Give a function without arguments "
             "that returns the network."
         )
-    made = function if isinstance(function, nn.Module) else function()
+    made, code = function, f"{module_name}.{function_name}"
+    if not isinstance(function, nn.Module):
+        made, code = function(), f"{code}()"
     inputs = getattr(made, "example_input_array", None)
     if isinstance(made, tuple) and len(made) == 2:
-        made, inputs = made
+        (made, inputs), code = made, f"{code}[0]"
     if not isinstance(made, nn.Module):
         raise IsopruneError(
             f"{module_name}:{function_name} returned a {type(made).__name__}, not a module. Return the "
             "network, or (network, example_inputs)."
         )
     draw = _images(Generator().manual_seed(0))
-    return _Made(made, f"{module_name}.{function_name}()", None if inputs is None else lambda: inputs, draw)
+    return _Made(made, code, None if inputs is None else lambda: inputs, draw)
 
 
 def _required(function: Callable[..., Any]) -> list[str]:

@@ -17,13 +17,15 @@ from isoprune.graph.labels import Plane
 from isoprune.graph.ledger import Ledger, Source
 from isoprune.graph.recording import Node, Recording, Tensors
 from isoprune.types import Frozen, IsopruneError, Member, Plan, Units
+from isoprune.types.shown import screenful, shown
 from isoprune.types.units import layer_of
 
 Roles = Mapping[tuple[str, int], str]  # what a dimension of a tensor does with its channels
 ALONE = "all that is used like this can only go as one, and none would be left"
 
 
-@dataclass(frozen=True)
+@shown
+@dataclass(frozen=True, repr=False)
 class Graph:
     """What a trace found: groups of channels, whole rows (attention heads), constraints, frozen channels.
 
@@ -40,6 +42,14 @@ class Graph:
     ledger: Ledger
     component: np.ndarray  # of every id
     channels: Mapping[str, np.ndarray]  # group name -> the component of each channel
+
+    def __str__(self) -> str:
+        channels, stay = sum(group.size for group in self.groups), len(self.frozen)
+        tensors = "1 tensor keeps" if stay == 1 else f"{stay} tensors keep"
+        rows = [f"{group.name}  {group.size:,} {group.grain}s" for group in (*self.groups, *self.heads)]
+        rows += [f"stays: {f.tensor}, {f.channels:,} channels ({f.reason})" for f in self.frozen]
+        counts = f"{channels:,} channels can go, in {len(self.groups)} groups; {tensors} all"
+        return screenful(f"Graph: {counts}", rows, "graph.groups, graph.heads and graph.frozen")
 
     def group(self, name: str) -> Units:
         for group in (*self.groups, *self.heads):

@@ -20,12 +20,14 @@ from isoprune.isometry.summary import summary
 from isoprune.signals.samples import cut, joined
 from isoprune.types import Batches, IsopruneError
 from isoprune.types.seeded import seeded
+from isoprune.types.shown import shown
 from isoprune.types.task import samples_in
 
 Tried = Mapping[str, nn.Module | str] | Iterable[tuple[str, nn.Module | str]]
 
 
-@dataclass(frozen=True)
+@shown
+@dataclass(frozen=True, repr=False)
 class Diagnosis:
     """``verdict`` is healthy, damaged or collapsed; ``numbers`` and ``layers`` back every sentence.
 

@@ -11,6 +11,7 @@ from typing import Any
 from isoprune.training.diverged import Diverged
 from isoprune.training.settings import Trained
 from isoprune.types import IsopruneError
+from isoprune.types.shown import screenful, shown
 
 # A probe that ends within this of the best one's accuracy counts as good as it, and the largest rate of
 # these is advised: what a rate costs shows early, what it brings shows late (docs/advice.md). Of a number of
@@ -33,7 +34,8 @@ class Probe:
     loss: float | None
 
 
-@dataclass(frozen=True)
+@shown
+@dataclass(frozen=True, repr=False)
 class Advice:
     """A rate and the probes behind it.
 
@@ -53,6 +55,14 @@ class Advice:
     cost: float
     metric: str = "accuracy"
     higher_is_better: bool = True
+
+    def __str__(self) -> str:
+        rows = [
+            f"{p.lr:g}  {'diverged' if p.accuracy is None else f'{p.accuracy:.4g}'} after {p.steps} steps"
+            for p in self.probes
+        ]
+        head = f"Advice: lr = {self.lr:g}, of {len(self.probes)} rates probed ({self.metric})"
+        return screenful(head, rows, "advice.probes")
 
     @property
     def learns(self) -> bool:

@@ -63,13 +63,29 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Preprocessing:
+    """How an image file becomes an input: the shorter side is brought to ``resize`` pixels (bilinear), the
+    middle is cut out, and pixels of [0, 1] become (x - ``mean``) / ``std``, a number a channel.
+    """
+
+    resize: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Splits:
-    """Train, validation (cut from train by seed) and test; disjoint. It does as `Data`."""
+    """Train, validation (cut from train by seed) and test; disjoint. It does as `Data`.
+
+    ``names`` are those of the classes, and ``preprocessing`` how image files became inputs, if that is known.
+    """
 
     train: Samples
     validation: Samples
     test: Samples
     classes: int
+    names: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
 
     @property
     def in_shape(self) -> tuple[int, ...]:

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from isoprune.types.errors import IsopruneError
+from isoprune.types.shown import screenful, shown
 
 MOST = 2**28  # units in one plan of channels: a file that says more would fill the memory
 
 
-@dataclass(frozen=True)
+@shown
+@dataclass(frozen=True, repr=False)
 class Plan:
     """Which units stay, of all units that lose some.
 
@@ -79,6 +81,12 @@ class Plan:
         return cls.removing(
             facts["removed"], facts["shapes"], grain=facts["grain"], request=facts.get("request")
         )
+
+    def __str__(self) -> str:
+        sizes = {name: (mask.numel(), int((~mask).sum())) for name, mask in self.kept.items()}
+        total, gone = (sum(numbers) for numbers in zip(*sizes.values(), strict=True)) if sizes else (0, 0)
+        rows = [f"{name}  {went:,} of {size:,}" for name, (size, went) in sizes.items() if went]
+        return screenful(f"Plan: {gone:,} of {total:,} {self.grain}s go", rows, "plan.removed")
 
     def __bool__(self) -> bool:
         """Whether anything goes."""

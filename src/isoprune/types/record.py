@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from isoprune.types.shown import screenful, shown
+
 VERSION = 2
 
 ROLES = ("dense", "pruned", "repaired", "retrained")  # the usual ones, in their order; a step may name others
@@ -85,6 +87,7 @@ class Removal(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     proof: dict[str, Any] = {}
 
 
+@shown
 class Record(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One finished run.
 
@@ -105,6 +108,14 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     trainability_accuracy: float | None = None  # of the last retraining, over its epochs at the first rate
     seconds: dict[str, float] = {}
     latency: list[dict[str, Any]] = []
+
+    def __str__(self) -> str:
+        rows = [
+            f"{n.role}  {n.nonzero:,} parameters, {n.flops:,} multiply-adds"
+            + "".join(f", {name} {v:.4g}" for name, v in n.metrics.items() if v is not None)
+            for n in self.networks
+        ]
+        return screenful(f"Record {self.digest} of {self.name}: {self.status}", rows, "record.networks")
 
     def network(self, role: str) -> Network | None:
         """Return the last network of a role: of rounds that of the last one."""

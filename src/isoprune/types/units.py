@@ -8,12 +8,15 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from isoprune.types.shown import shown
+
 Scores = Mapping[str, Tensor]  # units name -> float [units.shape]; high stays
 
 GRAINS = ("channel", "head", "filter", "kernel", "vector", "weight", "n:m", "block")
 
 
-@dataclass(frozen=True)
+@shown
+@dataclass(frozen=True, repr=False)
 class Member:
     """Where units live in one tensor.
 
@@ -29,6 +32,9 @@ class Member:
     role: str
     unit: Tensor | None
 
+    def __str__(self) -> str:
+        return f"Member({self.tensor}, dims={self.dims}, role={self.role!r})"
+
     @property
     def channels(self) -> Tensor:
         """The unit of every element, where it is stored: of channels and heads."""
@@ -37,7 +43,8 @@ class Member:
         return self.unit
 
 
-@dataclass(frozen=True)
+@shown
+@dataclass(frozen=True, repr=False)
 class Units:
     """Parts of several tensors that can only go together: one of them for every index of ``shape``.
 
@@ -49,6 +56,11 @@ class Units:
     shape: tuple[int, ...]
     members: tuple[Member, ...]
     numbers: tuple[int, int] | None = None
+
+    def __str__(self) -> str:
+        tensors = list(dict.fromkeys(member.tensor for member in self.members))
+        more = f" and {len(tensors) - 3} more" if len(tensors) > 3 else ""
+        return f"Units({self.name}: {self.size:,} {self.grain}s of {', '.join(tensors[:3])}{more})"
 
     @property
     def size(self) -> int:
