@@ -49,7 +49,7 @@ def test_a_saved_folder_is_loaded_and_pruned_on_as_printed(capsys: pytest.Captur
     want = isoprune.load("small", build=lambda: sys.modules["own_recipe_nets"].Conv())(x)
     torch.testing.assert_close(loaded["model"](x), want)
     runs(after(said, "Prune it further"), "--out", "smaller")
-    # Both rounds make one plan of the dense network: 8 channels, half of them, then 30 % of four (a started channel goes too).
+    # Both rounds make one plan of the dense network: half of 8 channels, then two of the four that stayed.
     assert [
         int(kept.sum()) for kept in open_pruned("smaller", build="own_recipe_nets:conv")[1].plan.kept.values()
     ] == [2, 2]
