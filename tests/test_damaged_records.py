@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from collections import Counter
@@ -15,6 +16,7 @@ from experiment.tiny import one_thread, tiny
 from isoprune.cli import main
 from isoprune.experiment.pipeline import run
 from isoprune.experiment.store import Store
+from isoprune.types.json_files import write_json
 
 COMMANDS = {
     "report": ["report", "{}", "--out", "page.html"],
@@ -86,3 +88,24 @@ def test_three_hundred_damaged_records(store, capsys):
     ends = fuzz(store, capsys, 150, 1, sign=False) + fuzz(store, capsys, 200, 2, sign=True)
     assert ends.total() == 350
     assert ends["refused", False] > 150
+
+
+@pytest.mark.parametrize(
+    ("wrong", "verb"),
+    [
+        (lambda record: record["networks"][0]["history"][1].update(jsv_mean="nan"), "report"),
+        (lambda record: record["networks"][0]["history"][1].update(lr=[0.1]), "report"),
+        (lambda record: record["removals"][0]["proof"].update(max_abs_error="nan"), "table"),
+        (lambda record: record["networks"][-1].update(advice={"lr": "0.1"}), "table"),
+        (lambda record: record["networks"][-1].update(advice={}), "compare"),
+        (lambda record: record["networks"][-1].update(advice={}), "report"),
+        (lambda record: record.update(latency=[{"model": "dense"}]), "report"),
+    ],
+)
+def test_a_value_of_another_type_is_one_line(store, capsys, wrong, verb):
+    path = sorted(store.glob("runs/*/record.json"))[0]
+    record = json.loads(path.read_text())
+    wrong(record)
+    write_json(path, record)
+    words = [str(store) if word == "{}" else word for word in COMMANDS[verb]]
+    assert ended(words, capsys, verb) == "refused"

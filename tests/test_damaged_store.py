@@ -51,10 +51,12 @@ def try_once(whole: tuple[Path, Record], root: Path, pattern: str, draw: random.
             record = run(recipe(), Store(root), on_event=lambda event: said.append(str(event.get("say", ""))))
     except IsopruneError as error:
         refusal = str(error)
+    if not path.is_file():  # refused, or nothing needed it
+        remove(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
     if record is None:
         assert "\n" not in refusal, (path, kind)
         remove(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(before)
         return f"{path.name} {kind}: refused: {refusal}"
     assert bits(record) == bits(whole[1]), (path, kind)

@@ -152,6 +152,10 @@ def test_tpp_keeps_the_mean_jsv_above_that_of_l1_on_a_linear_perceptron(tmp_path
             {"prune": {"ratio": 0.5, "train": {**TRAIN, "penalty": {"name": "tpp", "grow": 1.0}}}},
             r"Unknown option 'grow' of penalty 'tpp' \(prune\.train\.penalty\)",
         ),
+        (
+            {"prune": {"ratio": 0.5, "criterion": "reconstruction", "train": {**TRAIN, "penalty": "tpp"}}},
+            r"prune\.criterion = 'reconstruction' chooses for layers that are refit",
+        ),
         ({"prune": {"ratio": 0.5, "train": {"epochs": 3}}}, r"Missing key 'prune\.train\.lr'"),
         ({"prune": {"ratio": 0.5, "train": {"epochs": 0}}}, r"prune\.train\.epochs is 0: nothing is trained"),
         (

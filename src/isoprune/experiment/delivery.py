@@ -33,7 +33,7 @@ from isoprune.types.errors import IsopruneError
 from isoprune.types.files import explained
 from isoprune.types.json_files import write_json
 from isoprune.types.locks import locked
-from isoprune.types.record import Record
+from isoprune.types.record import Record, Timed
 from isoprune.types.record_files import WHOLE, read_record
 from isoprune.types.temporary import clear_temporary, is_temporary
 
@@ -143,14 +143,14 @@ def _delivered(
     return Delivery(name, timed, place, onnx)
 
 
-def _timed(path: Path, digest: str, backends: list[str]) -> list[dict[str, Any]] | None:
+def _timed(path: Path, digest: str, backends: list[str]) -> list[Timed] | None:
     """Return the times that this recipe measured already, None if it did not, or on other backends."""
     try:
         record = read_record(path, WHOLE)
     except (FileNotFoundError, IsopruneError):  # They are measured again.
         return None
     rows = record.latency
-    same = record.digest == digest and list(dict.fromkeys(row.get("backend") for row in rows)) == backends
+    same = record.digest == digest and list(dict.fromkeys(row["backend"] for row in rows)) == backends
     return rows if same else None
 
 

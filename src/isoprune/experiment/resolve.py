@@ -71,6 +71,8 @@ class _Steps:
                 _check_grain(step.grain, key)
                 train = step.train and _complete_training(step.train, f"{key}.train", removes=True)
                 criterion = complete("criterion", step.criterion, f"{key}.criterion")
+                if train and train.penalty:
+                    _check_pressed(criterion, train.penalty, key)
                 return structs.replace(step, criterion=criterion, train=train)
             case Retrain() if step.epochs:
                 told = replayed(step, key, dense=self.dense, rewind=self.rewind)
@@ -126,6 +128,16 @@ def _check_penalty(penalty: Choice, key: str, *, removes: bool) -> None:
         raise IsopruneError(
             f"{key}.penalty = {penalty.name!r} {does}. Write it under "
             f"[{'prune.train' if facts.removes else 'retrain'}], or take one of: {', '.join(known)}."
+        )
+
+
+def _check_pressed(criterion: Choice, penalty: Choice, key: str) -> None:
+    """Raise if a penalty is to push out what was chosen for layers that are refit at once."""
+    if method_of(find("criterion", criterion.name)).repair:
+        raise IsopruneError(
+            f"{key}.criterion = {criterion.name!r} chooses for layers that are refit as units go, "
+            f"and {key}.train.penalty = {penalty.name!r} trains them instead. Take another criterion, or no "
+            "penalty."
         )
 
 

@@ -101,15 +101,17 @@ def latency(records: Sequence[Record]) -> Table:
     """Return what one forward takes, dense and pruned, by backend, of the records in which it was timed."""
     rows = []
     for timed in (row for record in records for row in record.latency):
+        numbers = (timed["median_ms"], timed["lower_ms"], timed["upper_ms"], timed["gain"])
         # A record from the disk has null where there was no number: the dense network did not run.
-        gains = [text.MISSING if timed[k] is None else text.number(timed[k]) for k in ("gain", "flops_gain")]
+        median, lower, upper, gain, flops_gain = (
+            text.MISSING if number is None else text.number(number)
+            for number in (*numbers, timed["flops_gain"])
+        )
         if timed["problem"]:
-            rows.append(
-                (timed["model"], timed["backend"], timed["problem"], text.MISSING, text.MISSING, gains[1])
-            )
-            continue
-        spread = f"{text.number(timed['lower_ms'])} to {text.number(timed['upper_ms'])}"
-        rows.append((timed["model"], timed["backend"], text.number(timed["median_ms"]), spread, *gains))
+            median, spread, gain = timed["problem"], text.MISSING, text.MISSING
+        else:
+            spread = f"{lower} to {upper}"
+        rows.append((timed["model"], timed["backend"], median, spread, gain, flops_gain))
     return Table(("network", "backend", "median ms", "quartiles", "gain", "FLOPs gain"), tuple(rows), words=2)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 from msgspec import Meta, Struct
 
@@ -13,6 +13,7 @@ VERSION = 2
 ROLES = ("dense", "pruned", "repaired", "retrained")  # the usual ones, in their order; a step may name others
 
 
+Row = dict[str, float | int | None]  # of an epoch: None where a number is not finite
 Name = Annotated[str, Meta(pattern=r"^[\w-]+$")]  # of a folder: it leads nowhere else
 
 
@@ -53,7 +54,7 @@ class Network(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     metrics: dict[str, float | None]  # None: not finite, which JSON does not have
     jsv: dict[str, float | None] = {}
     jsv_histogram: Histogram | None = None
-    history: list[dict[str, Any]] = []
+    history: list[Row] = []
     seconds: float = 0.0
     training: Cost | None = None
     advice: dict[str, Any] | None = None
@@ -61,6 +62,8 @@ class Network(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     def __post_init__(self) -> None:
         if not all(type(row.get("epoch")) is int for row in self.history):
             raise ValueError("a row of a history has no epoch")
+        if self.advice is not None and type(self.advice.get("lr")) not in (int, float):
+            raise ValueError("an advice has no lr")
 
 
 class UnitsRemoved(Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,7 +87,22 @@ class Removal(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     request: dict[str, Any] = {}
     ratios: dict[str, float]
     units: list[UnitsRemoved] = []
-    proof: dict[str, Any] = {}
+    proof: dict[str, float | None] = {}
+
+
+class Timed(TypedDict):
+    """How long a forward of one network takes on one backend; ``problem``: why there is no time."""
+
+    model: str
+    backend: str
+    median_ms: float | None
+    lower_ms: float | None
+    upper_ms: float | None
+    runs: int
+    gain: float | None
+    flops_gain: float | None
+    of_flops_gain: float | None
+    problem: str
 
 
 @shown
@@ -107,7 +125,7 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     removals: list[Removal] = []
     trainability_accuracy: float | None = None  # of the last retraining, over its epochs at the first rate
     seconds: dict[str, float] = {}
-    latency: list[dict[str, Any]] = []
+    latency: list[Timed] = []
 
     def __str__(self) -> str:
         rows = [

@@ -161,11 +161,18 @@ def reads_classes(task: Task, batch: Any) -> bool:
     Of the targets only the type is looked at: a network of another kind has the default task all the same
     where nothing but its inputs is needed.
     """
-    losses = (task.loss, *getattr(task.loss, "args", ()))
-    named = any(loss in (cross_entropy_loss, cross_entropy) for loss in losses)
     targets = batch[1] if isinstance(batch, tuple | list) and len(batch) > 1 else None
     whole = isinstance(targets, Tensor) and not (targets.is_floating_point() or targets.is_complex())
-    return whole and (named or any(isinstance(loss, nn.CrossEntropyLoss) for loss in losses))
+    return whole and has_cross_entropy(task)
+
+
+def has_cross_entropy(task: Task) -> bool:
+    """Whether the task's loss is cross-entropy: ours, torch's function or torch's module."""
+    losses = (task.loss, getattr(task.loss, "func", None), *getattr(task.loss, "args", ()))
+    return any(
+        loss in (cross_entropy_loss, cross_entropy) or isinstance(loss, nn.CrossEntropyLoss)
+        for loss in losses
+    )
 
 
 def forward(model: Callable[..., Any], inputs: Any) -> Any:

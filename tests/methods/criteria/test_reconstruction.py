@@ -188,3 +188,14 @@ def test_scores_without_numbers_are_rises_of_one_error_in_the_order_of_going():
         how = {"generator": torch.Generator(), "keep": {"0": keep}, "swaps": 0}
         ranks = CRITERIA["reconstruction"](signals, units, **how)["0"]
         assert set(ranks.argsort()[10 - keep :].tolist()) == set(rises.argsort()[10 - keep :].tolist())
+
+
+def test_a_cross_entropy_is_one_however_it_is_named():
+    model, x = perceptron(6, 30, 20, 4), drawn(SAMPLES, 6)
+    losses = (None, nn.CrossEntropyLoss(), nn.functional.cross_entropy, nn.MSELoss())
+    plans = [
+        isoprune.prune(model, x, 0.5, criterion="reconstruction", batches=[(x, None)], loss=loss).plan.kept
+        for loss in losses
+    ]
+    same = [all(torch.equal(plan[name], plans[0][name]) for name in plan) for plan in plans]
+    assert same == [True, True, True, False]

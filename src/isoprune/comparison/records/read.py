@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypedDict, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -16,6 +16,12 @@ from isoprune.types.record import Cost, Record
 from isoprune.types.record_files import read_record, shown
 
 RECORD = "record.json"
+
+
+class Advised(TypedDict):
+    """Of an advice the rate alone."""
+
+    lr: float
 
 
 class OutlineNetwork(Struct, frozen=True):
@@ -30,14 +36,14 @@ class OutlineNetwork(Struct, frozen=True):
     jsv: dict[str, float | None] = {}
     seconds: float = 0.0
     training: Cost | None = None
-    advice: dict[str, Any] | None = None
+    advice: Advised | None = None
 
 
 class OutlineRemoval(Struct, frozen=True):
     """What a step removed, without the list of units."""
 
     ratios: dict[str, float]
-    proof: dict[str, Any] = {}
+    proof: dict[str, float | None] = {}
 
 
 class Outline(Struct, frozen=True):
