@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from isoprune.graph.outputs import tensors_in
 from isoprune.signals import Signals
 from isoprune.types import Task
-from isoprune.types.task import has_cross_entropy, samples_in
+from isoprune.types.task import cross_entropy_loss, has_cross_entropy, samples_in
 
 
 def drawn_classes(log_p: Tensor, generator: Generator) -> Tensor:
@@ -50,7 +50,7 @@ def with_own_labels(signals: Signals, samples: int, generator: Generator) -> Sig
             batches.append((inputs, drawn_classes(torch.log_softmax(outputs, 1), generator)))
         else:
             batches.append((inputs, [drawn_signs(t, generator) for t in tensors_in(outputs)]))
-    loss = has_cross_entropy if classes else _signed
+    loss = cross_entropy_loss if classes else _signed
     return replace(signals, batches=batches, task=Task(loss=loss, name="own labels", samples=_samples))
 
 
