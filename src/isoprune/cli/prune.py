@@ -91,7 +91,7 @@ def prune(
             All but channels and heads are held at zero by masks.
         mask: Hold whole channels at zero, too, and change no shape.
         scope: all, or internal: inside of blocks.
-        allocation: uniform, or global: all compete.
+        allocation: uniform; global: all compete; error; or erk, by the shapes of tensors (of weights).
         floor: No layer keeps fewer channels.
         cap: The most that a layer loses when all compete.
         round_to: Keep multiples of so many channels; 8 runs fast.

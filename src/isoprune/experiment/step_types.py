@@ -74,8 +74,9 @@ class Pruning(Struct, frozen=True, forbid_unknown_fields=True):
     One of ``ratio``, the fraction of each group's units that goes (or patterns of their names ->
     fractions, as `make_plan`), and ``flops`` and ``parameters``, the fraction that may stay. ``scope``
     "internal" leaves residual sums whole; ``allocation`` "global" lets all units compete, and no group
-    then loses more than ``cap``; ``floor`` units stay at least; kept channels are rounded up to a multiple
-    of ``round_to``. Units of the ``grain`` "channel" are physically gone, others, and channels with ``mask``,
+    then loses more than ``cap``, "erk" (not of channels) goes by the shapes of tensors; ``floor`` units stay
+    at least; kept channels are rounded up to a multiple of ``round_to``. Units of the ``grain`` "channel"
+    are physically gone, others, and channels with ``mask``,
     are held at zero by masks.
 
     ``train`` trains the network before anything goes: with a penalty that pushes out the channels that the
@@ -89,7 +90,7 @@ class Pruning(Struct, frozen=True, forbid_unknown_fields=True):
     grain: str = "channel"
     mask: bool = False
     scope: Literal["all", "internal"] = "all"
-    allocation: Literal["uniform", "global", "error"] = "uniform"
+    allocation: Literal["uniform", "global", "error", "erk"] = "uniform"
     round_to: Count = 1
     floor: Count = 1
     cap: Fraction = 0.9

@@ -18,6 +18,7 @@ from isoprune.pruning.allocation import (
     ratios_of,
     removed_of,
 )
+from isoprune.pruning.erdos_renyi import numbers_by_shapes
 from isoprune.pruning.grains import Grain, weights_of
 from isoprune.types import IsopruneError, Plan, Scores, Units
 
@@ -39,8 +40,8 @@ def plan_units(
         units: At ``grain``, as from `units_of`.
         ratio: Fraction of the units of every tensor that ``before`` keeps, rounded up; or name patterns ->
             fractions. None with n:m, whose numbers say it.
-        allocation: "uniform", or "global": all units compete by their scores as they are, as SNIP's and
-            magnitude's do.
+        allocation: "uniform"; "global": all units compete by their scores as they are, as SNIP's and
+            magnitude's do; or "erk": each tensor keeps so many as `numbers_by_shapes` gives it.
         floor: No tensor keeps fewer units than this, as far as it had so many.
         before: What earlier rounds kept; what they removed stays away.
 
@@ -50,7 +51,7 @@ def plan_units(
     Raises:
         IsopruneError: Bad options, scores that do not fit.
     """
-    check_known(allocation, ("uniform", "global"), "allocation")
+    check_known(allocation, ("uniform", "global", "erk"), "allocation")
     check_scores(units, scores)
     alive = {
         u.name: torch.ones(u.shape, dtype=torch.bool)
@@ -64,8 +65,10 @@ def plan_units(
         raise IsopruneError(f"Units of grain {grain} need a ratio: the fraction of them that goes.")
     elif allocation == "uniform" or isinstance(ratio, Mapping):
         kept = _per_tensor(graph, units, scores, alive, ratio, floor)
-    else:
+    elif allocation == "global":
         kept = _over_all(scores, alive, ratio, floor)
+    else:
+        kept = _by_shapes(graph, scores, alive, ratio, floor)
     request = {"ratio": dict(ratio) if isinstance(ratio, Mapping) else ratio, "grain": str(grain)}
     kept = {name: mask for name, mask in kept.items() if not bool(mask.all())}
     return Plan(kept, str(grain), {**request, "allocation": allocation, "floor": floor})
@@ -104,6 +107,24 @@ def _over_all(scores: Scores, alive: Mapping[str, Tensor], ratio: Number, floor:
     goes = _lowest(flat, free, min(removed_of(total, ratio), int(free.sum())))
     parts = goes.split([alive[name].numel() for name in names])
     return {n: alive[n] & ~part.reshape(alive[n].shape) for n, part in zip(names, parts, strict=True)}
+
+
+def _by_shapes(
+    graph: Graph, scores: Scores, alive: Mapping[str, Tensor], ratio: Number, floor: int
+) -> dict[str, Tensor]:
+    check_ratio(ratio)
+    shapes = {name: tuple(shape) for name, shape, _ in weights_of(graph) if name in alive}
+    sizes = {name: mask.numel() for name, mask in alive.items()}
+    left = {name: int(mask.sum()) for name, mask in alive.items()}
+    total = sum(left.values())
+    keep = numbers_by_shapes(shapes, sizes, left, total - removed_of(total, ratio))
+    kept = {}
+    for name, mask in alive.items():
+        goes = left[name] - max(keep[name], min(floor, left[name]))
+        if goes:
+            check_some_score(name, scores[name][mask.to(scores[name].device)])
+        kept[name] = mask & ~_lowest(scores[name], mask, goes)
+    return kept
 
 
 def _lowest(scores: Tensor, among: Tensor, number: int) -> Tensor:

@@ -61,6 +61,11 @@ def make_plan(
         IsopruneError: Ratio outside [0, 1), unknown option, a pattern without a match, scores that
             do not fit.
     """
+    if allocation == "erk":
+        raise IsopruneError(
+            "The allocation 'erk' goes by the shapes of single tensors, and channels are of several. Take "
+            "grain='weight' (or filter, kernel, ...), or let channels compete: allocation='global'."
+        )
     check_known(allocation, ("uniform", "global", "error"), "allocation")
     groups = in_scope(graph.groups, scope)
     asked: dict[str, Any] = {"ratio": dict(ratio) if isinstance(ratio, Mapping) else ratio}

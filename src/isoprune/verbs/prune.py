@@ -98,8 +98,9 @@ def prune(
         output: Which of several outputs the loss reads: a key, an index or a function of the outputs.
         allocation: "uniform"; "global": all units compete, channels by score over the mean of their group
             (by their scores as they are where the criterion's are comparable), other units by their scores
-            as they are; or "error": channels by score over what one costs (multiply-adds for ``flops``, else
-            parameters), for scores that are rises of one error.
+            as they are; "error": channels by score over what one costs (multiply-adds for ``flops``, else
+            parameters), for scores that are rises of one error; or "erk", of other units than channels: each
+            tensor keeps a part by its shape (`isoprune.pruning.erdos_renyi`).
         scope, round_to, floor, cap: Of channels; see `isoprune.pruning.make_plan`. ``floor`` is for all.
         retrain_budget: Samples that the retraining will see, 0 if none follows. With it the network comes
             back repaired by "auto" as that budget asks for; ``batches`` are looked at, labels are not.

@@ -14,6 +14,7 @@ from isoprune.methods.criteria.geometric_median import geometric_median
 from isoprune.methods.criteria.grasp import grasp
 from isoprune.methods.criteria.l1_norm import l1_norm
 from isoprune.methods.criteria.l2_norm import l2_norm
+from isoprune.methods.criteria.lamp import lamp
 from isoprune.methods.criteria.obc import obc
 from isoprune.methods.criteria.obd import obd
 from isoprune.methods.criteria.obs import obs
@@ -38,6 +39,7 @@ CRITERIA: dict[str, Criterion] = {
     for f in (
         l1_norm,
         l2_norm,
+        lamp,
         bn_scale,
         geometric_median,
         taylor,
