@@ -9,9 +9,13 @@ from typing import Any
 from torch import Generator
 
 from isoprune.methods.criteria.bn_scale import bn_scale
+from isoprune.methods.criteria.c_obd import c_obd
+from isoprune.methods.criteria.c_obs import c_obs
 from isoprune.methods.criteria.fisher import fisher
 from isoprune.methods.criteria.geometric_median import geometric_median
 from isoprune.methods.criteria.grasp import grasp
+from isoprune.methods.criteria.kron_obd import kron_obd
+from isoprune.methods.criteria.kron_obs import kron_obs
 from isoprune.methods.criteria.l1_norm import l1_norm
 from isoprune.methods.criteria.l2_norm import l2_norm
 from isoprune.methods.criteria.lamp import lamp
@@ -52,6 +56,10 @@ CRITERIA: dict[str, Criterion] = {
         obs,
         woodfisher,
         obc,
+        c_obd,
+        c_obs,
+        kron_obd,
+        kron_obs,
         reconstruction,
         random,
     )
