@@ -24,6 +24,7 @@ from isoprune.methods.criteria.obd import obd
 from isoprune.methods.criteria.obs import obs
 from isoprune.methods.criteria.random_scores import random
 from isoprune.methods.criteria.reconstruction import reconstruction
+from isoprune.methods.criteria.signal_propagation import signal_propagation
 from isoprune.methods.criteria.skeletonization import skeletonization
 from isoprune.methods.criteria.snip import snip
 from isoprune.methods.criteria.synflow import synflow
@@ -50,6 +51,7 @@ CRITERIA: dict[str, Criterion] = {
         skeletonization,
         fisher,
         snip,
+        signal_propagation,
         grasp,
         synflow,
         obd,
