@@ -16,7 +16,9 @@ from .types import Plan as Plan
 from .types import Task as Task
 from .verbs import advise as advise
 from .verbs import diagnose as diagnose
+from .verbs import error_path as error_path
 from .verbs import harden as harden
+from .verbs import instability as instability
 from .verbs import prune as prune
 from .verbs import repair as repair
 from .verbs import retrain as retrain

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -245,3 +246,31 @@ def test_nothing_of_a_rewound_network_depends_on_who_draws(tmp_path: Path):
     store = Store(tmp_path)
     a, b = (run(rewinding(repair=repair), store) for repair in ("none", draws))
     assert numbers(a) == numbers(b)
+
+
+def test_rewinding_to_a_step_is_to_the_start_of_a_second_training(tmp_path: Path):
+    """Epoch 0 of the second is step k, where the first ended: kept, or trained again from there."""
+    training = {"lr": 0.05, "batch": 50, "jsv_samples": 0}
+    steps = [
+        {"kind": "train", **training, "epochs": 1, "steps": 2, "role": "early"},
+        {"kind": "train", **training, "epochs": 2},
+        {"kind": "prune", "ratio": 0.5, "grain": "weight"},
+        {"kind": "rewind", "epoch": 0},
+        {"kind": "retrain", "epochs": 0},
+    ]
+    made = experiment({**{key: CONFIG[key] for key in ("data", "model", "measure")}, "steps": steps})
+    store = Store(tmp_path)
+    record = run(made, store)
+    got = tensors(store, record, "rewound")
+    model, _ = load_network(folder(store, record, "rewound"))
+    for name, parameter in load_network(folder(store, record, "early"))[0].named_parameters():
+        owner, _, key = name.rpartition(".")
+        now = getattr(model.get_submodule(owner), key)
+        assert torch.equal(now, torch.where(now != 0, parameter, 0))
+    assert record.network("rewound").nonzero < record.network("early").nonzero
+    rewind.kept_path(folder(store, record, "dense"), 0).unlink()
+    again = Store(tmp_path / "again")
+    for role in ("early", "dense", "pruned"):
+        target = again.folder(record.network(role).digest)
+        shutil.copytree(folder(store, record, role), target)
+    assert same(tensors(again, run(made, again), "rewound"), got)

@@ -1,4 +1,5 @@
 from .advice_page import advice_page as advice_page
+from .connectivity_figures import error_paths as error_paths
 from .diagnosis_page import diagnosis_page as diagnosis_page
 from .export import export_figures as export_figures
 from .export import write_figure as write_figure

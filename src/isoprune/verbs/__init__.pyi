@@ -1,4 +1,6 @@
 from .advise import advise as advise
+from .connectivity import error_path as error_path
+from .connectivity import instability as instability
 from .diagnose import diagnose as diagnose
 from .prune import harden as harden
 from .prune import prune as prune

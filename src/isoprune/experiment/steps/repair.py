@@ -8,7 +8,7 @@ from pathlib import Path
 from isoprune.experiment import seeds
 from isoprune.experiment.recipe_steps import PlacedStep
 from isoprune.experiment.signatures import bind
-from isoprune.experiment.step_result import Bench, Made, StepResult, dense_of, pruned_of, rewound_to
+from isoprune.experiment.step_result import Bench, Made, StepResult, pruned_of, rewound_to
 from isoprune.experiment.step_types import Repair
 from isoprune.experiment.steps.rewind import earlier
 from isoprune.methods.repairs.repaired import Repaired
@@ -18,10 +18,10 @@ from isoprune.signals import Signals
 def make_repaired(bench: Bench, step: PlacedStep, way: Sequence[StepResult], _: Path) -> Made:
     """Return a repaired copy of the last network, and the samples of a repair that trains."""
     assert isinstance(step.step, Repair)
-    last, dense, method = way[-1], dense_of(way), step.step.method
+    last, method = way[-1], step.step.method
     epoch = rewound_to(way)
     # What a repair restores is what the dense network was at the epoch that was rewound to.
-    pruned = pruned_of(bench, way, dense=None if epoch is None else earlier(bench, dense, epoch))
+    pruned = pruned_of(bench, way, dense=None if epoch is None else earlier(bench, way, epoch))
     batches = seeds.batches(method, bench.splits.train, batch=bench.batch, seed=bench.seed)
     made = bind("repair", method)(
         pruned,

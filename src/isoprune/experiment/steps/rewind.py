@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,18 @@ def make_rewound(bench: Bench, step: PlacedStep, way: Sequence[StepResult], _: P
     """Return what stays, with the weights that it had after an epoch of the dense training."""
     assert isinstance(step.step, Rewind)
     last = way[-1]
-    model, masks = earlier(bench, dense_of(way), step.step.epoch), masks_of(last.model)
+    model, masks = earlier(bench, way, step.step.epoch), masks_of(last.model)
     small = masked(model, masks) if masks else rewound(model, last.plan, bench.example())
     return Made(small, last.plan, last.size)
 
 
-def earlier(bench: Bench, dense: StepResult, epoch: int) -> nn.Module:
-    """Return the dense network as it was after an epoch; if that was not kept, it is trained once more."""
+def earlier(bench: Bench, way: Sequence[StepResult], epoch: int) -> nn.Module:
+    """Return the dense network as it was after an epoch; if that was not kept, it is trained once more.
+
+    Of several trainings before anything goes it is the last: epoch 0 is what the one before it ended with.
+    """
+    dense = dense_of(way)
+    start = next((made.model for made, next_ in pairwise(way) if next_ is dense), None)
     training = dense.step.training
     assert training is not None
 
@@ -54,7 +60,9 @@ def earlier(bench: Bench, dense: StepResult, epoch: int) -> nn.Module:
         if "advice" in dense.facts:  # Not once more at the rates that were given up.
             again = structs.replace(training, lr=dense.facts["advice"]["lr"])
         watch = Watch(keep=keep, on_epoch=on_epoch)
-        trained(bench, bench.drawn(), again, dense.step, dense.folder, again=watch)
+        trained(
+            bench, bench.drawn() if start is None else start, again, dense.step, dense.folder, again=watch
+        )
 
     model = copy.deepcopy(dense.model).eval()
     if epoch < training.epochs:
