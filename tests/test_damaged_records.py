@@ -109,3 +109,12 @@ def test_a_value_of_another_type_is_one_line(store, capsys, wrong, verb):
     write_json(path, record)
     words = [str(store) if word == "{}" else word for word in COMMANDS[verb]]
     assert ended(words, capsys, verb) == "refused"
+
+
+@pytest.mark.parametrize("verb", ["diagnose", "advise", "report"])
+def test_a_link_to_nowhere_near_the_store_is_one_line(store, capsys, verb):
+    path = sorted(store.glob("runs/*/record.json"))[0]
+    path.unlink()
+    path.symlink_to("/dev/null")
+    place = store if verb == "report" else path
+    assert ended([str(place) if word == "{}" else word for word in COMMANDS[verb]], capsys, verb) == "refused"

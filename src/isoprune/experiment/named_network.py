@@ -216,8 +216,9 @@ def _folders(path: Path, role: str | None) -> tuple[Path, Path | None]:
         path = path / "record.json"
     if path.is_dir():
         return path, None
-    # ROOT/runs/<digest>/record.json, but a delivery has its store within.
-    store = path.resolve().parent / RUNS if delivery else path.resolve().parents[2]
+    # ROOT/runs/<digest>/record.json, but a delivery has its store within. Not where a link in its place leads.
+    run = path.parent.resolve()
+    store = run / RUNS if delivery else run.parent.parent
     usual = "retrained" if delivery else "pruned"
     record = read_record(path, WHOLE)
     wanted = record.network(role or usual)

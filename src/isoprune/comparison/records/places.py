@@ -57,7 +57,7 @@ def _records_at(place: Place, load: Callable[[list[Path]], list[Read]]) -> list[
         raise IsopruneError(
             f"{path} is not a list of runs as isoprune writes it ({error}). {remedy}"
         ) from None
-    runs = path.resolve().parents[1] / "runs"  # ROOT/studies/<name>.json
+    runs = path.parent.resolve().parent / "runs"  # ROOT/studies/<name>.json
     files = [runs / digest / RECORD for digest in listing.runs]
     finished = [file for file in files if file.exists()]
     if not finished:
