@@ -216,7 +216,7 @@ def _folders(path: Path, role: str | None) -> tuple[Path, Path | None]:
         path = path / "record.json"
     if path.is_dir():
         return path, None
-    # ROOT/runs/<digest>/record.json, but a delivery has its store within. Not where a link in its place leads.
+    # ROOT/runs/<digest>/record.json, but a delivery has its store within; not where a link there leads.
     run = path.parent.resolve()
     store = run / RUNS if delivery else run.parent.parent
     usual = "retrained" if delivery else "pruned"
