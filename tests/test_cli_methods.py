@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,42 @@ def test_methods_lists_every_table_with_the_first_line_of_each(capsys: Any):
     assert "`" not in out
     assert main(["methods", "repair"]) == 0
     assert "mlp_7" not in capsys.readouterr().out
+
+
+def test_a_method_s_formula_options_needs_cost_and_paper(capsys: Any):
+    assert main(["methods", "snip"]) == 0
+    out = capsys.readouterr().out
+    assert r"s_i = \sum_{j \in i} |\partial L / \partial m_j|" in out
+    assert "needs:   data, labels, gradients" in out
+    assert "cost:    a backward pass of all the data\n" in out
+    assert "memory:  a gradient of the weights\n" in out
+    assert re.search(r"paper: +Lee, Ajanthan & Torr, ICLR 2019\n +year: +2019", out)
+    assert main(["methods", "linear"]) == 0  # a schedule and a cadence
+    out = capsys.readouterr().out
+    assert "linear (schedule)" in out
+    assert "linear (cadence)" in out
+    assert "Did you mean 'snip'?" in refused(capsys, "methods", "snipp")
+
+
+def test_the_page_of_all_methods_is_what_the_methods_say(tmp_path: Path):
+    assert main(["methods", "--out", str(tmp_path / "methods.md")]) == 0
+    made = (tmp_path / "methods.md").read_text(encoding="utf-8")
+    page = Path(__file__).parents[1] / "docs" / "methods.md"
+    assert page.read_text(encoding="utf-8") == made, "run: isoprune methods --out docs/methods.md"
+    lines = [line for line in made.splitlines() if line.startswith("| `")]
+    assert len(lines) == len({line.split("`")[1] for line in lines}) + 1  # linear is two
+    tables = made.split("## ")[1:]
+    for table in tables:  # as many cells in every line
+        rows = [line for line in table.splitlines() if line.startswith("|")]
+        assert len({row.count(" | ") for row in rows}) == 1, table.splitlines()[0]
+
+
+def test_the_list_is_made_without_torch():
+    code = (
+        "import sys; from isoprune.cli import main; assert main(['methods', 'snip']) == 0; "
+        "assert main(['methods']) == 0; sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
 def test_methods_draws_every_schedule(capsys: Any, tmp_path: Path):
@@ -59,7 +97,8 @@ def test_methods_draws_every_schedule(capsys: Any, tmp_path: Path):
         (["--schedules", "--epochs", "3"], r"--epochs 3: to show every schedule takes 10\. Raise it"),
         (["repair", "--schedules"], r"--schedules draws schedules alone\. Leave out 'repair'"),
         (["--epochs", "30"], r"--epochs is for the picture of the schedules\. Add --schedules"),
-        (["--out", "s.svg"], r"--out is for the picture of the schedules\. Add --schedules"),
+        (["--out", "s.svg"], r"--out is for the table of all methods \(\.md, and no name\), not 's\.svg'"),
+        (["snip", "--out", "s.md"], r"not 's\.md' of 'snip', or for the picture of the schedules: add"),
         (["--schedules", "--out", "s.gif"], r"s\.gif has no ending that can be drawn"),
     ],
 )

@@ -26,6 +26,7 @@ def test_the_source_says_what_the_imported_table_says(kind: str):
         }
         assert read[name].options == want
         assert read[name].method == method_of(function)
+        assert read[name].doc == (inspect.getdoc(function) or "")
         first = (inspect.getdoc(function) or "").partition("\n")[0]
         assert read[name].summary.replace("`", "").split()[-1] == first.replace("`", "").split()[-1]
 

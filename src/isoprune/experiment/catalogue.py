@@ -25,16 +25,47 @@ REQUIRED = object()  # in place of a default
 
 @dataclass(frozen=True)
 class Entry:
-    """A method as its source describes it: name, options with their defaults, first line, and marks.
+    """A method as its source describes it: name, options with their defaults, docstring, and marks.
 
     ``takes_any``: it takes options of any name.
     """
 
     name: str
     options: Mapping[str, Any]
-    summary: str
+    doc: str
     method: Method
     takes_any: bool
+
+    @property
+    def summary(self) -> str:
+        """The first line, without marks of quotation."""
+        return plain(self.doc.partition("\n")[0])
+
+    @property
+    def cost(self) -> str:
+        """What it takes, as its docstring says; of a criterion that says nothing: what its needs take."""
+        reads = "a backward pass of all the data" if "gradients" in self.method.needs else "none"
+        return self._paragraph("Cost") or (reads if self.method.kind == "criterion" else "")
+
+    @property
+    def memory(self) -> str:
+        """What it holds besides the network, as its docstring says."""
+        return self._paragraph("Memory")
+
+    @property
+    def year(self) -> str:
+        """Of its paper; of several the last."""
+        found = re.findall(r"\b(?:19|20)\d\d\b", re.sub(r"arXiv \S+", "", self.method.source))
+        return found[-1] if found else ""
+
+    def _paragraph(self, word: str) -> str:
+        found = re.search(rf"\b{word}: (.*?)(?:\.?\s+Memory: |\n\n|$)", self.doc, re.S)
+        return plain(" ".join(found[1].split())).removesuffix(".") if found else ""
+
+
+def plain(text: str) -> str:
+    """Return a docstring's text without roles and quotation marks: formulas stay as they are."""
+    return re.sub(r":\w+:`([^`]*)`|`+([^`]*)`+", lambda found: found[1] or found[2], text)
 
 
 @functools.cache
@@ -47,9 +78,8 @@ def catalogue(kind: str) -> dict[str, Entry]:
         source, node = home.resolve(name)
         assert isinstance(node, ast.FunctionDef)
         options = {key: value for key, value in source.parameters(node).items() if key not in spec.supplied}
-        summary = (ast.get_docstring(node) or "").partition("\n")[0]
-        summary = re.sub(r":\w+:`([^`]*)`|`+([^`]*)`+", lambda found: found[1] or found[2], summary)
-        entries[name] = Entry(name, options, summary, source.marks(node), node.args.kwarg is not None)
+        doc = ast.get_docstring(node) or ""
+        entries[name] = Entry(name, options, doc, source.marks(node), node.args.kwarg is not None)
     return entries
 
 

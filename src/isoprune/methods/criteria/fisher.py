@@ -30,7 +30,7 @@ def fisher(signals: Signals, units: Sequence[Units], *, generator: Generator) ->
     on the unit. In the paper the gate is on the filter's output instead of its weights (the same where a
     filter has no bias). Channels that several layers make get the mean over those layers.
 
-    Cost: one backward pass per sample.
+    Cost: one backward pass per sample. Memory: gradients of several samples, up to 1 GiB.
     """
 
     def of_sample(gradients: dict[str, Tensor]) -> Scores:

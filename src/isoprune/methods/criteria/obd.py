@@ -37,7 +37,8 @@ def obd(
         draws: None: exact, with as many backward passes of every sample as it has outputs. A number: so many,
             each along all outputs with drawn signs; the mean is the same.
 
-    Cost: a backward pass of every sample for each of its outputs, or each of ``draws``.
+    Cost: a backward pass of every sample for each of its outputs, or each of ``draws``. Memory: gradients
+    of several samples, up to 1 GiB.
 
     Raises:
         IsopruneError: If ``draws`` is below 1, or one sample has more than 4,096 outputs.

@@ -40,7 +40,7 @@ def signal_propagation(
     Args:
         gain: None: sqrt(2) if the network has a ReLU-like nonlinearity, else 1.
 
-    Cost: that of `snip`, and an SVD of every filter matrix.
+    Cost: that of `snip`, and an SVD of every filter matrix. Memory: a copy of the weights, and a gradient.
 
     Raises:
         IsopruneError: If a weight holds NaN or infinity; if ``gain`` is None and the forward cannot be

@@ -28,5 +28,7 @@ def snip(signals: Signals, units: Sequence[Units], *, generator: Generator) -> S
 
     At m = 1 that is :math:`|w_j g_j|`, with g the gradient of the mean loss over all the data. Of units that
     several tensors make, the mean over those.
+
+    Cost: a backward pass of all the data. Memory: a gradient of the weights.
     """
     return score_units(signals.sensitivities, units, lambda total, _: total, each=torch.abs)

@@ -27,5 +27,7 @@ def taylor(signals: Signals, units: Sequence[Units], *, generator: Generator) ->
 
     g is the gradient of the mean loss over all the data. Channels that several layers make get the mean over
     those layers. In the paper it is squared, which orders a layer alike.
+
+    Cost: a backward pass of all the data. Memory: a gradient of the weights.
     """
     return score_units(signals.sensitivities, units, lambda total, _: total.abs())
