@@ -198,7 +198,7 @@ def test_settings_change_any_key(capsys):
 
 @pytest.mark.matrix
 def test_a_function_of_ones_own_needs_no_dense_training(capsys):
-    words = ("own_recipe_nets:net", "--data", DIGITS, "--ratio", "0.5", "--epochs", "1")
+    words = ("own_recipe_nets:trained", "--data", DIGITS, "--ratio", "0.5", "--epochs", "1")
     said = told(capsys, *words)
     build = sys.modules["own_recipe_nets"].net
     small = isoprune.load("o/network", build=build)
@@ -209,16 +209,28 @@ def test_a_function_of_ones_own_needs_no_dense_training(capsys):
 
 @pytest.mark.matrix
 def test_without_out_the_folder_is_named_by_the_network(capsys):
-    assert main(["prune", "own_recipe_nets:net", "--data", DIGITS, "--ratio", "0.5", "--epochs", "1"]) == 0
-    assert Path("net-pruned/network/plan.json").exists()
-    assert "Network: net-pruned/network" in capsys.readouterr().out
+    assert (
+        main(["prune", "own_recipe_nets:trained", "--data", DIGITS, "--ratio", "0.5", "--epochs", "1"]) == 0
+    )
+    assert Path("trained-pruned/network/plan.json").exists()
+    assert "Network: trained-pruned/network" in capsys.readouterr().out
 
 
 @pytest.mark.matrix
 def test_weights_come_from_a_file_and_are_pinned_by_its_content(capsys):
     net = isoprune.models.resnet56(in_shape=(1, 8, 8), classes=10, blocks=1)
     save_file(net.state_dict(), "trained.safetensors")
-    words = ("resnet56", "--data", DIGITS, "--set", "model.blocks=1", "--weights", "trained.safetensors")
+    words = (
+        "resnet56",
+        "--data",
+        DIGITS,
+        "--set",
+        "model.blocks=1",
+        "--weights",
+        "trained.safetensors",
+        "--dense-epochs",
+        "1",
+    )
     told(capsys, *words, "--ratio", "0.5", "--epochs", "1", "--set", "prune.scope=internal")
     pinned = record()["config"]["model"]["weights"]
     assert pinned.startswith("trained.safetensors@sha256:")
@@ -227,12 +239,33 @@ def test_weights_come_from_a_file_and_are_pinned_by_its_content(capsys):
 @pytest.mark.matrix
 def test_a_folder_of_images_is_cut_to_what_the_network_takes(capsys):
     folder(Path("photos"), {"a": 12, "b": 12, "c": 12})
-    told(capsys, "own_recipe_nets:conv", "--data", "photos", "--ratio", "0.5", "--epochs", "1")
+    told(
+        capsys,
+        "own_recipe_nets:conv",
+        "--data",
+        "photos",
+        "--ratio",
+        "0.5",
+        "--epochs",
+        "1",
+        "--dense-epochs",
+        "1",
+    )
     data = record()["config"]["data"]
     assert (data["name"], data["root"], data["size"], data["channels"]) == ("image_folder", "photos", 12, 3)
     told(
         capsys,
-        *("own_recipe_nets:conv", "--data", "photos", "--ratio", "0.5", "--epochs", "1"),
+        *(
+            "own_recipe_nets:conv",
+            "--data",
+            "photos",
+            "--ratio",
+            "0.5",
+            "--epochs",
+            "1",
+            "--dense-epochs",
+            "1",
+        ),
         *("--shape", "1,3,10,10"),
         out="other",
     )

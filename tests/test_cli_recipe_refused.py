@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from data.painted import folder
 from isoprune.cli import main
 from recipes import DIGITS, own_networks, record, refused, told
 
-NET = ("own_recipe_nets:net", "--data", DIGITS)
+NET = ("own_recipe_nets:trained", "--data", DIGITS)
 DONE = (*NET, "--ratio", "0.5", "--epochs", "1")
 
 
@@ -203,7 +204,17 @@ def test_other_weights_at_the_same_path_are_another_recipe(capsys):
             "w.safetensors",
         )
 
-    words = ("resnet56", "--data", DIGITS, "--set", "model.blocks=1", "--weights", "w.safetensors")
+    words = (
+        "resnet56",
+        "--data",
+        DIGITS,
+        "--set",
+        "model.blocks=1",
+        "--weights",
+        "w.safetensors",
+        "--dense-epochs",
+        "1",
+    )
     trained(0.0)
     told(capsys, *words, "--ratio", "0.5", "--epochs", "1", "--scope", "internal")
     trained(1.0)
@@ -251,3 +262,14 @@ def test_help_tells_both_ways(capsys):
     said = capsys.readouterr().out
     assert "--data STR: A data set" in said
     assert "With --data" in said
+
+
+def test_a_network_at_chance_is_no_trained_one(capsys):
+    words = ("--data", '{name = "digits", size = 8}', "--ratio", "0.5", "--epochs", "1")
+    line = refused(capsys, "own_recipe_nets:net", *words)
+    shares = re.search(r"classifies ([\d.]+)% of (\d+) validation samples, .* class is ([\d.]+)% of", line)
+    right, n, most = map(float, shares.groups())
+    # Of 1,437 a tenth: each class has about a tenth of them, and so many are right by luck.
+    assert (n, most < 20, right < 25) == (144, True, True)
+    assert line.endswith("or train it first: --dense-epochs 10.")
+    assert not Path("o").exists()

@@ -80,7 +80,17 @@ def test_a_folder_that_names_a_function_says_how_to_allow_it(capsys: pytest.Capt
 def test_what_follows_a_delivery_runs_as_printed(capsys: pytest.CaptureFixture[str]):
     folder(Path("photos"), SMALL)
     said = told(
-        capsys, "own_recipe_nets:conv", "--data", "photos", "--ratio", "0.5", "--epochs", "1", out="o p"
+        capsys,
+        "own_recipe_nets:conv",
+        "--data",
+        "photos",
+        "--ratio",
+        "0.5",
+        "--epochs",
+        "1",
+        "--dense-epochs",
+        "1",
+        out="o p",
     )
     *_, diagnose, advise, prune = (line.strip() for line in said.splitlines())
     assert (diagnose, advise) == (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Literal
 
 import pytest
@@ -10,8 +11,9 @@ from torch import Generator, nn
 
 from isoprune.experiment.config import Choice, Training, experiment
 from isoprune.experiment.resolve import resolve
-from isoprune.experiment.signatures import bind, complete, find, schedule, table
+from isoprune.experiment.signatures import PIN, bind, complete, find, schedule, table
 from isoprune.types import IsopruneError
+from isoprune.types.importing import source_digest
 
 from .tiny import CONFIG
 
@@ -70,6 +72,7 @@ def test_outsiders_function_needs_no_registration():
         "layers": [],
         "label": None,
         "exact": False,
+        PIN: source_digest(sys.modules[HERE]),
     }
     assert isinstance(got.options["scale"], float)
 
@@ -111,7 +114,7 @@ def test_bad_option_is_refused(case: str):
 
 def test_function_that_takes_anything_gets_anything():
     got = complete("repair", Choice(f"{HERE}:lenient", {"whatever": [1, "a"]}), "repair")
-    assert got.options == {"whatever": [1, "a"]}
+    assert got.options == {"whatever": [1, "a"], PIN: source_digest(sys.modules[HERE])}
 
 
 def test_complete_is_idempotent_and_ignores_the_order_of_options():

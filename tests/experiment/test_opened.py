@@ -143,7 +143,8 @@ def test_a_function_without_arguments_is_the_dense_network_and_comes_back_from_t
     store = Store(tmp_path / "store")
     record = run(own("pair", retrain=SHORT), store)
     assert all((t == 0.25).all() for t in stored(store, record, "dense").values())
-    assert record.config["model"] == {"name": "own_opened_nets:pair", "weights": "none"}
+    model = record.config["model"]
+    assert (model["name"], model["weights"]) == ("own_opened_nets:pair", "none")
     # Half of the six go.
     widths = {
         stage: load_network(store.folder(network.digest), ["own_opened_nets:pair"])[0][1].out_features

@@ -12,6 +12,7 @@ import torch
 from msgspec import Meta, Struct
 from torch import nn
 
+from isoprune.experiment.chance import check_trained
 from isoprune.experiment.choice import read_choice
 from isoprune.experiment.config import Experiment, experiment
 from isoprune.experiment.data_fit import fitting
@@ -82,6 +83,8 @@ def choose(request: Request, out: Path, timing: Timing, on_stage: Callable[[str]
     _check_trainings(request.source, chosen.experiment)
     on_stage("reading the data")
     model, splits = fitting(chosen.experiment)
+    if not chosen.experiment.dense.epochs:
+        check_trained(model, splits, request.source)
     if "latency" not in request.target:
         return chosen
     return _of(request, _ratio_in_time(request, model, splits, timing, on_stage))

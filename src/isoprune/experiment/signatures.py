@@ -15,7 +15,7 @@ from isoprune.experiment.config import Choice, choice
 from isoprune.experiment.step_types import Training
 from isoprune.experiment.validation import option, typed
 from isoprune.types.errors import IsopruneError, did_you_mean
-from isoprune.types.importing import imported
+from isoprune.types.importing import imported, source_digest
 from isoprune.types.method import method_of
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class Kind:
 def _methods(word: str, folder: str, *supplied: str, **more: Any) -> Kind:
     return Kind(word, f"isoprune.methods.{folder}", folder.upper(), frozenset(supplied), **more)
 
+
+PIN = "@source"  # an option of every function of the user's: the digest of its code, which may change
 
 KINDS = {
     "data": Kind(
@@ -157,8 +159,10 @@ def complete(kind: str, chosen: Choice, key: str) -> Choice:
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     named = {n: p for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     hints = _hints(function)
-    options: dict[str, Any] = {}
+    options = _pinned(kind, chosen, key)
     for name, value in chosen.options.items():
+        if name == PIN:
+            continue
         if name in spec.extra:
             options[name] = option(spec.extra[name], value, f"{key}.{name}")
         elif name in named and spec.nested.get(chosen.name) == name:
@@ -181,6 +185,26 @@ def complete(kind: str, chosen: Choice, key: str) -> Choice:
             # Read as an option, so that 1 and 1.0 for a float are one value and one digest.
             options[name] = option(hints.get(name, Any), parameter.default, f"{key}.{name}")
     return Choice(chosen.name, {name: options[name] for name in sorted(options)})
+
+
+def _pinned(kind: str, chosen: Choice, key: str) -> dict[str, Any]:
+    """Return the option that pins the code of a function from elsewhere; none for ours and the libraries'.
+
+    Raises:
+        IsopruneError: If the choice is pinned to other code than there is now.
+    """
+    from isoprune.experiment.foreign_models import LIBRARIES
+
+    module, colon, _ = chosen.name.partition(":")
+    if not colon or (kind == "model" and module in LIBRARIES):
+        return {}
+    now, pinned = source_digest(_module(chosen.name)), chosen.options.get(PIN)
+    if pinned not in (None, now):
+        raise IsopruneError(
+            f"{key}: the code of {chosen.name} has changed: its digest is {now}, the experiment has "
+            f"{pinned!r:.40}. Bring the old code back, or leave out {PIN} for a new experiment."
+        )
+    return {PIN: now}
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
@@ -211,7 +235,7 @@ def bind(kind: str, chosen: Choice) -> Callable[..., Any]:
     function = find(kind, chosen.name)
     hints, options = _hints(function), {}
     for name, value in chosen.options.items():
-        if name in KINDS[kind].extra:
+        if name == PIN or name in KINDS[kind].extra:
             continue
         if KINDS[kind].nested.get(chosen.name) == name:
             inner = value if isinstance(value, list) else [value]
