@@ -231,6 +231,7 @@ def test_weights_come_from_a_file_and_are_pinned_by_its_content(capsys):
         "--dense-epochs",
         "1",
     )
+    words = (*words, "--dense-epochs", "1")
     told(capsys, *words, "--ratio", "0.5", "--epochs", "1", "--set", "prune.scope=internal")
     pinned = record()["config"]["model"]["weights"]
     assert pinned.startswith("trained.safetensors@sha256:")
