@@ -11,6 +11,7 @@ from torch import Generator
 from isoprune.methods.criteria.bn_scale import bn_scale
 from isoprune.methods.criteria.c_obd import c_obd
 from isoprune.methods.criteria.c_obs import c_obs
+from isoprune.methods.criteria.channel_lasso import channel_lasso
 from isoprune.methods.criteria.fisher import fisher
 from isoprune.methods.criteria.geometric_median import geometric_median
 from isoprune.methods.criteria.grasp import grasp
@@ -29,6 +30,7 @@ from isoprune.methods.criteria.skeletonization import skeletonization
 from isoprune.methods.criteria.snip import snip
 from isoprune.methods.criteria.synflow import synflow
 from isoprune.methods.criteria.taylor import taylor
+from isoprune.methods.criteria.thinet import thinet
 from isoprune.methods.criteria.unit_scores import score_units
 from isoprune.methods.criteria.woodfisher import woodfisher
 from isoprune.signals import Signals
@@ -62,6 +64,8 @@ CRITERIA: dict[str, Criterion] = {
         c_obs,
         kron_obd,
         kron_obs,
+        thinet,
+        channel_lasso,
         reconstruction,
         random,
     )

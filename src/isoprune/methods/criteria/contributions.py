@@ -1,0 +1,79 @@
+"""What each unit contributes to the outputs of the layers that read it, and how contributions overlap."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from isoprune.graph.outputs import tensors_of
+from isoprune.methods.criteria.output_errors import watched_sums
+from isoprune.methods.criteria.readers import Layer, reading_layers
+from isoprune.methods.repairs.attention import taken_apart
+from isoprune.methods.repairs.stored import copied
+from isoprune.signals import Signals
+from isoprune.types import Units
+
+_AT_ONCE = 2**20  # numbers of the inputs that go through the network together
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Contributions:
+    r"""Of the units of one name: how much they make of what their readers make.
+
+    Unit i contributes :math:`z_i = W_{\cdot i} x_i` to a reader's output, summed over its inputs.
+
+    Attributes:
+        overlaps: By reader, the mean over rows of :math:`z_i^\top z_j`, [units, units], float64.
+    """
+
+    overlaps: dict[str, Tensor]
+
+    @property
+    def total(self) -> Tensor:
+        return torch.stack(list(self.overlaps.values())).sum(0)
+
+
+def contributions(
+    signals: Signals, units: Sequence[Units], *, samples: int, places: int, generator: Generator
+) -> dict[str, Contributions]:
+    """Return the contributions of units, by their names; those that no layer reads are left out and logged.
+
+    Args:
+        samples, places: How many inputs are looked at, and positions of a map in each: see `watched_sums`.
+    """
+    network = copied(signals.network)
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    example = next(signals.chunks(1))
+    numbers = sum(t.numel() for t in tensors_of(example))
+    chunks = list(signals.chunks(samples, chunk=max(1, min(64, _AT_ONCE // max(numbers, 1)))))
+    with taken_apart(network) as parts:
+        layers = reading_layers(network, parts, units, example)
+        sums = watched_sums(
+            network, layers, {}, chunks, signals.task, most=places, generator=generator, slopes=False
+        )
+        found = {}
+        for u in units:
+            read = [layer for layer in layers if u.name in layer.inputs]
+            overlaps = {x.name: _overlaps(x, u, sums[x.name].moments(False)[1]) for x in read}
+            if overlaps:
+                found[u.name] = Contributions(overlaps)
+            else:
+                _log.info("%s: no layer that multiplies by weights reads it; scored by its weights", u.name)
+    return found
+
+
+def _overlaps(layer: Layer, units: Units, moments: Tensor) -> Tensor:
+    W = layer.weight.matrices.double().cpu()
+    total = torch.zeros(units.size, units.size, dtype=torch.float64)
+    for block, unit in enumerate(layer.inputs[units.name]):
+        mine = (unit >= 0).nonzero().flatten()
+        each = (W[block].mT @ W[block] * moments[block])[mine][:, mine]
+        rows = torch.zeros(units.size, len(mine), dtype=torch.float64).index_add(0, unit[mine], each)
+        total.index_add_(1, unit[mine], rows)
+    return total
