@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -63,3 +65,16 @@ def test_without_correlation_nothing_moves():
     kept = KEPT["scattered"].bool()
     got = without(torch.eye(4).double() * 2, torch.eye(5).double(), W, kept)
     torch.testing.assert_close(got, torch.where(kept, W, 0))
+
+
+def test_every_step_of_conjugate_gradients_lowers_the_rise():
+    G, A, W = drawn(8, 9)
+    kept = torch.rand(8, 9, generator=torch.Generator().manual_seed(1)) > 0.5
+
+    def rise(steps):
+        D = without(G, A, W, kept, steps=steps) - W
+        return float(torch.trace(D @ A @ D.T @ G))
+
+    rises = [rise(steps) for steps in range(8)]
+    assert rises[0] == float(torch.trace((W * ~kept) @ A @ (W * ~kept).T @ G))
+    assert all(after < before for before, after in pairwise(rises))

@@ -16,6 +16,7 @@ from .types import Plan as Plan
 from .types import Task as Task
 from .verbs import advise as advise
 from .verbs import diagnose as diagnose
+from .verbs import eigendamage as eigendamage
 from .verbs import error_path as error_path
 from .verbs import harden as harden
 from .verbs import instability as instability

@@ -46,14 +46,17 @@ def without(
     A: Float[Tensor, "inputs inputs"],
     W: Float[Tensor, "filters inputs"],
     kept: Bool[Tensor, "filters inputs"],
+    *,
+    steps: int = 30,
 ) -> Float[Tensor, "filters inputs"]:
     r"""Return the weights, zero outside of ``kept``, with the least :math:`\mathrm{tr}\, D A D^\top G`.
 
-    D is what they moved by. Where whole filters and whole inputs go it is a closed form; elsewhere conjugate
-    gradients are run to :math:`10^{-10}` of the residual.
+    D is what they moved by. Where whole filters and whole inputs go it is a closed form. Elsewhere it is
+    what conjugate gradients come to; each of their steps lowers it.
 
     Args:
         G, A: Positive definite, in float64.
+        steps: Of conjugate gradients, at most.
     """
     rows, columns = kept.any(1), kept.any(0)
     if not bool(kept.any()):
@@ -68,7 +71,7 @@ def without(
     r = G @ (W * (1 - inside)) @ A * inside
     D, z = torch.zeros_like(W), r / scale
     p, power, enough = z.clone(), (r * z).sum(), _TOLERANCE * (r * r / scale).sum()
-    for _ in range(2 * W.numel()):
+    for _ in range(steps):
         if bool(power <= enough):
             break
         Fp = G @ p @ A * inside

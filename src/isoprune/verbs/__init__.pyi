@@ -2,6 +2,7 @@ from .advise import advise as advise
 from .connectivity import error_path as error_path
 from .connectivity import instability as instability
 from .diagnose import diagnose as diagnose
+from .eigendamage import eigendamage as eigendamage
 from .prune import harden as harden
 from .prune import prune as prune
 from .prune import shrink as shrink

@@ -34,6 +34,7 @@ def c_obs(
     samples: int = 256,
     places: int = 64,
     ridge: float = 1e-3,
+    steps: int = 30,
     gigabytes: float = 4.0,
 ) -> UpdatingScores:
     r"""Rise of the loss without each weight, the others moved, added up over each unit.
@@ -41,20 +42,23 @@ def c_obs(
     :math:`\frac{1}{2} \sum w_{ij}^2 / ([G^{-1}]_{ii} [A^{-1}]_{jj})`, with the Fisher matrix of a layer
     taken as :math:`G \otimes A`: A of what its filters read, G of the slopes by what they make, under
     labels that the network draws itself. The weights that stay become those with the least
-    :math:`\mathrm{tr}\, D A D^\top G` where the others are zero, for all that go together (in the paper
-    each is made up for by itself, :math:`-G^{-1} C A^{-1}` with :math:`C_{ij} = w_{ij} / ([G^{-1}]_{ii}
-    [A^{-1}]_{jj})`). Channels that several layers make get the mean over those. A tensor without factors
-    (a table, a recurrent layer) is taken with the diagonal of its Fisher matrix, and gets no update.
+    :math:`\mathrm{tr}\, D A D^\top G` where the others are zero, for all that go together, in closed form
+    where whole filters and inputs go and by conjugate gradients elsewhere (in the paper each is made up for
+    by itself, :math:`-G^{-1} C A^{-1}` with :math:`C_{ij} = w_{ij} / ([G^{-1}]_{ii} [A^{-1}]_{jj})`).
+    Channels that several layers make get the mean over those. A tensor without factors (a table, a recurrent
+    layer) is taken with the diagonal of its Fisher matrix, and gets no update.
 
     Args:
         samples, places: How many samples are looked at, and positions of a map or sequence in each.
         ridge: Added to the diagonals of A and G, relative to their means.
+        steps: Of conjugate gradients, at most; each lowers that number.
         gigabytes: What the factors may take; more is refused before anything is computed.
 
-    Cost: a forward and a backward of the samples; an inverse of each factor.
+    Cost: a forward and a backward of the samples; an inverse of each factor; a product of each filter matrix
+    with both factors a step.
     """
     how = {"samples": samples, "places": places, "ridge": ridge, "gigabytes": gigabytes}
-    return kronecker_scores(signals, units, _value, generator=generator, **how)
+    return kronecker_scores(signals, units, _value, generator=generator, steps=steps, **how)
 
 
 def _value(moments: LayerMoments, units: Tensor, size: int) -> Tensor:

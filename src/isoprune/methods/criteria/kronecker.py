@@ -30,6 +30,7 @@ def kronecker_scores(
     places: int,
     ridge: float,
     gigabytes: float,
+    steps: int = 30,
 ) -> UpdatingScores:
     """Return half of ``value`` of every unit, the mean over the tensors that make it, and the update.
 
@@ -60,7 +61,8 @@ def kronecker_scores(
         scores[u.name] = (total / number.clamp_min(1) / 2).reshape(u.shape)
 
     def update(masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {name: _made_up(moments[name], kept.cpu()) for name, kept in masks.items() if name in moments}
+        known = {name: kept.cpu() for name, kept in masks.items() if name in moments}
+        return {name: _made_up(moments[name], kept, steps) for name, kept in known.items()}
 
     return UpdatingScores(scores, update)
 
@@ -85,8 +87,8 @@ def _raised(t: Tensor, ridge: float) -> Tensor:
     return t + by[:, None, None] * torch.eye(t.shape[1], dtype=t.dtype)
 
 
-def _made_up(moments: LayerMoments, kept: Tensor) -> Tensor:
+def _made_up(moments: LayerMoments, kept: Tensor, steps: int) -> Tensor:
     """Return the weight, zero outside of ``kept``; a weight that is zero already makes up for nothing."""
     stays = moments.weight.arranged(kept) & (moments.matrices != 0)
     parts = zip(moments.outputs, moments.inputs, moments.matrices, stays, strict=True)
-    return moments.weight.laid_back(torch.stack([without(*part) for part in parts]))
+    return moments.weight.laid_back(torch.stack([without(*part, steps=steps) for part in parts]))
