@@ -34,7 +34,7 @@ def c_obd(signals: Signals, units: Sequence[Units], *, generator: Generator, sam
     Args:
         samples: How many labels are drawn.
 
-    Cost: a backward pass a sample.
+    Cost: a backward pass a sample. Memory: gradients of several samples, up to 1 GiB.
     """
     diagonal = with_own_labels(signals, samples, generator).fisher_diagonal
     values = {name: signals.weights[name].square() * f for name, f in diagonal.items()}

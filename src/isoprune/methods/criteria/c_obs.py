@@ -54,8 +54,8 @@ def c_obs(
         steps: Of conjugate gradients, at most; each lowers that number.
         gigabytes: What the factors may take; more is refused before anything is computed.
 
-    Cost: a forward and a backward of the samples; an inverse of each factor; a product of each filter matrix
-    with both factors a step.
+    Cost: a forward and a backward of the samples; an inverse of each factor; a product of each filter
+    matrix with both factors a step. Memory: A, G and their inverses, in float64.
     """
     how = {"samples": samples, "places": places, "ridge": ridge, "gigabytes": gigabytes}
     return kronecker_scores(signals, units, _value, generator=generator, steps=steps, **how)

@@ -45,7 +45,8 @@ def kron_obd(
         ridge: Added to the diagonals of A and G, relative to their means.
         gigabytes: What the factors may take; more is refused before anything is computed.
 
-    Cost: a forward and a backward of the samples; a product of each filter matrix with A.
+    Cost: a forward and a backward of the samples; a product of each filter matrix with A. Memory: A and
+    G, in float64.
     """
     how = {"samples": samples, "places": places, "ridge": ridge, "gigabytes": gigabytes}
     value = partial(of_rows, others_move=False)

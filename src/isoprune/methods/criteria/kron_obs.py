@@ -49,7 +49,8 @@ def kron_obs(
         ridge: Added to the diagonals of A and G, relative to their means.
         gigabytes: What the factors may take; more is refused before anything is computed.
 
-    Cost: a forward and a backward of the samples; an inverse of G.
+    Cost: a forward and a backward of the samples; an inverse of G. Memory: A, G and its inverse, in
+    float64.
     """
     how = {"samples": samples, "places": places, "ridge": ridge, "gigabytes": gigabytes}
     value = partial(of_rows, others_move=True)

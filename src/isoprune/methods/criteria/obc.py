@@ -61,7 +61,8 @@ def obc(
         work: Multiply-adds that it may take; more is refused before anything is computed.
         gigabytes: What the moments of the inputs may take.
 
-    Cost: a forward a sample; a third of filters times fan_in times block squared multiply-adds.
+    Cost: a forward a sample; a third of filters times fan_in times block squared multiply-adds. Memory: A
+    of every layer, and inverses of 256 MiB at a time.
     """
     tensors = {u.name: u.members[0].tensor for u in units}
     _require_work(signals, list(tensors.values()), block, work)

@@ -52,7 +52,8 @@ def obs(
         gigabytes: What gradients may take. Where they take more they are gathered in several passes; where
             one tensor's do, it is refused before anything is computed.
 
-    Cost: a backward pass a sample, for the scores and again for the update.
+    Cost: a backward pass a sample, for the scores and again for the update. Memory: ``samples``
+    gradients, of some tensors at a time where they take more than ``gigabytes``.
     """
     own = with_own_labels(signals, samples, generator)
     outer = Outer(own, samples, block, lambda squares, n: ridge * (squares / n or 1.0), gigabytes)

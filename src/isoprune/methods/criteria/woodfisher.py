@@ -51,6 +51,7 @@ def woodfisher(
         gigabytes: What gradients may take. Where they take more they are gathered in several passes; where
             one tensor's do, it is refused before anything is computed.
 
-    Cost: a backward pass a sample, for the scores and again for the update.
+    Cost: a backward pass a sample, for the scores and again for the update. Memory: ``samples``
+    gradients, of some tensors at a time where they take more than ``gigabytes``.
     """
     return Outer(signals, samples, block, lambda *_: damping, gigabytes).scores(units)
