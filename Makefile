@@ -1,11 +1,11 @@
-# make demo: the story in a minute and a half.  make test: the checks, eight minutes.  make setup: only the .venv.
+# make demo: the story in a minute and a half.  make test: the checks, eight minutes.  make docs: the site, a minute.  make setup: only the .venv.
 # make test-matrix: many networks and hundreds of drawn ones, 25 minutes on two cores.  make test-long: hours of
 # damaged files, kills, drawn networks and modules.
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test test-matrix test-long lint clean
+.PHONY: setup demo docs test test-matrix test-long lint clean
 
 setup: $(READY)
 
@@ -16,6 +16,11 @@ $(READY): pyproject.toml
 
 demo: $(READY)
 	$(BIN)/isoprune demo
+
+# The site, from docs/ alone; a link that leads nowhere is an error.
+docs: $(READY)
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs
+	@echo "Site: build/docs/index.html"
 
 lint: $(READY)
 	$(BIN)/ruff check .
