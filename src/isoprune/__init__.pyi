@@ -7,6 +7,9 @@ from .export import load as load
 from .export import save as save
 from .graph import trace as trace
 from .isometry import jacobian_singular_values as jacobian_singular_values
+from .methods.codecs import cluster as cluster
+from .methods.codecs import compress as compress
+from .methods.codecs import decompress as decompress
 from .pruning import Pruned as Pruned
 from .reporting import report as report
 from .reproduction import sanity as sanity

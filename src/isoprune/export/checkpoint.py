@@ -66,6 +66,11 @@ def write(network: Network, part: Path, *, dense: nn.Module | None = None, sourc
         dense = pruned.dense
     if masks := masks_of(model):
         model = harden(model)
+    if any(key.endswith(".index") and ".parametrizations." in f".{key}" for key, _ in model.named_buffers()):
+        raise IsopruneError(
+            "The weights are shared. Write them by isoprune.compress, or make them plain first: "
+            "isoprune.save(isoprune.harden(network), ...)."
+        )
     facts = manifest.facts_of(model, pruned, dense, source)
     for name, entry in facts["tensors"].items():
         if entry["dtype"] not in manifest.DTYPES:

@@ -149,7 +149,7 @@ def harden(model: nn.Module) -> nn.Module:
             object.__setattr__(module, "__class__", type(made.__name__, made.__bases__, own))
         order: tuple[str, ...] = ()
         for key, chain in list(getattr(module, "parametrizations", {}).items()):
-            if all(isinstance(mask, Mask) for mask in chain):
+            if all(hasattr(part, "order") for part in chain):  # masks, and shared weights
                 order = chain[0].order
                 parametrize.remove_parametrizations(module, key, leave_parametrized=True)
         for key in (key for key in order if key in module._parameters):

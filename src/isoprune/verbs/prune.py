@@ -18,7 +18,7 @@ from isoprune.pruning.allocation import Number, Ratio
 from isoprune.pruning.costs import costs_of
 from isoprune.pruning.dead import living_channels, plan_without_dead
 from isoprune.pruning.grains import read_grain, units_of
-from isoprune.pruning.mask import element_masks, masks_of
+from isoprune.pruning.mask import check_masks, element_masks, masked, masks_of
 from isoprune.pruning.mask import harden as plain_copy
 from isoprune.pruning.mask_plan import plan_units
 from isoprune.pruning.masking import mask_by, prove_masks
@@ -241,11 +241,15 @@ def verify(pruned: Pruned) -> Proof:
         IsopruneError: If the network's shapes are not those of its plan.
     """
     held = masks_of(pruned.model)
-    if held:
+    if held or not read_grain(pruned.plan.grain).whole:
         plain = plain_copy(pruned.model)
         units = units_of(pruned.graph, pruned.plan.grain)
         masks = element_masks(pruned.graph, pruned.plan, units)
-        return prove_masks(plain, pruned.model, pruned.graph, pruned.plan, masks, pruned.example_inputs)
+        small = pruned.model
+        if not held:  # hardened, or its weights shared
+            check_masks(plain, masks)
+            small = masked(plain, masks)
+        return prove_masks(plain, small, pruned.graph, pruned.plan, masks, pruned.example_inputs)
     whole = inflated(pruned.dense, pruned.graph, pruned.plan, pruned.model)
     return proven(whole, pruned.model, pruned.graph, pruned.plan, pruned.example_inputs)
 
