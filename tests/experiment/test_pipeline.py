@@ -25,6 +25,7 @@ from experiment.tiny import (
     tiny,
     weights,
 )
+from isoprune.comparison.runs import read
 from isoprune.experiment import pipeline, seeds, step_result
 from isoprune.experiment.networks import load_network
 from isoprune.experiment.pipeline import run
@@ -135,6 +136,17 @@ def test_a_repair_that_trains_is_counted_as_training_and_gives_the_same_bits(tmp
     assert first.labels["polish"] == "polish (trains)"
     closed = run(tiny(repair="reconstruct"), Store(tmp_path / "a"), name="closed")
     assert closed.network("repaired").training is None
+
+
+def test_a_criterion_that_trains_its_scores_is_counted_as_training_of_the_dense_network(tmp_path: Path):
+    criterion = {"name": "edge_popup", "train_samples": 100, "batch": 16}
+    record = run(tiny(prune={"ratio": 0.5, "criterion": criterion}), Store(tmp_path))
+    cost = record.network("pruned").training
+    assert cost is not None
+    assert cost.samples == 100
+    assert cost.multiply_adds == 100 * 3 * record.network("dense").flops
+    assert read(record).budget.samples is not None
+    assert read(record.config).budget.epochs is None  # a config alone does not say how many epochs those are
 
 
 def test_finished_stages_are_not_made_again(

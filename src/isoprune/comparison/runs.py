@@ -57,8 +57,17 @@ class Run:
         """Whether a repair took steps; of a config alone, whether one of its repairs does."""
         if self.numbers is not None:
             return bool(self.number("repaired.training.samples"))
-        options = [key for key in self.flat if under(key, "repair") and key.rpartition(".")[2] in TRAINS]
+        return self._trains("repair")
+
+    def _trains(self, method: str) -> bool:
+        """Whether the config sets an option by which methods under this key take steps."""
+        options = [key for key in self.flat if under(key, method) and key.rpartition(".")[2] in TRAINS]
         return any(self.flat[key] is not None for key in options)
+
+    @cached_property
+    def criterion_trains(self) -> bool:
+        """Whether the scores were trained."""
+        return self._trains("prune.criterion")
 
     @cached_property
     def after_pruning(self) -> int | None:
@@ -127,6 +136,8 @@ _TRAINED = {"dense": "dense", "prune": "pruned", "repair": "repaired", "retrain"
 def _epochs(run: Run, stage: str) -> Fraction | None:
     if stage == "repair":
         return None if run.repair_trains else Fraction(0)
+    if stage == "prune" and run.criterion_trains:
+        return None
     key = "prune.train" if stage == "prune" else stage
     epochs = run.flat.get(f"{key}.epochs")
     if epochs is None:

@@ -80,13 +80,15 @@ def _cost(way: Sequence[StepResult]) -> Cost | None:
     samples, training = result.facts.get("samples"), result.step.training
     if samples is None:
         return None
-    if training is None:  # a repair: the dense network's outputs are what it learns from, and is judged by
+    pruned = isinstance(result.step.step, Prune)
+    if training is None and not pruned:
+        # A repair: the dense network's outputs are what it learns from, and is judged by.
         own, whole = result.facts["flops"], dense_of(way).facts["flops"]
         cost = multiply_adds(samples["trained"], flops=own, teacher=whole)
         return Cost(samples["trained"], cost + samples["estimated"] * (own + whole))
-    # While it is made ready to be pruned, a network is as it was before.
-    trained = before[-1] if isinstance(result.step.step, Prune) else result
-    distill = training.distill
+    # While it is made ready to be pruned, or scored, a network is as it was before.
+    trained = before[-1] if pruned else result
+    distill = None if training is None else training.distill
     cost = multiply_adds(
         samples["trained"],
         flops=trained.facts["flops"],

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# A repair that takes training steps has one of these options: where it is set, it does. So a comparison,
-# which loads no method, sees it in a config.
+# A repair or criterion that takes training steps has one of these options: where it is set, it does. So a
+# comparison, which loads no method, sees it in a config.
 TRAINS = ("train_samples", "retrain_budget")
 
 

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from isoprune.pruning.pruned import as_pruned
 from isoprune.pruning.rounds import renumbered
 from isoprune.training import check_penalty_steps
 from isoprune.types import Plan
+from isoprune.types.method import TRAINS
 from isoprune.verbs import prune
 
 
@@ -42,9 +43,11 @@ def make_pruned(bench: Bench, step: PlacedStep, way: Sequence[StepResult], folde
         result = _shot(bench, step, dataclasses.replace(last, model=large))
     else:
         result, found = _pressed(bench, step, last, training, training.penalty, folder)
-    costs = result.costs
+    costs, pruning = result.costs, step.step
+    assert isinstance(pruning, Prune)
     facts = {
         **found,
+        **_samples(found.get("samples", {}), pruning.criterion),
         "sizes": networks.changed_sizes(last.dense, harden(result.model)),
         "parameters": costs.pruned.parameters,
         "nonzero": costs.pruned.nonzero,
@@ -53,6 +56,15 @@ def make_pruned(bench: Bench, step: PlacedStep, way: Sequence[StepResult], folde
         "proof": {"max_abs_error": result.proof.max_abs_error, "scale": result.proof.scale},
     }
     return Made(result.model, result.plan, facts)
+
+
+def _samples(found: Mapping[str, int], criterion: Choice) -> dict[str, dict[str, int]]:
+    """Return the samples of a training before pruning, and those that a criterion trains its scores on."""
+    seen = sum(criterion.options.get(key) or 0 for key in TRAINS)
+    if not seen and not found:
+        return {}
+    trained, estimated = (found.get(key, 0) for key in ("trained", "estimated"))
+    return {"samples": {"trained": trained + seen, "estimated": estimated}}
 
 
 def check_lengths(bench: Bench) -> None:

@@ -12,6 +12,7 @@ from isoprune.methods.criteria.bn_scale import bn_scale
 from isoprune.methods.criteria.c_obd import c_obd
 from isoprune.methods.criteria.c_obs import c_obs
 from isoprune.methods.criteria.channel_lasso import channel_lasso
+from isoprune.methods.criteria.edge_popup import edge_popup
 from isoprune.methods.criteria.fisher import fisher
 from isoprune.methods.criteria.geometric_median import geometric_median
 from isoprune.methods.criteria.grasp import grasp
@@ -64,6 +65,7 @@ CRITERIA: dict[str, Criterion] = {
         c_obs,
         kron_obd,
         kron_obs,
+        edge_popup,
         thinet,
         channel_lasso,
         reconstruction,
