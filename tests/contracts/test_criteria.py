@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from pathlib import Path
@@ -15,6 +16,7 @@ from isoprune.graph import trace
 from isoprune.methods.criteria import CRITERIA, scores_of
 from isoprune.pruning.grains import units_of
 from isoprune.signals import Signals
+from isoprune.training import History
 from isoprune.types import IsopruneError
 from isoprune.types.method import method, method_of
 
@@ -51,9 +53,24 @@ def graph_of(net):
 
 def scored(criterion, model, units, data, seed=0):
     named = inspect.signature(CRITERIA[criterion]).parameters if criterion in CRITERIA else ()
-    few = {"train_samples": 12, "batch": 5} if "train_samples" in named else {}  # of those that train
+    options = {"train_samples": 12, "batch": 5} if "train_samples" in named else {}  # of those that train
+    if "history" in named:
+        options["history"] = history_of(model)
     generator = torch.Generator().manual_seed(seed)
-    return scores_of(criterion, Signals(model, data), units, generator=generator, **few)
+    return scores_of(criterion, Signals(model, data), units, generator=generator, **options)
+
+
+def history_of(model):
+    """Return a training that pulled all weights half way to zero, where no order of filters matters."""
+    made = copy.deepcopy(model)
+    with torch.no_grad():
+        for weight in made.parameters():
+            weight.mul_(2)
+    history = History(made)
+    optimizer = history.watch(torch.optim.SGD(made.parameters(), lr=0.5))
+    sum(w.square().sum() for w in made.parameters()).div(2).backward()
+    optimizer.step()
+    return history
 
 
 def usual(name):

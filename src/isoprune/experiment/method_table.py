@@ -13,7 +13,8 @@ _HEAD = """# Every method
 
 Made of the methods' own files by `isoprune methods --out docs/methods.md`; `isoprune methods NAME` prints a
 method's formula and its options. "Data" are batches of inputs, "labels" their targets; a method that needs
-gradients runs backward passes, "batchnorm" one that scores only what a BatchNorm follows.
+gradients runs backward passes, "batchnorm" one that scores only what a BatchNorm follows; a "history" is
+gathered while the network trains.
 """
 
 
@@ -25,7 +26,7 @@ def method_table() -> str:
 
 def facts(entry: Entry) -> dict[str, str]:
     """Return what is known of a method, in words; "" where nothing is."""
-    method, words = entry.method, ("data", "labels", "gradients", "dense", "plan", "batchnorm")
+    method, words = entry.method, ("data", "labels", "gradients", "dense", "plan", "batchnorm", "history")
     every = {grain for other in catalogue("criterion").values() for grain in other.method.grains}
     grains = "all" if set(method.grains) == every else ", ".join(method.grains)
     changes = ["changes the weights that stay"] if method.updates_weights and not method.repair else []

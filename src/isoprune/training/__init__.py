@@ -7,6 +7,7 @@ from isoprune.training.distill import Distill
 from isoprune.training.diverged import Diverged
 from isoprune.training.evaluate import device_of, evaluate
 from isoprune.training.fit import fit
+from isoprune.training.history import History
 from isoprune.training.loop import PLAIN, Loop
 from isoprune.training.processes import check_alone
 from isoprune.training.settings import Saving, Trained, Training, Watch
@@ -18,6 +19,7 @@ __all__ = [
     "PLAIN",
     "Distill",
     "Diverged",
+    "History",
     "Loop",
     "Saving",
     "Tracking",

@@ -20,7 +20,7 @@ class Method:
 
     Attributes:
         kind: "criterion", "repair", "penalty", "schedule", "cadence".
-        needs: Of "data", "labels", "gradients", "dense", "plan", "batchnorm".
+        needs: Of "data", "labels", "gradients", "dense", "plan", "batchnorm", "history".
         grains: The grains of units that it knows.
         updates_weights: Whether it changes the weights that stay.
         repair: Of a criterion, the name of the repair that its choice is made for and that must follow it.

@@ -16,6 +16,7 @@ from isoprune.methods.criteria.edge_popup import edge_popup
 from isoprune.methods.criteria.fisher import fisher
 from isoprune.methods.criteria.geometric_median import geometric_median
 from isoprune.methods.criteria.grasp import grasp
+from isoprune.methods.criteria.karnin import karnin
 from isoprune.methods.criteria.kron_obd import kron_obd
 from isoprune.methods.criteria.kron_obs import kron_obs
 from isoprune.methods.criteria.l1_norm import l1_norm
@@ -57,6 +58,7 @@ CRITERIA: dict[str, Criterion] = {
         signal_propagation,
         grasp,
         synflow,
+        karnin,
         obd,
         obs,
         woodfisher,
