@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from isoprune.linalg import ridge as module
 from isoprune.linalg.ridge import STRENGTHS, Moments, ridge
 
 CLOSE = {"rtol": 1e-8, "atol": 1e-10}
@@ -111,3 +112,38 @@ def test_giving_up_a_part_of_the_gain_shortens_the_step_and_costs_no_more_than_t
         assert fit.left <= fits[0].left + give * (still - fits[0].left) + 1e-12
         # What is said to be left, held out, is about what is left of all.
         assert fit.left == pytest.approx(total.error(fit.W, fit.b) / constant, rel=0.2)
+
+
+@pytest.mark.parametrize("give", [0.0, 0.1])
+@pytest.mark.parametrize("noise", [0.1, 3.0, 100.0])
+def test_many_inputs_are_solved_one_strength_after_the_other_and_judged_on_one_part(monkeypatch, noise, give):
+    """By a plain loop: fitted without the first part, judged on it, the strongest that is good enough."""
+    X, Y, W0 = problem()
+    Y = Y + noise * draw(*Y.shape, seed=9)
+    folds = [Moments.of(X[k::4], Y[k::4]) for k in range(4)]
+    rest = [folds[1] + folds[2] + folds[3]]
+    tried = [ridge(rest, W0, strengths=[strength]) for strength in STRENGTHS]
+    errors = [folds[0].error(one.W, one.b) for one in tried]
+    enough = min(errors) + give * (errors[-1] - min(errors))
+    want = max(strength for strength, error in zip(STRENGTHS, errors, strict=True) if error <= enough)
+    monkeypatch.setattr(module, "_WIDE", 1)
+    fit = ridge(folds, W0, give=give)
+    assert fit.strength == want
+    assert fit.left == pytest.approx(
+        errors[STRENGTHS.index(want)] / float((Y - Y.mean(0)).square().sum() * len(X[::4]) / len(X))
+    )
+    whole = ridge([folds[0] + rest[0]], W0, strengths=[want])
+    torch.testing.assert_close(fit.W, whole.W, **CLOSE)
+
+
+def test_many_inputs_that_say_nothing_leave_the_weights(monkeypatch):
+    monkeypatch.setattr(module, "_WIDE", 1)
+    W0, zeros = draw(4, 6), torch.zeros(20, 6, dtype=torch.float64)
+    folds = [Moments.of(zeros, draw(20, 4, seed=k)) for k in range(4)]
+    torch.testing.assert_close(ridge(folds, W0).W, W0, **CLOSE)
+    # Twice the same input, in numbers too coarse for the weakest strengths.
+    X = draw(40, 3).float().repeat(1, 2)
+    fit = ridge([Moments.of(X[k::4], X[k::4, :4]) for k in range(4)], torch.zeros(4, 6, dtype=torch.float64))
+    assert fit.left is not None
+    assert fit.left < 1e-3
+    assert bool(fit.W.isfinite().all())

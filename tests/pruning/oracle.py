@@ -26,9 +26,12 @@ def gone_elements(graph, plan, role):
     return masks
 
 
-def unread(graph, plan):
-    """Return the elements that make channels which no weight reads (queries and keys): zero these."""
-    groups = tuple(g for g in graph.groups if not any(m.role == "in" for m in g.members))
+def unread(graph, plan, *, read_too=False):
+    """Return the elements that make channels which no weight reads (queries and keys): zero these.
+
+    With ``read_too`` those of all channels, for queries that tables of positions read as well.
+    """
+    groups = tuple(g for g in graph.groups if read_too or not any(m.role == "in" for m in g.members))
     masks = [gone_elements(SimpleNamespace(groups=groups), plan, role) for role in ("out", "other")]
     return {name: mask for found in masks for name, mask in found.items()}
 
@@ -61,13 +64,13 @@ class KeptNorm(nn.Module):
         return (x - mean) / (var + norm.eps).sqrt() * norm.weight + norm.bias
 
 
-def zeroed_reads(model, graph, plan):
-    """Return the dense copy of which the readers of removed channels are zero."""
+def zeroed_reads(model, graph, plan, *, makers=False):
+    """Return the dense copy of which the readers of removed channels are zero; with ``makers`` these too."""
     dense = copy.deepcopy(model)
     tensors = {**dict(dense.named_parameters()), **dict(dense.named_buffers())}
     reads = gone_elements(graph, plan, "in")
     with torch.no_grad():
-        for name, mask in [*reads.items(), *unread(graph, plan).items()]:
+        for name, mask in [*reads.items(), *unread(graph, plan, read_too=makers).items()]:
             tensors[name].masked_fill_(mask, 0)
     lost = gone_elements(graph, plan, "other")
     for name, module in list(dense.named_modules()):

@@ -146,7 +146,8 @@ def test_a_network_of_dense_prediction_loses_half_of_its_channels(name):
             assert pruned.proof.relative_error < 1e-9
         else:
             read = head_outputs if name.startswith("ssd") else outputs
-            want, got = read(zeroed_reads(model, pruned.graph, pruned.plan), other), read(pruned.model, other)
+            whole = zeroed_reads(model, pruned.graph, pruned.plan, makers=name == "mvit_v2_s")
+            want, got = read(whole, other), read(pruned.model, other)
             assert sum(t.numel() for t in want) > 0
             for a, b in zip(got, want, strict=True):
                 torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)

@@ -208,6 +208,26 @@ def test_a_norm_by_hand_is_named_with_the_size_of_the_change(kind, at):
         assert small.proof.change == pytest.approx(float(change), rel=0.2)
 
 
+class Found(nn.Module):
+    """Returns what it makes and a part of it that may hold nothing, as a detector does."""
+
+    def __init__(self, least):
+        super().__init__()
+        self.least = least
+        self.layers = chain(lambda: nn.Linear(8, 16), lambda: ByHand(16, 16), lambda: nn.Linear(16, 4))
+
+    def forward(self, x):
+        y = self.layers(x)
+        return y, y[y[:, 0] > self.least]
+
+
+@pytest.mark.parametrize("least", [-1e6, 1e6])
+def test_an_output_may_be_empty_where_a_norm_changes(least):
+    small = isoprune.prune(Found(least), x, 0.5)
+    assert any(" in layers.2" in where for where in small.proof.statistics)
+    assert 1e-3 < small.proof.change < 10
+
+
 class LowRank(nn.Module):
     """A factorised weight: its rank is made of channels of its own, and no norm."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,11 @@ from isoprune.types import IsopruneError
 
 # Strengths tried, relative to the mean eigenvalue of the inputs' covariance. At the last one nothing moves.
 STRENGTHS = (1e-6, 1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 1e6)
+_WIDE = (
+    1024  # inputs above which strengths are solved for one by one: an eigendecomposition costs as 20 of them
+)
 _ROUNDING = 1e-6  # of a float32 sum of squares, relative to it
+_WORSE = 2  # strengths in a row, after which no weaker one is tried
 _TOLERANCE = 1e-12  # of the squared residual of the masked solver, relative
 
 
@@ -97,6 +101,9 @@ def ridge(
     trained at a lower rate.) The last fit is on all. A pull toward the given ``W0`` rather than toward zero:
     where the data say nothing, what the weights know stays.
 
+    Above 1,024 inputs one part is left out, not each in turn, and strengths are tried from the strongest down
+    until two in a row are worse, or too weak for the rounding of the data.
+
     Args:
         folds: Moments of disjoint parts of the data; one: the first strength is taken.
         W0: Weights to stay near to.
@@ -105,29 +112,42 @@ def ridge(
         give: In [0, 1].
         mask: 0/1 per weight; where it is 0, W is 0. Rows are then solved by conjugate gradients.
 
-    Cost: an eigendecomposition of [inputs, inputs] a fold, and one of all.
+    Cost: an eigendecomposition of [inputs, inputs] a fold, and one of all; above 1,024 inputs a Cholesky
+    decomposition a strength, and one of all.
     """
     W0 = W0.double() if mask is None else W0.double() * mask
     total = _sum(folds)
     chosen, left = strengths[0], None
     if len(folds) > 1:
+        judges = folds if W0.shape[1] <= _WIDE or mask is not None else folds[:1]
         errors = torch.zeros(len(strengths), dtype=torch.float64)
-        for fold in folds:
+        for fold in judges:
             rest = _sum([f for f in folds if f is not fold])
-            for i, (W, b) in enumerate(_solutions(rest, W0, intercept, strengths, mask)):
-                errors[i] += fold.error(W, b)
+            errors += _errors(_solutions(rest, W0, intercept, strengths, mask), fold, len(strengths))
         least, still = errors.min(), errors[-1]
         best = int((errors <= least + give * (still - least)).nonzero().max())
-        constant = float(total.centred(intercept)[2].sum()) * total.n
+        constant = float(total.centred(intercept)[2].sum()) * sum(f.n for f in judges)
         chosen, left = strengths[best], float(errors[best]) / constant if constant > 0 else 0.0
     ((W, b),) = _solutions(total, W0, intercept, [chosen], mask)
     return Fit(W, b, *total.of_output(W), chosen, left)
 
 
+def _errors(solutions: Iterator[tuple[Tensor, Tensor]], fold: Moments, number: int) -> Tensor:
+    """Return the error of each solution on a fold, the last one first; infinite for those not looked at."""
+    errors = torch.full((number,), torch.inf, dtype=torch.float64)
+    worse = 0
+    for i, (W, b) in zip(reversed(range(number)), solutions, strict=False):
+        errors[i] = fold.error(W, b)
+        worse = worse + 1 if errors[i] > errors.min() else 0
+        if worse == _WORSE and W.shape[1] > _WIDE:
+            break
+    return errors
+
+
 def _solutions(
     m: Moments, W0: Tensor, intercept: bool, strengths: Sequence[float], mask: Tensor | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield weights and intercepts for each of ``strengths``."""
+    """Yield weights and intercepts for each of ``strengths``, from the last; fewer if data are too coarse."""
     A, B, _ = m.centred(intercept)
     if not (A.isfinite().all() and B.isfinite().all()):
         raise IsopruneError("What the layers compute on the data holds NaN or infinity. Check the inputs.")
@@ -135,15 +155,37 @@ def _solutions(
     residual = B.mT - W0 @ A
     if mean <= _ROUNDING * m.xx.diagonal().mean() / m.n:
         residual = torch.zeros_like(residual)  # all inputs are constant: what is left of them is rounding
-    values, V = torch.linalg.eigh(A) if mask is None else (None, None)
-    for strength in strengths:
-        if values is not None and V is not None:
-            pull = values.clamp_min(0) + strength * mean
-            # Inputs that are all zero have nothing to say: there W0 stays.
-            W = W0 + torch.where(pull > 0, (residual @ V) / pull, 0.0) @ V.mT
+    solve = _eigen(A, residual) if mask is None and len(A) <= _WIDE else None
+    for strength in reversed(strengths):
+        pull = strength * mean
+        if not bool(residual.any()):
+            W = W0
+        elif solve is not None:
+            W = W0 + solve(pull)
+        elif mask is not None:
+            W = W0 + _masked(A + pull * torch.eye(len(A)).to(A), residual, mask)
         else:
-            W = W0 + _masked(A + strength * mean * torch.eye(len(A)).to(A), residual, mask)
+            L, failed = torch.linalg.cholesky_ex(A + pull * torch.eye(len(A)).to(A))
+            if failed:
+                if len(strengths) > 1:
+                    return
+                W = W0 + _eigen(A, residual)(pull)
+            else:
+                W = W0 + torch.cholesky_solve(residual.mT, L).mT
         yield W, (m.y - W @ m.x) / m.n if intercept else torch.zeros_like(m.y)
+
+
+def _eigen(A: Tensor, residual: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return pull -> residual (A + pull I)^-1; zero in directions in which both are."""
+    values, V = torch.linalg.eigh(A)
+    along = residual @ V
+
+    def solve(pull: Tensor) -> Tensor:
+        whole = values.clamp_min(0) + pull
+        # Inputs that are all zero have nothing to say: there W0 stays.
+        return torch.where(whole > 0, along / whole, 0.0) @ V.mT
+
+    return solve
 
 
 def _masked(A: Tensor, residual: Tensor, mask: Tensor | None) -> Tensor:

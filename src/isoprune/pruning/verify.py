@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -89,10 +90,13 @@ def verify(
 
 
 def _change(before: Any, after: Any) -> float:
-    """Return the largest difference of the outputs, of the largest one."""
+    """Return the largest difference of the outputs, of the largest one; infinite if their shapes differ."""
     pairs = list(zip(tensors_in(before), tensors_in(after), strict=True))
-    scale = max((float(a.abs().max()) for a, _ in pairs), default=0.0)
-    error = max((float((a - b).abs().max()) for a, b in pairs), default=0.0)
+    if any(a.shape != b.shape for a, b in pairs):  # such as other numbers of boxes
+        return math.inf
+    whole = [(a, b) for a, b in pairs if a.numel()]
+    scale = max((float(a.abs().max()) for a, _ in whole), default=0.0)
+    error = max((float((a - b).abs().max()) for a, b in whole), default=0.0)
     return error / scale if scale else error
 
 
