@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from isoprune.comparison import text
 from isoprune.comparison.statistics import Summary, paired_difference
 from isoprune.reporting.study import Cell, apart, by_seed, grouped, make_cells, over_seeds, unique
+from isoprune.reporting.views import View, views_of
 from isoprune.types.record import Record
 
 # One seed gives no interval; then only a gap of half a point is called one.
@@ -32,7 +34,8 @@ def explain(records: Sequence[Record]) -> list[str]:
 
     Differences are paired by seed. With two seeds or more, one counts as shown only if its 95 % Student-t
     interval leaves zero out; with one seed the sentence says so and calls half a point a gap.
-    Of several ratios, the largest that was retrained is told.
+    Of several ratios, the largest that was retrained is told. Criteria and further settings are told one by
+    one, each by its name: nothing is averaged over them.
 
     Raises:
         IsopruneError: If no record is finished, or one is not a record.
@@ -46,56 +49,29 @@ def findings(cells: Sequence[Cell]) -> list[Finding]:
     Runs with a budget of steps are left out where there are others: `frontier.findings` is about them.
     """
     cells = apart(cells)[0] or cells
-    views = [_view(network, own) for network, own in grouped(cells, "network").items()]
+    views = [view for network, own in grouped(cells, "network").items() for view in views_of(network, own)]
     if len(unique(cell.ratio for cell in cells)) > 1:
-        told = [("As the ratio rises", [_jsv_against_ratio(cells, view) for view in views])]
+        told = [("As the ratio rises", _once(views, partial(_jsv_against_ratio, cells)))]
     else:
-        told = [(_removal(views), [_jsv(view) for view in views])]
+        told = [(_removal(views), _once(views, _jsv))]
     told += [
         ("Retrained", [_only(view) for view in views]),
         ("Retrained without repair", [_lr_effect(view) for view in views]),
-        ("After repair", [_after_repair(view) for view in views]),
+        ("After repair", [_after_repair(view, named=len(views) > 1) for view in views]),
         ("Trained from scratch", [_control(view) for view in views]),
     ]
     return [Finding(lead, tuple(filter(None, clauses))) for lead, clauses in told if any(clauses)]
 
 
-@dataclass(frozen=True)
-class _View:
-    """One network at the ratio that is told, by repair."""
-
-    network: str
-    ratio: float
-    repairs: dict[str, list[Cell]]
-
-    @property
-    def bare(self) -> list[Cell]:
-        return next((cells for cells in self.repairs.values() if cells[0].untouched), [])
-
-    @property
-    def mended(self) -> dict[str, list[Cell]]:
-        return {
-            name: cells
-            for name, cells in self.repairs.items()
-            if not cells[0].untouched and not cells[0].scratch
-        }
-
-    @property
-    def control(self) -> list[Cell]:
-        return next((cells for cells in self.repairs.values() if cells[0].scratch), [])
+def _once(views: Sequence[View], clause: Callable[[View, str], str]) -> list[str]:
+    """Return a clause a view; once, where what differs between views came after pruning."""
+    brief = {(view.pruned, clause(view, view.pruned)) for view in views}
+    if len(brief) == len({view.pruned for view in views}):
+        return unique(clause(view, view.pruned) for view in views)
+    return [clause(view, view.way) for view in views]
 
 
-def _view(network: str, mine: Sequence[Cell]) -> _View:
-    retrained = [cell for cell in mine if cell.lr is not None] or mine
-    ratio = max(cell.ratio for cell in retrained)
-    here = [cell for cell in mine if cell.ratio == ratio]
-    # One variant: criteria and further settings are compared in the table, not in a sentence.
-    first = next(cell for cell in retrained if cell.ratio == ratio)
-    here = [cell for cell in here if (cell.criterion, cell.extra) == (first.criterion, first.extra)]
-    return _View(network, ratio, grouped(here, "repair"))
-
-
-def _only(view: _View) -> str:
+def _only(view: View) -> str:
     """Return where the one retraining that there is of a network ended; more are compared with each other."""
     retrained = [cell for cells in view.repairs.values() for cell in cells if cell.lr is not None]
     if len(retrained) != 1:
@@ -104,12 +80,12 @@ def _only(view: _View) -> str:
     ends = [_mean([cell], f"{stage}.test_accuracy") for stage in ("pruned", "retrained", "dense")]
     before, after, dense = (f"{100 * end:.2f} %" for end in ends)
     at = f"at LR {text.learning_rate(cell.lr or 0.0)}" + (f" ({cell.extra})" if cell.extra else "")
-    told = f"{view.network} goes from {before} to {after} {at}; the dense network has {dense}"
+    told = f"{view.pruned} goes from {before} to {after} {at}; the dense network has {dense}"
     return "" if any(math.isnan(end) for end in ends) else told
 
 
-def _removal(views: Sequence[_View]) -> str:
-    ways = unique((view.ratio, next(iter(view.repairs.values()))[0].criterion) for view in views)
+def _removal(views: Sequence[View]) -> str:
+    ways = unique((view.ratio, view.criterion) for view in views)
     if len(ways) > 1:
         return "After pruning"
     ratio, criterion = ways[0]
@@ -137,22 +113,24 @@ def _times(before: float, after: float) -> str:
     return f" ({times} times {'smaller' if after < before else 'larger'})"
 
 
-def _jsv(view: _View) -> str:
+def _jsv(view: View, name: str) -> str:
     every = [cell for cells in view.repairs.values() for cell in cells]
     dense, pruned = _jsv_of(every, "dense"), _jsv_of(every, "pruned")
     if math.isnan(dense) or math.isnan(pruned):
         return ""
-    clause = f"the mean JSV of {view.network} goes from {text.number(dense)} to {text.number(pruned)}"
+    clause = f"the mean JSV of {name} goes from {text.number(dense)} to {text.number(pruned)}"
     after = [
-        f"{name} takes it to {text.number(_jsv_of(cells, 'repaired'))}"
-        for name, cells in view.mended.items()
+        f"{repair} takes it to {text.number(_jsv_of(cells, 'repaired'))}"
+        for repair, cells in view.mended.items()
         if math.isfinite(_jsv_of(cells, "repaired"))
     ]
     return ", and ".join(filter(None, [clause + _times(dense, pruned), text.listed(after)]))
 
 
-def _jsv_against_ratio(cells: Sequence[Cell], view: _View) -> str:
-    mine = [cell for cell in cells if cell.network == view.network]
+def _jsv_against_ratio(cells: Sequence[Cell], view: View, name: str) -> str:
+    mine = [c for c in cells if (c.network, c.criterion) == (view.network, view.criterion)]
+    # What was measured alone has no further settings.
+    mine = [c for c in mine if c.extra == view.extra or c.lr is None]
     pruned = [cell for cell in mine if cell.ratio > 0]
     if not pruned:
         return ""
@@ -160,16 +138,16 @@ def _jsv_against_ratio(cells: Sequence[Cell], view: _View) -> str:
     ratios = sorted(at)
     dense, last = _jsv_of(mine, "dense"), _jsv_of(at[ratios[-1]], "pruned")
     clause = (
-        f"the mean JSV of {view.network} goes from {text.number(dense)} (dense) to {text.number(last)} "
+        f"the mean JSV of {name} goes from {text.number(dense)} (dense) to {text.number(last)} "
         f"at ratio {text.plain(ratios[-1])}{_times(dense, last)}"
     )
-    for name in unique(c.repair for c in pruned if not c.untouched and not c.scratch):
-        after = [_jsv_of([c for c in at[r] if c.repair == name], "repaired") for r in ratios]
+    for repair in unique(c.repair for c in pruned if not c.untouched and not c.scratch):
+        after = [_jsv_of([c for c in at[r] if c.repair == repair], "repaired") for r in ratios]
         known = [found for found in after if math.isfinite(found)]
         if known:
             ends = unique([text.number(min(known)), text.number(max(known))])
             at_all = " at every ratio" if len(known) > 1 else ""
-            clause += f", and after {name} is {' to '.join(ends)}{at_all}"
+            clause += f", and after {repair} is {' to '.join(ends)}{at_all}"
     return clause
 
 
@@ -199,7 +177,7 @@ def _above(difference: float) -> str:
     return f"{text.points(abs(difference))} points {'above' if difference > 0 else 'below'}"
 
 
-def _lr_effect(view: _View) -> str:
+def _lr_effect(view: View) -> str:
     found = gap(view.bare)
     if found is None:
         return ""
@@ -207,27 +185,29 @@ def _lr_effect(view: _View) -> str:
     rates = text.learning_rate(small), text.learning_rate(large)
     if not shown(difference):
         return (
-            f"{view.network} ends {text.points(abs(difference.mean))} points apart at LR {rates[0]} and "
+            f"{view.name} ends {text.points(abs(difference.mean))} points apart at LR {rates[0]} and "
             f"{rates[1]}, which these seeds cannot tell from zero ({_evidence(difference)})"
         )
     end = f"{text.points(abs(difference.mean))} points {'lower' if difference.mean > 0 else 'higher'}"
-    return f"{view.network} ends {end} at LR {rates[0]} than at {rates[1]} ({_evidence(difference)})"
+    return f"{view.name} ends {end} at LR {rates[0]} than at {rates[1]} ({_evidence(difference)})"
 
 
-def _after_repair(view: _View) -> str:
+def _after_repair(view: View, *, named: bool) -> str:
     clauses = []
     for name, cells in view.mended.items():
         parts = [_gap_after(view, name, cells), _gain(view, name, cells)]
+        if not parts[0] and parts[1] and (named or view.name != view.network):
+            parts[1] = f"{view.name}: {parts[1]}"
         clauses.append(", and ".join(filter(None, parts)))
     return "; ".join(filter(None, clauses))
 
 
-def _gap_after(view: _View, name: str, cells: list[Cell]) -> str:
+def _gap_after(view: View, name: str, cells: list[Cell]) -> str:
     after, before = gap(cells), gap(view.bare)
     if after is None:
         return ""
     left = text.points(after[0].mean)
-    size = f"the gap of {view.network} with {name} is {left} points ({_evidence(after[0])})"
+    size = f"the gap of {view.name} with {name} is {left} points ({_evidence(after[0])})"
     if before is None or before[1:] != after[1:] or not shown(before[0]) or before[0].mean < 0:
         return size
     return f"{size}: {_verdict(view.bare, cells, before[0], after[0])}"
@@ -263,7 +243,7 @@ def best(cells: Sequence[Cell]) -> Cell | None:
     return max(known, key=lambda pair: pair[0])[1] if known else None
 
 
-def _gain(view: _View, name: str, cells: Sequence[Cell]) -> str:
+def _gain(view: View, name: str, cells: Sequence[Cell]) -> str:
     ours, theirs = best(cells), best(view.bare)
     if ours is None:
         return ""
@@ -277,7 +257,7 @@ def _gain(view: _View, name: str, cells: Sequence[Cell]) -> str:
     return f"{reached}, {_above(difference.mean)} no repair ({_evidence(difference)})"
 
 
-def _control(view: _View) -> str:
+def _control(view: View) -> str:
     control = best(view.control)
     if control is None:
         return ""
@@ -291,5 +271,5 @@ def _control(view: _View) -> str:
         if difference.n:
             where = _above(difference.mean) if shown(difference) else "not told apart from"
             against.append(f"{where} {name}")
-    reached = f"the pruned shape of {view.network} ends at {accuracy} %"
+    reached = f"the pruned shape of {view.name} ends at {accuracy} %"
     return ", ".join(filter(None, [reached, text.listed(against)]))

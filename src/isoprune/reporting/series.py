@@ -37,13 +37,23 @@ def retrained_series(cells: Sequence[Cell]) -> dict[Series, list[Cell]]:
     criteria = unique(cell.criterion for cell in done)
     details = unique((cell.lr, cell.extra) for cell in done)
     found: dict[Series, list[Cell]] = {}
+    drawn: dict[str, Series] = {}
     for cell in done:
         method, detail = _method(cell, criteria), (cell.lr, cell.extra)
-        kind = details.index(detail)
         label = ", ".join(filter(None, [method, f"LR {text.learning_rate(cell.lr or 0.0)}", cell.extra]))
-        series = _series(label, cell.colour, kind)
-        found.setdefault(series, []).append(cell)
+        if label not in drawn:
+            drawn[label] = _free(list(drawn.values()), cell.colour, details.index(detail), label)
+        found.setdefault(drawn[label], []).append(cell)
     return found
+
+
+def _free(taken: Sequence[Series], colour: str, kind: int, label: str) -> Series:
+    """Return a series whose colour, dash and shape no other one has: there are more methods than colours."""
+    kinds = (_series(label, colour, kind + more) for more in range(len(taken) + 1))
+    styles = {(s.colour, s.dash) for s in taken}
+    return next(
+        (s for s in kinds if (s.colour, s.dash) not in styles), _series(label, colour, kind + len(taken))
+    )
 
 
 def ratio_series(cells: Sequence[Cell]) -> dict[Series, list[Cell]]:
@@ -64,7 +74,9 @@ def ratio_series(cells: Sequence[Cell]) -> dict[Series, list[Cell]]:
 
 
 def _series(label: str, colour: str, kind: int) -> Series:
-    dash, shape = theme.DASHES[kind % len(theme.DASHES)], theme.SHAPES[kind % len(theme.SHAPES)]
+    dash = theme.DASHES[kind % len(theme.DASHES)]
+    # The second time round the dashes, each has another shape.
+    shape = theme.SHAPES[(kind + kind // len(theme.DASHES)) % len(theme.SHAPES)]
     return Series(label, colour, dash, shape)
 
 
@@ -164,16 +176,35 @@ class Stage:
 
 
 def stages(cells: Sequence[Cell]) -> list[Stage]:
-    """Return dense, pruned and every repaired network at each ratio."""
+    """Return dense, pruned and every repaired network at each ratio: of every way of pruning its own."""
     made = []
     for ratio, here in grouped(cells, "ratio").items():
-        made += [
-            Stage("dense", "dense", theme.DENSE, ratio, here),
-            Stage("pruned", "pruned", theme.UNTOUCHED, ratio, here),
-        ]
-        for repair, own in grouped((cell for cell in here if not cell.untouched), "repair").items():
-            made.append(Stage(repair, "repaired", own[0].colour, ratio, own))
+        made.append(Stage("dense", "dense", theme.DENSE, ratio, here))
+        for way, mine in _ways(cells, here).items():
+            made.append(Stage(_with(way, PRUNED), "pruned", theme.UNTOUCHED, ratio, mine))
+            for repair, own in grouped((cell for cell in mine if not cell.untouched), "repair").items():
+                made.append(Stage(_with(way, repair), "repaired", own[0].colour, ratio, own))
     return made
+
+
+def _with(way: str, state: str) -> str:
+    return ", ".join(filter(None, [way, state]))
+
+
+def _ways(cells: Sequence[Cell], here: Sequence[Cell]) -> dict[str, list[Cell]]:
+    """Return the cells by how they were pruned: the criterion, and further settings if they changed that."""
+    several = len(unique(cell.criterion for cell in cells)) > 1
+    found: dict[str, list[Cell]] = {}
+    for criterion, mine in grouped(here, "criterion").items():
+        digests: dict[int, set[str]] = {}
+        for cell in mine:
+            for row in cell.rows:
+                digests.setdefault(seed_of(cell.runs, row), set()).add(cell.runs.values("pruned.digest")[row])
+        apart = any(len(of_seed) > 1 for of_seed in digests.values())
+        for cell in mine:
+            way = _with(criterion if several else "", cell.extra if apart else "")
+            found.setdefault(way, []).append(cell)
+    return found
 
 
 def spectrum_rows(cells: Sequence[Cell]) -> list[Row]:

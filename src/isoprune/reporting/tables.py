@@ -83,8 +83,9 @@ def sizes(cells: Sequence[Cell]) -> Table:
 
 def groups(cells: Sequence[Cell]) -> Table:
     """Return the units removed from every group of them, mean over seeds."""
-    rows = []
-    for (network, _, ratio), here in _prunings(cells):
+    rows, several = [], len(unique(cell.criterion for cell in cells)) > 1
+    for (network, criterion, ratio), here in _prunings(cells):
+        named = (network, *([criterion] if several else []))
         groups: dict[str, dict[int, UnitsRemoved]] = {}
         for cell in here:
             for row, record in zip(cell.rows, cell.records, strict=True):
@@ -93,8 +94,17 @@ def groups(cells: Sequence[Cell]) -> Table:
         for name, seeds in groups.items():
             size = fmean(units.size for units in seeds.values())
             removed = fmean(units.removed for units in seeds.values())
-            rows.append((network, name, ratio, text.count(size), f"{removed:.4g}", _share(removed / size)))
-    return Table(("network", "units", "ratio", "filters", "removed", "removed %"), tuple(rows), words=2)
+            rows.append((*named, name, ratio, text.count(size), f"{removed:.4g}", _share(removed / size)))
+    head = (
+        "network",
+        *(["criterion"] if several else []),
+        "units",
+        "ratio",
+        "filters",
+        "removed",
+        "removed %",
+    )
+    return Table(head, tuple(rows), words=len(head) - 4)
 
 
 def latency(records: Sequence[Record]) -> Table:
