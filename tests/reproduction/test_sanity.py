@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 
 import pytest
 import torch
@@ -71,6 +72,19 @@ def test_what_does_not_apply_says_why():
     assert [s.partition(" ")[0] for s in found.sentences] == ["smart_ratios", "half_data"]
 
 
+def test_chance_gets_the_repair_that_the_criterion_brings(monkeypatch):
+    trained = []
+    monkeypatch.setattr(
+        sys.modules["isoprune.reproduction.sanity"],
+        "_trained",
+        lambda small, *_: trained.append(small) or (0.5, 0.1),
+    )
+    call(criterion="reconstruction", grain="channel", checks=["mask_shuffle", "weight_shuffle"], seeds=(0,))
+    steps = [[(e["step"], e.get("method")) for e in small.history] for small in trained]
+    assert steps[0] == steps[1] == [("prune", None), ("repair", "refit")]
+    assert steps[2][2] == ("repair", "weight_shuffle")
+
+
 def result(ours, theirs, higher=True):
     values = {OWN: dict(enumerate(ours)), "mask_shuffle": dict(enumerate(theirs))}
     return Sanity("snip", "accuracy" if higher else "loss", higher, 0.1, 0.01, values, {})
@@ -83,6 +97,7 @@ def result(ours, theirs, higher=True):
         ([0.70, 0.70, 0.72], [0.90, 0.91, 0.92], True, "shown", "Shown: the method is worse."),
         ([0.70, 0.70, 0.72], [0.90, 0.91, 0.92], False, "shown", "Shown: the method is better."),
         ([0.800, 0.801, 0.799], [0.801, 0.800, 0.800], True, "level", "Level within 1.00 points."),
+        ([0.90, 0.91, 0.92], [0.10, 0.11, 0.1199], True, "shown", "p < 0.001, < 0.001 after Holm's"),
         ([0.9, 0.5, 0.7], [0.5, 0.9, 0.6], True, "open", "Open: these seeds allow both."),
         ([0.9], [0.5], True, "open", "no interval). Open"),
         ([0.9, 0.9], [0.5, 0.5], True, "open", "the same difference in each; no interval). Open"),
@@ -93,8 +108,9 @@ def test_nothing_is_said_that_the_pairs_do_not_show(ours, theirs, higher, verdic
     found = result(ours, theirs, higher)
     assert found.checks[0].verdict == verdict
     assert words in found.sentences[0]
-    if verdict == "shown":
+    if "Shown" in words:
         assert (found.checks[0].difference.mean > 0) == ("better" in words)
+    assert "0.000" not in found.sentences[0]
     assert math.isnan(found.checks[0].p) or found.checks[0].corrected >= found.checks[0].p
 
 

@@ -81,7 +81,8 @@ def sanity(
     A check replaces one thing that the method chose: which units of each tensor (``mask_shuffle``), how many
     of each too (``random_ticket``, ``smart_ratios``), where the kept weights lie (``weight_shuffle``), what
     they are (``reinitialised``), or half of the data that the criterion sees (``half_data``). A check that
-    does not apply stands in ``refused`` with its reason.
+    does not apply stands in ``refused`` with its reason. Masks of chance lie on the dense weights, and get
+    the repair that the criterion brings; an update of weights (OBS and its kin) is the method's own.
 
     Args:
         network: Dense; or seed -> dense network, as for methods that prune at initialisation.
@@ -168,13 +169,9 @@ def _made(
     dense: Network, check: str, seed: int,
 ) -> Pruned:  # fmt: skip
     """Return the network that a check makes in place of the method's."""
+    known = method_of(CRITERIA.get(criterion) or criterion)
     if check == HALF_DATA:
-        known = CRITERIA.get(criterion) if isinstance(criterion, str) else criterion
-        if (
-            known is not None
-            and method_of(known).kind == "criterion"
-            and "data" not in method_of(known).needs
-        ):
+        if known.kind == "criterion" and "data" not in known.needs:
             raise IsopruneError(f"{_label(criterion)} looks at no data, so there is none to halve.")
         if batches is None or len(batches) < 2:
             raise IsopruneError("half_data halves what the criterion sees: give batches=, two or more.")
@@ -185,7 +182,11 @@ def _made(
         return repair(small, REPAIRS["scratch"], seed=drawing)
     if check in WEIGHT_CHECKS:
         return repair(small, WEIGHT_CHECKS[check], seed=drawing)
-    return checked(small, check, drawing, mask=how["mask"]) if check in CHECKS else small
+    if check not in CHECKS:
+        return small
+    made = checked(small, check, drawing, mask=how["mask"])
+    # The repair that a criterion brings is no part of its choice: chance gets it too.
+    return repair(made, known.repair, batches=batches, task=how["task"], seed=seed) if known.repair else made
 
 
 def checked(small: Pruned, check: str, seed: int, *, mask: bool = False) -> Pruned:
