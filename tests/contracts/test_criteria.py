@@ -15,9 +15,10 @@ from graph.small_networks import network
 from isoprune.graph import trace
 from isoprune.methods.criteria import CRITERIA, scores_of
 from isoprune.pruning.grains import units_of
+from isoprune.pruning.mask import element_masks
 from isoprune.signals import Signals
 from isoprune.training import History
-from isoprune.types import IsopruneError
+from isoprune.types import IsopruneError, Plan
 from isoprune.types.method import method, method_of
 
 DATA = [name for name, f in CRITERIA.items() if "data" in method_of(f).needs]
@@ -187,6 +188,34 @@ def test_scores_follow_a_permutation_of_the_heads(name):
         heads.copy_(heads[:, order].clone())
     got = scored(name, model, units, [(x, torch.arange(len(x)) % 5)] * 2)
     torch.testing.assert_close(got["attention.heads"], want["attention.heads"][order])
+
+
+@pytest.mark.parametrize(
+    ("name", "grain", "net"),
+    [
+        (name, grain, net)
+        for name, f in CRITERIA.items()
+        if method_of(f).updates_weights and not method_of(f).repair
+        for grain in method_of(f).grains
+        for net in ("depthwise_twice", "multihead")
+        if grain != "head" or net == "multihead"
+    ],
+)
+def test_an_update_keeps_zeros_and_leaves_the_model_alone(name, grain, net):
+    model, x = network(net)
+    graph, units = graph_of(net), units_of(graph_of(net), SAID.get(grain, grain))
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    scores = scored(name, model, units, [(x, torch.arange(len(x)) % 5)] * 2)
+    kept = {u.name: (torch.arange(u.size) % 3 > 0).reshape(u.shape) for u in units}
+    masks = element_masks(graph, Plan(kept, SAID.get(grain, grain)), units)
+    new = scores.update(masks)
+    assert new.keys() <= masks.keys()
+    assert any(not torch.equal(new[k][masks[k]], before[k][masks[k]]) for k in new)
+    for k, weight in new.items():
+        assert weight.shape == before[k].shape
+        assert weight.isfinite().all()
+        assert not weight[~masks[k]].any()
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
 def test_an_unknown_name_is_refused_with_the_nearest():

@@ -21,8 +21,8 @@ from isoprune.signals import Signals
 from isoprune.types import IsopruneError, Task
 from signals.nets import drawn
 
-RIDGE = 1e-3
-EXACT = {"ridge": RIDGE, "places": 10**6}
+LAM = 1e-3
+EXACT = {"damping": LAM, "places": 10**6}
 
 
 def moments_of(signals, seed=0):
@@ -40,7 +40,8 @@ def scored(criterion, net, batches, grain, task=None, **options):
     F = {}
     for name, m in moments_of(signals).items():
         (A,), (G,) = m.inputs, m.outputs
-        damped = [t + RIDGE * t.diagonal().mean() * torch.eye(len(t)).double() for t in (G, A)]
+        share = (A.diagonal().mean() / G.diagonal().mean()).sqrt()
+        damped = [t + LAM**0.5 * by * torch.eye(len(t)).double() for t, by in ((G, 1 / share), (A, share))]
         F[name] = torch.kron(*damped)
     return units, got, F
 

@@ -133,7 +133,7 @@ def test_obs_of_one_linear_output_is_least_squares_without_the_weight():
     net = nn.Sequential(nn.Linear(5, 1, bias=False)).double()
     y = X @ net[0].weight.detach().T
     how = {"batches": [(X, y)], "loss": nn.MSELoss(), "grain": "weight"}
-    cut = partial(obs, ridge=1e-8)
+    cut = partial(obs, damping=1e-8)
     made = isoprune.prune(net, X, 0.4, criterion=cut, **how)
     kept = masks_of(made.model)["0.weight"][0]
     assert int(kept.sum()) == 3
@@ -166,7 +166,9 @@ def test_the_drawn_gradients_have_the_fisher_matrix_as_their_mean():
     want = (log_p.detach().exp()[:, None] * G.square()).sum(0)
     X = x.expand(2000, -1)
     signals, units = Signals(net, [(X, None)]), units_of(trace(net, x), "weight")
-    found = obs(signals, units, generator=torch.Generator().manual_seed(1), samples=2000, block=1, ridge=1e-9)
+    found = obs(
+        signals, units, generator=torch.Generator().manual_seed(1), samples=2000, block=1, damping=1e-9
+    )
     got = 2 * found["3.weight"].flatten() / net[3].weight.detach().flatten().square()
     torch.testing.assert_close(got, want, rtol=0.2, atol=1e-3)
 

@@ -33,7 +33,7 @@ def c_obs(
     generator: Generator,
     samples: int = 256,
     places: int = 64,
-    ridge: float = 1e-3,
+    damping: float = 1e-5,
     steps: int = 30,
     gigabytes: float = 4.0,
 ) -> UpdatingScores:
@@ -50,14 +50,14 @@ def c_obs(
 
     Args:
         samples, places: How many samples are looked at, and positions of a map or sequence in each.
-        ridge: Added to the diagonals of A and G, relative to their means.
+        damping: Added to the Fisher matrix, by a part of its root in either factor.
         steps: Of conjugate gradients, at most; each lowers that number.
         gigabytes: What the factors may take; more is refused before anything is computed.
 
     Cost: a forward and a backward of the samples; an inverse of each factor; a product of each filter
     matrix with both factors a step. Memory: A, G and their inverses, in float64.
     """
-    how = {"samples": samples, "places": places, "ridge": ridge, "gigabytes": gigabytes}
+    how = {"samples": samples, "places": places, "damping": damping, "gigabytes": gigabytes}
     return kronecker_scores(signals, units, _value, generator=generator, steps=steps, **how)
 
 

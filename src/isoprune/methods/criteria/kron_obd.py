@@ -29,7 +29,7 @@ def kron_obd(
     generator: Generator,
     samples: int = 256,
     places: int = 64,
-    ridge: float = 1e-3,
+    damping: float = 1e-5,
     gigabytes: float = 4.0,
 ) -> Scores:
     r"""Rise of the loss without each unit's filters, all others as they are.
@@ -42,12 +42,12 @@ def kron_obd(
 
     Args:
         samples, places: How many samples are looked at, and positions of a map or sequence in each.
-        ridge: Added to the diagonals of A and G, relative to their means.
+        damping: Added to the Fisher matrix, by a part of its root in either factor.
         gigabytes: What the factors may take; more is refused before anything is computed.
 
     Cost: a forward and a backward of the samples; a product of each filter matrix with A. Memory: A and
     G, in float64.
     """
-    how = {"samples": samples, "places": places, "ridge": ridge, "gigabytes": gigabytes}
+    how = {"samples": samples, "places": places, "damping": damping, "gigabytes": gigabytes}
     value = partial(of_rows, others_move=False)
     return kronecker_scores(signals, units, value, generator=generator, **how).scores

@@ -30,7 +30,7 @@ def kron_obs(
     generator: Generator,
     samples: int = 256,
     places: int = 64,
-    ridge: float = 1e-3,
+    damping: float = 1e-5,
     gigabytes: float = 4.0,
 ) -> UpdatingScores:
     r"""Rise of the loss without each unit's filters, the others moved.
@@ -46,12 +46,12 @@ def kron_obs(
 
     Args:
         samples, places: How many samples are looked at, and positions of a map or sequence in each.
-        ridge: Added to the diagonals of A and G, relative to their means.
+        damping: Added to the Fisher matrix, by a part of its root in either factor.
         gigabytes: What the factors may take; more is refused before anything is computed.
 
     Cost: a forward and a backward of the samples; an inverse of G. Memory: A, G and its inverse, in
     float64.
     """
-    how = {"samples": samples, "places": places, "ridge": ridge, "gigabytes": gigabytes}
+    how = {"samples": samples, "places": places, "damping": damping, "gigabytes": gigabytes}
     value = partial(of_rows, others_move=True)
     return kronecker_scores(signals, units, value, generator=generator, **how)

@@ -28,7 +28,7 @@ def kronecker_scores(
     generator: Generator,
     samples: int,
     places: int,
-    ridge: float,
+    damping: float,
     gigabytes: float,
     steps: int = 30,
 ) -> UpdatingScores:
@@ -41,7 +41,7 @@ def kronecker_scores(
     tensors = {m.tensor for u in units for m in u.members if m.tensor in signals.weights}
     how = {"samples": samples, "places": places, "generator": generator, "gigabytes": gigabytes}
     found = layer_moments(signals, sorted(tensors), **how)
-    moments = {name: _damped(one, ridge) for name, one in found.items()}
+    moments = {name: _damped(one, damping) for name, one in found.items()}
     diagonal: dict[str, Tensor] = {}
     if any(m.tensor not in moments for members in made.values() for m in members):
         diagonal = with_own_labels(signals, min(samples, _DIAGONAL), generator).fisher_diagonal
@@ -76,15 +76,19 @@ def of_rows(moments: LayerMoments, units: Tensor, size: int, *, others_move: boo
     return total
 
 
-def _damped(moments: LayerMoments, ridge: float) -> LayerMoments:
-    inputs, outputs = (_raised(t, ridge) for t in (moments.inputs, moments.outputs))
+def _damped(moments: LayerMoments, damping: float) -> LayerMoments:
+    r"""Return :math:`A + \pi \sqrt{\lambda} I` and :math:`G + \sqrt{\lambda} / \pi I`.
+
+    As Martens & Grosse, 2015: :math:`\pi^2` is the quotient of their mean eigenvalues, so both move alike;
+    1 where one of these is zero.
+    """
+    a, g = (t.diagonal(dim1=1, dim2=2).mean(1) for t in (moments.inputs, moments.outputs))
+    share = torch.where((a > 0) & (g > 0), a / g, 1.0).sqrt()
+    inputs, outputs = (
+        t + (damping**0.5 * by)[:, None, None] * torch.eye(t.shape[1], dtype=t.dtype)
+        for t, by in ((moments.inputs, share), (moments.outputs, 1 / share))
+    )
     return replace(moments, inputs=inputs, outputs=outputs)
-
-
-def _raised(t: Tensor, ridge: float) -> Tensor:
-    mean = t.diagonal(dim1=1, dim2=2).mean(1)
-    by = ridge * torch.where(mean > 0, mean, 1.0)
-    return t + by[:, None, None] * torch.eye(t.shape[1], dtype=t.dtype)
 
 
 def _made_up(moments: LayerMoments, kept: Tensor, steps: int) -> Tensor:

@@ -31,7 +31,7 @@ def obs(
     generator: Generator,
     samples: int = 64,
     block: int | None = None,
-    ridge: float = 1e-2,
+    damping: float = 1e-5,
     gigabytes: float = 4.0,
 ) -> UpdatingScores:
     r"""Rise of the loss without each unit, :math:`w_i^2 / 2 [H^{-1}]_{ii}`, and what makes up for it.
@@ -48,7 +48,7 @@ def obs(
     Args:
         samples: How many outputs are drawn.
         block: How many neighbours a block covers; None: the tensor.
-        ridge: Added to a block's diagonal, relative to the diagonal's mean over the tensor.
+        damping: Added to the diagonal; in the paper 1e-8 to 1e-4.
         gigabytes: What gradients may take. Where they take more they are gathered in several passes; where
             one tensor's do, it is refused before anything is computed.
 
@@ -56,6 +56,6 @@ def obs(
     gradients, of some tensors at a time where they take more than ``gigabytes``.
     """
     own = with_own_labels(signals, samples, generator)
-    outer = Outer(own, samples, block, lambda squares, n: ridge * (squares / n or 1.0), gigabytes)
+    outer = Outer(own, samples, block, damping, gigabytes)
     found = outer.scores(units)
     return UpdatingScores({name: s / 2 for name, s in found.items()}, found.update)

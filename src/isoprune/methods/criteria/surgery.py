@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +24,7 @@ class Outer:
         signals: Whose sample gradients are taken.
         samples: How many of them.
         block: Neighbours in a tensor that one block of the curvature covers; None: the whole tensor.
-        damping: Sum of squares of a tensor's gradients, number of its weights -> lambda.
+        damping: Lambda.
         gigabytes: What gradients may take; where those of all tensors do not fit, they are gathered in
             several passes, for some tensors at a time.
     """
@@ -32,7 +32,7 @@ class Outer:
     signals: Signals
     samples: int
     block: int | None
-    damping: Callable[[float, int], float]
+    damping: float
     gigabytes: float
 
     def scores(self, units: Sequence[Units]) -> UpdatingScores:
@@ -49,11 +49,10 @@ class Outer:
         total = {u.name: torch.zeros(u.size, dtype=torch.float64) for u in units}
         number = {u.name: torch.zeros(u.size, dtype=torch.float64) for u in units}
         read = {m.tensor for u in units for m in u.members if m.tensor in weights}
-        cache = self._rows([*mine, *(read - mine.keys())])
-        for name, G, damping in cache:
+        for name, G in self._rows([*mine, *(read - mine.keys())]):
             w = self.signals.weights[name].flatten()
             for u, unit in mine.get(name, ()):
-                found, there = self._rises(G, damping, w, unit, u.size)
+                found, there = self._rises(G, w, unit, u.size)
                 total[u.name] += found.cpu()
                 number[u.name] += (there > 0).cpu()
         scores = {u.name: (total[u.name] / number[u.name].clamp_min(1)).reshape(u.shape) for u in units}
@@ -63,27 +62,25 @@ class Outer:
         """Return the weights that make up for what the masks take away; nothing can in a diagonal."""
         names = [name for name in masks if name in self.signals.weights and masks[name].dim() > 1]
         new = {}
-        for name, G, damping in self._rows(names if self.block != 1 else ()):
+        for name, G in self._rows(names if self.block != 1 else ()):
             w, kept = self.signals.weights[name], masks[name].to(G.device).flatten()
             parts = [
-                without(g, damping, v, stays)
+                without(g, self.damping, v, stays)
                 for g, v, stays in zip(*(self._blocks(t) for t in (G, w.flatten(), kept)), strict=True)
             ]
             new[name] = torch.cat(parts).reshape(w.shape)
         return new
 
-    def _rises(
-        self, G: Tensor, damping: float, w: Tensor, unit: Tensor | None, size: int
-    ) -> tuple[Tensor, Tensor]:
+    def _rises(self, G: Tensor, w: Tensor, unit: Tensor | None, size: int) -> tuple[Tensor, Tensor]:
         """Return the rises of units within one tensor, and how many weights each has there."""
         if self.block == 1:  # diagonal
-            each = w.double().square() * (G.double().square().sum(0) + damping)
+            each = w.double().square() * (G.double().square().sum(0) + self.damping)
             if unit is None:
                 return each, torch.ones_like(each)
             return unit_sums(each, unit.reshape(-1), size)
         if unit is None:
             parts = zip(self._blocks(G), self._blocks(w), strict=True)
-            found = torch.cat([rises(g, damping, v) for g, v in parts])
+            found = torch.cat([rises(g, self.damping, v) for g, v in parts])
             return found, torch.ones_like(found)
         of_each = unit.reshape(-1).to(w.device)
         found = torch.zeros(size, dtype=torch.float64, device=w.device)
@@ -91,14 +88,14 @@ class Outer:
             units, local = u.unique(return_inverse=True)
             first = int(units[0] < 0)  # of none
             if len(units) > first:
-                found[units[first:]] += rises(g, damping, v, local - first)
+                found[units[first:]] += rises(g, self.damping, v, local - first)
         return found, unit_sums(w, of_each, size)[1]
 
     def _blocks(self, t: Tensor) -> tuple[Tensor, ...]:
         return t.split(self.block or t.shape[-1], -1)
 
-    def _rows(self, names: Sequence[str]) -> Iterator[tuple[str, Tensor, float]]:
-        """Yield, tensor by tensor, gradients over the root of their number [samples, weights], and lambda."""
+    def _rows(self, names: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+        """Yield, tensor by tensor, gradients over the root of their number [samples, weights]."""
         weights = self.signals.weights
         sizes = {name: self.samples * weights[name].numel() * weights[name].element_size() for name in names}
         most = max(sizes, key=lambda name: sizes[name], default=None)
@@ -119,7 +116,7 @@ class Outer:
         if part:
             yield from self._gathered(part)
 
-    def _gathered(self, names: Sequence[str]) -> Iterator[tuple[str, Tensor, float]]:
+    def _gathered(self, names: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
         weights, filled = self.signals.weights, 0
         rows = {name: weights[name].new_empty(self.samples, weights[name].numel()) for name in names}
         for found in self.signals.sample_gradients():
@@ -133,5 +130,4 @@ class Outer:
             G = rows.pop(name)[:filled]
             # A weight that is zero is gone already: it makes up for nothing.
             G.masked_fill_(weights[name].flatten() == 0, 0).div_(filled**0.5)
-            squares = sum(float(g.double().square().sum()) for g in G)
-            yield name, G, self.damping(squares, G.shape[1])
+            yield name, G

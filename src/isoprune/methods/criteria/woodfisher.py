@@ -54,4 +54,4 @@ def woodfisher(
     Cost: a backward pass a sample, for the scores and again for the update. Memory: ``samples``
     gradients, of some tensors at a time where they take more than ``gigabytes``.
     """
-    return Outer(signals, samples, block, lambda *_: damping, gigabytes).scores(units)
+    return Outer(signals, samples, block, damping, gigabytes).scores(units)
