@@ -94,7 +94,7 @@ def test_every_verb_explains_itself_by_an_example(capsys: pytest.CaptureFixture[
             r"No nowhere\. Give a record\.json, or a folder like runs/networks/",
         ),
         (["diagnose", "nowhere", "--samples", "0"], r"--samples 0: at least one input"),
-        (["methods", "repairs"], r"Invalid value .repairs. .*Did you mean .repair.\?"),
+        (["methods", "repairs"], r"There is no kind or method 'repairs'\. Did you mean 'repair'\?"),
         (["demo", "--jobs", "999"], r"--jobs 999 is more than the \d+ cores"),
     ],
 )

@@ -25,8 +25,8 @@ def test_a_saved_folder_does_not_get_to_import_what_it_names(capsys, small, monk
     folder, _ = small
     sys.modules.pop("diagnosed_nets", None)
     line = refused(capsys, folder, *DIGITS)
-    assert "was made of diagnosed_nets.Net and does not say how to make that again" in line
-    assert "--build my_package.module:function" in line
+    assert "its model is made by 'diagnosed_nets:with_inputs'. A file may come from anybody" in line
+    assert "--build diagnosed_nets:with_inputs" in line
     assert "diagnosed_nets" not in sys.modules
 
 

@@ -77,6 +77,7 @@ def test_a_folder_that_names_a_function_says_how_to_allow_it(capsys: pytest.Capt
     )
 
 
+@pytest.mark.matrix
 def test_what_follows_a_delivery_runs_as_printed(capsys: pytest.CaptureFixture[str]):
     folder(Path("photos"), SMALL)
     said = told(

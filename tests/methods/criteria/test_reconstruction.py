@@ -83,7 +83,14 @@ def test_without_data_it_is_refused():
         isoprune.prune(model, x, 0.5, criterion="reconstruction")
 
 
-@pytest.mark.parametrize("net", ["residual", "grouped", "depthwise_twice", "flattened", "bare"])
+@pytest.mark.parametrize(
+    "net",
+    [
+        "residual",
+        "flattened",
+        *(pytest.param(net, marks=pytest.mark.matrix) for net in ("grouped", "depthwise_twice", "bare")),
+    ],
+)
 def test_networks_of_every_kind_are_pruned_and_proven(net):
     model, x = network(net)
     more = [(torch.cat([x, x + 0.3 * drawn(*x.shape, seed=s)]), None) for s in range(8)]
