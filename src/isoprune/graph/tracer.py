@@ -205,7 +205,9 @@ class Tracer(TorchDispatchMode):
         numbers = tuple(numbers_of(func, args, kwargs))
         picks = tuple(args[1:]) if operation.name in ("slice", "select") else ()
         constants = values_of([t for t, depends in zip(tensors, touched, strict=True) if not depends])
-        keys = tuple(map(id, tensors)), tuple(map(id, outs))
+        stays = [self.known(t) or id(t) in self.names for t in tensors]  # others' ids are used again
+        reads = (id(t) if s else -1 for t, s in zip(tensors, stays, strict=True))
+        keys = tuple(reads), tuple(map(id, outs))
         transposed = operation.name == "convolution" and args[6] is True
         self.nodes.append(
             Node(numbers, *keys, operation, module, inputs, outputs, transposed, of_weights, picks, constants)
