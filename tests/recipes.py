@@ -19,6 +19,10 @@ from isoprune.cli import main
 DIGITS = '{name = "digits", limit = 150, size = 8}'
 # A perceptron of width 8, trained for an epoch; small steps, so that there are some.
 MLP = ("mlp_7", "--data", DIGITS, "--set", "model.width=8", "--set", "model.depth=3", "--dense-epochs", "2")
+OF_PHOTOS = (
+    *("own_recipe_nets:conv", "--data", "photos", "--ratio", "0.5"),
+    *("--epochs", "1", "--dense-epochs", "1"),
+)
 COMMAND = (*MLP, "--ratio", "0.5", "--epochs", "3")
 OWN = """
 import torch

@@ -20,7 +20,7 @@ from experiment.tiny import one_thread
 from isoprune.cli import main
 from isoprune.experiment import step_result
 from isoprune.experiment.steps import retrain, train
-from recipes import COMMAND, DIGITS, MLP, network, own_networks, record, same, tensors, told
+from recipes import COMMAND, DIGITS, MLP, OF_PHOTOS, network, own_networks, record, same, tensors, told
 
 
 @pytest.fixture(autouse=True)
@@ -240,33 +240,12 @@ def test_weights_come_from_a_file_and_are_pinned_by_its_content(capsys):
 @pytest.mark.matrix
 def test_a_folder_of_images_is_cut_to_what_the_network_takes(capsys):
     folder(Path("photos"), {"a": 12, "b": 12, "c": 12})
-    told(
-        capsys,
-        "own_recipe_nets:conv",
-        "--data",
-        "photos",
-        "--ratio",
-        "0.5",
-        "--epochs",
-        "1",
-        "--dense-epochs",
-        "1",
-    )
+    told(capsys, *OF_PHOTOS)
     data = record()["config"]["data"]
     assert (data["name"], data["root"], data["size"], data["channels"]) == ("image_folder", "photos", 12, 3)
     told(
         capsys,
-        *(
-            "own_recipe_nets:conv",
-            "--data",
-            "photos",
-            "--ratio",
-            "0.5",
-            "--epochs",
-            "1",
-            "--dense-epochs",
-            "1",
-        ),
+        *OF_PHOTOS,
         *("--shape", "1,3,10,10"),
         out="other",
     )

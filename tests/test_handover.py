@@ -18,7 +18,7 @@ from experiment.tiny import one_thread
 from isoprune.cli import main
 from isoprune.experiment.named_network import open_pruned
 from isoprune.export import manifest
-from recipes import own_networks, refused, told
+from recipes import OF_PHOTOS, own_networks, refused, told
 
 SMALL = {"red": 40, "green": 40, "blue": 40}
 
@@ -82,15 +82,7 @@ def test_what_follows_a_delivery_runs_as_printed(capsys: pytest.CaptureFixture[s
     folder(Path("photos"), SMALL)
     said = told(
         capsys,
-        "own_recipe_nets:conv",
-        "--data",
-        "photos",
-        "--ratio",
-        "0.5",
-        "--epochs",
-        "1",
-        "--dense-epochs",
-        "1",
+        *OF_PHOTOS,
         out="o p",
     )
     *_, diagnose, advise, prune = (line.strip() for line in said.splitlines())
