@@ -12,7 +12,7 @@ from experiment.test_study import study
 from isoprune.cli import study_page
 from isoprune.experiment.progress import StudyProgress
 from isoprune.experiment.store import Store
-from isoprune.experiment.study import Work, plan_work
+from isoprune.experiment.study import StudyWork, plan_work
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def writer(root: Path) -> tuple[Any, Path]:
-    work: Work = plan_work(study(), Store(root))
+    work: StudyWork = plan_work(study(), Store(root))
     progress = StudyProgress(work.labels, work.epochs, Console(quiet=True))
     return study_page.page_writer(work, progress, again="again", report="report"), study_page.page_of(work)
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from isoprune.experiment.config import experiment
 from isoprune.experiment.grid import put
 from isoprune.training import multiply_adds, samples_seen
-from isoprune.types.record import ROLES, Cost, Network, Record
+from isoprune.types.record import ROLES, Network, Record, TrainingCost
 
 TABLE: dict[str, Any] = {
     "data": {"name": "digits", "limit": 1000, "size": 8},
@@ -58,13 +58,13 @@ def record(
     return Record(digest=digest, name="made", config=config, networks=networks)
 
 
-def _network(role: str, accuracy: float, size: int, cost: Cost | None, **more: Any) -> Network:
+def _network(role: str, accuracy: float, size: int, cost: TrainingCost | None, **more: Any) -> Network:
     metrics: dict[str, float | None] = {"validation_accuracy": accuracy, "test_accuracy": accuracy}
     step, sizes = ROLES.index(role), {"parameters": size, "nonzero": size, "flops": size}
     return Network(role=role, step=step, digest=role, metrics=metrics, training=cost, **sizes, **more)
 
 
-def _cost(config: dict[str, Any], stage: str, train: int, flops: tuple[int, int]) -> Cost | None:
+def _cost(config: dict[str, Any], stage: str, train: int, flops: tuple[int, int]) -> TrainingCost | None:
     how = config[stage]
     if not how["epochs"]:
         return None
@@ -73,7 +73,7 @@ def _cost(config: dict[str, Any], stage: str, train: int, flops: tuple[int, int]
     estimated = train if how.get("average") else 0
     size = flops[0] if stage == "dense" else flops[1]
     ops = multiply_adds(samples, flops=size, teacher=teacher, estimated=estimated)
-    return Cost(samples=samples, multiply_adds=ops)
+    return TrainingCost(samples=samples, multiply_adds=ops)
 
 
 def network_with(record: Record, role: str, **changes: Any) -> Record:

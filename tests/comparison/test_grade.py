@@ -8,7 +8,7 @@ from msgspec import structs
 from comparison.made import FLOPS, TRAIN, changed, network_with, record
 from isoprune.comparison import Setup, setup_of
 from isoprune.types import IsopruneError
-from isoprune.types.record import Cost, Record
+from isoprune.types.record import Record, TrainingCost
 
 SCRATCH = {"repair": "scratch"}
 
@@ -136,7 +136,7 @@ def polished(samples: int, **more: object) -> Record:
     """A run whose repair trained on so many samples, each at 3 forwards of its own and one of the dense."""
     made = record(repair="polish", **more)
     network = structs.replace(made.networks[1], role="repaired", step=2, digest="repaired")
-    network = structs.replace(network, training=Cost(samples, samples * (3 * FLOPS[1] + FLOPS[0])))
+    network = structs.replace(network, training=TrainingCost(samples, samples * (3 * FLOPS[1] + FLOPS[0])))
     return structs.replace(made, networks=[*made.networks[:2], network, *made.networks[2:]])
 
 

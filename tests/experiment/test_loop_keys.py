@@ -14,7 +14,7 @@ from isoprune.experiment.resolve import resolve
 from isoprune.experiment.store import Store
 from isoprune.training import multiply_adds, samples_seen, tracking
 from isoprune.types import IsopruneError
-from isoprune.types.record import Cost
+from isoprune.types.record import TrainingCost
 
 CHANGED = {
     "precision": "bf16",
@@ -132,10 +132,10 @@ def test_a_run_with_everything_says_in_its_record_what_it_cost(tmp_path):
     found = roles(record)
     flops = {role: network.flops for role, network in found.items()}
     trained = found["dense"].training.samples // 2
-    assert found["dense"].training == Cost(2 * trained, 6 * trained * flops["dense"])
+    assert found["dense"].training == TrainingCost(2 * trained, 6 * trained * flops["dense"])
     # Three epochs with a teacher, and one pass for the statistics of the average.
     adds = trained * (9 * flops["retrained"] + 3 * flops["dense"] + flops["retrained"])
-    assert found["retrained"].training == Cost(3 * trained, adds, {"weight": 0.9, "temperature": 4.0})
+    assert found["retrained"].training == TrainingCost(3 * trained, adds, {"weight": 0.9, "temperature": 4.0})
     assert all("distillation_loss" in row for row in record.network("retrained").history[1:])
     assert not any("distillation_loss" in row for row in record.network("dense").history)
     folder = Store(tmp_path).root / "trackers" / f"retrained-{found['retrained'].digest}"

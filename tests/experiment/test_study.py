@@ -19,7 +19,7 @@ import pytest
 
 from experiment.tiny import CONFIG, HERE, bits
 from isoprune.experiment import executor
-from isoprune.experiment.executor import Task, Workers, check_jobs, cores
+from isoprune.experiment.executor import Job, Workers, check_jobs, cores
 from isoprune.experiment.grid import Study, expand
 from isoprune.experiment.store import Store
 from isoprune.experiment.study import Failure, plan_work, run_work, write_listing
@@ -158,7 +158,7 @@ def test_worker_that_cannot_start_fails_its_task(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(executor.sys, "executable", shutil.which("false"))
     with Workers(1) as workers:
         time.sleep(0.3)
-        outcomes = workers.execute([Task("a", {}), Task("b", {}, after="a")], lambda *_: None)
+        outcomes = workers.execute([Job("a", {}), Job("b", {}, after="a")], lambda *_: None)
     assert "ended with code 1" in str(outcomes["a"].error)
     assert outcomes["b"].error == outcomes["a"].error
 

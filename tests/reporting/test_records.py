@@ -15,7 +15,7 @@ from isoprune.reporting import report
 from isoprune.reporting.pivots import pivot
 from isoprune.types import IsopruneError
 from isoprune.types.json_files import sealed
-from isoprune.types.record import Cost, Record
+from isoprune.types.record import Record, TrainingCost
 from reporting.records import lr_effect, record
 
 
@@ -133,7 +133,7 @@ def rounds(seed: int, repair: str) -> Record:
     """A recipe of steps: two rounds of pruning and retraining, then a repair."""
     one = record(seed=seed)
     pruned, retrained = one.network("pruned"), one.network("retrained")
-    cost = Cost(samples=100, multiply_adds=1000)
+    cost = TrainingCost(samples=100, multiply_adds=1000)
     networks = [one.network("dense")]
     for i in (1, 2):
         networks += [replace(pruned, round=i), replace(retrained, round=i, training=cost)]

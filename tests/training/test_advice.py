@@ -15,7 +15,7 @@ import isoprune
 from isoprune.methods.schedules import one_cycle
 from isoprune.training import evaluate
 from isoprune.types import IsopruneError, Splits
-from isoprune.types.samples import Part, Split
+from isoprune.types.samples import Split, Subset
 from isoprune.verbs.advise import SHARE, Probe, advise
 
 from .small import fit, seeded, small_net, small_splits
@@ -98,7 +98,7 @@ def test_every_probe_is_a_fit_from_the_network_as_it_came():
     splits, net = small_splits(train=60), small_net()
     found = advise(net, splits, **RECIPE, seed=7)
     order = torch.randperm(60, generator=seeded(7))
-    judge, rest = Part(splits.train, order[:6]), Part(splits.train, order[6:])
+    judge, rest = Subset(splits.train, order[:6]), Subset(splits.train, order[6:])
     steps = round(SHARE * 20 * 6)
     for probe in found.probes:
         _, history = fit(
@@ -222,7 +222,7 @@ def test_public_advice_takes_a_schedule_by_name():
 def test_part_is_the_samples_at_its_indices():
     split = small_splits(train=20).train
     indices = torch.tensor([7, 3, 19, 0, 3])
-    part = Part(split, indices)
+    part = Subset(split, indices)
     assert (len(part), part.in_shape) == (5, (1, 2, 3))
     assert torch.equal(part.targets, split.targets[indices])
     parts = [torch.tensor([4, 0]), torch.tensor([2])]
@@ -237,7 +237,7 @@ def test_part_of_a_part_and_augmentation_by_seed():
     split = Split(
         plain.inputs, plain.targets, lambda x, g: x + torch.randn(x.shape, generator=g, dtype=x.dtype)
     )
-    inner = Part(Part(split, torch.arange(10, 20)), torch.tensor([9, 1]))
+    inner = Subset(Subset(split, torch.arange(10, 20)), torch.tensor([9, 1]))
     where = [torch.tensor([0, 1])]
     drawn, again, measured = (next(iter(inner.batches(where, seeds=s)))[0] for s in ([5], [5], None))
     assert torch.equal(measured, plain.inputs[[19, 11]])

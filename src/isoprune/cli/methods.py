@@ -11,7 +11,7 @@ from isoprune.types.errors import IsopruneError, did_you_mean
 from isoprune.types.files import write_atomic
 
 if TYPE_CHECKING:
-    from isoprune.experiment.catalogue import Entry
+    from isoprune.experiment.catalogue import MethodEntry
 
 
 def methods(
@@ -101,7 +101,7 @@ def _describe(name: str) -> None:
                 console.print(Text("\n".join(_wrapped(f"{word + ':':<9}{said}", 2, 11))))
 
 
-def _call(entry: Entry) -> str:
+def _call(entry: MethodEntry) -> str:
     from isoprune.experiment.catalogue import REQUIRED
 
     options = ", ".join(

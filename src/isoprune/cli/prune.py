@@ -154,7 +154,7 @@ def prune(
         with progress() as stage:
             stage("loading torch")
             from isoprune.experiment.delivery import deliver
-            from isoprune.experiment.delivery_request import Request, Timing
+            from isoprune.experiment.delivery_request import Request, TimingRequest
             from isoprune.export.onnx import needed
             from isoprune.export.sources import short_name
 
@@ -165,7 +165,9 @@ def prune(
                 source, data, target, pruning, epochs, dense_epochs, seed, sizes, file, settings
             )
             folder = out or Path(f"{short_name(source)}-pruned")
-            done = deliver(request, folder, timing=Timing(backends, latency_backend, threads), on_stage=stage)
+            done = deliver(
+                request, folder, timing=TimingRequest(backends, latency_backend, threads), on_stage=stage
+            )
             stage("drawing the page")
             return _print_delivery(done, folder, source)
     except KeyboardInterrupt:

@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from isoprune.experiment.progress import StudyProgress
-    from isoprune.experiment.study import Work
+    from isoprune.experiment.study import StudyWork
 
 SECONDS = 2.0  # between two pages
 SHARE = 0.01  # of the time, at most: on a slow disk there are fewer
 
 
-def page_of(work: Work) -> Path:
+def page_of(work: StudyWork) -> Path:
     return work.store.study_path(work.study.name).with_suffix(".html")
 
 
-def page_writer(work: Work, progress: StudyProgress, *, again: str, report: str) -> Callable[[str], None]:
+def page_writer(
+    work: StudyWork, progress: StudyProgress, *, again: str, report: str
+) -> Callable[[str], None]:
     """Return what writes the page: given "running", when it is time to; given how the study ended, at once.
 
     A page that cannot be written is left as it is: the study goes on.

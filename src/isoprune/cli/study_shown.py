@@ -15,7 +15,7 @@ from isoprune.experiment.study_run import finished, listing_path, run_study
 if TYPE_CHECKING:
     from isoprune.experiment.executor import OnEvent
     from isoprune.experiment.grid import Study
-    from isoprune.experiment.study import Work
+    from isoprune.experiment.study import StudyWork
     from isoprune.types.record import Record
 
 FAILED = 1  # some run failed for a reason that is not the user's to mend
@@ -56,7 +56,7 @@ def _shown(store: str, *, again: str, page: bool) -> Any:
     """Return what shows the work of a study while it is done: on the terminal, and in its page."""
 
     @contextmanager
-    def watch(work: Work) -> Iterator[OnEvent]:
+    def watch(work: StudyWork) -> Iterator[OnEvent]:
         from isoprune.cli.study_page import page_of, page_writer
         from isoprune.experiment.progress import StudyProgress
 

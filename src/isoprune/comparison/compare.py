@@ -12,7 +12,7 @@ from typing import Any
 from isoprune.comparison.cross import Cross, crosses_of
 from isoprune.comparison.difference import Difference
 from isoprune.comparison.grade import grade
-from isoprune.comparison.pairs import Pair, fair_pairs
+from isoprune.comparison.pairs import FairPair, fair_pairs
 from isoprune.comparison.records import Runs, written
 from isoprune.comparison.settings import Settings, differing, make_settings
 from isoprune.comparison.setups import Setup
@@ -95,7 +95,7 @@ def compare(
     )
 
 
-def _difference(pair: Pair, keys: Sequence[str], chosen: Settings, require: Setup) -> Difference:
+def _difference(pair: FairPair, keys: Sequence[str], chosen: Settings, require: Setup) -> Difference:
     base, other, seeds = pair.base, pair.other, pair.seeds
     difference = paired_difference(other.values, base.values)
     lonely = {s.method: tuple(sorted(s.runs.keys() - set(seeds))) for s in (base, other)}
@@ -116,7 +116,7 @@ def _difference(pair: Pair, keys: Sequence[str], chosen: Settings, require: Setu
     )
 
 
-def _where(pair: Pair, keys: Sequence[str]) -> dict[str, str]:
+def _where(pair: FairPair, keys: Sequence[str]) -> dict[str, str]:
     """Return where a pair stands among the others: what is not everywhere the same."""
     base, other = pair.base, pair.other
     if base.scratch != other.scratch:

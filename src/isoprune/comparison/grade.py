@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from isoprune.comparison.records import UNSET, Number, under
-from isoprune.comparison.runs import Budget, Run, Source, read
+from isoprune.comparison.runs import AnyRecord, Budget, Run, read
 from isoprune.comparison.setups import Setup, place, rung
 
 # Sizes are compared as they are published, with three digits; one channel of a narrow layer is about as much.
@@ -40,7 +40,7 @@ class Grade:
         return self.setup is not None and self.setup >= required
 
 
-def setup_of(first: Source, second: Source, *, compared: Sequence[str] = ()) -> Grade:
+def setup_of(first: AnyRecord, second: AnyRecord, *, compared: Sequence[str] = ()) -> Grade:
     """Return the highest setup that two records or resolved configs share, and what bars the next one.
 
     Symmetric: the other way round, only ``values`` change places. Of records the sizes that came out count,

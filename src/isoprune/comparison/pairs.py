@@ -15,7 +15,7 @@ from isoprune.comparison.unfair import UnfairComparison
 
 
 @dataclass(frozen=True)
-class Pair:
+class FairPair:
     """Two settings of two methods, the baseline first, what their runs of one seed share, and these seeds."""
 
     base: Setting
@@ -24,7 +24,7 @@ class Pair:
     seeds: tuple[int, ...]
 
 
-def fair_pairs(chosen: Settings, *, require: Setup) -> tuple[list[Pair], list[str]]:
+def fair_pairs(chosen: Settings, *, require: Setup) -> tuple[list[FairPair], list[str]]:
     """Return every fair pair of settings of two methods, and what was left out, in words.
 
     Settings with all else equal make a pair. One that has no such partner makes a pair with each of the other
@@ -36,7 +36,7 @@ def fair_pairs(chosen: Settings, *, require: Setup) -> tuple[list[Pair], list[st
     by_method: dict[str, list[Setting]] = {}
     for setting in chosen.settings:
         by_method.setdefault(setting.method, []).append(setting)
-    pairs: list[Pair] = []
+    pairs: list[FairPair] = []
     left_out: list[str] = []
     for (_, base), (_, other) in itertools.combinations(by_method.items(), 2):
         fair, refused = _of_two(base, other, chosen, require)
@@ -59,7 +59,7 @@ def fair_pairs(chosen: Settings, *, require: Setup) -> tuple[list[Pair], list[st
 
 def _of_two(
     base: Sequence[Setting], other: Sequence[Setting], chosen: Settings, require: Setup
-) -> tuple[list[Pair], list[Pair]]:
+) -> tuple[list[FairPair], list[FairPair]]:
     """Return the fair pairs of two methods, and the pairs that are not."""
     fair, refused = [], []
     alike = {tuple(setting.rest.values()): setting for setting in other}
@@ -76,14 +76,14 @@ def _of_two(
     return fair, refused
 
 
-def _pair(base: Setting, other: Setting, chosen: Settings, require: Setup) -> Pair | None:
+def _pair(base: Setting, other: Setting, chosen: Settings, require: Setup) -> FairPair | None:
     """Return the pair with what its least alike seed shares; None if they have no seed in common."""
     seeds = sorted(base.runs.keys() & other.runs.keys())
     if not seeds:
         return None
     grades = [grade(base.runs[s], other.runs[s], chosen.keys, compared=chosen.compared) for s in seeds]
     least = min(grades, key=lambda g: (g.meets(require), g.setup or 0))
-    return Pair(base, other, least, tuple(seeds))
+    return FairPair(base, other, least, tuple(seeds))
 
 
 def _second_method(x: Setting, y: Setting) -> tuple[str, str, str] | None:
@@ -94,7 +94,7 @@ def _second_method(x: Setting, y: Setting) -> tuple[str, str, str] | None:
     return None
 
 
-def _nearest(refused: Sequence[Pair], require: Setup, compared: Sequence[str]) -> str:
+def _nearest(refused: Sequence[FairPair], require: Setup, compared: Sequence[str]) -> str:
     """Return why two methods cannot be compared, by the pair that shares most."""
     pair = max(refused, key=lambda p: (p.grade.meets(require), p.grade.setup or 0))
     names = f"{pair.base.method} and {pair.other.method}"
@@ -114,7 +114,7 @@ def _nearest(refused: Sequence[Pair], require: Setup, compared: Sequence[str]) -
     return f"{names} share {share}, not {require}: {key} is {a} and {b}. {_remedy(pair, key)}"
 
 
-def _remedy(pair: Pair, key: str) -> str:
+def _remedy(pair: FairPair, key: str) -> str:
     base, other = pair.base.method, pair.other.method
     setup = pair.grade.setup
     settle = "" if setup is None else f", or pass require=Setup.{setup.name}"

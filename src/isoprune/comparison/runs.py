@@ -16,7 +16,7 @@ from isoprune.types.errors import IsopruneError
 from isoprune.types.method import TRAINS
 from isoprune.types.record import Record
 
-Source = Mapping[str, Any] | Record
+AnyRecord = Mapping[str, Any] | Record
 SCRATCH = "scratch"
 
 
@@ -106,7 +106,7 @@ class Run:
         )
 
 
-def read(source: Source) -> Run:
+def read(source: AnyRecord) -> Run:
     """Return the run of a record or of a config.
 
     Raises:

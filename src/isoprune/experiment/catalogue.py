@@ -24,7 +24,7 @@ REQUIRED = object()  # in place of a default
 
 
 @dataclass(frozen=True)
-class Entry:
+class MethodEntry:
     """A method as its source describes it: name, options with their defaults, docstring, and marks.
 
     ``takes_any``: it takes options of any name.
@@ -69,7 +69,7 @@ def plain(text: str) -> str:
 
 
 @functools.cache
-def catalogue(kind: str) -> dict[str, Entry]:
+def catalogue(kind: str) -> dict[str, MethodEntry]:
     """Return the methods of a kind (data, model, criterion, penalty, repair, schedule) by name."""
     spec = KINDS[kind]
     home = _Source.of(spec.module)
@@ -79,7 +79,7 @@ def catalogue(kind: str) -> dict[str, Entry]:
         assert isinstance(node, ast.FunctionDef)
         options = {key: value for key, value in source.parameters(node).items() if key not in spec.supplied}
         doc = ast.get_docstring(node) or ""
-        entries[name] = Entry(name, options, doc, source.marks(node), node.args.kwarg is not None)
+        entries[name] = MethodEntry(name, options, doc, source.marks(node), node.args.kwarg is not None)
     return entries
 
 

@@ -15,7 +15,7 @@ import torch
 from msgspec import structs, to_builtins
 
 from isoprune.experiment import pipeline
-from isoprune.experiment.delivery_request import Request, Timing, choose, claim
+from isoprune.experiment.delivery_request import Request, TimingRequest, choose, claim
 from isoprune.experiment.network_names import NETWORK, RECIPE, RUNS
 from isoprune.experiment.step_result import StepResult
 from isoprune.experiment.store import Store
@@ -38,7 +38,7 @@ from isoprune.types.record_files import WHOLE, read_record
 from isoprune.types.temporary import clear_temporary, is_temporary
 
 RECORD, PAGE, LOCK = "record.json", "index.html", "runs/.lock"
-_UNTIMED = Timing()
+_UNTIMED = TimingRequest()
 _OURS = (RECIPE, RECORD, PAGE, NETWORK, RUNS)
 
 
@@ -56,7 +56,7 @@ def deliver(
     request: Request,
     out: Path,
     *,
-    timing: Timing = _UNTIMED,
+    timing: TimingRequest = _UNTIMED,
     on_stage: Callable[[str], object] = lambda _: None,
 ) -> Delivery:
     """Prune, repair, find the learning rate, retrain, save and time; or do what is left of it.
@@ -108,7 +108,7 @@ def _delivered(
     way: Sequence[StepResult],
     splits: Splits,
     out: Path,
-    timing: Timing,
+    timing: TimingRequest,
     on_stage: Callable[[str], object],
 ) -> Delivery:
     """Save and time the network; what was timed on these backends already is not timed again."""

@@ -55,7 +55,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Timing:
+class TimingRequest:
     """How latency is measured: on which backends it is reported, and on which one a target of it."""
 
     backends: Sequence[str] = ()
@@ -71,7 +71,7 @@ class Chosen:
     ratio: float
 
 
-def choose(request: Request, out: Path, timing: Timing, on_stage: Callable[[str], object]) -> Chosen:
+def choose(request: Request, out: Path, timing: TimingRequest, on_stage: Callable[[str], object]) -> Chosen:
     """Return the experiment of a request: that of the folder, if it is about one. Nothing is written yet.
 
     Raises:
@@ -187,7 +187,11 @@ def _takes(source: str) -> tuple[int, ...]:
 
 
 def _ratio_in_time(
-    request: Request, model: nn.Module, splits: Splits, timing: Timing, on_stage: Callable[[str], object]
+    request: Request,
+    model: nn.Module,
+    splits: Splits,
+    timing: TimingRequest,
+    on_stage: Callable[[str], object],
 ) -> float:
     """Return the ratio at which one sample takes so much of the dense network's time."""
     on_stage("looking for the ratio, timing networks")

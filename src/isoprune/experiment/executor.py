@@ -29,7 +29,7 @@ OnEvent = Callable[[str, Mapping[str, Any]], None]  # (task id, event)
 
 
 @dataclass(frozen=True)
-class Task:
+class Job:
     """A piece of work for one worker.
 
     ``after`` is the id of a task that must have ended well before; ``data`` names the data it
@@ -55,7 +55,7 @@ class Outcome:
 class Executor(Protocol):
     """What runs tasks: processes of this machine, or the nodes of a cluster."""
 
-    def execute(self, tasks: Sequence[Task], on_event: OnEvent) -> dict[str, Outcome]: ...
+    def execute(self, tasks: Sequence[Job], on_event: OnEvent) -> dict[str, Outcome]: ...
 
 
 def cores() -> int:
@@ -80,7 +80,7 @@ def check_jobs(jobs: int) -> int:
 @dataclass
 class _Worker:
     process: subprocess.Popen[str]
-    task: Task | None = None
+    task: Job | None = None
     data: str = ""
     ended: bool = False
     listeners: list[threading.Thread] = field(default_factory=list)
@@ -105,7 +105,7 @@ class Workers:
         for worker in self._workers:
             _end(worker)
 
-    def execute(self, tasks: Sequence[Task], on_event: OnEvent) -> dict[str, Outcome]:
+    def execute(self, tasks: Sequence[Job], on_event: OnEvent) -> dict[str, Outcome]:
         """Run every task once and return how each ended.
 
         A task that fails stops only those that come after it. ``on_event`` is called in this thread
@@ -135,7 +135,7 @@ class Workers:
         return outcomes
 
     def _hear(
-        self, worker: _Worker, task: Task, line: str | None, outcomes: dict[str, Outcome], on_event: OnEvent
+        self, worker: _Worker, task: Job, line: str | None, outcomes: dict[str, Outcome], on_event: OnEvent
     ) -> None:
         """Handle one line of a worker, or its end (None)."""
         if line is None:
@@ -155,7 +155,7 @@ class Workers:
             worker.task = None
         on_event(task.id, ending(outcomes[task.id]))
 
-    def _give(self, worker: _Worker, task: Task) -> None:
+    def _give(self, worker: _Worker, task: Job) -> None:
         worker.task, worker.data = task, task.data
         if worker.ended:
             self._inbox.put((worker, "stdout", None))
@@ -192,7 +192,7 @@ class Workers:
         self._inbox.put((worker, channel, None))
 
 
-def skip_orphans(waiting: list[Task], outcomes: dict[str, Outcome], on_event: OnEvent) -> None:
+def skip_orphans(waiting: list[Job], outcomes: dict[str, Outcome], on_event: OnEvent) -> None:
     """Let the tasks that come after one that failed fail with it."""
     for task in list(waiting):
         before = outcomes.get(task.after or "")
@@ -207,7 +207,7 @@ def ending(outcome: Outcome) -> dict[str, Any]:
     return {"state": "done"} if outcome.error is None else {"state": "failed", "error": outcome.error}
 
 
-def _next(waiting: Sequence[Task], outcomes: Mapping[str, Outcome], worker: _Worker) -> Task | None:
+def _next(waiting: Sequence[Job], outcomes: Mapping[str, Outcome], worker: _Worker) -> Job | None:
     """Return the first task that may start; among those, one on the worker's own data if there is one."""
     ready = [task for task in waiting if task.after is None or task.after in outcomes]
     # Tasks that others wait for go first, whatever data they read.

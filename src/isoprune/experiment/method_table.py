@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from isoprune.experiment.catalogue import Entry, catalogue
+from isoprune.experiment.catalogue import MethodEntry, catalogue
 from isoprune.experiment.signatures import KINDS
 
 OTHERS = ("data", "model")  # kinds that are no methods
@@ -24,7 +24,7 @@ def method_table() -> str:
     return "\n".join([_HEAD, *tables])
 
 
-def facts(entry: Entry) -> dict[str, str]:
+def facts(entry: MethodEntry) -> dict[str, str]:
     """Return what is known of a method, in words; "" where nothing is."""
     method, words = entry.method, ("data", "labels", "gradients", "dense", "plan", "batchnorm", "history")
     every = {grain for other in catalogue("criterion").values() for grain in other.method.grains}

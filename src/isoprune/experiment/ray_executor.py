@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from isoprune.experiment import ray_node
-from isoprune.experiment.executor import OnEvent, Outcome, Task, ending, skip_orphans
+from isoprune.experiment.executor import Job, OnEvent, Outcome, ending, skip_orphans
 from isoprune.experiment.ray_connection import connect, greeted, import_ray
 from isoprune.types.errors import IsopruneError
 
@@ -55,7 +55,7 @@ class Cluster:
         self._box = None
         self._block.close()
 
-    def execute(self, tasks: Sequence[Task], on_event: OnEvent) -> dict[str, Outcome]:
+    def execute(self, tasks: Sequence[Job], on_event: OnEvent) -> dict[str, Outcome]:
         """Run every task once and return how each ended; see `executor.Workers.execute`.
 
         Raises:
@@ -69,7 +69,7 @@ class Cluster:
             self._box = self._box or self._letter_box()
             # Tried again from here: so the order is kept, and it is told.
             attempt = self._ray.remote(ray_node.attempt).options(num_cpus=1, max_retries=0)
-            running: dict[Any, Task] = {}
+            running: dict[Any, Job] = {}
             block.callback(self._cancel, running)
             tries: Counter[str] = Counter()
             while waiting or running:
@@ -126,7 +126,7 @@ class Cluster:
                 if task not in outcomes:
                     on_event(task, event)
 
-    def _cancel(self, running: Mapping[Any, Task]) -> None:
+    def _cancel(self, running: Mapping[Any, Job]) -> None:
         for reference in running:
             with contextlib.suppress(Exception):
                 self._ray.cancel(reference, force=True)

@@ -17,7 +17,7 @@ from isoprune.experiment.step_result import StepResult, dense_of
 from isoprune.experiment.step_types import Prune, Retrain, Training
 from isoprune.experiment.validation import plain
 from isoprune.training import multiply_adds, trainability_accuracy
-from isoprune.types.record import Cost, Network, Record, Removal, UnitsRemoved
+from isoprune.types.record import Network, Record, Removal, TrainingCost, UnitsRemoved
 
 
 def make_record(
@@ -74,7 +74,7 @@ def _network(way: Sequence[StepResult], numbers: Measured) -> Network:
     )
 
 
-def _cost(way: Sequence[StepResult]) -> Cost | None:
+def _cost(way: Sequence[StepResult]) -> TrainingCost | None:
     """Return samples and multiply-adds of a step's training, and its distillation; None if there was none."""
     *before, result = way
     samples, training = result.facts.get("samples"), result.step.training
@@ -85,7 +85,7 @@ def _cost(way: Sequence[StepResult]) -> Cost | None:
         # A repair: the dense network's outputs are what it learns from, and is judged by.
         own, whole = result.facts["flops"], dense_of(way).facts["flops"]
         cost = multiply_adds(samples["trained"], flops=own, teacher=whole)
-        return Cost(samples["trained"], cost + samples["estimated"] * (own + whole))
+        return TrainingCost(samples["trained"], cost + samples["estimated"] * (own + whole))
     # While it is made ready to be pruned, or scored, a network is as it was before.
     trained = before[-1] if pruned else result
     distill = None if training is None else training.distill
@@ -95,7 +95,7 @@ def _cost(way: Sequence[StepResult]) -> Cost | None:
         teacher=0 if distill is None else dense_of(way).facts["flops"],
         estimated=samples["estimated"],
     )
-    return Cost(samples["trained"], cost, None if distill is None else plain(distill))
+    return TrainingCost(samples["trained"], cost, None if distill is None else plain(distill))
 
 
 def _removal(result: StepResult, pruning: Prune) -> Removal:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Kind:
+class MethodKind:
     """A folder of methods: its table, and the arguments that the pipeline supplies itself.
 
     ``extra`` are options that the pipeline understands on every method of the kind, ``nested`` the option
@@ -40,17 +40,19 @@ class Kind:
     local: frozenset[str] = frozenset()
 
 
-def _methods(word: str, folder: str, *supplied: str, **more: Any) -> Kind:
-    return Kind(word, f"isoprune.methods.{folder}", folder.upper(), frozenset(supplied), **more)
+def _methods(word: str, folder: str, *supplied: str, **more: Any) -> MethodKind:
+    return MethodKind(word, f"isoprune.methods.{folder}", folder.upper(), frozenset(supplied), **more)
 
 
 PIN = "@source"  # an option of every function of the user's: the digest of its code, which may change
 
 KINDS = {
-    "data": Kind(
+    "data": MethodKind(
         "data set", "isoprune.data", "DATA_SETS", frozenset({"seed", "workers"}), local=frozenset({"root"})
     ),
-    "model": Kind("model", "isoprune.models", "MODELS", frozenset({"in_shape", "classes", "generator"})),
+    "model": MethodKind(
+        "model", "isoprune.models", "MODELS", frozenset({"in_shape", "classes", "generator"})
+    ),
     "criterion": _methods(
         "criterion", "criteria", "signals", "units", "generator", "keep", extra={"batches": int}
     ),

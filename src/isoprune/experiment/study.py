@@ -10,7 +10,7 @@ from typing import Any
 
 from isoprune.experiment.config import Experiment
 from isoprune.experiment.digests import digest, run_digest
-from isoprune.experiment.executor import Executor, OnEvent, Outcome, Task
+from isoprune.experiment.executor import Executor, Job, OnEvent, Outcome
 from isoprune.experiment.grid import Study
 from isoprune.experiment.recipe_steps import PlacedStep, placed
 from isoprune.experiment.remote import open_mirror, put
@@ -24,7 +24,7 @@ REST = 1  # What a task does besides epochs (load, prune, measure), counted as o
 
 
 @dataclass(frozen=True)
-class Work:
+class StudyWork:
     """What is left to do of a study.
 
     ``runs`` are the digests of all its runs, ``kept`` those that are finished already. Of every
@@ -35,7 +35,7 @@ class Work:
     store: Store
     runs: tuple[str, ...]
     kept: tuple[str, ...]
-    tasks: tuple[Task, ...]
+    tasks: tuple[Job, ...]
     labels: Mapping[str, str]
     epochs: Mapping[str, int]
 
@@ -46,7 +46,7 @@ class Failure:
     outcome: Outcome
 
 
-def plan_work(study: Study, store: Store) -> Work:
+def plan_work(study: Study, store: Store) -> StudyWork:
     """Return the tasks that bring a study to its end from what the store holds.
 
     A step that several runs share is a task of its own, and so is every dense network: two tasks
@@ -66,7 +66,7 @@ def plan_work(study: Study, store: Store) -> Work:
         for key, experiment in left.items()
     }
     runs_of = Counter(step.digest for steps in missing.values() for step in steps)
-    tasks: dict[str, Task] = {}
+    tasks: dict[str, Job] = {}
     labels, epochs = {}, {}
     for key, experiment in left.items():
         config = experiment.as_dict()
@@ -81,7 +81,7 @@ def plan_work(study: Study, store: Store) -> Work:
             name = f"{step.role}-{step.digest}"
             if name not in tasks:
                 task = {"do": step.role, "place": step.place, "keep": [], **work}
-                tasks[name] = Task(name, task, after=after, data=data)
+                tasks[name] = Job(name, task, after=after, data=data)
                 labels[name] = (
                     f"{step.label} {label(experiment, study.axes, only=_sections(experiment, step))}"
                 )
@@ -91,11 +91,11 @@ def plan_work(study: Study, store: Store) -> Work:
                 rewinds = [s.step.epoch for s in placed(experiment) if isinstance(s.step, Rewind)]
                 tasks[name].work["keep"].extend(dict.fromkeys(rewinds))
             after = name
-        tasks[key] = Task(key, {"do": "run", **work}, after=after, data=data)
+        tasks[key] = Job(key, {"do": "run", **work}, after=after, data=data)
         labels[key] = label(experiment, study.axes)
         epochs[key] = own + REST
     in_order = sorted(tasks.values(), key=lambda task: task.work.get("place", math.inf))
-    return Work(study, store, tuple(experiments), kept, tuple(in_order), labels, epochs)
+    return StudyWork(study, store, tuple(experiments), kept, tuple(in_order), labels, epochs)
 
 
 def _sections(experiment: Experiment, last: PlacedStep) -> set[str]:
@@ -106,7 +106,7 @@ def _sections(experiment: Experiment, last: PlacedStep) -> set[str]:
     return {*common, *(SECTIONS[type(step)] for step in experiment.steps[: last.place + 1])}
 
 
-def run_work(work: Work, executor: Executor, *, on_event: OnEvent) -> list[Failure]:
+def run_work(work: StudyWork, executor: Executor, *, on_event: OnEvent) -> list[Failure]:
     """Do what is left of a study and return what failed; the rest is finished and in the store."""
     outcomes = executor.execute(work.tasks, on_event)
     failed = {key: outcome for key, outcome in outcomes.items() if outcome.error}
@@ -115,7 +115,7 @@ def run_work(work: Work, executor: Executor, *, on_event: OnEvent) -> list[Failu
     return [Failure(work.labels[key], found) for key, found in failed.items() if after[key] not in failed]
 
 
-def write_listing(work: Work) -> None:
+def write_listing(work: StudyWork) -> None:
     """Write ``studies/<name>.json``, which runs are the study's, if it is not there already.
 
     It is written before the first run, so that those that have ended can be reported at any time.

@@ -12,17 +12,17 @@ from isoprune.experiment.executor import OnEvent
 
 if TYPE_CHECKING:
     from isoprune.experiment.grid import Study
-    from isoprune.experiment.study import Failure, Work
+    from isoprune.experiment.study import Failure, StudyWork
     from isoprune.types.record import Record
 
-Watch = Callable[["Work"], AbstractContextManager[OnEvent]]
+Watch = Callable[["StudyWork"], AbstractContextManager[OnEvent]]
 
 
 @dataclass(frozen=True)
 class StudyResult:
     """The records of a study's finished runs, in its order, and what failed."""
 
-    work: Work
+    work: StudyWork
     records: list[Record]
     failures: list[Failure]
 
@@ -73,7 +73,7 @@ def run_study(
     return StudyResult(work, finished(work), failures)
 
 
-def finished(work: Work) -> list[Record]:
+def finished(work: StudyWork) -> list[Record]:
     """Return the records that the store has of a study's runs."""
     return [record for key in work.runs if (record := work.store.read_record(key)) is not None]
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from isoprune.export import manifest, mask_file
 from isoprune.export.content_checks import check_finite, plan_problem
 from isoprune.export.folder import BOOLS, PLAN, WEIGHTS, replacing, settled
-from isoprune.export.manifest import Entry, Manifest
+from isoprune.export.manifest import Manifest, StoredTensor
 from isoprune.graph.cloning import clone_sharing, tensor_names
 from isoprune.pruning import Pruned
 from isoprune.pruning.mask import harden, masked, masks_of
@@ -265,10 +265,10 @@ def _read_weights(facts: Manifest, path: Path) -> dict[str, Tensor]:
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  not a dict
     except SafetensorError as error:
         raise _damaged(path, str(error)) from error
-    found = {name: Entry(tuple(t.shape), t.dtype, None) for name, t in tensors.items()}
+    found = {name: StoredTensor(tuple(t.shape), t.dtype, None) for name, t in tensors.items()}
     for name in sorted(found.keys() | facts.tensors.keys()):
         want = facts.tensors.get(name)
-        if want is None or found.get(name) != Entry(want.shape, want.dtype, None):
+        if want is None or found.get(name) != StoredTensor(want.shape, want.dtype, None):
             raise _damaged(path, f"{name} is not as plan.json has it")
     return tensors
 

@@ -39,7 +39,7 @@ DTYPES = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class StoredTensor:
     """One stored tensor. ``dense``: its shape before pruning, None where that was not known."""
 
     shape: tuple[int, ...]
@@ -60,7 +60,7 @@ class Manifest:
 
     made_of: str  # the class that was saved, for messages only
     sha256: str
-    tensors: Mapping[str, Entry]
+    tensors: Mapping[str, StoredTensor]
     tied: Mapping[str, str]
     attributes: Mapping[str, Mapping[str, Sizes]]
     training: bool
@@ -225,7 +225,7 @@ def _damaged(path: Path, problem: str) -> IsopruneError:
 
 def _checked(facts: Mapping[str, Any]) -> Manifest:
     tensors = {
-        _text(name): Entry(
+        _text(name): StoredTensor(
             _shape(t["shape"]), DTYPES[t["dtype"]], None if t["dense"] is None else _shape(t["dense"])
         )
         for name, t in facts["tensors"].items()

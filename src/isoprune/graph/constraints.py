@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isoprune.graph.ledger import Grid
-from isoprune.graph.sizes import Claim
+from isoprune.graph.sizes import SizeClaim
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def _rows(box: np.ndarray, may_go: bool) -> np.ndarray:
 
 
 def possible(
-    links: Sequence[tuple[np.ndarray, np.ndarray]], claims: Sequence[Claim], component: np.ndarray
+    links: Sequence[tuple[np.ndarray, np.ndarray]], claims: Sequence[SizeClaim], component: np.ndarray
 ) -> tuple[Constraint, ...]:
     """Return the constraints that a forward may or may not ask for."""
     reads = "an attention that reads the width of its input"
@@ -53,7 +53,7 @@ def possible(
     return (*linked, *_claimed_alike(claims, component))
 
 
-def _claimed_alike(claims: Sequence[Claim], component: np.ndarray) -> Iterator[Constraint]:
+def _claimed_alike(claims: Sequence[SizeClaim], component: np.ndarray) -> Iterator[Constraint]:
     """Yield, per attribute that gave several tensors their size, the rows that must keep equally many."""
     by_size: dict[tuple, list[np.ndarray]] = {}
     for claim in claims:

@@ -20,7 +20,7 @@ from isoprune.types import IsopruneError
 
 
 @dataclass(frozen=True)
-class Entry:
+class EntryPoint:
     """One way to call a network.
 
     Attributes:
@@ -63,7 +63,7 @@ class Entry:
             )
         return {str(n): _part(output, n) for n in self.outputs} if self.outputs and not missing else output
 
-    def trained(self) -> Entry:
+    def trained(self) -> EntryPoint:
         return replace(self, training=True)
 
 
@@ -90,14 +90,14 @@ def _names(output: Any) -> list[str]:
 
 def entries_of(
     model: nn.Module, example_inputs: Any, also: Iterable[Any], outputs: Sequence[str | int] = ()
-) -> tuple[Entry, ...]:
+) -> tuple[EntryPoint, ...]:
     """Return how a network is called: on ``example_inputs``, and as ``also`` says.
 
     Args:
         model: The network.
         example_inputs: What its forward takes.
         also: Further inputs of forward, pairs (method, its inputs), or entries.
-        outputs: Which outputs of forward count; see `Entry`.
+        outputs: Which outputs of forward count; see `EntryPoint`.
 
     Raises:
         IsopruneError: If the network has no such method, or ``also`` or ``outputs`` is no list.
@@ -111,14 +111,14 @@ def entries_of(
             f"outputs= takes a list of keys, names or indices, as in outputs=['logits'], not {outputs!r}."
         )
     counted = tuple(outputs)
-    out = [Entry(example_inputs, outputs=counted)]
+    out = [EntryPoint(example_inputs, outputs=counted)]
     for call in further_calls(also):
-        if isinstance(call, Entry):
+        if isinstance(call, EntryPoint):
             out.append(call)
         elif isinstance(call, tuple) and call and isinstance(call[0], str):
-            out.append(Entry(call[1] if len(call) == 2 else call[1:], _method(model, call[0])))
+            out.append(EntryPoint(call[1] if len(call) == 2 else call[1:], _method(model, call[0])))
         else:
-            out.append(Entry(call, outputs=counted))
+            out.append(EntryPoint(call, outputs=counted))
     return tuple(out)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from isoprune.graph.constraints import Constraint, balanced, possible
 from isoprune.graph.labels import Plane
-from isoprune.graph.ledger import Ledger, Source
+from isoprune.graph.ledger import IdBlock, Ledger
 from isoprune.graph.recording import Node, Recording, Tensors
 from isoprune.types import Frozen, IsopruneError, Member, Plan, Units
 from isoprune.types.shown import screenful, shown
@@ -246,7 +246,7 @@ def _roles(ledger: Ledger) -> Roles:
     """Return what a dimension of a tensor does with its channels: makes them, reads them, or goes along."""
     made, read = (sorted(ids) for ids in (ledger.made, ledger.read))
 
-    def touched(source: Source, ids: list[int]) -> bool:
+    def touched(source: IdBlock, ids: list[int]) -> bool:
         at = bisect_left(ids, source.first)
         return at < len(ids) and ids[at] < source.first + source.size
 

@@ -18,7 +18,7 @@ CONSTANT = "(constant)"  # the source of channels that a constant of equal value
 
 
 @dataclass
-class Source:
+class IdBlock:
     """A block of ids: channel ``i`` of dimension ``dim`` of a parameter or buffer is ``first + i``."""
 
     tensor: str
@@ -41,7 +41,7 @@ class Ledger:
     """Ids are handed out in blocks; 0 is the id of what can never go."""
 
     size: int = 1
-    sources: list[Source] = field(default_factory=list)
+    sources: list[IdBlock] = field(default_factory=list)
     edges: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     frozen: list[tuple[np.ndarray, str]] = field(default_factory=list)
     grids: list[Grid] = field(default_factory=list)
@@ -56,11 +56,11 @@ class Ledger:
     def block(self, tensor: str, dim: int, size: int) -> Tensor:
         """Return ``size`` fresh ids for dimension ``dim`` of ``tensor`` ("" for rows)."""
         ids = torch.arange(self.size, self.size + size)
-        self.sources.append(Source(tensor, dim, self.size, size))
+        self.sources.append(IdBlock(tensor, dim, self.size, size))
         self.size += size
         return ids
 
-    def source(self, channel: int) -> Source | None:
+    def source(self, channel: int) -> IdBlock | None:
         """Return the block that an id is of."""
         at = bisect_right(self.sources, channel, key=lambda s: s.first) - 1
         return self.sources[at] if at >= 0 else None

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from isoprune.graph.entries import Entry
+from isoprune.graph.entries import EntryPoint
 from isoprune.graph.labels import Planes
 from isoprune.graph.operations import Operation
 from isoprune.graph.reads import Read, Reads
-from isoprune.graph.sizes import Claim
+from isoprune.graph.sizes import SizeClaim
 
 Tensors = Mapping[str, tuple[Planes, torch.Size]]
 
@@ -46,7 +46,7 @@ class Node:
 class Pass:
     """One recorded way through the network: how it was called, what ran, what it read of its values."""
 
-    entry: Entry
+    entry: EntryPoint
     nodes: Sequence[Node] = ()
     reads: Sequence[Read] = ()
     values: bool = False  # whether it was computed, and not only followed
@@ -66,12 +66,12 @@ class Recording:
 
     passes: Sequence[Pass]
     tensors: Tensors
-    claims: Sequence[Claim]
+    claims: Sequence[SizeClaim]
     names: Mapping[int, str]  # of the parameters and buffers, by the key under which nodes read them
     unrun: tuple[str, ...] = ()  # parameters that took no part in any pass
 
     @property
-    def also(self) -> tuple[Entry, ...]:
+    def also(self) -> tuple[EntryPoint, ...]:
         """The further calls that were asked for."""
         given = {id(p.entry): p.entry for p in self.passes[1:] if not p.entry.training}
         return tuple(entry for entry in given.values() if entry is not self.passes[0].entry)

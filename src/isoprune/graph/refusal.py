@@ -12,13 +12,13 @@ from torch import nn
 from torch.utils._pytree import tree_map_only
 
 from isoprune.graph.cloning import runnable_copy
-from isoprune.graph.entries import Entry, as_call
+from isoprune.graph.entries import EntryPoint, as_call
 from isoprune.graph.recording import Node
 from isoprune.types import IsopruneError
 
 
 def refusal(
-    model: nn.Module, entry: Entry, error: Exception, nodes: Sequence[Node], *, further: bool = False
+    model: nn.Module, entry: EntryPoint, error: Exception, nodes: Sequence[Node], *, further: bool = False
 ) -> IsopruneError:
     """Return the error to raise: where the recording stopped, and whether the forward itself runs.
 

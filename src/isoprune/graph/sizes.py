@@ -111,7 +111,7 @@ def _plain(value: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Claim:
+class SizeClaim:
     """``module.attribute * factor`` is the size of dimension ``dim`` of a tensor with these planes.
 
     An attribute "shape.0" is the first entry of a tuple. ``partner``: the sign of the operation, module
@@ -158,7 +158,7 @@ class SizeWatch(TorchFunctionMode):
 
     def __init__(
         self,
-        claims: list[Claim],
+        claims: list[SizeClaim],
         planes: Callable[[Tensor], Planes],
         label: Callable[[Tensor, list[int]], None],
         host: Callable[[Callable[[], Any], str, Any], Any],
@@ -186,7 +186,7 @@ class SizeWatch(TorchFunctionMode):
     def _claim(self, tensor: Tensor, dim: int, size: NamedSize) -> None:
         planes = self.planes(tensor)
         self.claims.append(
-            Claim(size.module, size.attribute, planes, tensor.shape, dim, size.factor, size.partner)
+            SizeClaim(size.module, size.attribute, planes, tensor.shape, dim, size.factor, size.partner)
         )
 
     def _sizes(self, tensor: Tensor, out: Any, args: Any, kwargs: Any) -> Any:

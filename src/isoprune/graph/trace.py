@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from isoprune.graph.cloning import clone_sharing, named_modules, runnable_copy, tensor_names
 from isoprune.graph.code_branches import batch_sizes_asked, has_training_branch
 from isoprune.graph.draws import seeded
-from isoprune.graph.entries import Entry, as_call, entries_of
+from isoprune.graph.entries import EntryPoint, as_call, entries_of
 from isoprune.graph.fixed_kernels import steady
 from isoprune.graph.gathering import Gathering
 from isoprune.graph.groups import Graph, build
@@ -73,7 +73,7 @@ def trace(
 
 def _traced(
     model: nn.Module,
-    entries: tuple[Entry, ...],
+    entries: tuple[EntryPoint, ...],
     unrun: str,
     *,
     values: bool,
@@ -108,7 +108,7 @@ def _traced(
     return build(recording, tracer.ledger)
 
 
-def _recorded(tracer: Tracer, clone: nn.Module, entry: Entry, ways: Ways, values: bool) -> list[Pass]:
+def _recorded(tracer: Tracer, clone: nn.Module, entry: EntryPoint, ways: Ways, values: bool) -> list[Pass]:
     """Return the passes of one call with all its branches, without those that run what ``ways`` ran."""
 
     def record_one(reads: Reads) -> Pass:
@@ -131,7 +131,7 @@ def _recorded(tracer: Tracer, clone: nn.Module, entry: Entry, ways: Ways, values
     return passes
 
 
-def _is_flat(entry: Entry) -> bool:
+def _is_flat(entry: EntryPoint) -> bool:
     """Tell whether no argument is a list of samples, whose number is none of its tensors' sizes."""
     args, kwargs = as_call(entry.inputs)
     given = (*args, *kwargs.values())
@@ -139,11 +139,11 @@ def _is_flat(entry: Entry) -> bool:
     return not any(isinstance(part, list | tuple | dict) for part in parts)
 
 
-def _of_batch(entry: Entry, size: int) -> Entry:
+def _of_batch(entry: EntryPoint, size: int) -> EntryPoint:
     return replace(entry, inputs=drawn_inputs(entry.inputs, Sizes(size), torch.Generator().manual_seed(0)))
 
 
-def _if_it_runs(tracer: Tracer, clone: nn.Module, entry: Entry, ways: Ways, values: bool) -> list[Pass]:
+def _if_it_runs(tracer: Tracer, clone: nn.Module, entry: EntryPoint, ways: Ways, values: bool) -> list[Pass]:
     """Return the passes of a call that nobody gave; none if it does not run (train mode may want targets)."""
     try:
         return _recorded(tracer, clone, entry, ways, values)
@@ -170,7 +170,7 @@ def record_way(network: nn.Module, inputs: Any, outputs: Sequence[str | int] = (
         while True:
             clone = runnable_copy(network)
             tracer = Tracer(tensor_names(clone), layouts=layouts)
-            entry, reads = Entry(inputs, outputs=tuple(outputs)), Reads(values=values)
+            entry, reads = EntryPoint(inputs, outputs=tuple(outputs)), Reads(values=values)
             try:
                 with named_sizes(clone):  # constants that take on channels are found by their sizes
                     nodes, _, constants = record(clone, entry, tracer, reads)
@@ -200,7 +200,7 @@ def _plain_tensors(clone: nn.Module) -> dict[int, str]:
 
 def record(
     model: nn.Module,
-    entry: Entry,
+    entry: EntryPoint,
     tracer: Tracer,
     reads: Reads,
     constants: Sequence[int] | None = None,

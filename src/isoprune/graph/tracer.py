@@ -30,7 +30,7 @@ from isoprune.graph.recording import Node
 from isoprune.graph.rules.picking import cut_by_value
 from isoprune.graph.scalars import numbers_of, values_of
 from isoprune.graph.shape_inference import flattened, on_zeros, shape_only
-from isoprune.graph.sizes import Claim
+from isoprune.graph.sizes import SizeClaim
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Tracer(TorchDispatchMode):
     watch: bool = True  # False: only shapes are wanted, no labels
     ledger: Ledger = field(default_factory=Ledger)
     nodes: list[Node] = field(default_factory=list)
-    claims: list[Claim] = field(default_factory=list)
+    claims: list[SizeClaim] = field(default_factory=list)
     labels: dict[int, tuple[Tensor, Planes]] = field(default_factory=dict)
     modules: list[str] = field(default_factory=list)
     readers: dict[int, Tensor] = field(default_factory=dict)  # first out id -> the ids that were read

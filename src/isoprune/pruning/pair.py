@@ -51,7 +51,7 @@ Reference = Callable[[Run, Trial], Wanted]
 
 
 @dataclass(frozen=True)
-class Pair:
+class NetworkPair:
     """Two networks to compare on trials; only copies of them run."""
 
     model: nn.Module
@@ -76,7 +76,7 @@ class Pair:
             return TOLERANCE[torch.float64]
         return max((TOLERANCE[kind] for kind in self._kinds), default=TOLERANCE[torch.float32])
 
-    def usable(self, trial: Trial) -> tuple[Pair, Wanted] | None:
+    def usable(self, trial: Trial) -> tuple[NetworkPair, Wanted] | None:
         """Return this and what the dense network gives on drawn inputs; None if it does not take them."""
         try:
             want = self.want(trial)

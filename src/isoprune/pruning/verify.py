@@ -13,7 +13,7 @@ from isoprune.graph import Graph
 from isoprune.graph.isolation import isolated
 from isoprune.graph.outputs import tensors_in, tensors_of
 from isoprune.pruning.drift import Drift
-from isoprune.pruning.pair import Compared, Pair, Reference, Run, Wanted
+from isoprune.pruning.pair import Compared, NetworkPair, Reference, Run, Wanted
 from isoprune.pruning.reference import zeroing
 from isoprune.pruning.shrink import scales
 from isoprune.pruning.trials import Trial, drawn_trials, norm_factors, recorded_trials
@@ -119,7 +119,7 @@ def proven(
         reference: (a run of a copy of ``model``, a trial) -> what it should give.
         factors: What `shrink` multiplied weights of ``small`` by.
     """
-    exact, own = (Pair(model, small, graph, kept, reference, factors, exact=e) for e in (True, False))
+    exact, own = (NetworkPair(model, small, graph, kept, reference, factors, exact=e) for e in (True, False))
     done: list[Compared] = []
     for trial in drawn_trials(model, graph, inputs):
         found = next(filter(None, (pair.usable(trial) for pair in (exact, own))), None)

@@ -239,7 +239,7 @@ def _ratio(rows: Sequence[Row]) -> alt.Parameter:
     return alt.param(name="ratio", value=max((row["ratio"] for row in rows), key=float))
 
 
-class Kind(NamedTuple):
+class FigureKind(NamedTuple):
     """A figure of one network: its ids begin with the section's and end with ``place``."""
 
     place: str
@@ -251,24 +251,24 @@ class Kind(NamedTuple):
 
 _SEEDS = "mean over seeds; band: lowest to highest seed"
 OF_A_NETWORK = (
-    Kind(
+    FigureKind(
         "sigma",
         "singular_values",
         singular_values,
         "Singular values of the Jacobian",
         "every stage as high as its fullest bin; dashed: σ\u00a0=\u00a01, isometry",
     ),
-    Kind(
+    FigureKind(
         "final",
         "final_accuracy",
         final_accuracy,
         "Where retraining ends",
         "point: mean; ticks: seeds; bar: 95 % interval of the mean",
     ),
-    Kind("accuracy", "accuracy_per_epoch", accuracy_per_epoch, "Accuracy while retraining", _SEEDS),
-    Kind("jsv", "jsv_per_epoch", jsv_per_epoch, "Mean JSV while retraining", _SEEDS),
+    FigureKind("accuracy", "accuracy_per_epoch", accuracy_per_epoch, "Accuracy while retraining", _SEEDS),
+    FigureKind("jsv", "jsv_per_epoch", jsv_per_epoch, "Mean JSV while retraining", _SEEDS),
 )
-BY_BUDGET = Kind(
+BY_BUDGET = FigureKind(
     "accuracy",
     "frontier",
     accuracy_against_budget,

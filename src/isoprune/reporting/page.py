@@ -113,7 +113,7 @@ def _frontier(name: str, cells: Sequence[Cell]) -> dict[str, Any]:
     }
 
 
-def _charts(name: str, cells: Sequence[Cell], kinds: Sequence[figures.Kind]) -> list[html.Chart]:
+def _charts(name: str, cells: Sequence[Cell], kinds: Sequence[figures.FigureKind]) -> list[html.Chart]:
     return html.charts(*((f"{name}-{kind.place}", kind.make(cells), kind.title, kind.note) for kind in kinds))
 
 

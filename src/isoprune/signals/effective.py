@@ -45,29 +45,29 @@ def effective(model: nn.Module) -> nn.Module:
 
 
 @dataclass(frozen=True)
-class Part:
+class WeightSource:
     """What a ``weight`` (its name) is computed from: ``stands_for`` it, or is a mask, a length, a scale."""
 
     weight: str
     stands_for: bool
 
 
-def computed_from(model: nn.Module) -> dict[str, Part]:
+def computed_from(model: nn.Module) -> dict[str, WeightSource]:
     """Return, by its name, every tensor that a weight is computed from."""
-    names: dict[str, Part] = {}
+    names: dict[str, WeightSource] = {}
     for owner, module in model.named_modules():
         at = f"{owner}." if owner else ""
         for _, hook, key in hooks(module):
             like, others = _parts(hook)
-            names[f"{at}{key}{like}"] = Part(f"{at}{key}", True)
-            names.update({f"{at}{key}{end}": Part(f"{at}{key}", False) for end in others})
+            names[f"{at}{key}{like}"] = WeightSource(f"{at}{key}", True)
+            names.update({f"{at}{key}{end}": WeightSource(f"{at}{key}", False) for end in others})
         if is_parametrized(module):
             chains: Any = module.parametrizations
             for key, chain in chains.items():
                 shape = getattr(module, key).shape
                 for name, part in (*chain.named_parameters(), *chain.named_buffers()):
                     same = name.startswith("original") and part.shape == shape
-                    names[f"{at}parametrizations.{key}.{name}"] = Part(f"{at}{key}", same)
+                    names[f"{at}parametrizations.{key}.{name}"] = WeightSource(f"{at}{key}", same)
     return names
 
 

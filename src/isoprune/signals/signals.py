@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
 from isoprune.signals import activations, diagonals, kfac, per_sample, products
-from isoprune.signals.effective import Part, computed_from, effective
+from isoprune.signals.effective import WeightSource, computed_from, effective
 from isoprune.signals.losses import loss_of
 from isoprune.signals.matrices import filter_matrices
 from isoprune.signals.modes import in_train_mode
@@ -64,7 +64,7 @@ class Signals:
         return {name: p.detach() for name, p in named if p.is_floating_point()}
 
     @cached_property
-    def computed(self) -> dict[str, Part]:
+    def computed(self) -> dict[str, WeightSource]:
         """What weights are computed from, by name: see `computed_from`."""
         return computed_from(module_of(self.model))
 

@@ -14,13 +14,13 @@ from isoprune.training.diverged import Diverged
 from isoprune.training.evaluate import device_of
 from isoprune.training.loop import PRECISIONS, Loop
 from isoprune.training.settings import Training
-from isoprune.training.source import Source
+from isoprune.training.source import Batching
 from isoprune.types import IsopruneError, Task
 from isoprune.types.task import cross_entropy_loss, to_device
 
 
 def check_training(
-    model: nn.Module, train: Source, validation: Source | None, training: Training, task: Task
+    model: nn.Module, train: Batching, validation: Batching | None, training: Training, task: Task
 ) -> None:
     """Raise now for what would fail, or quietly mean nothing, after the first epoch."""
     if not any(parameter.requires_grad for parameter in model.parameters()):
@@ -51,7 +51,7 @@ def check_training(
         check_classes(model, train, validation, task)
 
 
-def check_classes(model: nn.Module, train: Source, validation: Source | None, task: Task) -> None:
+def check_classes(model: nn.Module, train: Batching, validation: Batching | None, task: Task) -> None:
     """Raise IsopruneError unless there are classes to tell apart, and an output for each."""
     targets = [s.targets for s in (train, validation) if s is not None and s.targets is not None]
     if len(targets[0].unique()) < 2:
@@ -68,7 +68,7 @@ def check_classes(model: nn.Module, train: Source, validation: Source | None, ta
         )
 
 
-def first_outputs(model: nn.Module, train: Source, task: Task) -> Any:
+def first_outputs(model: nn.Module, train: Batching, task: Task) -> Any:
     """Return what the network makes of the first training sample, in eval mode."""
     with torch.no_grad(), in_eval_mode(model):
         return task.outputs(model, to_device(train.first(), device_of(model)))
@@ -108,7 +108,7 @@ def check_penalty_steps(needed: int, steps: int) -> None:
         )
 
 
-def check_teacher(distill: Distill | None, model: nn.Module, train: Source, task: Task) -> None:
+def check_teacher(distill: Distill | None, model: nn.Module, train: Batching, task: Task) -> None:
     """Raise IsopruneError unless the network to learn from has logits like the one that learns."""
     if distill is None:
         return

@@ -23,7 +23,7 @@ from isoprune.training.evaluate import evaluate
 from isoprune.training.prepare import handed_back, prepare
 from isoprune.training.resume import Checkpoints, Pace, Progress, State, fingerprint
 from isoprune.training.settings import Row, Saving, Trained, Training, Watch
-from isoprune.training.source import Source, note_stream, source_of
+from isoprune.training.source import Batching, note_stream, source_of
 from isoprune.training.steps import Epoch, Sums, Trainer, average_, take_steps
 from isoprune.types import CLASSIFICATION, Data, Penalty, Splits, Task
 
@@ -133,7 +133,7 @@ def fit(
 
 
 def _train(
-    trainer: Trainer, train: Source, epoch: Epoch, progress: Progress, files: Checkpoints | None
+    trainer: Trainer, train: Batching, epoch: Epoch, progress: Progress, files: Checkpoints | None
 ) -> Row:
     """Take the steps of the epoch that are left, and return its row's part on them."""
     sums = Sums(dict(progress.sums))

@@ -25,7 +25,7 @@ from torch.utils.data import (
 
 from isoprune.types import IsopruneError, Samples
 from isoprune.types.data import Items
-from isoprune.types.samples import Part
+from isoprune.types.samples import Subset
 
 logger = logging.getLogger("isoprune")
 
@@ -33,7 +33,7 @@ BATCH = 100  # samples a step where nothing says how many
 
 
 @dataclass(frozen=True)
-class Source:
+class Batching:
     """Items and how many of them make a step.
 
     ``items`` has ``batches`` as `Samples` have. ``resumable`` is False for loaders that only yield: each of
@@ -75,20 +75,20 @@ class Source:
         """Return a batch of the first item: always the same one."""
         return next(iter(self.items.batches([torch.arange(1)], seeds=[0])))
 
-    def part(self, indices: Tensor) -> Source:
-        return replace(self, items=Part(self.items, indices))
+    def part(self, indices: Tensor) -> Batching:
+        return replace(self, items=Subset(self.items, indices))
 
-    def to(self, device: torch.device) -> Source:
+    def to(self, device: torch.device) -> Batching:
         return replace(self, items=self.items.to(device)) if isinstance(self.items, Samples) else self
 
 
-def source_of(data: Any, batch: int | None = None) -> Source:
+def source_of(data: Any, batch: int | None = None) -> Batching:
     """Return data as a source; ``batch`` is for what has no size of its own.
 
     Raises:
         IsopruneError: If it is no data, empty, or can be read only once.
     """
-    if isinstance(data, Source):
+    if isinstance(data, Batching):
         return data
     source = _read(data, batch)
     if not len(source):
@@ -96,15 +96,15 @@ def source_of(data: Any, batch: int | None = None) -> Source:
     return source
 
 
-def _read(data: Any, batch: int | None) -> Source:
+def _read(data: Any, batch: int | None) -> Batching:
     if isinstance(data, Samples):
-        return Source(data, batch or BATCH)
+        return Batching(data, batch or BATCH)
     if isinstance(data, DataLoader):
         return _of_loader(data, batch)
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
-        return Source(_Items(data), batch or BATCH)
+        return Batching(_Items(data), batch or BATCH)
     if isinstance(data, Sequence) and not isinstance(data, str):
-        return Source(_Given(data), 1, whole_batches=True)
+        return Batching(_Given(data), 1, whole_batches=True)
     if not hasattr(data, "__iter__") or isinstance(data, Iterator):
         raise IsopruneError(
             f"A {type(data).__name__} is no data that can be read epoch after epoch. Give a DataLoader, a "
@@ -113,7 +113,7 @@ def _read(data: Any, batch: int | None) -> Source:
     return _stream(data)
 
 
-def _of_loader(loader: DataLoader[Any], batch: int | None) -> Source:
+def _of_loader(loader: DataLoader[Any], batch: int | None) -> Batching:
     if batch is not None and loader.batch_size not in (None, batch):
         raise IsopruneError(
             f"batch is {batch} and the DataLoader's {loader.batch_size}. Leave batch out: that of the "
@@ -129,11 +129,11 @@ def _of_loader(loader: DataLoader[Any], batch: int | None) -> Source:
     if own or not plain or type(loader.batch_sampler) is not BatchSampler or loader.batch_size is None:
         return _stream(loader)
     items = _Items(loader.dataset, loader.collate_fn, loader)
-    return Source(items, loader.batch_size, type(sampler) is RandomSampler, loader.drop_last)
+    return Batching(items, loader.batch_size, type(sampler) is RandomSampler, loader.drop_last)
 
 
-def _stream(loader: Any) -> Source:
-    return Source(_Stream(loader), 1, shuffled=False, resumable=False, whole_batches=True)
+def _stream(loader: Any) -> Batching:
+    return Batching(_Stream(loader), 1, shuffled=False, resumable=False, whole_batches=True)
 
 
 def note_stream() -> None:

@@ -17,7 +17,7 @@ from isoprune.training.checkpoint import digest
 from isoprune.training.distill import Distill, distillation_loss
 from isoprune.training.loop import Loop
 from isoprune.training.processes import Processes
-from isoprune.training.source import Source
+from isoprune.training.source import Batching
 from isoprune.types import Penalty, Task
 from isoprune.types.task import Metric, forward, to_device
 
@@ -129,7 +129,7 @@ def step_seed(root: int, epoch: int, step: int, piece: int = 0) -> int:
 
 def take_steps(
     trainer: Trainer,
-    train: Source,
+    train: Batching,
     epoch: Epoch,
     sums: Sums,
     *,
@@ -257,7 +257,7 @@ class _Reads(nn.Module):
         forward(self.model, self.trainer.inputs(batch))
 
 
-def average_(trainer: Trainer, train: Source, epoch: Epoch) -> None:
+def average_(trainer: Trainer, train: Batching, epoch: Epoch) -> None:
     """Put the averaged weights into the model, and estimate BatchNorm's statistics for them.
 
     Those of the way belong to other weights; the new ones are means over one pass of the training data.

@@ -28,7 +28,7 @@ class Histogram(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"a histogram has {len(self.edges)} edges of {len(self.counts)} counts")
 
 
-class Cost(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class TrainingCost(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a training took: samples seen, multiply-adds (a teacher's and all probes' included)."""
 
     samples: int
@@ -56,7 +56,7 @@ class Network(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     jsv_histogram: Histogram | None = None
     history: list[Row] = []
     seconds: float = 0.0
-    training: Cost | None = None
+    training: TrainingCost | None = None
     advice: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:

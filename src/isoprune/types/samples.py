@@ -47,7 +47,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Part:
+class Subset:
     """Some of the samples ``of`` a split, in the order of ``indices`` [k]."""
 
     of: Items
@@ -73,11 +73,11 @@ class Part:
     def batches(self, parts: Sequence[Tensor], *, seeds: Sequence[int] | None = None) -> Iterator[Any]:
         return self.of.batches([self.indices[part.to(self.indices.device)] for part in parts], seeds=seeds)
 
-    def to(self, device: torch.device) -> Part:
+    def to(self, device: torch.device) -> Subset:
         if not isinstance(self.of, Samples):
             return self  # moved batch by batch
         of = self.of.to(device)
-        return Part(of, self.indices.to(of.targets.device))
+        return Subset(of, self.indices.to(of.targets.device))
 
 
 def inputs_at(samples: Samples, indices: Tensor) -> Tensor:

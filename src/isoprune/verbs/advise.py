@@ -25,7 +25,7 @@ from isoprune.training.checks import check_training
 from isoprune.training.distill import read_distill
 from isoprune.training.rates import Advice, Probe, best_rate, check_rates, climb, score_of
 from isoprune.training.settings import OptimizerChoice
-from isoprune.training.source import Source, source_of
+from isoprune.training.source import Batching, source_of
 from isoprune.types import CLASSIFICATION, Data, IsopruneError, Network, Schedule, Task, module_of
 from isoprune.types.seeded import seeded
 from isoprune.types.task import task_with
@@ -147,7 +147,7 @@ def advise(
     )
 
 
-def held_out(train: Source, seed: int) -> tuple[Source, Source]:
+def held_out(train: Batching, seed: int) -> tuple[Batching, Batching]:
     """Return what is left of the training data, and the tenth on which probes are judged.
 
     Raises:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from isoprune.methods.repairs.probe import Probe, Stop, made_at, places, read_at, sites, watch
+from isoprune.methods.repairs.probe import Callbacks, Stop, made_at, places, read_at, sites, watch
 from isoprune.methods.repairs.weights import Weight
 
 CONVOLUTIONS = [
@@ -110,7 +110,7 @@ def test_sites_know_the_order_the_norm_and_the_sum(kind, sums):
 def test_operand_and_sum_are_told_and_nothing_is_left_behind(kind):
     net, x = Block(kind).eval(), torch.randn(2, 3, 4, 4)
     told = {}
-    probe = Probe(
+    probe = Callbacks(
         other=lambda name, run, t: told.update(other=(name, run, t.clone())),
         total=lambda name, run, t: told.update(total=(name, run, t.clone())),
     )
@@ -150,6 +150,6 @@ def test_a_layer_that_runs_twice_counts_its_runs_and_stop_ends_the_forward():
         if run == 1:
             raise Stop
 
-    watch(net, torch.randn(2, 3), {"shared": shared, "end": net[3]}, Probe(output=output))
+    watch(net, torch.randn(2, 3), {"shared": shared, "end": net[3]}, Callbacks(output=output))
     assert runs == [("shared", 0), ("shared", 1)]
     assert not shared._forward_hooks

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from isoprune.types.collector import uncollected
 from isoprune.types.errors import IsopruneError
-from isoprune.types.record import Cost, Record
+from isoprune.types.record import Record, TrainingCost
 from isoprune.types.record_files import read_record, shown
 
 RECORD = "record.json"
@@ -35,7 +35,7 @@ class OutlineNetwork(Struct, frozen=True):
     metrics: dict[str, float | None]
     jsv: dict[str, float | None] = {}
     seconds: float = 0.0
-    training: Cost | None = None
+    training: TrainingCost | None = None
     advice: Advised | None = None
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from isoprune.graph.labels import Plane, Planes
 from isoprune.graph.rules.pointwise import Operand, join
-from isoprune.graph.sizes import Claim
+from isoprune.graph.sizes import SizeClaim
 
 if TYPE_CHECKING:
     from isoprune.graph.tracer import Call, Tracer
@@ -37,7 +37,7 @@ def layer_norm(tracer: Tracer, call: Call) -> list[Planes]:
     for offset in range(len(normalized)):
         dim = x.dim() - len(normalized) + offset
         tracer.claims.append(
-            Claim(tracer.modules[-1] if tracer.modules else "", f"normalized_shape.{offset}",
+            SizeClaim(tracer.modules[-1] if tracer.modules else "", f"normalized_shape.{offset}",
                   tracer.planes(x), x.shape, dim)
         )  # fmt: skip
     operands = [(tracer.planes(x), x.shape)]

@@ -33,7 +33,7 @@ _PARTS = ("numbers", "index", "index code", "gaps", "gaps code")
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerBytes:
     """What one tensor takes in the file, in bytes; ``weights`` are those that are not zero."""
 
     name: str
@@ -52,7 +52,7 @@ class Compressed:
     """A written file: its layers, and what is besides (names, shapes, checksum)."""
 
     path: Path
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerBytes, ...]
     rest: int
 
     @property
@@ -110,7 +110,7 @@ def compress(network: Network, path: Path | str) -> Compressed:
         tensors |= {f"{name}/{part}".rstrip("/"): t for part, t in parts.items()}
         sizes = {part: t.numel() * t.element_size() for part, t in parts.items()}
         whole = value.numel() * value.element_size()
-        layers.append(Layer(name, value.numel(), int((value != 0).sum()), whole, sizes))
+        layers.append(LayerBytes(name, value.numel(), int((value != 0).sum()), whole, sizes))
     content = save(tensors, {"format": FORMAT, "facts": json.dumps(facts, separators=(",", ":"))})
     content = hashlib.sha256(content).digest() + content
     with explained(path, remedy="Give another place."):

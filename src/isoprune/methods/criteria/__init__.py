@@ -36,7 +36,7 @@ from isoprune.methods.criteria.thinet import thinet
 from isoprune.methods.criteria.unit_scores import score_units
 from isoprune.methods.criteria.woodfisher import woodfisher
 from isoprune.signals import Signals
-from isoprune.signals.effective import Part
+from isoprune.signals.effective import WeightSource
 from isoprune.types import IsopruneError, Member, Scores, Units
 from isoprune.types.errors import pick
 from isoprune.types.method import method_of
@@ -113,7 +113,7 @@ def _of_weights(signals: Signals, units: Sequence[Units]) -> tuple[Units, ...]:
     return tuple(replace(one, members=tuple(_members_of_weights(signals.computed, one))) for one in units)
 
 
-def _members_of_weights(computed: Mapping[str, Part], units: Units) -> Iterator[Member]:
+def _members_of_weights(computed: Mapping[str, WeightSource], units: Units) -> Iterator[Member]:
     """Yield where units live; what a tensor does with channels, all that its weight is made of says."""
     roles: dict[tuple[str, tuple[int, ...]], set[str]] = {}
     for m in units.members:

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from isoprune.graph.outputs import tensors_of
 from isoprune.methods.criteria.output_errors import watched_sums
-from isoprune.methods.criteria.readers import Layer, reading_layers
+from isoprune.methods.criteria.readers import ReadingLayer, reading_layers
 from isoprune.methods.repairs.attention import taken_apart
 from isoprune.methods.repairs.stored import copied
 from isoprune.signals import Signals
@@ -68,7 +68,7 @@ def contributions(
     return found
 
 
-def _overlaps(layer: Layer, units: Units, moments: Tensor) -> Tensor:
+def _overlaps(layer: ReadingLayer, units: Units, moments: Tensor) -> Tensor:
     W = layer.weight.matrices.double().cpu()
     total = torch.zeros(units.size, units.size, dtype=torch.float64)
     for block, unit in enumerate(layer.inputs[units.name]):

@@ -10,8 +10,8 @@ import torch
 from torch import Generator, Tensor
 
 from isoprune.graph.outputs import tensors_of
-from isoprune.methods.criteria.output_errors import Sums, watched_sums
-from isoprune.methods.criteria.readers import Layer
+from isoprune.methods.criteria.output_errors import ErrorSums, watched_sums
+from isoprune.methods.criteria.readers import ReadingLayer
 from isoprune.methods.repairs.attention import taken_apart
 from isoprune.methods.repairs.stored import copied
 from isoprune.methods.repairs.weights import Weight, weights
@@ -69,17 +69,17 @@ def layer_moments(
     numbers = sum(t.numel() for t in tensors_of(example))
     with taken_apart(network) as parts:
         found: dict[str, Weight] = {}
-        layers: dict[str, list[Layer]] = {}
+        layers: dict[str, list[ReadingLayer]] = {}
         for weight in weights(network):
             if weight.tensor not in tensors:
                 continue
             mine = [
-                Layer(name, Weight(name, part.projection), {}, False)
+                ReadingLayer(name, Weight(name, part.projection), {}, False)
                 for name, part in parts.items()
                 if part.weight == weight.name
             ]
             if not mine and isinstance(weight.module, LAYERS):
-                mine = [Layer(weight.name, weight, {}, False)]
+                mine = [ReadingLayer(weight.name, weight, {}, False)]
             if mine:
                 found[weight.tensor], layers[weight.tensor] = weight, mine
         _require_fits(found, gigabytes)
@@ -98,7 +98,7 @@ def layer_moments(
     return moments
 
 
-def _of(weight: Weight, sums: list[Sums]) -> LayerMoments:
+def _of(weight: Weight, sums: list[ErrorSums]) -> LayerMoments:
     inputs = torch.cat([one.xx / one.rows for one in sums])
     outputs = torch.cat([one.gg / max(one.samples, 1) for one in sums])
     return LayerMoments(weight, weight.matrices.double().cpu(), inputs, outputs)

@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 
 from isoprune.graph.outputs import tensors_in
 from isoprune.methods.criteria.own_labels import by_classes, drawn_classes, drawn_signs
-from isoprune.methods.criteria.readers import Layer
+from isoprune.methods.criteria.readers import ReadingLayer
 from isoprune.methods.repairs.probe import as_positions, places, read_at
 from isoprune.signals.matrices import CONVOLUTIONS, TRANSPOSED
 from isoprune.types import IsopruneError
@@ -23,7 +23,7 @@ _ROWS = 4  # at least, for each input, where there are as many
 
 
 @dataclass
-class Sums:
+class ErrorSums:
     """Sums over samples (and places) for one layer, one entry a block of its weight, in float64."""
 
     samples: int
@@ -33,7 +33,7 @@ class Sums:
     gg: Tensor  # [blocks, outputs, outputs]: over all places
 
     @classmethod
-    def of(cls, layer: Layer) -> Sums:
+    def of(cls, layer: ReadingLayer) -> ErrorSums:
         blocks, outputs, inputs = layer.weight.matrices.shape
         zeros = partial(torch.zeros, dtype=torch.float64)
         return cls(
@@ -60,7 +60,7 @@ class Sums:
 
 def watched_sums(
     network: nn.Module,
-    layers: Sequence[Layer],
+    layers: Sequence[ReadingLayer],
     offsets: Mapping[str, Tensor],
     chunks: Sequence[Any],
     task: Task,
@@ -68,7 +68,7 @@ def watched_sums(
     most: int,
     generator: Generator,
     slopes: bool = True,
-) -> dict[str, Sums]:
+) -> dict[str, ErrorSums]:
     r"""Return the sums of ``layers`` over inputs, by their names.
 
     The slopes are those of :math:`-\log p(y | x)` with y drawn from the network's own p, for a classification
@@ -83,7 +83,7 @@ def watched_sums(
     Raises:
         IsopruneError: If what the network computes is not finite.
     """
-    sums = {layer.name: Sums.of(layer) for layer in layers}
+    sums = {layer.name: ErrorSums.of(layer) for layer in layers}
     with contextlib.ExitStack() as stack, torch.set_grad_enabled(slopes):
         for name, module in network.named_modules():
             if name in offsets and name not in sums:
@@ -115,7 +115,7 @@ def _shifted(offset: Tensor, module: nn.Module, _args: Any, out: Tensor) -> Tens
 
 
 def _watched(
-    sums: Sums,
+    sums: ErrorSums,
     offset: Tensor | None,
     most: int,
     generator: Generator,

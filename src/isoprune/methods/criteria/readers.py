@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from isoprune.methods.repairs.attention import Part
+from isoprune.methods.repairs.attention import ProjectionBlock
 from isoprune.methods.repairs.probe import sites
 from isoprune.methods.repairs.weights import Weight, weights
 from isoprune.signals.matrices import LAYERS
@@ -18,7 +18,7 @@ from isoprune.types.task import forward
 
 
 @dataclass(frozen=True)
-class Layer:
+class ReadingLayer:
     """A layer that reads units.
 
     Attributes:
@@ -39,8 +39,8 @@ class Layer:
 
 
 def reading_layers(
-    network: nn.Module, parts: Mapping[str, Part], units: Sequence[Units], example: object
-) -> list[Layer]:
+    network: nn.Module, parts: Mapping[str, ProjectionBlock], units: Sequence[Units], example: object
+) -> list[ReadingLayer]:
     """Return the layers of ``network`` that read some of ``units``, in the order in which they first run.
 
     Args:
@@ -60,7 +60,7 @@ def reading_layers(
             found[weight.name] = weight, inputs
     order = sites(network, example, {name: weight.module for name, (weight, _) in found.items()})
     return [
-        Layer(site.name, weight, inputs, weight.bias is not None or site.norm is not None)
+        ReadingLayer(site.name, weight, inputs, weight.bias is not None or site.norm is not None)
         for site in order
         for weight, inputs in [found[site.name]]
     ]

@@ -14,8 +14,8 @@ from torch import Generator, Tensor
 from isoprune.graph.outputs import tensors_of
 from isoprune.linalg.elimination import Elimination, Reader, eliminate
 from isoprune.methods.criteria.l2_norm import l2_norm
-from isoprune.methods.criteria.output_errors import Sums, watched_sums
-from isoprune.methods.criteria.readers import Layer, multiply_adds, reading_layers
+from isoprune.methods.criteria.output_errors import ErrorSums, watched_sums
+from isoprune.methods.criteria.readers import ReadingLayer, multiply_adds, reading_layers
 from isoprune.methods.repairs.attention import taken_apart
 from isoprune.methods.repairs.stored import copied
 from isoprune.signals import Signals
@@ -138,8 +138,8 @@ class _End:
     def eliminate_(
         self,
         units: Units,
-        layers: Sequence[Layer],
-        sums: Mapping[str, Sums],
+        layers: Sequence[ReadingLayer],
+        sums: Mapping[str, ErrorSums],
         keep: int,
         *,
         ridge: float,
@@ -168,9 +168,9 @@ class _End:
     def _refit_(
         self,
         units: Units,
-        layers: Sequence[Layer],
+        layers: Sequence[ReadingLayer],
         readers: Sequence[Reader],
-        sums: Mapping[str, Sums],
+        sums: Mapping[str, ErrorSums],
         kept: Tensor,
     ) -> None:
         remaining = iter(readers)

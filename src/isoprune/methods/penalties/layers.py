@@ -17,7 +17,7 @@ Chosen = Mapping[str, Tensor]  # units name -> bool [units.shape]
 
 
 @dataclass(frozen=True)
-class Part:
+class UnitParameter:
     """A parameter that holds units; under a mask, what the layer works with.
 
     ``members`` are the units' names and where they lie; ``groups`` are those of a convolution.
@@ -87,8 +87,8 @@ class Layers:
     channels, by the place of the weight that they follow.
     """
 
-    weights: tuple[Part, ...]
-    along: tuple[tuple[Part, ...], ...]
+    weights: tuple[UnitParameter, ...]
+    along: tuple[tuple[UnitParameter, ...], ...]
 
 
 def gone(model: nn.Module, graph: Graph, plan: Plan) -> dict[str, Tensor]:
@@ -124,7 +124,7 @@ def layers_of(model: nn.Module, graph: Graph, plan: Plan) -> Layers:
     parts = {n: part for n, m in members.items() if (part := _part(model, n, m)) is not None}
     order = [name for name in graph.tensors if name in parts]
     weights = [name for name in order if parts[name].value.dim() > 1]
-    along: list[list[Part]] = [[] for _ in weights]
+    along: list[list[UnitParameter]] = [[] for _ in weights]
     for name in order:
         if name not in weights:
             along[_followed(name, weights, order, parts)].append(parts[name])
@@ -137,7 +137,7 @@ def total_of(model: nn.Module, terms: Sequence[Tensor]) -> Tensor:
     return sum(terms, torch.zeros((), dtype=first.dtype, device=first.device))
 
 
-def _followed(name: str, weights: list[str], order: list[str], parts: Mapping[str, Part]) -> int:
+def _followed(name: str, weights: list[str], order: list[str], parts: Mapping[str, UnitParameter]) -> int:
     """Return the last weight of the same channels before a tensor (or the first, if it comes before them)."""
     groups = {group for group, _ in parts[name].members}
     same = [i for i, w in enumerate(weights) if groups & {group for group, _ in parts[w].members}]
@@ -145,11 +145,11 @@ def _followed(name: str, weights: list[str], order: list[str], parts: Mapping[st
     return before[-1] if before else same[0]
 
 
-def _part(model: nn.Module, name: str, members: list[tuple[str, Member]]) -> Part | None:
+def _part(model: nn.Module, name: str, members: list[tuple[str, Member]]) -> UnitParameter | None:
     owner, _, key = name.rpartition(".")
     module = model.get_submodule(owner)
     if key in module._buffers:
         return None
     value = getattr(module, key)
     groups = getattr(module, "groups", 1) if value.dim() > 1 else 1
-    return Part(module, key, tuple(members), groups)
+    return UnitParameter(module, key, tuple(members), groups)

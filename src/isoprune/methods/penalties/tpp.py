@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from isoprune.graph import Graph
 from isoprune.methods.penalties.growth import Growth
-from isoprune.methods.penalties.layers import Part, gone, layers_of, total_of
+from isoprune.methods.penalties.layers import UnitParameter, gone, layers_of, total_of
 from isoprune.methods.penalties.penalty import Penalty
 from isoprune.types import IsopruneError, Plan
 from isoprune.types.method import method
@@ -84,7 +84,7 @@ def tpp(
     return Penalty(loss, steps=grows.steps + stabilise, after=after, plan=lambda: plan)
 
 
-def _decorrelation(part: Part, gone: Tensor) -> Tensor:
+def _decorrelation(part: UnitParameter, gone: Tensor) -> Tensor:
     """Return the mean over n^2 entries of the squared Gram entries in a row or column that goes."""
     W = part.matrix
     n = len(W)

@@ -42,7 +42,7 @@ class Projection(nn.Module):
 
 
 @dataclass(frozen=True)
-class Part:
+class ProjectionBlock:
     """A projection, and where it lies: block ``block`` of the weight that `weights` calls ``weight``."""
 
     projection: Projection
@@ -56,7 +56,7 @@ class Part:
 
 
 @contextmanager
-def taken_apart(model: nn.Module) -> Iterator[dict[str, Part]]:
+def taken_apart(model: nn.Module) -> Iterator[dict[str, ProjectionBlock]]:
     """Let the attentions of ``model`` run through their `Projection`s for a while, and yield these by name.
 
     They compute what `nn.MultiheadAttention` does, and what is written into a projection is written into the
@@ -65,7 +65,7 @@ def taken_apart(model: nn.Module) -> Iterator[dict[str, Part]]:
     """
     fast = torch.backends.mha.get_fastpath_enabled()
     apart = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.MultiheadAttention) and _known(m)]
-    found: dict[str, Part] = {}
+    found: dict[str, ProjectionBlock] = {}
     try:
         torch.backends.mha.set_fastpath_enabled(False)
         for name, attention in apart:
@@ -83,7 +83,7 @@ def taken_apart(model: nn.Module) -> Iterator[dict[str, Part]]:
                 refresh_(attention.out_proj, key)
 
 
-def projections(found: Iterable[Weight], parts: dict[str, Part]) -> Iterator[Weight]:
+def projections(found: Iterable[Weight], parts: dict[str, ProjectionBlock]) -> Iterator[Weight]:
     """Yield the weights of ``parts``, in memory of those ``found``, which hold one or several of them."""
     names = {weight.name for weight in found}
     for name, part in parts.items():
@@ -96,7 +96,7 @@ def _known(attention: nn.MultiheadAttention) -> bool:
     return not own and "forward" not in vars(attention)
 
 
-def _parts(name: str, attention: nn.MultiheadAttention) -> dict[str, Part]:
+def _parts(name: str, attention: nn.MultiheadAttention) -> dict[str, ProjectionBlock]:
     """Return query, key, value and output projection, in this order."""
     at, first = f"{name}." if name else "", not attention.batch_first
     together = stored(attention, "in_proj_weight") is not None
@@ -105,10 +105,10 @@ def _parts(name: str, attention: nn.MultiheadAttention) -> dict[str, Part]:
         where = ("in_proj_weight", i, 3) if together else (key, 0, 1)
         bias = _sliced(attention, "in_proj_bias", i, 3)
         layer = Projection(_sliced(attention, *where), bias, sequence_first=first)
-        parts[f"{at}{key[0]}_proj"] = Part(layer, f"{at}{where[0]}", *where[1:])
+        parts[f"{at}{key[0]}_proj"] = ProjectionBlock(layer, f"{at}{where[0]}", *where[1:])
     out = attention.out_proj
     last = Projection(_sliced(out, "weight", 0, 1), _sliced(out, "bias", 0, 1), sequence_first=first)
-    return parts | {f"{at}out_proj": Part(last, f"{at}out_proj", 0, 1)}
+    return parts | {f"{at}out_proj": ProjectionBlock(last, f"{at}out_proj", 0, 1)}
 
 
 def _sliced(owner: nn.Module, key: str, block: int, blocks: int) -> Slice:

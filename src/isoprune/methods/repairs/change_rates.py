@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from isoprune.graph.outputs import tensors_in
-from isoprune.methods.repairs.passes import Layer, layers_with_output, scale_layers_
+from isoprune.methods.repairs.passes import LinearLayer, layers_with_output, scale_layers_
 from isoprune.methods.repairs.stored import differentiable
 from isoprune.signals.modes import in_eval_mode
 from isoprune.signals.samples import cut
@@ -47,7 +47,9 @@ def equalise_(model: nn.Module, inputs: Any, sweeps: int, *, generator: Generato
             scale_layers_(model, inputs, factors, biases=True, settle=True)
 
 
-def change_rates(model: nn.Module, inputs: Any, layers: dict[str, Layer], noise: Tensor) -> dict[str, float]:
+def change_rates(
+    model: nn.Module, inputs: Any, layers: dict[str, LinearLayer], noise: Tensor
+) -> dict[str, float]:
     """Return the change rate of each layer, 0 without gradient; ``noise`` is that of the loss.
 
     Gradients of a few samples are summed and then squared: with noise of mean 0 that is independent between

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Generator, Tensor, nn
 
 from isoprune.methods.repairs.kept_outputs import Kept
-from isoprune.methods.repairs.probe import Probe, made_at, places, watch
+from isoprune.methods.repairs.probe import Callbacks, made_at, places, watch
 from isoprune.types import IsopruneError
 from isoprune.types.task import samples_in
 
@@ -66,7 +66,7 @@ def goals(
             left = kept[name].of(made_at(t, layers[name], where[name, run, i]))
             totals[name, run, i] = left * kept[name].norm.to(left)
 
-        watch(dense, chunk, layers, Probe(output=output, total=total))
+        watch(dense, chunk, layers, Callbacks(output=output, total=total))
         if i == 0:
             _require_memory([*where.values(), *made.values(), *totals.values()], chunks, memory)
     return Goals(where, made, totals)

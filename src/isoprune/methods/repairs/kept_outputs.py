@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from isoprune.graph import trace
 from isoprune.graph.cloning import tensor_names
 from isoprune.graph.labels import restrict
-from isoprune.methods.repairs.attention import Part
+from isoprune.methods.repairs.attention import ProjectionBlock
 from isoprune.methods.repairs.stored import stored
 from isoprune.methods.repairs.weights import Weight
 from isoprune.pruning.shrink import scales
@@ -36,7 +36,7 @@ class Kept:
         """Return what the layer should make, of the outputs [..., channels] of the dense network's."""
         return y[..., self.rows] * self.scale.to(y)
 
-    def part(self, part: Part) -> Kept:
+    def part(self, part: ProjectionBlock) -> Kept:
         """Return the share of one projection."""
         return Kept(part.of(self.rows), part.of(self.scale))
 

@@ -20,7 +20,7 @@ from isoprune.types.task import forward
 
 
 @dataclass(frozen=True)
-class Layer:
+class LinearLayer:
     """A layer whose output is linear in ``weight`` (plus its bias).
 
     ``module`` is what runs: the layer itself, or the attention of which the weight is the output projection.
@@ -45,7 +45,7 @@ class Layer:
 class Reached:
     """A layer that the forward has come to: what it reads, and what it makes with its weight as it is now."""
 
-    layer: Layer
+    layer: LinearLayer
     read: Tensor
     run: Callable[[], Any]
 
@@ -67,7 +67,7 @@ class Reached:
         return out
 
 
-def layers_with_output(model: nn.Module) -> list[Layer]:
+def layers_with_output(model: nn.Module) -> list[LinearLayer]:
     """Return the Linear, convolution and attention layers, in order of registration; masks are kept."""
     projections = {
         id(m.out_proj): (name, m) for name, m in model.named_modules() if isinstance(m, nn.MultiheadAttention)
@@ -77,7 +77,7 @@ def layers_with_output(model: nn.Module) -> list[Layer]:
         if isinstance(weight.module, LAYERS):
             # An attention uses its projection's weight without running the projection.
             name, module = projections.get(id(weight.module), (weight.name, weight.module))
-            found.append(Layer(name, module, weight))
+            found.append(LinearLayer(name, module, weight))
     return found
 
 
@@ -97,7 +97,7 @@ def sweep_(model: nn.Module, inputs: Any, visit: Callable[[Reached], None], *, s
         for layer in layers_with_output(model):
 
             def reached(
-                module: nn.Module, args: Any, kwargs: dict[str, Any], _out: Any, layer: Layer = layer
+                module: nn.Module, args: Any, kwargs: dict[str, Any], _out: Any, layer: LinearLayer = layer
             ) -> Any:
                 if id(layer) in seen:  # a later run, or one that a visit asked for
                     return None

@@ -45,7 +45,7 @@ class Site:
 
 
 @dataclass
-class Probe:
+class Callbacks:
     """Callbacks of a watched forward; ``run`` counts how often a layer has run before.
 
     ``output(name, run, x, y)``: a layer read x and made y. ``other(name, run, t)``: its output is about to be
@@ -74,7 +74,7 @@ def sites(model: nn.Module, inputs: Any, layers: Mapping[str, nn.Module]) -> lis
     order: dict[str, Site] = {}
     norms: dict[str, str | None] = {}
     readers: dict[str, set[str]] = {}
-    probe = Probe(
+    probe = Callbacks(
         read=lambda name, function: readers.setdefault(name, set()).add(function),
         output=lambda name, *_: order.setdefault(name, Site(name, None, False)) and None,
         total=lambda name, *_: order.update({name: Site(name, None, True)}),
@@ -89,7 +89,7 @@ def watch(
     model: nn.Module,
     inputs: Any,
     layers: Mapping[str, nn.Module],
-    probe: Probe,
+    probe: Callbacks,
     norms: dict[str, str | None] | None = None,
 ) -> None:
     """Run ``model`` on ``inputs`` and tell ``probe``; no hook outlives the call.
@@ -130,7 +130,7 @@ def watch(
 class _Sums(TorchFunctionMode):
     """Notices sums one of whose operands a layer made; ``births`` orders what functions return."""
 
-    def __init__(self, owners: dict[int, _Owner], births: dict[int, int], probe: Probe) -> None:
+    def __init__(self, owners: dict[int, _Owner], births: dict[int, int], probe: Callbacks) -> None:
         super().__init__()
         self.owners, self.births, self.probe = owners, births, probe
         self.calls = 0

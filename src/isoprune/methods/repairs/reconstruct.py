@@ -17,11 +17,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from isoprune.graph.cloning import clone_sharing
 from isoprune.linalg.rectified import rectified_fit
 from isoprune.linalg.ridge import STRENGTHS, Fit, Moments, ridge
-from isoprune.methods.repairs.attention import Part, projections, taken_apart
+from isoprune.methods.repairs.attention import ProjectionBlock, projections, taken_apart
 from isoprune.methods.repairs.goals import Goals, goals
 from isoprune.methods.repairs.kept_outputs import Kept, kept_outputs
 from isoprune.methods.repairs.norms import Affine, follow_
-from isoprune.methods.repairs.probe import Probe, Site, Stop, made_at, read_at, sites, watch
+from isoprune.methods.repairs.probe import Callbacks, Site, Stop, made_at, read_at, sites, watch
 from isoprune.methods.repairs.stored import copied
 from isoprune.methods.repairs.weights import Weight, weights
 from isoprune.pruning.pruned import Pruned
@@ -131,7 +131,7 @@ def _shared_with_tables(model: nn.Module) -> set[int]:
     return {id(table.weight) for table in tables}
 
 
-def _tell_whole(stored_weights: Sequence[Weight], parts: Mapping[str, Part]) -> None:
+def _tell_whole(stored_weights: Sequence[Weight], parts: Mapping[str, ProjectionBlock]) -> None:
     fitted = {part.weight for part in parts.values()}
     for weight in stored_weights:
         if isinstance(weight.module, nn.MultiheadAttention) and weight.name not in fitted:
@@ -247,7 +247,7 @@ class _Layer:
                 if run == last:
                     raise Stop
 
-            watch(self.network, chunk, {name: layer}, Probe(output=output, other=other))
+            watch(self.network, chunk, {name: layer}, Callbacks(output=output, other=other))
             for run, X in read.items():
                 Y = self.goals.made[name, run, i]
                 if run in added and (name, run, i) in self.goals.totals:
