@@ -5,7 +5,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo docs test test-matrix test-long lint clean
+.PHONY: setup demo docs test tests test-matrix test-long lint clean
 
 setup: $(READY)
 
@@ -27,9 +27,13 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+# The types are checked while the tests run: pyright has one thread, and the other core would wait for it.
+test: $(READY)
+	$(MAKE) --no-print-directory -j 2 lint tests
+
 # One torch thread a process: the machine's cores go to the test processes.
-test: export OMP_NUM_THREADS := 1
-test: lint
+tests: export OMP_NUM_THREADS := 1
+tests: $(READY)
 	$(BIN)/python -m pytest -n 2 -m "not matrix and not long"
 
 # A network's tests stay with one process, which prunes it once.

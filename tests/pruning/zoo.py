@@ -130,7 +130,6 @@ QUICK = (
         lambda: image(64),
         attention=True,
     ),
-    Entry("swin_t", lambda: torchvision_network("swin_t", num_classes=10), lambda: image(64), attention=True),
     MATRIX[-3],
 )
 
