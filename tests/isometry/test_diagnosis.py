@@ -84,8 +84,9 @@ def test_layer_that_lost_it_is_named_with_its_share():
     pruned = scaled(scaled(dense, "1", 0.01), "3", 0.1)
     found = diagnose(pruned, batches(), dense)
     assert found.sentences[1] == (
-        "The layers that lost most of it: 1 passes 0.01 instead of 1 of the gradient (67% of the loss), "
-        "3 passes 0.1 instead of 1 of the gradient (33% of the loss)."
+        "To blame: 1 passes 0.01 instead of 1 of the gradient, and with its dense weights the mean is 0.1 "
+        "(67% of the loss comes back); 3 passes 0.1 instead of 1 of the gradient, and with its dense weights "
+        "the mean is 0.01 (33% of the loss comes back)."
     )
     rows = {row["name"]: row for row in found.layers}
     assert rows["1"]["lost"] == pytest.approx(2)

@@ -16,7 +16,8 @@ from isoprune.experiment.network_names import check_network
 
 LAYERS = 40  # of more, the table shows those that lost most; the page and the JSON have all
 LAYER_KEYS = (
-    "name", "kind", "backward_gain", "dense_backward_gain", "share", "sigma_mean", "dead_filters",
+    "name", "kind", "backward_gain", "dense_backward_gain", "share", "comes_back", "sigma_mean",
+    "dead_filters",
 )  # fmt: skip
 _Input = Parameter(group=Group("What goes in", sort_key=1))
 _How = Parameter(group=Group("How it is measured, and what comes out", sort_key=2))

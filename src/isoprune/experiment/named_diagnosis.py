@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from isoprune.experiment.named_data import Inputs, require_fit
 from isoprune.experiment.named_network import NamedNetwork
+from isoprune.graph import trace
 from isoprune.isometry import Diagnosis, diagnose, effort, with_repairs
 from isoprune.pruning.pruned import as_pruned
+from isoprune.pruning.whole_layer import with_whole_layer
 from isoprune.types import Plan
 from isoprune.verbs.diagnose import every_repair, try_repairs
 
@@ -41,6 +44,12 @@ def diagnose_network(
     require_fit(network.model, inputs, network.label, **where)
     if network.dense is not None:
         require_fit(network.dense, inputs, "The dense network", **where)
+    pruned = as_pruned(network.model)
+    if network.dense is not None:
+        graph, plan = pruned.graph, network.plan or Plan()
+        if plan:
+            graph = trace(network.dense, inputs.measured[0][0])
+        pruned = replace(pruned, dense=network.dense, plan=plan, graph=graph)
     diagnosis = diagnose(
         network.model,
         inputs.measured,
@@ -48,14 +57,12 @@ def diagnose_network(
         samples=samples,
         budget=math.inf if exact else effort.BUDGET,
         repaired=network.repaired,
+        spare=partial(with_whole_layer, pruned),
         seed=seed,
         **where,
     )
     if repairs is None:
         repairs = () if diagnosis.verdict == "healthy" else every_repair()
-    pruned = as_pruned(network.model)
-    if network.dense is not None:
-        pruned = replace(pruned, dense=network.dense, plan=network.plan or Plan())
     tried = try_repairs(
         pruned,
         [name for name in repairs if name not in network.repaired],

@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from isoprune.isometry import words
+from isoprune.isometry import restoring, words
 from isoprune.isometry.effort import BUDGET, Effort, plan_effort
 from isoprune.isometry.estimate import estimate_jacobian_singular_values
 from isoprune.isometry.exact import jacobian_singular_values
-from isoprune.isometry.layers import LayerGain, layer_gains
+from isoprune.isometry.layers import LayerGain, layer_gains, strength_with
 from isoprune.isometry.picks import InputPick, Inputs, OutputPick
 from isoprune.isometry.spectra import filter_spectrum
 from isoprune.isometry.summary import summary
@@ -60,6 +60,7 @@ def diagnose(
     dense: nn.Module | None = None,
     *,
     repaired: Tried | None = None,
+    spare: restoring.Spare | None = None,
     samples: int | None = None,
     budget: float | int = BUDGET,
     input: InputPick = None,
@@ -75,6 +76,7 @@ def diagnose(
         dense: The network before pruning. Given, the verdict is about what was lost; else about the network
             as it is.
         repaired: As in `with_repairs`.
+        spare: Gives, by a layer's name, the network had pruning spared it; None where that is not known.
         samples: How many inputs. None: 64, fewer where one alone takes long; see `plan_effort`.
         budget: Multiply-adds for a network's singular values; beyond it they are estimated, with error bars.
             ``math.inf``: exact, whatever it takes.
@@ -83,6 +85,10 @@ def diagnose(
     ``numbers`` holds the `summary` of each network's singular values as ``jsv_mean``, ``dense_jsv_mean``,
     ``orthp_jsv_mean`` ..., ``jsv_ratio`` (model over dense), and ``dead_filters``; of estimates, mean, std,
     max and distance, with ``jsv_mean_error`` and ``jsv_ratio_error`` (half-widths, 19 times of 20).
+
+    A layer is blamed only after a trial: of the few that would bring most back, each is restored
+    (`restoring.restored`) and the network measured again; its row then has ``restored_by``,
+    ``restored_mean`` and ``comes_back``, the part of what was lost that returns. Cost: four networks at most.
     Other arguments, and what raises, as in `jacobian_singular_values`.
     """
     inputs = _first(batches, 64 if samples is None else samples)
@@ -105,6 +111,19 @@ def diagnose(
     before = layer_gains(dense, inputs, **where) if dense is not None else None
     layers = _layer_rows(model, gains, before)
     numbers["dead_filters"] = float(sum(row.get("dead_filters", 0) for row in layers))
+    if restoring.loss_of(numbers)[1]:
+        returns = strength_with(model, inputs, restoring.candidates(layers), seed=seed, **where)
+        done: set[str] = set()
+        for row in restoring.suspects(layers, returns):
+            if (layer := restoring.layer_of(row)) in done:
+                continue
+            trial = restoring.restored(model, dense, layers, layer, spare)
+            done |= {layer, *trial.others}
+            try:
+                found = _measured("restored", trial.network, inputs, effort, {}, seed, where)
+            except IsopruneError:  # dead, of another shape than before, and no plan to restore it by
+                continue
+            row |= trial.facts(numbers, found)
     verdict, sentences = words.told(numbers, layers, effort)
     diagnosis = Diagnosis(verdict, sentences, numbers, layers, effort, sigma)
     if repaired is None:
@@ -197,7 +216,7 @@ def _first(batches: Batches, samples: int) -> Any:
 def _layer_rows(
     model: nn.Module, gains: list[LayerGain], before: list[LayerGain] | None
 ) -> list[dict[str, Any]]:
-    """Return a row for each run of a layer; ``share`` is its part of the logarithm lost by all that lost."""
+    """Return a row for each run; ``share`` is its part of the logarithms lost, each along its own path."""
     weights = {name: getattr(m, "weight", None) for name, m in model.named_modules()}
     earlier = {gain.name: gain for gain in before or []}
     rows: list[dict[str, Any]] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,27 +62,20 @@ def layer_gains(
 
     Other arguments, and what raises, as in `jacobian_singular_values`.
     """
-    runs: list[tuple[str, str, Tensor, Tensor]] = []
-    with contextlib.ExitStack() as stack:
-        f = stack.enter_context(sample_function(model, inputs, input=input, output=output, dtype=dtype))
-        part = _part(f, memory)
-        for name, module in model.named_modules():
-            if name and _is_layer(name, module):
-                _watch(name, module, runs, stack)
+    where = {"input": input, "output": output, "dtype": dtype}
+    powers: list[tuple[Tensor, Tensor]] = []
+    layers: list[tuple[str, str]] = []
+    samples = count = 0
+    for f, x, y, runs in _forwards(model, inputs, memory, where):
+        layers = [(name, kind) for name, kind, _, _ in runs]
+        if not layers:  # one layer alone, or functions only: there is nothing to tell apart
+            return []
         directions = _directions(f, seed)
-        powers: list[tuple[Tensor, Tensor]] = []
-        layers: list[tuple[str, str]] = []
-        for start in range(0, len(f.x), part):
-            runs.clear()
-            rows = f.rows(start, start + part)
-            y = f(f.leaf(rows), rows)
-            layers = [(name, kind) for name, kind, _, _ in runs]
-            if not layers:  # one layer alone, or functions only: there is nothing to tell apart
-                return []
-            powers.append(_powers(y, runs, directions))
+        powers.append(_powers(y, runs, directions))
+        samples, count = samples + len(x), len(directions)
     signals, gradients = (torch.stack(each).sum(0) for each in zip(*powers, strict=True))
     norms = signals.sqrt().tolist()
-    strength = (gradients / (len(f.x) * len(directions))).sqrt().tolist()
+    strength = (gradients / (samples * count)).sqrt().tolist()
     return [
         LayerGain(
             name=name,
@@ -92,6 +86,61 @@ def layer_gains(
         )
         for i, (name, kind) in enumerate(layers)
     ]
+
+
+def strength_with(
+    model: nn.Module,
+    inputs: Inputs,
+    factors: Mapping[str, float],
+    *,
+    input: InputPick = None,
+    output: OutputPick = None,
+    memory: int | None = None,
+    seed: int = 0,
+) -> dict[str, float]:
+    r"""Return, by run, the root mean square of the singular values if its gradient is multiplied by a factor.
+
+    A negative factor passes on the gradient that arrives, so much of it, in place of the run's own (0 where
+    shapes do not allow that). From one random direction a sample: :math:`E \|J^\top u\|^2 = \|J\|_F^2`.
+    Cost: one forward, and a backward a run. Arguments as in `layer_gains`.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    found = dict.fromkeys(factors, 0.0)
+    samples = 0
+    for _, x, y, runs in _forwards(model, inputs, memory, {"input": input, "output": output}):
+        samples += len(x)
+        u = torch.randn(y.shape, generator=generator, dtype=torch.float64).to(y)
+        chosen = [run for run in runs if run[0] in factors]
+        ends = [x, *(t for _, _, before, after in chosen for t in (before, after))]
+        whole, *parts = torch.autograd.grad(y, ends, u, retain_graph=True, allow_unused=True)
+        for i, (name, _, before, _) in enumerate(chosen):
+            own, arrives = parts[2 * i], parts[2 * i + 1]
+            more = None if own is None else (factors[name] - 1) * own
+            if factors[name] < 0:
+                fits = arrives is not None and arrives.shape == before.shape
+                more = -factors[name] * arrives if fits else None
+            if more is not None and whole is not None:
+                (back,) = torch.autograd.grad(before, x, more, retain_graph=True, allow_unused=True)
+                found[name] += float(_power(whole if back is None else whole + back))
+    return {name: (power / max(samples, 1)) ** 0.5 for name, power in found.items()}
+
+
+def _forwards(
+    model: nn.Module, inputs: Inputs, memory: int | None, where: dict[str, Any]
+) -> Iterator[tuple[SampleFunction, Tensor, Tensor, list[tuple[str, str, Tensor, Tensor]]]]:
+    """Yield, part by part of the samples, x, y and every run: name, kind, input and output."""
+    runs: list[tuple[str, str, Tensor, Tensor]] = []
+    with contextlib.ExitStack() as stack:
+        f = stack.enter_context(sample_function(model, inputs, **where))
+        part = _part(f, memory)
+        for name, module in model.named_modules():
+            if name and _is_layer(name, module):
+                _watch(name, module, runs, stack)
+        for start in range(0, len(f.x), part):
+            runs.clear()
+            rows = f.rows(start, start + part)
+            x = f.leaf(rows)
+            yield f, x, f(x, rows), runs
 
 
 def _is_layer(name: str, module: nn.Module) -> bool:

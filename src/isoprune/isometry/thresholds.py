@@ -24,8 +24,8 @@ EXPLODED_MEAN = 100.0
 COLLAPSED_BELOW_1E3 = 0.5
 DAMAGED_BELOW_1E3 = 0.1
 
-# A layer is named if its backward gain fell under this part of the dense network's (or, without one, under
-# this) and it carries at least this share of all that was lost (in logarithms).
+# A layer is tried if its backward gain fell under this part of the dense network's (or, without one, under
+# this), and blamed if at least this share of what was lost (in logarithms) comes back with it restored.
 LAYER_GAIN = 0.8
 LAYER_SHARE = 0.05
 LAYERS_NAMED = 3

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from isoprune.isometry import thresholds
+from isoprune.isometry import restoring, thresholds
 from isoprune.isometry.effort import Effort
 from isoprune.isometry.estimate import products_of
 from isoprune.types.sentences import sentences_of
@@ -21,17 +20,18 @@ def told(
 ) -> tuple[str, tuple[str, ...]]:
     """Return the verdict, and the sentences that say why."""
     verdict = verdict_of(numbers)
-    guilty = [
-        row
-        for row in sorted(layers, key=lambda row: -row["share"])
-        if row["lost"] > -math.log10(thresholds.LAYER_GAIN) and row["share"] >= thresholds.LAYER_SHARE
-    ]
+    tried = sorted((row for row in layers if "comes_back" in row), key=lambda row: -row["comes_back"])
+    guilty = [row for row in tried if row["comes_back"] >= thresholds.LAYER_SHARE]
+    worst = restoring.lost_most(layers)
     others = {verdict_of(numbers, shift) for shift in (-1, 1)} - {verdict}
     facts = {
         "verdict": verdict,
         "numbers": numbers,
         "layers": layers,
         "guilty": guilty[: thresholds.LAYERS_NAMED],
+        "cleared": [row for row in tried if row not in guilty and row["lost"] == worst],
+        "tried": tried,
+        "lost": restoring.loss_of(numbers)[0],
         "others": sorted(others, key=ORDER.index),
         "effort": effort,
         "products": products_of(),

@@ -85,6 +85,7 @@ def layers(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
                 "own": text.number(row["backward_gain"]),
                 "dense": text.MISSING if before is None else text.number(before),
                 "share": row["share"],
+                "back": text.MISSING if (back := row.get("comes_back")) is None else f"{back:.0%}",
                 "lost": row["lost"] > 0,
             }
         )
@@ -96,7 +97,8 @@ def layers(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
         alt.Tooltip("kind:N"),
         alt.Tooltip("own:N", title="gain"),
         *([alt.Tooltip("dense:N", title="dense gain")] if compared else []),
-        alt.Tooltip("share:Q", title="share of the loss", format=".0%"),
+        alt.Tooltip("share:Q", title="share of the loss, along its path", format=".0%"),
+        alt.Tooltip("back:N", title="comes back, restored"),
     ]
     base = table("rows")
     tint = alt.Color(

@@ -23,9 +23,9 @@ _THRESHOLDS = {
     "exploded_mean": "damaged, without a dense network: mean above",
     "collapsed_below_1e3": "collapsed: share of values below 0.001, more than in the dense network by",
     "damaged_below_1e3": "damaged: share of values below 0.001, more than in the dense network by",
-    "layer_gain": "a layer is named: its gain over the dense one's, below",
-    "layer_share": "a layer is named: its share of the loss, at least",
-    "layers_named": "layers named, at most",
+    "layer_gain": "a layer is tried: its gain over the dense one's, below",
+    "layer_share": "a layer is blamed: part of the loss that comes back with it restored, at least",
+    "layers_named": "layers blamed, at most",
 }
 
 

@@ -14,7 +14,8 @@ _HEADINGS = {
 }  # fmt: skip
 LAYER_HEADINGS = {
     "name": "layer", "kind": "kind", "forward_gain": "signal", "backward_gain": "gradient",
-    "dense_backward_gain": "gradient, dense", "share": "share of the loss", "filters": "filters",
+    "dense_backward_gain": "gradient, dense", "share": "own share of the loss", "comes_back": "comes back",
+    "restored_by": "restored by", "filters": "filters",
     "dead_filters": "dead", "sigma_mean": "mean σ of filters", "sigma_min": "min", "sigma_max": "max",
 }  # fmt: skip
 
@@ -53,6 +54,6 @@ def layer_table(layers: Sequence[Mapping[str, Any]], keys: Sequence[str] = tuple
 def _cell(key: str, value: Any) -> str:
     if value is None:
         return text.MISSING
-    if key == "share":
+    if key in ("share", "comes_back"):
         return f"{100 * value:.0f} %"
     return text.number(value) if isinstance(value, float) else str(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from inspect import signature
 from itertools import islice
 from typing import Any
@@ -18,6 +19,7 @@ from isoprune.isometry.picks import InputPick, OutputPick
 from isoprune.methods.repairs import REPAIRS
 from isoprune.methods.repairs.repaired import Repaired
 from isoprune.pruning.pruned import Pruned, as_pruned
+from isoprune.pruning.whole_layer import with_whole_layer
 from isoprune.signals.modes import in_eval_mode
 from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError
@@ -69,7 +71,10 @@ def diagnose(
     measured = _Inputs(batches, task)
     where: dict[str, Any] = {"input": input, "output": output, "memory": memory, "seed": seed}
     with in_eval_mode(pruned.dense) if before is not None else nullcontext():
-        diagnosis = isometry.diagnose(pruned.model, measured, before, samples=samples, budget=budget, **where)
+        spare = partial(with_whole_layer, pruned)
+        diagnosis = isometry.diagnose(
+            pruned.model, measured, before, spare=spare, samples=samples, budget=budget, **where
+        )
     if repairs is None:
         repairs = () if diagnosis.verdict == "healthy" else every_repair()
     tried = try_repairs(pruned, repairs, batches=batches, task=task, seed=seed)
