@@ -14,7 +14,11 @@ from isoprune.methods.repairs.chain import chain
 from isoprune.methods.repairs.data_dependent import data_dependent
 from isoprune.methods.repairs.delta_orthogonal import delta_orthogonal
 from isoprune.methods.repairs.exact_orthogonal_sparse import exact_orthogonal_sparse
+from isoprune.methods.repairs.folding import folding
+from isoprune.methods.repairs.grail import grail
+from isoprune.methods.repairs.lbyl import lbyl
 from isoprune.methods.repairs.lsuv import lsuv
+from isoprune.methods.repairs.merging import merging
 from isoprune.methods.repairs.none import none
 from isoprune.methods.repairs.orthogonal_conv import orthogonal_conv
 from isoprune.methods.repairs.orthp import orthp
@@ -32,6 +36,6 @@ REPAIRS: dict[str, Callable[..., nn.Module | Repaired]] = {
     for f in (
         none, orthp, polar, spectrum, rescale, lsuv, data_dependent, delta_orthogonal, orthogonal_conv,
         approximate_isometry, exact_orthogonal_sparse,
-        reconstruct, refit, balance, batchnorm, polish, auto, chain, scratch,
+        merging, lbyl, folding, grail, reconstruct, refit, balance, batchnorm, polish, auto, chain, scratch,
     )
 }  # fmt: skip
