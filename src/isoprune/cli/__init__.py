@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from importlib import import_module
+from inspect import BoundArguments
 
 import isoprune
 from isoprune.types.errors import IsopruneError, did_you_mean
@@ -89,6 +90,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(verb: str, *words: str) -> int:
     """Parse ``words`` by the signature of the verb's function, and call it."""
+    function, bound, supplied = parse(verb, *words)
+    # A verb that can be interrupted says how it goes on: by this very command.
+    again = {"again": shlex.join(["isoprune", verb, *words])} if "again" in supplied else {}
+    return function(*bound.args, **bound.kwargs, **again) or 0
+
+
+def parse(verb: str, *words: str) -> tuple[Callable[..., int | None], BoundArguments, Container[str]]:
+    """Return the verb's function, its arguments as ``words`` say them, and what the caller supplies.
+
+    Raises:
+        IsopruneError: For words that its signature does not know.
+    """
     from cyclopts import App, CycloptsError, Parameter
     from rich.console import Console
 
@@ -102,12 +115,9 @@ def _run(verb: str, *words: str) -> int:
     )
     app.default(getattr(import_module(f"isoprune.cli.{verb}"), verb))
     try:
-        function, bound, supplied = app.parse_args(words, exit_on_error=False, print_error=False)
+        return app.parse_args(words, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         raise IsopruneError(f"{error} See: isoprune {verb} --help") from None
-    # A verb that can be interrupted says how it goes on: by this very command.
-    again = {"again": shlex.join(["isoprune", verb, *words])} if "again" in supplied else {}
-    return function(*bound.args, **bound.kwargs, **again) or 0
 
 
 def _refuse(message: str) -> int:
