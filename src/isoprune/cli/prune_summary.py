@@ -117,6 +117,8 @@ def latency_table(rows: Iterable[Mapping[str, Any]]) -> Table:
 
 def outcome(record: Record) -> str:
     """Return in one sentence what pruning and retraining made of the dense network."""
+    from isoprune.training.loop import PLAIN, Loop
+
     dense, last = record.network("dense"), record.networks[-1]
     assert dense is not None
     accuracies = (network.metrics["test_accuracy"] or 0.0 for network in (dense, last))
@@ -125,6 +127,10 @@ def outcome(record: Record) -> str:
         f"{last.flops / dense.flops:.0%} of the FLOPs and "
         f"{last.nonzero / dense.nonzero:.0%} of the parameters."
     )
+    how = record.config["retrain"]
+    loop = Loop(how.get("precision", "full"), channels_last=how.get("channels_last", False))
+    if loop != PLAIN:
+        result += f" Steps {loop.in_words()}."
     if last.advice is None:
         return result
     given_up = "".join(f"; {lr:g} was tried and given up" for lr in last.advice["given_up"])

@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, to_builtins
 from torch import nn
 
 from isoprune.experiment.chance import check_trained
@@ -25,12 +25,15 @@ from isoprune.experiment.resolve import resolve
 from isoprune.experiment.validation import read
 from isoprune.export import open_source
 from isoprune.models import MODELS
+from isoprune.training.loop import PLAIN
+from isoprune.training.speed import fastest_loop
 from isoprune.types import Splits
 from isoprune.types.errors import IsopruneError
 from isoprune.types.json_files import read_json, write_json
 from isoprune.types.samples import inputs_at
 from isoprune.verbs import prune
 
+_LOOP_KEYS = ("retrain.precision", "retrain.channels_last")
 _REMEDY = "Give another --out, or delete that folder."
 
 
@@ -63,12 +66,23 @@ class TimingRequest:
     threads: int = 1
 
 
+class Steps(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How steps are taken, as `training.Loop` has it."""
+
+    precision: Literal["full", "bf16"] = "full"
+    channels_last: bool = False
+
+
 @dataclass(frozen=True)
 class Chosen:
-    """The experiment of a request; ``ratio`` is what a target in time came to, else 0."""
+    """The experiment of a request, and what was measured for it.
+
+    ``ratio`` is what a target in time came to, else 0; ``steps`` how retraining takes its steps fastest.
+    """
 
     experiment: Experiment
     ratio: float
+    steps: Steps
 
 
 def choose(request: Request, out: Path, timing: TimingRequest, on_stage: Callable[[str], object]) -> Chosen:
@@ -79,15 +93,15 @@ def choose(request: Request, out: Path, timing: TimingRequest, on_stage: Callabl
     """
     if (there := _found(request, out)) is not None:
         return there
-    chosen = _of(request, 0.0)
+    chosen = _of(request, 0.0, Steps())
     _check_trainings(request.source, chosen.experiment)
     on_stage("reading the data")
     model, splits = fitting(chosen.experiment)
     if not chosen.experiment.dense.epochs:
         check_trained(model, splits, request.source)
-    if "latency" not in request.target:
-        return chosen
-    return _of(request, _ratio_in_time(request, model, splits, timing, on_stage))
+    timed = "latency" in request.target
+    ratio = _ratio_in_time(request, model, splits, timing, on_stage) if timed else 0.0
+    return _of(request, ratio, _fastest(request, chosen.experiment, model, splits, on_stage))
 
 
 def claim(request: Request, out: Path, chosen: Chosen) -> Experiment:
@@ -95,7 +109,8 @@ def claim(request: Request, out: Path, chosen: Chosen) -> Experiment:
     if (there := _found(request, out)) is not None:  # Another process was faster, and its ratio counts.
         return there.experiment
     config = chosen.experiment.as_dict()
-    write_json(out / RECIPE, {"request": _plain(request), "ratio": chosen.ratio, "config": config})
+    facts = {"ratio": chosen.ratio, "steps": to_builtins(chosen.steps)}
+    write_json(out / RECIPE, {"request": _plain(request), **facts, "config": config})
     return chosen.experiment
 
 
@@ -103,8 +118,9 @@ def _plain(request: Request) -> dict[str, Any]:
     return json.loads(json.dumps(asdict(request)))
 
 
-def _of(request: Request, ratio: float) -> Chosen:
-    return Chosen(resolve(experiment(override(_table(request, ratio), request.settings))), ratio)
+def _of(request: Request, ratio: float, steps: Steps) -> Chosen:
+    table = override(_table(request, ratio, steps), request.settings)
+    return Chosen(resolve(experiment(table)), ratio, steps)
 
 
 class _Recipe(Struct, frozen=True, forbid_unknown_fields=True):
@@ -112,14 +128,15 @@ class _Recipe(Struct, frozen=True, forbid_unknown_fields=True):
 
     request: dict[str, Any]
     ratio: Annotated[float, Meta(ge=0, lt=1)]
+    steps: Steps
     config: dict[str, Any]
 
 
 def _found(request: Request, out: Path) -> Chosen | None:
     """Return the experiment of a folder that is about the request, None if it is about nothing yet.
 
-    It is made from the request alone, and compared: the folder may be anybody's. Of a target in time the
-    folder knows the ratio, which would be another one if it were measured again.
+    It is made from the request alone, and compared: the folder may be anybody's. What was measured, which
+    may be another if it were measured again, the folder knows: the ratio of a target in time, and the steps.
 
     Raises:
         IsopruneError: If it is about something else.
@@ -134,14 +151,14 @@ def _found(request: Request, out: Path) -> Chosen | None:
     if timed and found.request != asked:
         difference = _difference(found.request, asked)
         raise IsopruneError(f"{out} holds another recipe: {difference}. {_REMEDY}")
-    chosen = _of(request, found.ratio)
+    chosen = _of(request, found.ratio, found.steps)
     if found.config != chosen.experiment.as_dict():
         difference = _difference(found.config, chosen.experiment.as_dict())
         raise IsopruneError(f"{out} holds another recipe: {difference}. {_REMEDY}")
     return chosen
 
 
-def _table(request: Request, ratio: float) -> dict[str, Any]:
+def _table(request: Request, ratio: float, steps: Steps) -> dict[str, Any]:
     """Return the recipe's table; ``ratio`` is that of a target in time, 0 as long as it is not known."""
     target = {"ratio": ratio} if "latency" in request.target else dict(request.target)
     weights = {} if request.weights is None else {"weights": request.weights}
@@ -152,6 +169,7 @@ def _table(request: Request, ratio: float) -> dict[str, Any]:
         epochs=request.epochs,
         dense_epochs=request.dense_epochs,
         seed=request.seed,
+        loop=to_builtins(steps),
     )
 
 
@@ -184,6 +202,22 @@ def _takes(source: str) -> tuple[int, ...]:
     if len(shape) != 4:
         raise IsopruneError(f"{source} does not say that it takes images. Give --shape 1,3,224,224.")
     return tuple(shape[1:])
+
+
+def _fastest(
+    request: Request, chosen: Experiment, model: nn.Module, splits: Splits, on_stage: Callable[[str], object]
+) -> Steps:
+    """Return the fastest way to take the steps of retraining here, unless the request says one."""
+    if any(setting.partition("=")[0].strip() in _LOOP_KEYS for setting in request.settings):
+        return Steps()
+    on_stage("looking for the fastest way to take steps")
+    how = chosen.retrain
+    batch = min(how.batch, len(splits.train))
+    inputs = inputs_at(splits.train, torch.arange(batch))
+    steps = how.steps or how.epochs * -(-len(splits.train) // batch)
+    loop, speeds = fastest_loop(model, inputs, torch.zeros(batch, dtype=torch.long), steps=steps)
+    on_stage(f"steps {loop.in_words()}: {speeds[loop]:.0f} samples a second, plain {speeds[PLAIN]:.0f}")
+    return Steps(loop.precision, loop.channels_last)  # pyright: ignore[reportArgumentType]
 
 
 def _ratio_in_time(

@@ -18,6 +18,7 @@ def recipe(
     epochs: int = EPOCHS,
     dense_epochs: int = 0,
     seed: int = 0,
+    loop: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the table of the experiment, as a TOML file would hold it.
 
@@ -31,6 +32,7 @@ def recipe(
         prune: One of ratio, flops and parameters, and what else differs from the defaults.
         epochs: Of retraining.
         dense_epochs: Of training before; 0: the network is trained already.
+        loop: How retraining takes its steps, where it is not the plain way: precision, channels_last.
     """
     dense: dict[str, Any] = {"epochs": 0}
     if dense_epochs:
@@ -42,7 +44,7 @@ def recipe(
         "dense": dense,
         "prune": {"criterion": "l1_norm", **prune},
         "repair": "auto" if epochs < LONG else "none",
-        "retrain": {"epochs": epochs, "lr": "auto", **SGD, **RETRAIN},
+        "retrain": {"epochs": epochs, "lr": "auto", **SGD, **RETRAIN, **(loop or {})},
     }
 
 

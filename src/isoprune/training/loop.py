@@ -39,6 +39,11 @@ class Loop:
     label_smoothing: float = 0.0
     average: float = 0.0
 
+    def in_words(self) -> str:
+        """Return how steps are taken: precision and memory format."""
+        words = ["in bfloat16"] * (self.precision == "bf16") + ["channels last"] * self.channels_last
+        return ", ".join(words) or "as the network is"
+
     def changed(self) -> dict[str, Any]:
         """Return the options that are not at their defaults."""
         return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) != f.default}
