@@ -1,110 +1,84 @@
-"""Every criterion on the same networks: accuracy after removal and after a short retraining, and the time.
+"""What each criterion costs on a large network: seconds of the processor and peak memory, a process each.
 
-`python benchmarks/criteria.py`: LeNet-5 on Fashion-MNIST, a dense network a seed, trained on 4,000 images for
-6 epochs. Channels: 0.7 of every layer's filters are removed. Weights: 0.95 of all are masked, layers compete.
-Scores see 512 training images; those that read labels see them, no other data. Then 2 epochs at 0.05 (the
-dense rate), alike for all; samples that a criterion itself trained on are in the table. The last weights are
-judged on 2,000 test images. Means and 95 % intervals of Student's t over seeds; a look at the field, not the
-study that ranks it: one network, one rate, one budget.
+    python benchmarks/criteria.py                               resnet50 at 224 x 224, 64 images
+    python benchmarks/criteria.py --criteria obs kron_obs --limit 600
+
+Each prunes half of torchvision's network (of weights drawn anew) by `isoprune.prune`: of channels where it
+knows them, else of weights (by masks), with its defaults. The time of l1_norm is that of all the rest:
+recording, planning, shrinking, proving. A criterion that refuses says what to lower; one that takes more
+than ``--limit`` seconds or ``--gigabytes`` is ended.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
-import statistics
+import json
+import resource
+import subprocess
+import sys
 import time
 from typing import Any
 
 import torch
-from scipy.stats import t as student
+import torchvision
 
 import isoprune
-from isoprune.data import DATA
 from isoprune.methods.criteria import CRITERIA
-from isoprune.models import MODELS
 from isoprune.types import IsopruneError
 from isoprune.types.method import method_of
-
-GRAINS = {"channel": {"ratio": 0.7}, "weight": {"ratio": 0.95, "allocation": "global"}}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--grains", nargs="+", default=list(GRAINS), choices=list(GRAINS))
+    parser.add_argument("--network", default="resnet50")
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--limit", type=int, default=120, help="seconds of the processor for each")
+    parser.add_argument("--gigabytes", type=float, default=12.0, help="that each may take")
+    parser.add_argument("--criteria", nargs="+", default=[name for name in CRITERIA if name != "karnin"])
+    parser.add_argument("--one", help="measure this one here")
     options = parser.parse_args()
-    splits = DATA["fashion_mnist"](limit=4500)
-    x = torch.stack([splits.train[i][0] for i in range(2)])
-    found: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
-    refused: dict[tuple[str, str], str] = {}
-    dense = []
-    for seed in range(options.seeds):
-        torch.manual_seed(seed)
-        model = isoprune.retrain(MODELS["lenet_5"]("relu"), train=splits.train, lr=0.05, epochs=6, seed=seed)
-        dense.append(accuracy(model.model, splits))
-        for grain in options.grains:
-            for name, criterion in CRITERIA.items():
-                facts = method_of(criterion)
-                if grain not in facts.grains or (grain, name) in refused or "history" in facts.needs:
-                    continue
-                began = time.perf_counter()
-                try:
-                    small = isoprune.prune(
-                        model.model, x, criterion=name, grain=grain, seed=seed, **GRAINS[grain],
-                        batches=batches(splits),
-                    )  # fmt: skip
-                except IsopruneError as error:
-                    refused[grain, name] = str(error)
-                    print(f"{grain} {name}: {error}", flush=True)
-                    continue
-                took = time.perf_counter() - began
-                before = accuracy(small.model, splits)
-                done = isoprune.retrain(small, train=splits.train, lr=0.05, epochs=2, seed=seed)
-                row = (before, accuracy(done.model, splits), took)
-                found.setdefault((grain, name), []).append(row)
-                print(grain, name, seed, *(f"{v:.1f}" for v in row), flush=True)
-    print(f"\ndense: {interval(dense)}\n")
-    print(
-        "| grain | criterion | no retraining, % | 2 epochs, % | seconds |\n|---|---|---:|---:|---:|",
-        *table(found), sep="\n",
-    )  # fmt: skip
+    if options.one:
+        print(json.dumps(measured(options)))
+        return
+    print("| criterion | grain | seconds | peak GB | |\n|---|---|---:|---:|---|", flush=True)
+    for name in options.criteria:
+        same = ["--network", options.network, "--size", str(options.size), "--images", str(options.images)]
+        command = [sys.executable, __file__, "--one", name, "--limit", str(options.limit), *same]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            told = (done.stderr.strip().splitlines() or [f"ended by signal {-done.returncode}"])[-1]
+            print(f"| `{name}` | {grain_of(name)} | – | – | {told} |", flush=True)
+            continue
+        found = json.loads(done.stdout.splitlines()[-1])
+        took = f"{found['seconds']:.0f} | {found['gigabytes']:.1f}"
+        print(f"| `{name}` | {grain_of(name)} | {took} | {found['said']} |", flush=True)
 
 
-def batches(splits: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Return the first 512 training images with their labels."""
-    pairs = [splits.train[i] for i in range(512)]
-    x, y = torch.stack([p[0] for p in pairs]), torch.tensor([int(p[1]) for p in pairs])
-    return list(zip(x.split(64), y.split(64), strict=True))
+def grain_of(name: str) -> str:
+    return "channel" if "channel" in method_of(CRITERIA[name]).grains else "weight"
 
 
-@torch.no_grad()
-def accuracy(model: torch.nn.Module, splits: Any) -> float:
-    pairs = [splits.test[i] for i in range(2000)]
-    x, y = torch.stack([p[0] for p in pairs]), torch.tensor([int(p[1]) for p in pairs])
-    return 100 * float((model.eval()(x).argmax(1) == y).float().mean())
-
-
-def table(found: dict[tuple[str, str], list[tuple[float, float, float]]]) -> list[str]:
-    """Return the rows, those that retrain to the most first."""
-    order = sorted(found, key=lambda key: (key[0], -statistics.mean(row[1] for row in found[key])))
-    rows = []
-    for grain, name in order:
-        before, after, took = zip(*found[grain, name], strict=True)
-        rows.append(
-            f"| {grain} | `{name}` | {interval(list(before))} | {interval(list(after))} "
-            f"| {statistics.median(took):.1f} |"
-        )
-    return rows
-
-
-def interval(values: list[float]) -> str:
-    if len(values) < 2:
-        return f"{values[0]:.1f}"
-    half = student.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
-    return f"{statistics.mean(values):.1f} ± {half:.1f}"
+def measured(options: argparse.Namespace) -> dict[str, Any]:
+    resource.setrlimit(resource.RLIMIT_CPU, (options.limit + 20, options.limit + 20))  # 20 s of imports
+    # An allocation beyond that fails, in place of the machine.
+    resource.setrlimit(resource.RLIMIT_DATA, (int(1e9 * options.gigabytes),) * 2)
+    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    model = getattr(torchvision.models, options.network)().eval()
+    x = torch.randn(options.images, 3, options.size, options.size, generator=generator)
+    y = torch.randint(1000, (options.images,), generator=generator)
+    batches = list(zip(x.split(8), y.split(8), strict=True))
+    began, said = time.process_time(), ""
+    try:
+        isoprune.prune(model, x[:1], 0.5, criterion=options.one, grain=grain_of(options.one), batches=batches)
+    except IsopruneError as error:
+        said = f"refused: {error}"
+    seconds = time.process_time() - began
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"seconds": seconds, "gigabytes": kilobytes * 1024 / 1e9, "said": said}
 
 
 if __name__ == "__main__":

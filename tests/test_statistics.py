@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from isoprune.comparison.statistics import holm, p_value, paired_difference, summarize
+from isoprune.comparison.statistics import holm, kendall_tau, p_value, paired_difference, summarize
 
 P = st.floats(0, 1)
 
@@ -80,3 +80,15 @@ def test_holm_counts_tests_only():
     assert math.isnan(got[1])
     assert got[2] == 0.04
     assert holm([]) == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_kendall_s_tau_is_scipy_s(seed):
+    rng = np.random.default_rng(seed)
+    x, y = rng.integers(0, 6, 12), rng.normal(size=12)  # with ties
+    assert kendall_tau(x, y) == pytest.approx(stats.kendalltau(x, y).statistic, rel=1e-12)
+
+
+def test_kendall_s_tau_of_infinite_values_and_of_none_apart():
+    assert kendall_tau([-math.inf, -math.inf, 1.0], [0.1, 0.2, 0.3]) == pytest.approx(2 / math.sqrt(2 * 3))
+    assert math.isnan(kendall_tau([1.0, 1.0], [0.0, 1.0]))

@@ -10,7 +10,7 @@ import pytest
 
 from comparison.made import TABLE, changed, record
 from isoprune.comparison import Setup, read_setup, setup_of
-from isoprune.comparison.records import under
+from isoprune.comparison.records import flatten, under
 from isoprune.comparison.setups import FREE, RUNGS, rung
 from isoprune.experiment.config import known_keys
 from isoprune.experiment.digests import WATCHING
@@ -204,3 +204,14 @@ def test_setups_are_told_apart_and_in_order():
         IsopruneError, match=r"Unknown setup 'S5'\. Did you mean 'S\d.*Known: S1, S2, S3\.1, S3\.2"
     ):
         read_setup("S5")
+
+
+def test_the_steps_of_a_training_are_a_number_and_those_of_a_repeat_are_steps():
+    train = {"kind": "train", "epochs": 2, "steps": None}
+    rounds = {"kind": "repeat", "rounds": 3, "steps": [{"kind": "prune", "ratio": 0.5}]}
+    retrain = {"kind": "retrain", "epochs": 1, "steps": 7}
+    flat = flatten({"steps": [train, rounds, retrain]})
+    assert flat == {
+        "dense.epochs": 2, "dense.steps": None, "repeat.rounds": 3, "prune.ratio": 0.5,
+        "retrain.epochs": 1, "retrain.steps": 7,
+    }  # fmt: skip

@@ -105,3 +105,14 @@ def test_one_class_is_refused():
 
 def test_classes_are_counted_over_train_and_test():
     assert splits_of(torch.arange(10), validation=2, limit=3).classes == 10
+
+
+def test_a_test_limit_takes_the_first_test_images_and_nothing_else():
+    whole, fewer = (splits_of(torch.arange(10), validation=2, limit=None, test_limit=n) for n in (None, 1))
+    assert (len(whole.test), len(fewer.test)) == (2, 1)
+    torch.testing.assert_close(fewer.train.inputs, whole.train.inputs)
+    for wrong in (0, 3):
+        with pytest.raises(
+            IsopruneError, match=rf"test_limit = {wrong}, and ours has 2 test images. Give 1 to 2"
+        ):
+            splits_of(torch.arange(10), validation=2, limit=None, test_limit=wrong)

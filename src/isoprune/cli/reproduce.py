@@ -14,6 +14,7 @@ from isoprune.types.errors import IsopruneError
 if TYPE_CHECKING:
     from isoprune.experiment.grid import Study
     from isoprune.reproduction import Reproduction
+    from isoprune.types.record import Record
 
 DAYS = 1.0  # longer than this, the published recipe is started only with --anyway
 
@@ -29,6 +30,7 @@ def reproduce(
     out: Path = Path("reproductions"),
     check: bool = False,
     anyway: bool = False,
+    page_only: bool = False,
     settings: Settings = (),
     store: StorePlace = "runs",
     again: Again,
@@ -47,6 +49,7 @@ def reproduce(
         scale: smoke, laptop or paper.
         out: Directory for the page, as NAME.html and NAME.md.
         check: Build, prune and verify every network of the study, and train nothing.
+        page_only: Make the page of the runs that are finished, and start none.
         anyway: Start the published recipe however long it takes here.
     """
     from isoprune.reproduction import find, reproduction_page, study_of
@@ -55,10 +58,13 @@ def reproduce(
     study = study_of(reproduction, scale, settings)
     if check:
         return _check(reproduction, study)
-    if scale == "paper" and not anyway:
-        _refuse_long(reproduction, study)
-    _find_data(study)
-    code, records = carry_out(study, store, again=again, jobs=jobs, executor=executor, address=address)
+    if page_only:
+        code, records = 0, _finished(study, store)
+    else:
+        if scale == "paper" and not anyway:
+            _refuse_long(reproduction, study)
+        _find_data(study)
+        code, records = carry_out(study, store, again=again, jobs=jobs, executor=executor, address=address)
     if not records:
         return code
     page, verdicts = reproduction_page(
@@ -66,7 +72,7 @@ def reproduce(
         scale,
         records,
         study=study.experiments,
-        paper=study_of(reproduction, "paper").experiments,
+        paper=study_of(reproduction, "paper").experiments if "paper" in reproduction.scales else (),
         command=again,
         folder=out,
     )
@@ -90,6 +96,17 @@ def _check(reproduction: Reproduction, study: Study) -> int:
         console.print(f"verified: {experiment.model.name}", highlight=False)
     output_console().print(terminal(networks(found)))
     return 0
+
+
+def _finished(study: Study, store: str) -> list[Record]:
+    from isoprune.experiment.mirror import stored
+    from isoprune.experiment.study import plan_work
+    from isoprune.experiment.study_run import finished
+
+    records = finished(plan_work(study, stored(store)))
+    if not records:
+        raise IsopruneError(f"No run of {study.name} is finished in {store}. Start it without --page-only.")
+    return records
 
 
 def _find_data(study: Study) -> None:

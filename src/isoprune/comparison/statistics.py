@@ -108,3 +108,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(tested) - rank) * p))
         corrected[i] = largest
     return corrected
+
+
+def kendall_tau(x: Sequence[float], y: Sequence[float]) -> float:
+    r"""Return Kendall's :math:`\tau_b`: 1 where two lists are in the same order, -1 in the opposite.
+
+    :math:`\sum_{i<j} \mathrm{sign}(x_i - x_j)\, \mathrm{sign}(y_i - y_j)` over the root of the numbers of
+    pairs that x, and that y, tells apart. NaN where one of them tells none apart.
+    """
+    # By comparison, not by differences: infinity less infinity is none.
+    a, b = (np.greater.outer(v, v) * 1.0 - np.less.outer(v, v) for v in map(np.asarray, (x, y)))
+    told = math.sqrt(float(np.abs(a).sum() * np.abs(b).sum()))
+    return float((a * b).sum()) / told if told else math.nan

@@ -23,9 +23,13 @@ def mnist(
     validation: float | int = 0.1,
     limit: int | None = None,
     size: int = 32,
+    test_limit: int | None = None,
 ) -> Splits:
-    """Return MNIST; options as in ``load``. Read from ``root/MNIST/raw``, else downloaded by torchvision."""
-    how = {"seed": seed, "validation": validation, "limit": limit, "size": size}
+    """Return MNIST; options as in ``load``, and ``test_limit``: test on the first so many images only.
+
+    Read from ``root/MNIST/raw``, else downloaded by torchvision.
+    """
+    how = {"seed": seed, "validation": validation, "limit": limit, "size": size, "test_limit": test_limit}
     parts = read_idx_set("mnist", "MNIST", root=root or data_root())
     # The constants of the authors' code.
     return make_splits("mnist", *parts, mean=(0.1307,), std=(0.3081,), **how)
@@ -38,12 +42,13 @@ def fashion_mnist(
     validation: float | int = 0.1,
     limit: int | None = None,
     size: int = 32,
+    test_limit: int | None = None,
 ) -> Splits:
-    """Return Fashion-MNIST; options as in ``load``.
+    """Return Fashion-MNIST; options as in ``mnist``.
 
     Read from ``root/FashionMNIST/raw``, else from Debian's package, else downloaded by torchvision.
     """
-    how = {"seed": seed, "validation": validation, "limit": limit, "size": size}
+    how = {"seed": seed, "validation": validation, "limit": limit, "size": size, "test_limit": test_limit}
     hint = ", or install Debian's package dataset-fashion-mnist"
     parts = read_idx_set(
         "fashion_mnist", "FashionMNIST", root=root or data_root(), elsewhere=[DEBIAN], hint=hint

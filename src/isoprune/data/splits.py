@@ -25,16 +25,23 @@ def make_splits(
     validation: float | int,
     limit: int | None,
     size: int,
+    test_limit: int | None = None,
     augment: Augment | None = None,
 ) -> Splits:
     """Return train, validation and test; ``train`` and ``test`` are (images as bytes, labels).
 
-    ``augment`` changes the batches of the training split while it is trained on.
+    ``augment`` changes the batches of the training split while it is trained on; ``test_limit`` takes the
+    first so many test images.
 
     Raises:
         IsopruneError: If fewer than two classes are left to train on, or a split would be empty.
     """
     images, labels = train
+    if test_limit is not None and not 0 < test_limit <= len(test[1]):
+        raise IsopruneError(
+            f"test_limit = {test_limit}, and {name} has {len(test[1])} test images. Give 1 to "
+            f"{len(test[1])}, or leave test_limit out."
+        )
     chosen, held = cut(len(labels), seed=seed, validation=validation, limit=limit)
     classes = int(max(labels.max(), test[1].max())) + 1
     require_two_classes(name, labels[chosen])
@@ -45,7 +52,7 @@ def make_splits(
     return Splits(
         train=split(images[chosen], labels[chosen], augment),
         validation=split(images[held], labels[held]),
-        test=split(*test),
+        test=split(*(part[:test_limit] for part in test)),
         classes=classes,
     )
 

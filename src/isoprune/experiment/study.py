@@ -142,7 +142,12 @@ def label(
             continue
         found: Any = experiment.as_dict()
         for part in axis.split("."):
-            found = found.get(part) if isinstance(found, dict) else None
+            if isinstance(found, list):
+                found = found[int(part)]
+            else:
+                found = found.get(part) if isinstance(found, dict) else None
+        if axis == "steps" and isinstance(found, list):
+            found = "-".join(step["kind"] for step in found)
         if isinstance(found, dict):
             found = _varied(found, axes[axis]) or axis.split(".")[-1]
         if found is not None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from isoprune.comparison.records import Flat, flatten, under
 from isoprune.comparison.records.frame import numbers_of
 from isoprune.experiment.grid import Study
+from isoprune.reporting.charts import Figure
+from isoprune.reporting.pivots import Table
 from isoprune.types.record import Record
 
 CONFIRMED = "confirmed"
@@ -98,6 +100,7 @@ VALUES = {
         JSV_BEFORE,
         Value("mean JSV after retraining", "retrained.jsv.mean", percent=False, log=True),
         Value("trainability accuracy, %", "trainability_accuracy"),
+        Value("test accuracy before retraining, %", "pruned.test_accuracy"),
     )
 }
 
@@ -152,6 +155,16 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Section:
+    """A part of a page besides claims and panels: what it says, its table, and perhaps its chart."""
+
+    title: str
+    lead: str
+    table: Table
+    figure: Figure | None = None
+
+
+@dataclass(frozen=True)
 class Reproduction:
     """A table or figure of a paper as a study.
 
@@ -160,6 +173,8 @@ class Reproduction:
         published: Panel (one of ours) -> the table that stands beside it.
         complete: Adds to a study what no grid can say.
         image_classes: Of the folder of images that the paper's size reads.
+        sections: What its page has besides claims and panels.
+        charted: Whether panels have charts: of many rows none can be read.
     """
 
     name: str
@@ -174,6 +189,8 @@ class Reproduction:
     complete: Callable[[Study, int], Study] = field(default=lambda study, _: study)
     image_classes: int = 1000
     scales: tuple[str, ...] = ("smoke", "laptop", "paper")
+    sections: Callable[[Cells], Sequence[Section]] = field(default=lambda _: ())
+    charted: bool = True
 
     def cells(self, records: Sequence[Record]) -> Cells:
         """Return where the finished records stand; a seed that comes twice counts once."""

@@ -34,22 +34,24 @@ def above(*pairs: tuple[Side, Side], **where: Any) -> Judge:
     do not tell it from zero. It is not confirmed if an interval ends below the published difference.
     """
 
-    def decide(tests: tuple[Test, ...]) -> Verdict:
-        right = [t for t in tests if t.shown and t.mean > 0]
-        wrong = [t for t in tests if t.shown and t.mean < 0]
-        unsure = [t for t in tests if not t.shown]
-        counted = f"shown in {len(right)} of {len(tests)} settings" + _range(tests)
-        if len(right) == len(tests):
-            return Verdict(CONFIRMED, counted, tests)
-        if wrong:
-            return Verdict(NOT_CONFIRMED, f"{counted}; the other way round: {_where(wrong, tests)}", tests)
-        short = [t for t in unsure if t.published is not None and t.published > t.high]
-        if short:
-            told = f"{counted}; our interval ends below the published difference: {_where(short, tests)}"
-            return Verdict(NOT_CONFIRMED, told, tests)
-        return Verdict(NOT_TESTABLE, f"{counted}; too few seeds to tell: {_where(unsure, tests)}", tests)
+    return _judge(pairs, where, decide_above)
 
-    return _judge(pairs, where, decide)
+
+def decide_above(tests: tuple[Test, ...]) -> Verdict:
+    """Return the verdict that all those differences are above zero: see `above`."""
+    right = [t for t in tests if t.shown and t.mean > 0]
+    wrong = [t for t in tests if t.shown and t.mean < 0]
+    unsure = [t for t in tests if not t.shown]
+    counted = f"shown in {len(right)} of {len(tests)} settings" + _range(tests)
+    if len(right) == len(tests):
+        return Verdict(CONFIRMED, counted, tests)
+    if wrong:
+        return Verdict(NOT_CONFIRMED, f"{counted}; the other way round: {_where(wrong, tests)}", tests)
+    short = [t for t in unsure if t.published is not None and t.published > t.high]
+    if short:
+        told = f"{counted}; our interval ends below the published difference: {_where(short, tests)}"
+        return Verdict(NOT_CONFIRMED, told, tests)
+    return Verdict(NOT_TESTABLE, f"{counted}; too few seeds to tell: {_where(unsure, tests)}", tests)
 
 
 def within(
@@ -88,7 +90,7 @@ def _judge(
 
     def judge(reproduction: Reproduction, cells: Cells) -> Verdict:
         tests = paired(reproduction, cells, pairs, **where)
-        return _untold(tests) or decide(tests)
+        return untold(tests) or decide(tests)
 
     return judge
 
@@ -115,8 +117,13 @@ def paired(
                 places = [_place(panel, side, column) for side in (first, second)]
                 if all(place in cells for place in places):
                     found.append(_test(reproduction, cells, places[0], places[1], value))
-    corrected = holm([t.p for t in found])
-    return tuple(dataclasses.replace(t, corrected=c) for t, c in zip(found, corrected, strict=True))
+    return corrected(found)
+
+
+def corrected(tests: Sequence[Test]) -> tuple[Test, ...]:
+    """Return differences with their p corrected for their number."""
+    found = holm([t.p for t in tests])
+    return tuple(dataclasses.replace(t, corrected=c) for t, c in zip(tests, found, strict=True))
 
 
 def _place(panel: str, side: Side, column: str) -> Place:
@@ -158,7 +165,8 @@ def _published(reproduction: Reproduction, a: Place, b: Place, value: Value) -> 
     return value.published(ends[0]) - value.published(ends[1])
 
 
-def _untold(tests: Sequence[Test]) -> Verdict | None:
+def untold(tests: Sequence[Test]) -> Verdict | None:
+    """Return the verdict where differences are missing, or have no interval; None where all are there."""
     if not tests:
         return Verdict(NOT_TESTABLE, "no finished runs to judge it by")
     if left := [t for t in tests if t.n < t.seeds]:

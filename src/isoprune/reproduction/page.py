@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from isoprune.comparison.records import runs_of
+from isoprune.comparison.records import flatten, runs_of
 from isoprune.experiment.config import Experiment
 from isoprune.reporting import html, theme
+from isoprune.reporting.pivots import Table
 from isoprune.reproduction import figures, tables
 from isoprune.reproduction.claims import (
     CONFIRMED,
@@ -17,6 +19,7 @@ from isoprune.reproduction.claims import (
     Cells,
     Claim,
     Reproduction,
+    Section,
     Verdict,
 )
 from isoprune.types.record import Record
@@ -48,7 +51,7 @@ def reproduction_page(
     Args:
         records: Of the study; unfinished ones are counted, not shown.
         study: Its experiments; what is missing of them is told.
-        paper: Those of the published recipe.
+        paper: Those of the published recipe, if there is one.
         command: That makes the page again.
 
     Raises:
@@ -66,15 +69,19 @@ def reproduction_page(
         "runs": _runs(finished, len(study)),
         "verdicts": [_told(claim, verdict) for claim, verdict in verdicts],
         "panels": [_panel(reproduction, cells, panel) for panel in tables.panels(cells)],
+        "sections": [_section(n, one) for n, one in enumerate(reproduction.sections(cells))],
         "differences": tables.differences([t for _, v in verdicts for t in v.tests]),
-        "differs": tables.scale(paper, study),
-        "notes": reproduction.notes,
+        "published": bool(paper),
+        "differs": tables.scale(paper, study) if paper else Table((), ()),
+        "notes": (*reproduction.notes, *_missing(reproduction, cells, study)),
         "value": reproduction.value.name,
         "versions": sorted({str(record.environment.get("isoprune", "")) for record in finished}),
     }
     page = html.write(html.render("reproduction.html.j2", **content), folder / f"{reproduction.name}.html")
     text = html.text("reproduction.md.j2", **content)
     html.write(text, folder / f"{reproduction.name}.md")
+    if content["sections"]:
+        html.write(tables.every_run(cells), folder / f"{reproduction.name}.csv", what="table")
     return page, verdicts
 
 
@@ -84,6 +91,28 @@ def _runs(finished: Sequence[Record], planned: int) -> str:
     minutes = (sum(networks.values()) + sum(sum(record.seconds.values()) for record in finished)) / 60
     missing = f" of {planned}" if len(finished) < planned else ""
     return f"{len(finished)}{missing} runs, {minutes:.0f} minutes of one core in all"
+
+
+def _missing(reproduction: Reproduction, cells: Cells, study: Sequence[Experiment]) -> list[str]:
+    """Return which tables are not whole, in words."""
+    places = [reproduction.place(flatten(e.as_dict())) for e in study]
+    planned = Counter(place.panel for place in places if place is not None)
+    there = Counter(dict.fromkeys(planned, 0))
+    for place, seeds in cells.items():
+        there[place.panel] += len(seeds)
+    left = [f"{p} {there[p]} of {n} runs" for p, n in planned.items() if there[p] < n]
+    return [f"Not all is finished: {'; '.join(left)}."] if left else []
+
+
+def _section(number: int, section: Section) -> dict[str, Any]:
+    chart = (f"section-{number}", section.figure, section.title, "bar: 95 % interval where there is one")
+    return {
+        "id": f"section-{number}-table",
+        "title": section.title,
+        "lead": section.lead,
+        "table": section.table,
+        "charts": html.charts(chart),
+    }
 
 
 def _told(claim: Claim, verdict: Verdict) -> dict[str, Any]:
@@ -103,19 +132,23 @@ def _panel(reproduction: Reproduction, cells: Cells, panel: str) -> dict[str, An
     table = tables.beside(reproduction, cells, panel)
     names = list(dict.fromkeys(row[0] for row in table.rows))
     number = tables.panels(cells).index(panel)
-    charts = html.charts(
-        (
-            f"published-{number}",
-            figures.published(reproduction, panel, names),
-            "Published",
-            "" if published is None else f"{published.title}; bar: standard deviation",
-        ),
-        (
-            f"ours-{number}",
-            figures.ours(reproduction, cells, panel, names),
-            "Here",
-            f"{panel}; bar: 95 % interval of the mean",
-        ),
+    charts = (
+        []
+        if not reproduction.charted
+        else html.charts(
+            (
+                f"published-{number}",
+                figures.published(reproduction, panel, names),
+                "Published",
+                "" if published is None else f"{published.title}; bar: standard deviation",
+            ),
+            (
+                f"ours-{number}",
+                figures.ours(reproduction, cells, panel, names),
+                "Here",
+                f"{panel}; bar: 95 % interval of the mean",
+            ),
+        )
     )
     return {
         "id": f"panel-{number}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from isoprune.comparison.records import Flat
+from isoprune.reproduction.arena import place_arena
 from isoprune.reproduction.claims import Place, ratio_of
 
 _LARGE, _SMALL = "LR 1e-2", "LR 1e-3"
@@ -121,4 +122,5 @@ PLACES: dict[str, Callable[[Flat], Place | None]] = {
     "lr-schedules": place_lr_schedules,
     "value-of-pruning": place_value_of_pruning,
     "imagenet": place_imagenet,
+    "arena": place_arena,
 }

@@ -11,15 +11,18 @@ from typing import Any
 
 from isoprune.experiment.grid import Study, read_study
 from isoprune.reproduction import judges
+from isoprune.reproduction.arena import arena_sections, ranked_panels, with_every_criterion
 from isoprune.reproduction.claims import VALUES, Claim, Published, Reproduction
 from isoprune.reproduction.jsv_vs_ratio import exact, thousandth
 from isoprune.reproduction.places import PLACES
+from isoprune.reproduction.rank_correlation import jsv_orders
 from isoprune.reproduction.value_of_pruning import with_equal_flops
 from isoprune.types.errors import IsopruneError, did_you_mean
 
 SCALES = ("smoke", "laptop", "paper")
-_JUDGES = {"thousandth": thousandth, "exact": exact}
-_ADDED = {"value-of-pruning": with_equal_flops}
+_JUDGES = {"thousandth": thousandth, "exact": exact, "jsv_orders": jsv_orders(ranked_panels)}
+_ADDED = {"value-of-pruning": with_equal_flops, "arena": with_every_criterion}
+_SECTIONS = {"arena": arena_sections}
 _FOLDER = files("isoprune.reproduction") / "studies"
 
 
@@ -35,6 +38,7 @@ def _read(name: str) -> Reproduction:
         notes=tuple(table.pop("notes", ())),
         scales=tuple(table.pop("scales", SCALES)),
         complete=_ADDED.get(name, lambda study, _: study),
+        sections=_SECTIONS.get(name, lambda _: ()),
         **table,
     )
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from isoprune.comparison import text
 from isoprune.comparison.records import flatten, written
+from isoprune.comparison.records.frame import numbers_of
 from isoprune.comparison.statistics import summarize
 from isoprune.experiment.config import Experiment
 from isoprune.reporting.pivots import Table
 from isoprune.reproduction.claims import Cells, Place, Published, Reproduction, Test, Value
 from isoprune.reproduction.judges import difference_told, interval_told, published_told
 from isoprune.reproduction.rehearsal import Rehearsed
+from isoprune.types.record import ROLES
 
 _LISTED = 6  # values of a key that are written out
 
@@ -69,6 +73,27 @@ def _ours(value: Value, seeds: Any) -> str:
 def _counts(seeds: Sequence[int]) -> str:
     found = sorted({n for n in seeds if n})
     return str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
+
+
+_NUMBERS = ("test_accuracy", "jsv.mean", "nonzero", "flops", "seconds")
+
+
+def every_run(cells: Cells) -> str:
+    """Return the numbers of every run as CSV: where it stands, its seed, and what each network measures."""
+    rows = [
+        {"table": p.panel, "method": p.row, "at": p.column, "seed": seed, **numbers_of(record)}
+        for p, seeds in cells.items()
+        for seed, record in seeds.items()
+    ]
+    roles = [f"{role}.{number}" for role in ROLES for number in _NUMBERS]
+    heads = ["table", "method", "at", "seed", *(one for one in roles if any(one in row for row in rows))]
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(heads)
+    for row in rows:
+        values = (row.get(head, "") for head in heads)
+        writer.writerow([f"{v:.6g}" if isinstance(v, float) else v for v in values])
+    return file.getvalue()
 
 
 def differences(tests: Sequence[Test]) -> Table:

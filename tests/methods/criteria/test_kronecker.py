@@ -141,18 +141,18 @@ def test_a_masked_network_has_the_weights_that_the_dense_matrix_asks_for(name, g
 
 
 @pytest.mark.parametrize("name", ["c_obs", "kron_obs"])
-def test_channels_that_go_are_made_up_for_by_filters_and_by_inputs(name):
+def test_channels_that_go_are_made_up_for_by_what_reads_them_and_once(name):
     model, batches, _ = drawn("mlp")
     model.eval()
     _, _, F = scored(name, model, batches, "channel", **EXACT)
     how = {"criterion": partial(CRITERIA[name], **EXACT), "batches": batches}
     made = isoprune.prune(model, batches[0][0], 0.5, **how)
     kept = made.plan.kept["0"]
-    for layer, rows in ((0, kept[:, None].expand(4, 3)), (3, kept.expand(3, 4))):
-        w, r = model[layer].weight.detach().flatten(), rows.flatten()
-        M = F[f"{layer}.weight"]
-        want = w[r] + torch.linalg.solve(M[r][:, r], M[r][:, ~r] @ w[~r])
-        torch.testing.assert_close(made.model[layer].weight.detach().flatten(), want)
+    torch.testing.assert_close(made.model[0].weight, model[0].weight[kept])
+    w, r = model[3].weight.detach().flatten(), kept.expand(3, 4).flatten()
+    M = F["3.weight"]
+    want = w[r] + torch.linalg.solve(M[r][:, r], M[r][:, ~r] @ w[~r])
+    torch.testing.assert_close(made.model[3].weight.detach().flatten(), want)
 
 
 def test_heads_go_with_all_filters_of_their_projections():

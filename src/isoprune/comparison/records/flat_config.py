@@ -32,9 +32,11 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
         sections[section] += 1
         path = section if sections[section] == 1 else f"{section}.{sections[section]}"
         inner = _INNER.get(kind)
-        rest = {key: value for key, value in step.items() if key not in ("kind", "role", "steps")}
+        # Of a repeat "steps" are those within, of a training how many it takes.
+        repeat = kind == "repeat"
+        rest = {k: v for k, v in step.items() if k not in ("kind", "role") and not (repeat and k == "steps")}
         walk(rest if inner is None else step.get(inner), path)
-        for below in step.get("steps", ()):
+        for below in step["steps"] if repeat else ():
             step_of(below)
 
     def walk(value: Any, path: str) -> None:

@@ -45,8 +45,9 @@ def c_obs(
     :math:`\mathrm{tr}\, D A D^\top G` where the others are zero, for all that go together, in closed form
     where whole filters and inputs go and by conjugate gradients elsewhere (in the paper each is made up for
     by itself, :math:`-G^{-1} C A^{-1}` with :math:`C_{ij} = w_{ij} / ([G^{-1}]_{ii} [A^{-1}]_{jj})`).
-    Channels that several layers make get the mean over those. A tensor without factors (a table, a recurrent
-    layer) is taken with the diagonal of its Fisher matrix, and gets no update.
+    Channels are made up for where they are read; those that several layers make get the mean over these. A
+    tensor without factors (a table, a recurrent layer) is taken with the diagonal of its Fisher matrix, and
+    gets no update.
 
     Args:
         samples, places: How many samples are looked at, and positions of a map or sequence in each.

@@ -40,8 +40,8 @@ def kron_obs(
     labels that the network draws itself. Of units of several filters of a layer S, :math:`\frac{1}{2}
     \mathrm{tr}\, W_S A W_S^\top ([G^{-1}]_{SS})^{-1}`. The weights that stay become those with the least
     :math:`\mathrm{tr}\, D A D^\top G` where the others are zero, for all filters that go together (of one
-    filter :math:`D = -G^{-1} e_i w_i^\top / [G^{-1}]_{ii}`), and for the inputs that go where channels
-    do. Channels that several layers make get the mean over those. A tensor without factors (a table, a
+    filter :math:`D = -G^{-1} e_i w_i^\top / [G^{-1}]_{ii}`); channels are made up for where they are read.
+    Channels that several layers make get the mean over those. A tensor without factors (a table, a
     recurrent layer) is taken with the diagonal of its Fisher matrix, and gets no update.
 
     Args:

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from isoprune.linalg.kronecker import row_rises, without
 from isoprune.methods.criteria.layer_moments import LayerMoments, layer_moments
 from isoprune.methods.criteria.own_labels import with_own_labels
-from isoprune.methods.criteria.unit_scores import makers, unit_sums
+from isoprune.methods.criteria.unit_scores import gone_with_readers, made_and_read, makers, unit_sums
 from isoprune.signals import Signals
 from isoprune.types import Units, UpdatingScores
 
@@ -60,9 +60,14 @@ def kronecker_scores(
             number += unit_sums(w.cpu(), of_each, u.size)[1] > 0
         scores[u.name] = (total / number.clamp_min(1) / 2).reshape(u.shape)
 
+    read = made_and_read(units, signals.weights)
+
     def update(masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
         known = {name: kept.cpu() for name, kept in masks.items() if name in moments}
-        return {name: _made_up(moments[name], kept, steps) for name, kept in known.items()}
+        return {
+            name: _made_up(moments[name], kept, gone_with_readers(kept, read.get(name, ())), steps)
+            for name, kept in known.items()
+        }
 
     return UpdatingScores(scores, update)
 
@@ -91,8 +96,12 @@ def _damped(moments: LayerMoments, damping: float) -> LayerMoments:
     return replace(moments, inputs=inputs, outputs=outputs)
 
 
-def _made_up(moments: LayerMoments, kept: Tensor, steps: int) -> Tensor:
-    """Return the weight, zero outside of ``kept``; a weight that is zero already makes up for nothing."""
+def _made_up(moments: LayerMoments, kept: Tensor, gone: Tensor, steps: int) -> Tensor:
+    """Return the weight, zero outside of ``kept``; a weight that is zero already makes up for nothing.
+
+    ``gone``: what nothing here makes up for.
+    """
     stays = moments.weight.arranged(kept) & (moments.matrices != 0)
-    parts = zip(moments.outputs, moments.inputs, moments.matrices, stays, strict=True)
+    W = torch.where(moments.weight.arranged(gone), 0.0, moments.matrices)
+    parts = zip(moments.outputs, moments.inputs, W, stays, strict=True)
     return moments.weight.laid_back(torch.stack([without(*part, steps=steps) for part in parts]))

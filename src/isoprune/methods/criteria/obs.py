@@ -43,7 +43,7 @@ def obs(
     :math:`\frac{1}{2} w_Q^\top ([H^{-1}]_{QQ})^{-1} w_Q`; of channels that several tensors make, the mean
     over those. The weights that stay become those with the least :math:`\delta^\top H \delta` where the
     others are zero (of one weight :math:`\delta = -w_i H^{-1} e_i / [H^{-1}]_{ii}`). A weight that is zero
-    already makes up for nothing.
+    already makes up for nothing; channels are made up for where they are read.
 
     Args:
         samples: How many outputs are drawn.

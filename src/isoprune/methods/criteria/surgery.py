@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from isoprune.linalg.low_rank import rises, without
-from isoprune.methods.criteria.unit_scores import makers, unit_sums
+from isoprune.methods.criteria.unit_scores import gone_with_readers, made_and_read, makers, unit_sums
 from isoprune.signals import Signals
 from isoprune.types import IsopruneError, Units, UpdatingScores
 
@@ -56,14 +57,22 @@ class Outer:
                 total[u.name] += found.cpu()
                 number[u.name] += (there > 0).cpu()
         scores = {u.name: (total[u.name] / number[u.name].clamp_min(1)).reshape(u.shape) for u in units}
-        return UpdatingScores(scores, self.update)
+        return UpdatingScores(scores, partial(self.update, made=made_and_read(units, weights)))
 
-    def update(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the weights that make up for what the masks take away; nothing can in a diagonal."""
+    def update(
+        self, masks: Mapping[str, Tensor], *, made: Mapping[str, Sequence[Tensor]]
+    ) -> dict[str, Tensor]:
+        """Return the weights that make up for what the masks take away; nothing can in a diagonal.
+
+        ``made``: see `made_and_read`.
+        """
         names = [name for name in masks if name in self.signals.weights and masks[name].dim() > 1]
         new = {}
         for name, G in self._rows(names if self.block != 1 else ()):
-            w, kept = self.signals.weights[name], masks[name].to(G.device).flatten()
+            kept = masks[name].to(G.device)
+            gone = gone_with_readers(kept, made.get(name, ()))
+            G.masked_fill_(gone.flatten(), 0)
+            w, kept = self.signals.weights[name].masked_fill(gone, 0), kept.flatten()
             parts = [
                 without(g, self.damping, v, stays)
                 for g, v, stays in zip(*(self._blocks(t) for t in (G, w.flatten(), kept)), strict=True)

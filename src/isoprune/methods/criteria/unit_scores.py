@@ -74,3 +74,27 @@ def unit_sums(values: Tensor, unit: Tensor, size: int) -> tuple[Tensor, Tensor]:
     each = torch.ones(int(mine.sum()), dtype=torch.float64, device=values.device)
     numbers = torch.zeros_like(sums).index_add(0, flat[mine], each)
     return sums, numbers * (values.numel() // inner.numel())
+
+
+def made_and_read(units: Sequence[Units], values: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
+    """Return the unit of every element of weights that make units which other weights read, by name."""
+    found: dict[str, list[Tensor]] = {}
+    for u in units:
+        known = [m for m in u.members if m.tensor in values and values[m.tensor].dim() > 1]
+        if any(m.role == "in" for m in known):
+            for m in known:
+                if m.role == "out":
+                    found.setdefault(m.tensor, []).append(m.channels)
+    return found
+
+
+def gone_with_readers(kept: Tensor, made: Sequence[Tensor]) -> Tensor:
+    """Return which elements of a weight make units that are gone, and so are gone where they are read too.
+
+    What reads a unit makes up for it. Were it made up for where it is made as well, that would be twice.
+    """
+    gone = torch.zeros_like(kept)
+    for unit in made:
+        alive = unit_sums(kept.double(), unit, int(unit.max()) + 1)[0] > 0
+        gone |= (unit >= 0) & ~alive[unit.clamp_min(0)]
+    return gone

@@ -42,7 +42,7 @@ def woodfisher(
     The weights that stay become those with the least :math:`\delta^\top F \delta` where the others are zero;
     in the paper each lost weight is made up for by itself, and what that gives other lost ones is dropped.
     Its recursion for the inverse is here one system of [samples, samples]. A weight that is zero already
-    makes up for nothing.
+    makes up for nothing; channels are made up for where they are read.
 
     Args:
         samples: N; in the paper 400 to 1,000 mini-batches.

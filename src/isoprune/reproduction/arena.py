@@ -1,0 +1,102 @@
+"""The arena: the runs of every criterion that knows a grain, where each stands, what the page says."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from msgspec import structs
+
+from isoprune.comparison.records import Flat
+from isoprune.experiment.config import Choice, Experiment
+from isoprune.experiment.grid import Study
+from isoprune.methods.criteria import CRITERIA
+from isoprune.reproduction.claims import Cells, Place, Section, ratio_of
+from isoprune.reproduction.rank_correlation import correlations
+from isoprune.reproduction.ranking import ranking
+from isoprune.reproduction.repaired_order import orders, repaired_panels
+from isoprune.types.method import TRAINS, method_of
+
+EVERY = "every"
+BASELINE = "l1_norm"
+BATCHES = 4  # that a criterion looks at
+_NORMED = ("resnet", "vgg")  # networks with BatchNorm
+# Of single weights the order is that of l1_norm, and of snip.
+_SAME = {"weight": ("l2_norm", "taylor")}
+# What keeps all within seconds: the exact diagonal takes a backward pass for every output.
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "obd": {"draws": 2},
+    "obc": {"block": 128},
+    "edge_popup": {"train_samples": 4000},
+    "obs": {"samples": 128},
+    "woodfisher": {"samples": 128},
+    "c_obd": {"samples": 256},
+}
+_GRAINS = {"channel": "channels", "weight": "weights"}
+
+
+def with_every_criterion(study: Study, _: int) -> Study:
+    """Return the study with a run of each criterion in place of one of the criterion "every"."""
+    return dataclasses.replace(study, experiments=tuple(e for one in study.experiments for e in _each(one)))
+
+
+def _each(one: Experiment) -> Iterator[Experiment]:
+    if one.prune.criterion.name != EVERY:
+        yield one
+        return
+    for name, criterion in CRITERIA.items():
+        facts, grain = method_of(criterion), one.prune.grain
+        if grain not in facts.grains or "history" in facts.needs or name in _SAME.get(grain, ()):
+            continue
+        if "batchnorm" in facts.needs and not one.model.name.startswith(_NORMED):
+            continue
+        options = dict(_OPTIONS.get(name, {}))
+        if "data" in facts.needs:
+            options["batches"] = BATCHES
+        if options.keys() & TRAINS:
+            options["ratio"] = one.prune.ratio
+        prune = structs.replace(one.prune, criterion=Choice(name, options))
+        steps = tuple(prune if step is one.prune else step for step in one.steps)
+        yield structs.replace(one, steps=steps)
+
+
+def place_arena(flat: Flat) -> Place:
+    """Return a run's place: the main tables, one of grains, one of tickets, one of repairs."""
+    model, grain = str(flat["model.name"]), str(flat.get("prune.grain", "channel"))
+    allocation = flat.get("prune.allocation", "uniform")
+    name, repair = str(flat.get("prune.criterion.name")), str(flat.get("repair.name", "none"))
+    if grain not in _GRAINS or (grain == "weight" and allocation == "uniform"):
+        return Place(f"{model}, grains", grain, ratio_of(flat))
+    if (
+        flat.get("rewind") is not None
+        or repair == "scratch"
+        or flat.get("retrain.schedule.name") == "constant"
+    ):
+        return Place(f"{model}, tickets", _ticket(flat, repair), ratio_of(flat))
+    row = name if allocation != "erk" else f"{name}, ERK"
+    if repair != "none":
+        return Place(f"{model}, {_GRAINS[grain]}, repaired", f"{row} + {repair}", ratio_of(flat))
+    return Place(f"{model}, {_GRAINS[grain]}", row, ratio_of(flat))
+
+
+def _ticket(flat: Flat, repair: str) -> str:
+    if repair == "scratch":
+        return "drawn anew"
+    if flat.get("rewind") is None:
+        return "last rate"
+    return "weights rewound" if flat["rewind"] else "ticket"
+
+
+def ranked_panels(cells: Cells) -> list[str]:
+    """Return the tables in which criteria stand side by side."""
+    ends = tuple(f", {grain}" for grain in _GRAINS.values())
+    return [panel for panel in dict.fromkeys(p.panel for p in cells) if panel.endswith(ends)]
+
+
+def arena_sections(cells: Cells) -> list[Section]:
+    """Return rankings, rank correlations of the JSV, and what repairs do to the order."""
+    panels = ranked_panels(cells)
+    made = [ranking(cells, panel, BASELINE) for panel in panels]
+    repaired = [orders(cells, panel) for panel in repaired_panels(cells)]
+    return [one for one in (*made, correlations(cells, panels), *repaired) if one is not None]

@@ -1,0 +1,175 @@
+"""Rows of a panel ranked against a baseline: differences over all its columns, paired by seed."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+
+import altair as alt
+
+from isoprune.comparison import text
+from isoprune.comparison.statistics import p_value as p_of
+from isoprune.comparison.statistics import paired_difference, summarize
+from isoprune.reporting import theme
+from isoprune.reporting.charts import Figure, in_colours, table
+from isoprune.reporting.pivots import Table
+from isoprune.reproduction.claims import TEST_ACCURACY, VALUES, Cells, Place, Section, Test, Value
+from isoprune.reproduction.judges import corrected, difference_told, interval_told
+from isoprune.types.record import Record
+
+BEFORE = VALUES["pruned.test_accuracy"]
+JSV_PRUNED = Value("mean JSV after pruning", "pruned.jsv.mean", percent=False, log=True)
+JSV_REACHED = VALUES["retrained.jsv.mean"]
+SECONDS = Value("seconds of pruning", "pruned.seconds", percent=False)
+
+
+def ranking(cells: Cells, panel: str, baseline: str) -> Section | None:
+    """Return the rows of a panel by their mean difference from the baseline; None without the baseline."""
+    rows = dict.fromkeys(place.row for place in cells if place.panel == panel)
+    if baseline not in rows:
+        return None
+    tests = differences(cells, panel, baseline, [row for row in rows if row != baseline])
+    order = sorted(tests, key=lambda t: (math.isnan(t.mean), -t.mean))
+    lines = [_line(cells, t) for t in order]
+    lines.insert(sum(t.mean > 0 for t in order), _own(cells, panel, baseline))
+    head = (
+        "criterion", "reached, %", f"to {baseline}, points", "95 % interval", "p (Holm)", "n",
+        "before retraining, %", "JSV pruned", "JSV retrained", "seconds",
+    )  # fmt: skip
+    above, below = (sum(t.shown and s * t.mean > 0 for t in tests) for s in (1, -1))
+    columns = text.listed(sorted({p.column for p in cells if p.panel == panel}, key=float))
+    lead = (
+        f"Of {len(tests)} criteria these seeds show {above} above {baseline} and {below} below it, over the "
+        f"ratios {columns} together; the others are open. Means over ratios and seeds; differences are "
+        "paired by seed over the ratios that both have, p corrected by Holm for this table; JSV: geometric "
+        f"means of mean JSV{_dense(cells, panel)}; seconds are the median of choosing, updating and proving, "
+        "by the clock."
+    )
+    return Section(f"{panel}: ranked", lead, Table(head, tuple(lines)), _chart(order, baseline))
+
+
+def differences(cells: Cells, panel: str, baseline: str, rows: Sequence[str]) -> tuple[Test, ...]:
+    """Return each row minus the baseline, the mean over the columns that both have of a seed."""
+    base = _by_seed(cells, panel, baseline)
+    found = []
+    for row in rows:
+        own = _by_seed(cells, panel, row)
+        both = {
+            seed: [(column, record) for column, record in own[seed].items() if column in base[seed]]
+            for seed in own.keys() & base.keys()
+        }
+        mine, theirs = (
+            {
+                seed: statistics.fmean(
+                    TEST_ACCURACY.compared(side(seed, column, record)) for column, record in pairs
+                )
+                for seed, pairs in both.items()
+                if pairs
+            }
+            for side in (lambda _, __, record: record, lambda seed, column, _: base[seed][column])
+        )
+        difference = paired_difference(mine, theirs)
+        low, high = difference.interval
+        found.append(
+            Test(
+                panel=panel, first=row, second=baseline, column="", seeds=len(mine), n=difference.n,
+                mean=difference.mean, low=low, high=high, p=p_of(difference), published=None,
+                value=TEST_ACCURACY,
+            )
+        )  # fmt: skip
+    return corrected(found)
+
+
+def _by_seed(cells: Cells, panel: str, row: str) -> dict[int, dict[str, Record]]:
+    found: dict[int, dict[str, Record]] = {}
+    for place, seeds in cells.items():
+        if (place.panel, place.row) == (panel, row):
+            for seed, record in seeds.items():
+                found.setdefault(seed, {})[place.column] = record
+    return found
+
+
+def records_of(cells: Cells, panel: str, row: str) -> list[Record]:
+    """Return the records of a row, of all columns and seeds."""
+    return [
+        r
+        for place, seeds in cells.items()
+        if (place.panel, place.row) == (panel, row)
+        for r in seeds.values()
+    ]
+
+
+def _line(cells: Cells, test: Test) -> tuple[str, ...]:
+    p = (
+        "–"
+        if test.corrected != test.corrected
+        else "< 0.001"
+        if test.corrected < 1e-3
+        else f"{test.corrected:.3f}"
+    )
+    told = (difference_told(test).removesuffix(" points"), interval_told(test), p, str(test.n))
+    reached, *rest = _means(records_of(cells, test.panel, test.first))
+    return (test.first, reached, *told, *rest)
+
+
+def _own(cells: Cells, panel: str, baseline: str) -> tuple[str, ...]:
+    reached, *rest = _means(records_of(cells, panel, baseline))
+    return (baseline, reached, "", "", "", str(len(_by_seed(cells, panel, baseline))), *rest)
+
+
+def _means(records: Sequence[Record]) -> list[str]:
+    reached, before = (
+        f"{summarize(v.compared(r) for r in records).mean:.2f}" for v in (TEST_ACCURACY, BEFORE)
+    )
+    seconds = statistics.median(SECONDS.of(r) for r in records)
+    return [reached, before, *(geometric(v, records) for v in (JSV_PRUNED, JSV_REACHED)), f"{seconds:.2f}"]
+
+
+def geometric(value: Value, records: Iterable[Record]) -> str:
+    """Return the geometric mean of numbers that are above zero."""
+    mean = summarize(value.compared(r) for r in records).mean
+    return text.MISSING if math.isnan(mean) else text.number(10**mean)
+
+
+def _dense(cells: Cells, panel: str) -> str:
+    records = [r for place, seeds in cells.items() if place.panel == panel for r in seeds.values()]
+    jsv = Value("", "dense.jsv.mean", percent=False, log=True)
+    accuracy = Value("", "dense.test_accuracy")
+    one = {r.config["seed"]: r for r in records}.values()
+    return (
+        f" (dense {geometric(jsv, one)}, accuracy {summarize(accuracy.compared(r) for r in one).mean:.2f} %)"
+    )
+
+
+def _chart(order: Sequence[Test], baseline: str) -> Figure | None:
+    told = [t for t in order if t.tells]
+    if not told:
+        return None
+    words: Mapping[bool, str] = {True: "shown", False: "open"}
+    rows = [
+        {"row": t.first, "mean": t.mean, "low": t.low, "high": t.high, "verdict": words[t.shown]}
+        for t in told
+    ]
+    y = alt.Y("row:N", sort=[t.first for t in told], title=None)
+    title = f"difference to {baseline}, points"
+    # Three seeds can have intervals as wide as the page: the differences themselves set the scale.
+    reach = 2 * max(abs(t.mean) for t in told)
+    scale = alt.Scale(domain=[-reach, reach])
+    colours = in_colours(
+        "verdict", {"shown": theme.GREEN, "open": theme.INK}, alt.Legend(title=None, orient="top")
+    )
+    base = table("rows")
+    bar = base.mark_rule(strokeWidth=2.5, opacity=0.4, clip=True).encode(
+        y=y, x=alt.X("low:Q", title=title, scale=scale), x2="high:Q", color=colours
+    )
+    point = base.mark_point(size=70, filled=True, opacity=1).encode(
+        y=y, x=alt.X("mean:Q", title=title, scale=scale), color=colours
+    )
+    layers = alt.LayerChart(layer=[bar, point]).properties(height=22 * len(rows) + 20)
+    return Figure(layers, {"rows": rows})
+
+
+def place_of(cells: Cells, panel: str, row: str, column: str) -> Mapping[int, Record]:
+    """Return the records of a cell by seed; empty where there is none."""
+    return cells.get(Place(panel, row, column), {})
