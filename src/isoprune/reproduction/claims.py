@@ -101,6 +101,7 @@ VALUES = {
         Value("mean JSV after retraining", "retrained.jsv.mean", percent=False, log=True),
         Value("trainability accuracy, %", "trainability_accuracy"),
         Value("test accuracy before retraining, %", "pruned.test_accuracy"),
+        Value("test accuracy without retraining, %", "repaired.test_accuracy"),
     )
 }
 

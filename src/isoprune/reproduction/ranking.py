@@ -14,7 +14,16 @@ from isoprune.comparison.statistics import paired_difference, summarize
 from isoprune.reporting import theme
 from isoprune.reporting.charts import Figure, in_colours, table
 from isoprune.reporting.pivots import Table
-from isoprune.reproduction.claims import TEST_ACCURACY, VALUES, Cells, Place, Section, Test, Value
+from isoprune.reproduction.claims import (
+    JSV_BEFORE,
+    TEST_ACCURACY,
+    VALUES,
+    Cells,
+    Place,
+    Section,
+    Test,
+    Value,
+)
 from isoprune.reproduction.judges import corrected, difference_told, interval_told
 from isoprune.types.record import Record
 
@@ -24,32 +33,41 @@ JSV_REACHED = VALUES["retrained.jsv.mean"]
 SECONDS = Value("seconds of pruning", "pruned.seconds", percent=False)
 
 
-def ranking(cells: Cells, panel: str, baseline: str) -> Section | None:
-    """Return the rows of a panel by their mean difference from the baseline; None without the baseline."""
+def ranking(
+    cells: Cells, panel: str, baseline: str, *, value: Value = TEST_ACCURACY, kind: str = "criteria"
+) -> Section | None:
+    """Return the rows of a panel by their mean difference from the baseline; None without the baseline.
+
+    ``value`` is what differs, an accuracy; ``kind`` what rows are.
+    """
     rows = dict.fromkeys(place.row for place in cells if place.panel == panel)
     if baseline not in rows:
         return None
-    tests = differences(cells, panel, baseline, [row for row in rows if row != baseline])
+    tests = differences(cells, panel, baseline, [row for row in rows if row != baseline], value)
     order = sorted(tests, key=lambda t: (math.isnan(t.mean), -t.mean))
     lines = [_line(cells, t) for t in order]
-    lines.insert(sum(t.mean > 0 for t in order), _own(cells, panel, baseline))
+    lines.insert(sum(t.mean > 0 for t in order), _own(cells, panel, baseline, value))
     head = (
-        "criterion", "reached, %", f"to {baseline}, points", "95 % interval", "p (Holm)", "n",
-        "before retraining, %", "JSV pruned", "JSV retrained", "seconds",
+        "method", value.name, f"to {baseline}, points", "95 % interval", "p (Holm)", "n",
+        "as pruned, %", "JSV before", "JSV retrained", "seconds",
     )  # fmt: skip
     above, below = (sum(t.shown and s * t.mean > 0 for t in tests) for s in (1, -1))
     columns = text.listed(sorted({p.column for p in cells if p.panel == panel}, key=float))
     lead = (
-        f"Of {len(tests)} criteria these seeds show {above} above {baseline} and {below} below it, over the "
+        f"Of {len(tests)} {kind} these seeds show {above} above {baseline} and {below} below it, over the "
         f"ratios {columns} together; the others are open. Means over ratios and seeds; differences are "
-        "paired by seed over the ratios that both have, p corrected by Holm for this table; JSV: geometric "
+        "paired by seed over the ratios that both have, p corrected by Holm for this table; JSV before "
+        "and after retraining: geometric "
         f"means of mean JSV{_dense(cells, panel)}; seconds are the median of choosing, updating and proving, "
-        "by the clock."
+        "by the clock (not of a repair)."
     )
-    return Section(f"{panel}: ranked", lead, Table(head, tuple(lines)), _chart(order, baseline))
+    title = f"{panel}: ranked" if value is TEST_ACCURACY else f"{panel}: ranked by {value.name}"
+    return Section(title, lead, Table(head, tuple(lines)), _chart(order, baseline))
 
 
-def differences(cells: Cells, panel: str, baseline: str, rows: Sequence[str]) -> tuple[Test, ...]:
+def differences(
+    cells: Cells, panel: str, baseline: str, rows: Sequence[str], value: Value = TEST_ACCURACY
+) -> tuple[Test, ...]:
     """Return each row minus the baseline, the mean over the columns that both have of a seed."""
     base = _by_seed(cells, panel, baseline)
     found = []
@@ -61,9 +79,7 @@ def differences(cells: Cells, panel: str, baseline: str, rows: Sequence[str]) ->
         }
         mine, theirs = (
             {
-                seed: statistics.fmean(
-                    TEST_ACCURACY.compared(side(seed, column, record)) for column, record in pairs
-                )
+                seed: statistics.fmean(value.compared(side(seed, column, record)) for column, record in pairs)
                 for seed, pairs in both.items()
                 if pairs
             }
@@ -75,7 +91,7 @@ def differences(cells: Cells, panel: str, baseline: str, rows: Sequence[str]) ->
             Test(
                 panel=panel, first=row, second=baseline, column="", seeds=len(mine), n=difference.n,
                 mean=difference.mean, low=low, high=high, p=p_of(difference), published=None,
-                value=TEST_ACCURACY,
+                value=value,
             )
         )  # fmt: skip
     return corrected(found)
@@ -109,21 +125,20 @@ def _line(cells: Cells, test: Test) -> tuple[str, ...]:
         else f"{test.corrected:.3f}"
     )
     told = (difference_told(test).removesuffix(" points"), interval_told(test), p, str(test.n))
-    reached, *rest = _means(records_of(cells, test.panel, test.first))
+    reached, *rest = _means(records_of(cells, test.panel, test.first), test.value)
     return (test.first, reached, *told, *rest)
 
 
-def _own(cells: Cells, panel: str, baseline: str) -> tuple[str, ...]:
-    reached, *rest = _means(records_of(cells, panel, baseline))
+def _own(cells: Cells, panel: str, baseline: str, value: Value) -> tuple[str, ...]:
+    reached, *rest = _means(records_of(cells, panel, baseline), value)
     return (baseline, reached, "", "", "", str(len(_by_seed(cells, panel, baseline))), *rest)
 
 
-def _means(records: Sequence[Record]) -> list[str]:
-    reached, before = (
-        f"{summarize(v.compared(r) for r in records).mean:.2f}" for v in (TEST_ACCURACY, BEFORE)
-    )
+def _means(records: Sequence[Record], value: Value) -> list[str]:
+    reached, before = (f"{summarize(v.compared(r) for r in records).mean:.2f}" for v in (value, BEFORE))
     seconds = statistics.median(SECONDS.of(r) for r in records)
-    return [reached, before, *(geometric(v, records) for v in (JSV_PRUNED, JSV_REACHED)), f"{seconds:.2f}"]
+    start = JSV_BEFORE if all(r.network("repaired") for r in records) else JSV_PRUNED
+    return [reached, before, *(geometric(v, records) for v in (start, JSV_REACHED)), f"{seconds:.2f}"]
 
 
 def geometric(value: Value, records: Iterable[Record]) -> str:

@@ -16,13 +16,18 @@ from isoprune.reproduction.claims import VALUES, Claim, Published, Reproduction
 from isoprune.reproduction.jsv_vs_ratio import exact, thousandth
 from isoprune.reproduction.places import PLACES
 from isoprune.reproduction.rank_correlation import jsv_orders
+from isoprune.reproduction.repairs_arena import repairs_sections, with_every_repair
 from isoprune.reproduction.value_of_pruning import with_equal_flops
 from isoprune.types.errors import IsopruneError, did_you_mean
 
 SCALES = ("smoke", "laptop", "paper")
 _JUDGES = {"thousandth": thousandth, "exact": exact, "jsv_orders": jsv_orders(ranked_panels)}
-_ADDED = {"value-of-pruning": with_equal_flops, "arena": with_every_criterion}
-_SECTIONS = {"arena": arena_sections}
+_ADDED = {
+    "value-of-pruning": with_equal_flops,
+    "arena": with_every_criterion,
+    "repairs-arena": with_every_repair,
+}
+_SECTIONS = {"arena": arena_sections, "repairs-arena": repairs_sections}
 _FOLDER = files("isoprune.reproduction") / "studies"
 
 

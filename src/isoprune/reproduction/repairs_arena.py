@@ -1,0 +1,79 @@
+"""The arena of repairs: the runs of every way to start well after pruning, and where each stands."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from msgspec import structs
+
+from isoprune.comparison.records import Flat
+from isoprune.experiment.choice import Chain, Choice
+from isoprune.experiment.config import Experiment
+from isoprune.experiment.grid import Study
+from isoprune.experiment.step_types import Repair
+from isoprune.reproduction.claims import TEST_ACCURACY, VALUES, Cells, Place, Section, ratio_of
+from isoprune.reproduction.ranking import ranking
+
+EVERY = "every"
+BASELINE = "grail"
+BATCH = 100  # samples in a batch that a repair looks at
+FEW, MANY = 128, 2000
+# Ways that look at no data; at data, so many samples; criteria that bring their repair.
+_BLIND = ("none", "merging", "lbyl", "folding")
+_SEEING = (("grail",), ("reconstruct",), ("auto",), ("batchnorm",), ("folding", "batchnorm"))
+_CHOOSING = ("thinet", "channel_lasso", "reconstruction")
+
+
+def with_every_repair(study: Study, _: int) -> Study:
+    """Return the study with a run of each way in place of one of the repair "every"."""
+    return dataclasses.replace(study, experiments=tuple(e for one in study.experiments for e in _each(one)))
+
+
+def _each(one: Experiment) -> Iterator[Experiment]:
+    if one.repair.name != EVERY:
+        yield one
+        return
+    for name in _BLIND:
+        yield _with(one, Choice(name))
+    for samples in (FEW, MANY):
+        for names in _SEEING:
+            steps = [{"name": name, **_reads(name, samples)} for name in names]
+            yield _with(one, Chain.read(steps if len(steps) > 1 else steps[0]))
+    for name in _CHOOSING:
+        yield _with(one, Choice("none"), Choice(name, _reads(name, MANY)))
+
+
+def _reads(name: str, samples: int) -> dict[str, int | str]:
+    if name == "folding":
+        return {"variance": "kept"}  # the statistics are taken from data
+    return {"batches": -(-samples // BATCH), "samples": samples}
+
+
+def _with(one: Experiment, repair: Choice, criterion: Choice | None = None) -> Experiment:
+    def changed(step):
+        if isinstance(step, Repair):
+            return structs.replace(step, method=repair)
+        return structs.replace(step, criterion=criterion) if criterion and step is one.prune else step
+
+    return structs.replace(one, steps=tuple(changed(step) for step in one.steps))
+
+
+def place_repairs_arena(flat: Flat) -> Place:
+    """Return a run's place: a table for each network and length of retraining, a row for each way."""
+    criterion, repair = str(flat["prune.criterion.name"]), str(flat.get("repair.name", "none"))
+    row = repair if criterion == "l1_norm" else criterion
+    if FEW in (flat.get("repair.samples"), flat.get("repair.1.samples")):
+        row += f", {FEW} images"
+    epochs = flat["retrain.epochs"]
+    return Place(f"{flat['model.name']}, {epochs} epoch{'s' * (epochs != 1)}", row, ratio_of(flat))
+
+
+def repairs_sections(cells: Cells) -> list[Section]:
+    """Return rankings without retraining, of the runs with the shortest one, and after each retraining."""
+    panels = list(dict.fromkeys(place.panel for place in cells))
+    before = {panel.rpartition(", ")[0]: panel for panel in reversed(panels)}
+    values = [(VALUES["repaired.test_accuracy"], panel) for panel in before.values()]
+    values += [(TEST_ACCURACY, panel) for panel in panels]
+    made = [ranking(cells, panel, BASELINE, value=value, kind="ways") for value, panel in values]
+    return [one for one in made if one is not None]
