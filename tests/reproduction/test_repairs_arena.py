@@ -41,6 +41,6 @@ def test_a_page_ranks_without_retraining_once_and_after_each_retraining():
         cells.setdefault(place, {})[e.seed] = record_of(0.5 + 0.01 * len(place.row), seed=e.seed)
     titles = [section.title for section in repairs_sections(cells)]
     assert titles == [
-        "mlp_7, 1 epochs: ranked by test accuracy without retraining, %",
-        "mlp_7, 1 epochs: ranked",
+        "mlp_7, 1 epoch: ranked by test accuracy without retraining, %",
+        "mlp_7, 1 epoch: ranked",
     ]
