@@ -152,3 +152,11 @@ def test_every_run_is_a_line_of_the_table_of_all():
         ("a", "0", "0.1"), ("a", "1", "0.2"), ("b", "0", "0.3"),
     ]  # fmt: skip
     assert lines[2]["pruned.jsv.mean"] == "0.5"
+
+
+def test_a_ranking_is_over_the_ratios_at_which_the_baseline_has_every_seed():
+    both = cells_of({"l1_norm": [(0.5, 1), (0.6, 1)], "obs": [(0.52, 1), (0.64, 1)]}, column="0.5")
+    one = cells_of({"l1_norm": [(0.1, 1)], "obs": [(0.9, 1)]}, column="0.9")
+    section = ranking({**both, **one}, "net, weights", "l1_norm")
+    assert "over the ratios 0.5 together" in section.lead
+    assert section.table.rows[0][:3] == ("obs", "58.00", "+3.00")

@@ -40,8 +40,9 @@ def ranking(
 
     ``value`` is what differs, an accuracy; ``kind`` what rows are.
     """
-    rows = dict.fromkeys(place.row for place in cells if place.panel == panel)
-    if baseline not in rows:
+    cells = _of_all_seeds(cells, panel, baseline)
+    rows = dict.fromkeys(place.row for place in cells)
+    if not rows:
         return None
     tests = differences(cells, panel, baseline, [row for row in rows if row != baseline], value)
     order = sorted(tests, key=lambda t: (math.isnan(t.mean), -t.mean))
@@ -55,14 +56,24 @@ def ranking(
     columns = text.listed(sorted({p.column for p in cells if p.panel == panel}, key=float))
     lead = (
         f"Of {len(tests)} {kind} these seeds show {above} above {baseline} and {below} below it, over the "
-        f"ratios {columns} together; the others are open. Means over ratios and seeds; differences are "
-        "paired by seed over the ratios that both have, p corrected by Holm for this table; JSV before "
-        "and after retraining: geometric "
-        f"means of mean JSV{_dense(cells, panel)}; seconds are the median of choosing, updating and proving, "
-        "by the clock (not of a repair)."
+        f"ratios {columns} together (those of all seeds); the others are open. Means over ratios and seeds; "
+        "differences are paired by seed over the ratios that both have, p corrected by Holm for this table; "
+        f"JSV before and after retraining: geometric means of mean JSV{_dense(cells, panel)}; seconds: the "
+        "median of choosing, updating and proving, by the clock (not of a repair)."
     )
     title = f"{panel}: ranked" if value is TEST_ACCURACY else f"{panel}: ranked by {value.name}"
     return Section(title, lead, Table(head, tuple(lines)), _chart(order, baseline))
+
+
+def _of_all_seeds(cells: Cells, panel: str, baseline: str) -> Cells:
+    """Return the columns of a panel in which the baseline has every seed that it has anywhere in it."""
+    seeds = {
+        place.column: own.keys()
+        for place, own in cells.items()
+        if (place.panel, place.row) == (panel, baseline)
+    }
+    every = set().union(*seeds.values())
+    return {p: own for p, own in cells.items() if p.panel == panel and seeds.get(p.column, set()) == every}
 
 
 def differences(
