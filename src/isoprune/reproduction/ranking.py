@@ -73,7 +73,7 @@ def _of_all_seeds(cells: Cells, panel: str, baseline: str) -> Cells:
         if (place.panel, place.row) == (panel, baseline)
     }
     every = set().union(*seeds.values())
-    return {p: own for p, own in cells.items() if p.panel == panel and seeds.get(p.column, set()) == every}
+    return {p: own for p, own in cells.items() if p.panel == panel and seeds.get(p.column) == every}
 
 
 def differences(
