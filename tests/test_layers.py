@@ -18,6 +18,7 @@ LAYERS = (
     ("reporting",),
     ("comparison",),
     ("experiment",),
+    ("integrations",),  # callbacks of other libraries' training loops
     ("verbs",),  # what `isoprune.NAME` calls: each ties a few folders together
     ("methods", "models", "data"),
     ("export",),

@@ -70,6 +70,12 @@ def masked(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
         IsopruneError: For a tensor that torch cannot parametrize, named.
     """
     out = copy.deepcopy(model)
+    mask_(out, masks)
+    return out
+
+
+def mask_(out: nn.Module, masks: Mapping[str, Tensor]) -> None:
+    """Hold elements of ``out`` at zero as `masked` does; parameters stay the objects that they were."""
     places: dict[int, list[tuple[nn.Module, str]]] = {}
     for module in out.modules():
         for key, parameter in module._parameters.items():
@@ -78,11 +84,10 @@ def masked(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
     names = {name: key for key, (name, _) in tensor_names(out).items()}
     for name, kept in masks.items():
         for module, key in places.get(names[name], ()):
-            _mask_(module, key, kept, name)
-    return out
+            _mask_tensor_(module, key, kept, name)
 
 
-def _mask_(module: nn.Module, key: str, kept: Tensor, name: str) -> None:
+def _mask_tensor_(module: nn.Module, key: str, kept: Tensor, name: str) -> None:
     parameter = module._parameters[key]
     assert parameter is not None
     # Laid out as the tensor is: what torch.where returns then is too, and takes the same kernels.
@@ -141,6 +146,12 @@ def check_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
 def harden(model: nn.Module) -> nn.Module:
     """Return a copy whose masked tensors are plain parameters again, zeros included, but no longer held."""
     out = copy.deepcopy(model)
+    harden_(out)
+    return out
+
+
+def harden_(out: nn.Module) -> None:
+    """Make masked tensors plain as `harden` does; parameters stay the objects that they were."""
     for module in out.modules():
         if parametrize.is_parametrized(module):
             # A copy shares the class that torch made for the original, and removal would empty it for both.
@@ -156,4 +167,3 @@ def harden(model: nn.Module) -> nn.Module:
             module._parameters[key] = module._parameters.pop(key)
         if isinstance(module, nn.RNNBase) and not parametrize.is_parametrized(module):
             module._flat_weights = [getattr(module, name, None) for name in module._flat_weights_names]
-    return out
