@@ -31,7 +31,7 @@ def main(epochs: int = 8) -> dict[tuple[str, float], float]:
         repaired = isoprune.repair(result, method=method, batches=batches)
         sigma = isoprune.jacobian_singular_values(repaired, inputs)
         print(f"\nrepair {method}: mean Jacobian singular value {float(sigma.mean()):.3g}")
-        print(isoprune.diagnose(repaired, batches))
+        print(isoprune.diagnose(repaired, batches, repairs=()))
         for lr in (1e-2, 1e-3):
             retrained = isoprune.retrain(repaired, splits, schedule="constant", lr=lr, epochs=epochs)
             right[method, lr] = accuracy(retrained)

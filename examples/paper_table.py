@@ -30,8 +30,7 @@ def main(folder: Path) -> dict[tuple[str, str], float]:
         run(experiment, store)
     table = pivot(read_records(folder), rows="repair", columns="lr")
     print(as_markdown(table))
-    frame = isoprune.records(folder)
-    print(f"{len(frame)} runs; isoprune.records has {len(frame.columns)} columns of each")
+    print(f"{len(isoprune.records(folder))} runs, a row each in isoprune.records")
     return {(r, c): table.summary((r,), (c,)).mean for r in ("none", "orthp") for c in ("0.001", "0.01")}
 
 

@@ -25,7 +25,8 @@ def main(directory: Path, size: int = 224) -> None:
 
     result = isoprune.prune(dense, images, ratio=0.5, round_to=8)
     print(f"filters removed: {result.costs.ratios['filters']:.0%}, FLOPs: {result.costs.ratios['flops']:.0%}")
-    print(f"largest difference from the dense network with those filters zeroed: {result.proof}")
+    error = result.proof.max_abs_error
+    print(f"largest difference from the dense network with those filters zeroed: {error:.1e}")
     for frozen in result.graph.frozen:
         print(f"left alone: {frozen.tensor}, {frozen.channels} channels: {frozen.reason}")
 

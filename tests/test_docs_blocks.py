@@ -1,6 +1,6 @@
 """Every block of code in the documentation runs: Python as it stands, commands are parsed, TOML resolves.
 
-docs/migration.md has tests of its own, which also look at what comes out.
+docs/migration.md and gallery.md have tests of their own, which also look at what comes out.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from isoprune.experiment.store import Store
 from isoprune.types.task import Metric
 
 ROOT = Path(__file__).parents[1]
-PAGES = [page for page in sorted((ROOT / "docs").glob("*.md")) if page.name != "migration.md"]
+OTHERS = ("gallery.md", "migration.md")
+PAGES = [page for page in sorted((ROOT / "docs").glob("*.md")) if page.name not in OTHERS]
 
 
 def blocks(page: Path, *languages: str) -> list[str]:

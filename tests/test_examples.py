@@ -40,14 +40,15 @@ def agree(now: str, then: str) -> bool:
     for new, old in zip(*rows, strict=True):
         if re.sub(NUMBER, "#", re.sub(r" +", " ", new)) != re.sub(NUMBER, "#", re.sub(r" +", " ", old)):
             return False
-        for a, b in zip(re.findall(NUMBER, new), re.findall(NUMBER, old), strict=True):
-            x, y = float(a.replace(",", "")), float(b.replace(",", ""))
-            if re.fullmatch(r"[\d,]+", b) and "bytes" not in old:
+        for a, b in zip(re.finditer(NUMBER, new), re.finditer(NUMBER, old), strict=True):
+            x, y = float(a[0].replace(",", "")), float(b[0].replace(",", ""))
+            percent = "±" in old or old[b.end() : b.end() + 1] == "%"
+            if re.fullmatch(r"[\d,]+", b[0]) and not percent and "bytes" not in old:
                 same = x == y  # counts
             elif abs(y) < 1e-3:
                 same = abs(x) < 1e-3  # what rounding left of an equality
             else:
-                same = abs(x - y) <= (4 if "%" in old or "±" in old else 0.2 * abs(y))
+                same = abs(x - y) <= (4 if percent else 0.2 * abs(y))
             if not same:
                 return False
     return True

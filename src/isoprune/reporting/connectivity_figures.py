@@ -35,7 +35,7 @@ def error_paths(paths: Mapping[str, Mapping[str, Any]]) -> Figure:
     x = alt.X("place:Q", title="place between two copies", axis=alt.Axis(tickCount=5))
     y = alt.Y("error:Q", title=title, scale=alt.Scale(zero=False))
     colour = in_colours(
-        "path", colours, alt.Legend(title=None, orient="top", labelLimit=400, columns=1, offset=24)
+        "path", colours, alt.Legend(title=None, orient="top", labelLimit=400, columns=1, offset=36)
     )
     base = table("rows").encode(x=x, y=y, color=colour)
     marks: list[Any] = [base.mark_line(strokeWidth=2), base.mark_point(filled=True, size=40, opacity=1)]

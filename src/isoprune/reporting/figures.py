@@ -132,9 +132,12 @@ def final_accuracy(cells: Sequence[Cell]) -> Figure | None:
     ]
     order = [entry.label for entry in entries]
     dense = over_seeds(cells, "dense.test_accuracy")
-    x = alt.X("mean:Q", title="test accuracy, %", scale=alt.Scale(zero=False, padding=24))
+    x = alt.X("mean:Q", title="test accuracy, %", scale=alt.Scale(zero=False, nice=False, padding=24))
     x = x.axis(format="~f", tickCount=6)
-    y = alt.Y("series:N", sort=order, title=None, axis=alt.Axis(labelLimit=0, labelPadding=12, grid=False))
+    # A line a part: on a phone a long name would leave no room for the plot.
+    axis = alt.Axis(labelLimit=0, labelPadding=12, grid=False, labelExpr="split(datum.label, ', ')")
+    y = alt.Y("series:N", sort=order, title=None, axis=axis)
+    lines = max(label.count(", ") + 1 for label in order)
     tint = in_colours("series", {entry.label: entry.colour for entry in entries})
     form = alt.Shape("series:N", legend=None, scale=alt.Scale(domain=order, range=[e.shape for e in entries]))
     tips = [alt.Tooltip("series:N", title="series"), alt.Tooltip("text:N", title="mean ± std")]
@@ -154,7 +157,11 @@ def final_accuracy(cells: Sequence[Cell]) -> Figure | None:
         layers.append(
             line.mark_text(dy=-8, baseline="bottom").encode(x="mean:Q", y=alt.value(0), text="label:N")
         )
-    chart = alt.LayerChart(layer=layers).add_params(_ratio(means)).properties(height=46 * len(order))
+    chart = (
+        alt.LayerChart(layer=layers)
+        .add_params(_ratio(means))
+        .properties(height=max(46, 18 * lines) * len(order))
+    )
     tables = {"rows": means, "seeds": seeds}
     return Figure(
         chart, tables | ({"levels": [{"mean": 100 * dense.mean, "label": "dense"}]} if dense.n else {})
@@ -215,16 +222,16 @@ def _lines(
     reach = chosen("hover").mark_rect(opacity=0, clip=True)
     layers.append(reach.encode(x=alt.X("from:Q", **x), x2="to:Q", tooltip=tips).add_params(hover))
     params = [alt.param(name="hidden", value=[]), *([] if overview else [_ratio(rows)])]
-    chart = alt.LayerChart(layer=[*(_levels(right=overview) if levels else []), *layers])
+    chart = alt.LayerChart(layer=[*(_levels() if levels else []), *layers])
     tables = {"rows": rows, "hover": wide, "levels": levels}
     return Figure(chart.add_params(*params).properties(height=300), tables, keyed=True)
 
 
-def _levels(*, right: bool) -> list[alt.Chart]:
-    """Return horizontal reference lines with their names at one end."""
+def _levels() -> list[alt.Chart]:
+    """Return horizontal reference lines, named at their right end: the axis has its title at the left."""
     rule = table("levels").mark_rule(strokeDash=[3, 3], clip=True).encode(y="y:Q")
-    label = table("levels").mark_text(align="right" if right else "left", baseline="bottom", dy=-4, clip=True)
-    return [rule, label.encode(y="y:Q", x=alt.value("width" if right else 4), text="label:N")]
+    label = table("levels").mark_text(align="right", baseline="bottom", dy=-4)  # above the plot too
+    return [rule, label.encode(y="y:Q", x=alt.value("width"), text="label:N")]
 
 
 def _log(rows: Sequence[Row]) -> dict[str, Any]:

@@ -186,7 +186,7 @@ def _lr_effect(view: View) -> str:
     if not shown(difference):
         return (
             f"{view.name} ends {text.points(abs(difference.mean))} points apart at LR {rates[0]} and "
-            f"{rates[1]}, which these seeds cannot tell from zero ({_evidence(difference)})"
+            f"{rates[1]}: open ({_evidence(difference)})"
         )
     end = f"{text.points(abs(difference.mean))} points {'lower' if difference.mean > 0 else 'higher'}"
     return f"{view.name} ends {end} at LR {rates[0]} than at {rates[1]} ({_evidence(difference)})"
@@ -214,17 +214,17 @@ def _gap_after(view: View, name: str, cells: list[Cell]) -> str:
 
 
 def _verdict(bare: list[Cell], cells: list[Cell], before: Summary, after: Summary) -> str:
-    """Return what became of the gap: "gone" if its whole interval is within a fifth of what it was."""
+    """Return what became of the gap: level if its whole interval is within a fifth of what it was."""
     reduction = paired_difference(_gaps_by_seed(bare), _gaps_by_seed(cells))
     if not shown(reduction):
-        return "no change that these seeds can show"
+        return "open: these seeds show no change"
     if reduction.mean < 0:
         return "the effect grows"
-    low, high = after.interval if after.n > 1 else (after.mean, after.mean)
-    if max(-low, high) <= 0.2 * before.mean:
-        return "the effect is gone"
+    margin = 0.2 * before.mean
+    if after.n > 1 and max(-after.interval[0], after.interval[1]) <= margin:
+        return f"level within {text.points(margin)} points, a fifth of what it was"
     if not shown(after):
-        return "the effect is smaller, and what is left of it these seeds cannot tell from zero"
+        return "the effect is smaller; whether any of it is left is open"
     if after.mean > 0:
         return f"the effect is smaller, {text.points(after.mean)} of {text.points(before.mean)} points remain"
     return "the effect is turned around, the smaller LR ends higher"
@@ -253,7 +253,7 @@ def _gain(view: View, name: str, cells: Sequence[Cell]) -> str:
     if difference is None or difference.n == 0:
         return reached
     if not shown(difference):
-        return f"{reached}, not told apart from no repair ({_evidence(difference)})"
+        return f"{reached}, open against no repair ({_evidence(difference)})"
     return f"{reached}, {_above(difference.mean)} no repair ({_evidence(difference)})"
 
 
@@ -269,7 +269,7 @@ def _control(view: View) -> str:
             continue
         difference = paired_difference(by_seed([control], _AFTER), by_seed([rival], _AFTER))
         if difference.n:
-            where = _above(difference.mean) if shown(difference) else "not told apart from"
+            where = _above(difference.mean) if shown(difference) else "open against"
             against.append(f"{where} {name}")
     reached = f"the pruned shape of {view.name} ends at {accuracy} %"
     return ", ".join(filter(None, [reached, text.listed(against)]))
