@@ -50,7 +50,7 @@ class KeptNorm(nn.Module):
             kept = self.kept.flatten().chunk(norm.num_groups)
             out = []
             for piece, k in zip(pieces, kept, strict=True):
-                seen = piece[:, k].flatten(1)
+                seen = (piece[:, k] if bool(k.any()) else piece).flatten(1)  # no one reads a group that went
                 mean, var = seen.mean(1), seen.var(1, unbiased=False)
                 shape = (-1, *[1] * (x.dim() - 1))
                 out.append((piece - mean.view(shape)) / (var.view(shape) + norm.eps).sqrt())

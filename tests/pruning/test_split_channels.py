@@ -29,6 +29,7 @@ CASES = {
     "generator": (generator, codes, ("0", 16, 8), 32),
     "generator with a norm of channels": (lambda: generator(nn.BatchNorm2d(16)), codes, ("0", 16, 8), 32),
     "generator with a norm of groups": (lambda: generator(nn.GroupNorm(4, 16)), codes, ("0", 16, 8), 32),
+    "generator with a group a channel": (lambda: generator(nn.GroupNorm(16, 16)), codes, ("0", 16, 8), 32),
     "generator with a depthwise layer": (
         lambda: generator(nn.Conv2d(16, 16, 3, 1, 1, groups=16)), codes, ("0", 16, 8), 32,
     ),
@@ -109,7 +110,7 @@ def test_filters_that_can_only_go_all_together_are_listed_with_the_reason():
 
 
 def test_what_was_asked_and_lost_nothing_is_told_with_its_reason():
-    model, x = network((lambda: generator(nn.GroupNorm(16, 16)), codes))
+    model, x = network((lambda: generator(nn.GroupNorm(16, 16, affine=False)), codes))
     result = prune(model, x, 0.5)
     (spared,) = result.spared
     assert (spared.name, spared.size) == ("0", 16)

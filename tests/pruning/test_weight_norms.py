@@ -289,3 +289,9 @@ def test_factors_that_float32_rounded_are_proven_too(name):
     with torch.no_grad():
         want = by_hand(model, small.plan.removed, x.float())
         torch.testing.assert_close(small.model(x.float()), want, rtol=1e-4, atol=1e-5)
+
+
+def test_a_norm_over_so_many_weights_that_float32_rounds_it_often_is_proven_too():
+    model = chain(lambda: nn.Conv1d(3, 64, 3), lambda: new(nn.Conv1d(64, 64, 4), dim=2), data=maps).float()
+    model.append(nn.Conv1d(64, 2, 1))
+    assert isoprune.prune(model, maps.float(), {"*": 0, "0": 0.5}).proof.relative_error < 1e-12

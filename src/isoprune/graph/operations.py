@@ -133,6 +133,11 @@ def _grouped(args: list[Any]) -> list[Any]:
     return [*args[:3], x.size(0), x.size(1), x[0, 0].numel(), *args[6:]]
 
 
+def _of_the_group(args: Sequence[Any], _: dict[str, Any], dims: int) -> set[int]:
+    """No channels where each is a group of its own."""
+    return set() if args[4] == args[6] else {1}
+
+
 def _row(names: str, family: Family, rule: Any, **algebra: Any) -> dict[str, Operation]:
     return {name: Operation(name, family, rule, **algebra) for name in names.split()}
 
@@ -183,7 +188,7 @@ OPERATIONS: dict[str, Operation] = {
     **_norm("_fused_rms_norm", rule=norm.layer_norm, over=_last, resized=_normalized),
     **_norm("_weight_norm_interface", rule=norm.weight_norm, over=_all_but_the_filter),
     **_norm(
-        "native_group_norm", rule=norm.group_norm, over=lambda *_: {1}, resized=_grouped, per_channel=True
+        "native_group_norm", rule=norm.group_norm, over=_of_the_group, resized=_grouped, per_channel=True
     ),
     # Reductions and softmax: what they run over may be channels.
     **_reduction("mean", over=_at_1, scaling="pass", shape=infer.averaged),

@@ -41,6 +41,8 @@ def _layer_norm(new: nn.LayerNorm | nn.RMSNorm) -> None:
 
 def _group_norm(new: nn.GroupNorm) -> None:
     if new.weight is not None:
+        if new.num_groups == new.num_channels:  # a group a channel
+            new.num_groups = new.weight.shape[0]
         new.num_channels = new.weight.shape[0]
 
 

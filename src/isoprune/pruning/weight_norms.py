@@ -42,11 +42,9 @@ class WeightLength:
 
     def factors(self, whole: Named, small: Named, graph: Graph, kept: Tensor) -> dict[str, Tensor]:
         """Return what shrinking multiplies the lengths by, so that the weights that are left stay."""
-        norm = torch.norm_except_dim(whole[self.weight].detach(), 2, self.dim)
+        norm, left = (torch.norm_except_dim(_exact(t[self.weight]), 2, self.dim) for t in (whole, small))
         before = restrict(norm, graph.tensors[self.length][0], kept)
-        return {
-            self.length: _quotient(torch.norm_except_dim(small[self.weight].detach(), 2, self.dim), before)
-        }
+        return {self.length: _quotient(left, before)}
 
 
 @dataclass(frozen=True)
@@ -66,11 +64,16 @@ class Spectral:
         return {self.right: _quotient(self.sigma(whole), self.sigma(small))}
 
     def sigma(self, tensors: Named) -> Tensor:
-        matrix = tensors[self.weight].detach().movedim(self.dim, 0).flatten(1)
-        return tensors[self.left] @ (matrix @ tensors[self.right])
+        matrix = _exact(tensors[self.weight]).movedim(self.dim, 0).flatten(1)
+        return _exact(tensors[self.left]) @ (matrix @ _exact(tensors[self.right]))
 
 
 Norm = WeightLength | Spectral
+
+
+def _exact(tensor: Tensor) -> Tensor:
+    """Return a tensor in float64: a norm of thousands of weights is off by many roundings in its own type."""
+    return tensor.detach().double()
 
 
 def _quotient(above: Tensor, below: Tensor) -> Tensor:

@@ -46,10 +46,13 @@ def layer_norm(tracer: Tracer, call: Call) -> list[Planes]:
 
 
 def group_norm(tracer: Tracer, call: Call) -> list[Planes]:
-    """Group norm: every group keeps equally many channels, and the statistic runs over those."""
+    """Group norm: every group keeps equally many channels, and the statistic runs over those.
+
+    Groups of one channel go with it: their number follows that of the weights, if there are any.
+    """
     x, weight, bias = call.args[:3]
     groups = call.args[6]
-    for plane in tracer.planes(x):
+    for plane in tracer.planes(x) if weight is None or groups < x.size(1) else ():
         if 1 in plane.dims and not plane.row:  # of a channel that a view made of several, all must go
             channels = tracer.ledger.tie(plane, set(plane.dims) - {1}, call.where).core
             tracer.ledger.grid(channels.reshape(groups, -1), call.where, every_row=True)
