@@ -16,15 +16,18 @@ from isoprune.graph import trace
 from isoprune.methods.criteria import CRITERIA, scores_of
 from isoprune.pruning.grains import units_of
 from isoprune.pruning.mask import element_masks
+from isoprune.pruning.residual_blocks import residual_blocks, units_of_blocks
 from isoprune.signals import Signals
 from isoprune.training import History
 from isoprune.types import IsopruneError, Plan
 from isoprune.types.method import method, method_of
+from isoprune.types.units import DEPTH
 
 DATA = [name for name, f in CRITERIA.items() if "data" in method_of(f).needs]
 FOLLOW = [name for name, f in CRITERIA.items() if method_of(f).follows_order]
 FEW = ("mlp", "residual", "depthwise_twice", "multihead")
 NETWORKS = (*FEW, "flattened", "grouped", "embedded", "heads", "bare")
+BY_GRAIN = {"channel": NETWORKS, DEPTH: ("stack",)}
 SAID = {"n:m": "2:4", "block": "2x3"}  # how a grain with numbers is requested
 
 NORMED = [name for name, f in CRITERIA.items() if "batchnorm" in method_of(f).needs]
@@ -84,7 +87,11 @@ def history_of(model):
 def call(criterion, net, grain="channel", seed=0):
     """Return the units of a network, and their scores."""
     model, x = network(net)
-    units = units_of(graph_of(net), SAID.get(grain, grain))
+    if grain == DEPTH:
+        units = units_of_blocks(model, residual_blocks(model, x))
+        assert units
+    else:
+        units = units_of(graph_of(net), SAID.get(grain, grain))
     return units, scored(criterion, model, units, [(x, torch.arange(len(x)) % 5)] * 2, seed)
 
 
@@ -104,7 +111,7 @@ def test_the_table_knows_functions_by_their_names_and_signature(name):
         pytest.param(name, grain, net, marks=[pytest.mark.matrix] * (i > 0 and grain != usual(name)))
         for name, f in CRITERIA.items()
         for grain in method_of(f).grains
-        for i, net in enumerate(networks_for(name, NETWORKS if grain == "channel" else FEW[::-1]))
+        for i, net in enumerate(networks_for(name, BY_GRAIN.get(grain, FEW[::-1])))
     ],
 )
 def test_one_finite_score_for_every_unit(name, grain, net):
@@ -137,7 +144,8 @@ def test_model_and_gradients_are_untouched(name, net):
 
 @every_grain
 def test_the_same_seed_gives_the_same_scores(name, grain):
-    one, two = (call(name, *networks_for(name, ["multihead"])[:1], grain, seed=4)[1] for _ in range(2))
+    net = networks_for(name, BY_GRAIN[DEPTH] if grain == DEPTH else ["multihead"])[0]
+    one, two = (call(name, net, grain, seed=4)[1] for _ in range(2))
     assert all(torch.equal(one[k], two[k]) for k in one)
 
 

@@ -30,6 +30,13 @@ OPT = {
     "max_position_embeddings": 40, "word_embed_proj_dim": 32,
 }  # fmt: skip
 T5 = {"vocab_size": 100, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}
+WAVES = {"input_values": torch.randn(2, 400, generator=torch.Generator().manual_seed(0))}
+WAV2VEC2 = {
+    **{key: value for key, value in ENCODER.items() if key != "max_position_embeddings"}, "vocab_size": 20,
+    "conv_dim": [16, 16], "conv_kernel": [10, 3], "conv_stride": [5, 2], "num_feat_extract_layers": 2,
+    "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4,
+}  # fmt: skip
+GROUPED = {**ENCODER, "num_key_value_heads": 2}
 NO_TOKENS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 1}
 FAMILIES = {
     "bert": ("BertForSequenceClassification", "BertConfig", ENCODER, TOKENS, 0.5),
@@ -44,8 +51,13 @@ FAMILIES = {
     "t5": ("T5EncoderModel", "T5Config", T5, TOKENS, 0.5),
     "vit": ("ViTForImageClassification", "ViTConfig", VISION, IMAGES, 0.5),
     "deit": ("DeiTForImageClassification", "DeiTConfig", VISION, IMAGES, 0.5),
-    "llama": ("LlamaForCausalLM", "LlamaConfig", {**ENCODER, "num_key_value_heads": 2}, TOKENS, ROTARY),
-    "mistral": ("MistralForCausalLM", "MistralConfig", {**ENCODER, "num_key_value_heads": 2}, TOKENS, ROTARY),
+    "llama": ("LlamaForCausalLM", "LlamaConfig", GROUPED, TOKENS, ROTARY),
+    "mistral": ("MistralForCausalLM", "MistralConfig", GROUPED, TOKENS, ROTARY),
+    "qwen2": ("Qwen2ForCausalLM", "Qwen2Config", {**GROUPED, **NO_TOKENS}, TOKENS, ROTARY),
+    "gpt_neox": (
+        "GPTNeoXForCausalLM", "GPTNeoXConfig", {**ENCODER, **NO_TOKENS}, TOKENS, {"*.dense_h_to_4h": 0.9},
+    ),
+    "wav2vec2": ("Wav2Vec2ForCTC", "Wav2Vec2Config", WAV2VEC2, WAVES, 0.5),
 }  # fmt: skip
 FAST = ("gpt2",)
 
@@ -85,6 +97,43 @@ def test_what_save_pretrained_wrote_is_the_small_network_again(family, tmp_path)
     assert isoprune.verify(small).relative_error < 1e-8
 
 
+DEPTHS = {"num_hidden_layers", "n_layer", "n_layers", "num_layers"}
+SHALLOW = {**FAMILIES, "gemma2": ("Gemma2ForCausalLM", "Gemma2Config", {**GROUPED, **NO_TOKENS}, TOKENS, 0.5)}
+
+
+@pytest.mark.parametrize(
+    "family", [f if f in FAST else pytest.param(f, marks=pytest.mark.matrix) for f in SHALLOW]
+)
+def test_whole_blocks_go_and_the_config_says_how_many_are_left(family, tmp_path):
+    kind, config, options, inputs, _ = SHALLOW[family]
+    torch.manual_seed(0)
+    options = {key: 4 if key in DEPTHS else value for key, value in options.items()}
+    model = getattr(transformers, kind)(getattr(transformers, config)(**options)).eval()
+    small = isoprune.prune(model, inputs, 0.5, grain="residual_block")
+    assert small.history[-1]["config"] == "follows"
+    assert [len(gone) for gone in small.plan.removed.values()] == [2]
+    small.model.save_pretrained(tmp_path)
+    again = type(model).from_pretrained(tmp_path).eval()
+    torch.testing.assert_close(answer(again, inputs), answer(small.model, inputs), rtol=1e-5, atol=1e-5)
+    if model.can_generate():
+        with torch.no_grad():
+            grown = [m.generate(**inputs, max_new_tokens=3, do_sample=False) for m in (again, small.model)]
+        torch.testing.assert_close(*grown)
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("family", ["bert", "gpt2", "vit"])
+def test_whole_heads_go_and_are_loaded(family, tmp_path):
+    model, inputs, _ = made(family)
+    small = isoprune.prune(model, inputs, 0.5, grain="head")
+    assert all(len(gone) == 2 for gone in small.plan.removed.values())
+    said = small.history[-1]["config"]
+    isoprune.save(small, tmp_path)
+    again = isoprune.load(tmp_path, build=lambda: made(family)[0])
+    torch.testing.assert_close(answer(again, inputs), answer(small.model, inputs))
+    assert said == "follows" or ("no config makes" in said and "isoprune.load" in said)
+
+
 @pytest.mark.matrix
 def test_rounds_follow_too(tmp_path):
     model, inputs, _ = made("bert")
@@ -107,6 +156,7 @@ def test_rounds_follow_too(tmp_path):
             marks=pytest.mark.matrix,
         ),
         pytest.param("llama", 0.5, "rotary_emb.inv_freq is made of the config", marks=pytest.mark.matrix),
+        pytest.param("gpt_neox", 0.5, "no config makes gpt_neox.layers.0", marks=pytest.mark.matrix),
     ],
 )
 def test_what_no_config_says_is_told_in_one_line(family, ratio, message):

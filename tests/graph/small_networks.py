@@ -247,8 +247,21 @@ def flattened():
     )  # fmt: skip
 
 
+class Added(nn.Sequential):
+    """A residual block: its layers add to what they are given."""
+
+    def forward(self, x):
+        return x + super().forward(x)
+
+
+def stack():
+    blocks = (Added(nn.Linear(10, 12), nn.ReLU(), nn.Linear(12, 10)) for _ in range(3))
+    return nn.Sequential(nn.Linear(7, 10), nn.Sequential(*blocks), nn.Linear(10, 5))
+
+
 NETWORKS = {
     "mlp": (mlp, rows),
+    "stack": (stack, rows),
     "flattened": (flattened, image),
     "residual": (Residual, image),
     "depthwise": (Depthwise, image),

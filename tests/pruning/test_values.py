@@ -198,3 +198,24 @@ def test_values_picked_over_all_channels_are_refused_by_name():
 
     with pytest.raises(IsopruneError, match=r"Nothing was removed of Body.*masked_select in the network"):
         prune(Body(inside).eval(), torch.randn(10, 8), ratio=0.5)
+
+
+class Pasted(nn.Module):
+    """Writes a map, as far as a number made of values says, into a canvas of zeros (Mask R-CNN)."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 1, 1)
+
+    def forward(self, x):
+        mask = self.b(self.a(x).relu())[0, 0].sigmoid()
+        rows = int((mask > -1).sum() > 0) + 3
+        canvas = torch.zeros(6, 1)
+        canvas[1 : 1 + rows] = mask[:rows, :1]
+        return canvas
+
+
+def test_a_constant_is_compared_as_it_was_before_something_was_written_into_it():
+    torch.manual_seed(0)
+    small = prune(Pasted().eval(), torch.randn(1, 3, 8, 8), 0.5)
+    assert small.model.a.out_channels == 4

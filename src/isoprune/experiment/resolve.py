@@ -112,11 +112,17 @@ def _complete_training(training: Any, key: str, *, removes: bool = False) -> Any
 
 def _check_grain(grain: str, key: str) -> None:
     from isoprune.pruning.grains import read_grain
+    from isoprune.types.units import DEPTH
 
     try:
-        read_grain(grain)
+        whole = read_grain(grain).name == DEPTH
     except IsopruneError as error:
         raise IsopruneError(f"{key}.grain: {error}") from None
+    if whole:
+        raise IsopruneError(
+            f"{key}.grain: a store keeps no network without some of its blocks. Take another grain here, or "
+            f"isoprune.prune(model, x, ratio, grain={grain!r}) in Python."
+        )
 
 
 def _check_penalty(penalty: Choice, key: str, *, removes: bool) -> None:

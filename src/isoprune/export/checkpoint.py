@@ -20,10 +20,12 @@ from isoprune.export.manifest import Manifest, StoredTensor
 from isoprune.graph.cloning import clone_sharing, tensor_names
 from isoprune.pruning import Pruned
 from isoprune.pruning.mask import harden, masked, masks_of
+from isoprune.pruning.residual_blocks import without_blocks
 from isoprune.pruning.shrink import replace_tensors
 from isoprune.pruning.stored_sizes import restore_sizes_, shapes_of
 from isoprune.types import IsopruneError, Network, Plan, module_of
 from isoprune.types.files import explained
+from isoprune.types.units import DEPTH
 
 HEADER = 2**16, 2**10  # most bytes of a safetensors header: so many, and so many a tensor
 
@@ -64,6 +66,8 @@ def write(network: Network, part: Path, *, dense: nn.Module | None = None, sourc
     model = _unwrapped(module_of(network))
     if pruned is not None and dense is None:
         dense = pruned.dense
+    if pruned is not None and dense is not None and pruned.plan.grain == DEPTH:
+        dense = without_blocks(dense, pruned.plan)
     if masks := masks_of(model):
         model = harden(model)
     if any(key.endswith(".index") and ".parametrizations." in f".{key}" for key, _ in model.named_buffers()):
@@ -142,6 +146,11 @@ def load(directory: str | Path, build: Callable[[], Any]) -> nn.Module:
             f"network that {place} was pruned from ({facts.made_of})."
         )
     model = clone_sharing(built)  # build may hand out a network that the user goes on with
+    if facts.plan is not None and facts.plan.grain == DEPTH:
+        try:
+            model = without_blocks(model, facts.plan)
+        except IsopruneError as error:
+            raise _another(facts, model, place, str(error)) from None
     _check_same(facts, model, place)
     if (problem := plan_problem(facts, model)) is not None:
         raise _another(facts, model, place, problem)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from isoprune.export.manifest import Manifest
 from isoprune.pruning.stored_sizes import shapes_of
 from isoprune.types import IsopruneError
+from isoprune.types.units import DEPTH
 
 
 def check_finite(model: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
@@ -31,7 +32,7 @@ def plan_problem(facts: Manifest, model: nn.Module) -> str | None:
     Units may be numbered as in a network between the two, where both were pruned before.
     """
     dense, plan = shapes_of(model), facts.plan
-    if plan is None:
+    if plan is None or plan.grain == DEPTH:  # `without_blocks` looked at that
         return None
     modules = {name for name, _ in model.named_modules()}
     for name, kept in plan.kept.items():

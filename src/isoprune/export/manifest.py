@@ -142,7 +142,7 @@ def _in_shape(example_inputs: Any) -> list[int] | None:
 
 
 def _plan(plan: Plan) -> dict[str, Any]:
-    if read_grain(plan.grain).whole:
+    if not read_grain(plan.grain).of_tensors:
         return plan.as_dict()
     # Of single weights the bools are many: they stand in plan.safetensors.
     return {"grain": plan.grain, "removed": {}, "shapes": {}, "request": dict(plan.request)}

@@ -133,7 +133,7 @@ def _grouped(args: list[Any]) -> list[Any]:
     return [*args[:3], x.size(0), x.size(1), x[0, 0].numel(), *args[6:]]
 
 
-def _of_the_group(args: Sequence[Any], _: dict[str, Any], dims: int) -> set[int]:
+def _of_the_group(args: Sequence[Any], *_: Any) -> set[int]:
     """No channels where each is a group of its own."""
     return set() if args[4] == args[6] else {1}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -30,7 +30,12 @@ def parameters(graph: Graph, kept: Tensor, model: nn.Module) -> int:
 
 def flops(graph: Graph, kept: Tensor) -> int:
     """Return the multiply-adds per sample of convolutions, linear layers and attention products."""
-    return sum(_multiply_adds(node, kept) for node in graph.nodes) // _samples(graph)
+    return flops_of(graph.nodes, graph, kept)
+
+
+def flops_of(nodes: Iterable[Node], graph: Graph, kept: Tensor) -> int:
+    """Return the multiply-adds per sample of some of a graph's operations."""
+    return sum(_multiply_adds(node, kept) for node in nodes) // _samples(graph)
 
 
 def _samples(graph: Graph) -> int:

@@ -1,17 +1,18 @@
 """Grains: what the units of a network are, from single weights to channels of several coupled tensors.
 
-==========  =============================================================================================
-channel     what `trace` found: filters of several layers, and what reads them, that can only go together
-head        whole attention heads, of all projections
-filter      one filter of one tensor; its bias and what reads it stay
-kernel      the part of a filter that reads one channel: [kh, kw] numbers; of a Linear, one weight
-vector      a row of a kernel: kw numbers; of a Linear, one weight
-weight      a single weight
-n:m         single weights, of which n stay of every m neighbours along the input: "2:4"
-block       b x c weights of the filter matrix [filters, fan_in]: "4x4" (the last ones may be smaller)
-==========  =============================================================================================
+==============  ==========================================================================================
+channel         what `trace` found: filters of several layers, and what reads them, that can only go together
+head            whole attention heads, of all projections
+residual_block  whole items of a list of modules that add to their input: see `residual_blocks`
+filter          one filter of one tensor; its bias and what reads it stay
+kernel          the part of a filter that reads one channel: [kh, kw] numbers; of a Linear, one weight
+vector          a row of a kernel: kw numbers; of a Linear, one weight
+weight          a single weight
+n:m             single weights, of which n stay of every m neighbours along the input: "2:4"
+block           b x c weights of the filter matrix [filters, fan_in]: "4x4" (the last ones may be smaller)
+==============  ==========================================================================================
 
-All but channel and head are of the weights of Linear layers, convolutions, attention and recurrent layers;
+All but the first three are of the weights of Linear layers, convolutions, attention and recurrent layers;
 biases, norms and embeddings stay. Mao et al., 2017, arXiv 1705.08922 (granularity); Mishra et al., 2021,
 arXiv 2104.08378 (n:m).
 """
@@ -30,7 +31,7 @@ from isoprune.graph import Graph
 from isoprune.graph.labels import core
 from isoprune.types import IsopruneError, Member, Units
 from isoprune.types.errors import did_you_mean
-from isoprune.types.units import GRAINS
+from isoprune.types.units import DEPTH, GRAINS
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class Grain:
         """Whether its units are whole channels, so that a network can shrink."""
         return self.name in ("channel", "head")
 
+    @property
+    def of_tensors(self) -> bool:
+        """Whether its units are parts of single tensors, which only a mask removes."""
+        return not self.whole and self.name != DEPTH
+
 
 def read_grain(text: str) -> Grain:
     """Return the grain that a word means: "weight", "2:4", "4x4", ...
@@ -66,7 +72,7 @@ def read_grain(text: str) -> Grain:
             f"The grain {text!r} means nothing: write n:m with 0 < n < m, such as 2:4 (two of four stay), or "
             "rows x columns of a block, such as 4x4."
         )
-    words = [g for g in GRAINS if g not in ("n:m", "block")]
+    words = [*(g for g in GRAINS if g not in ("n:m", "block")), DEPTH]
     if text not in words:
         raise IsopruneError(f"Unknown grain {text!r}.{did_you_mean(text, [*words, '2:4', '4x4'])}")
     return Grain(text)
@@ -83,6 +89,8 @@ def units_of(graph: Graph, grain: str | Grain) -> tuple[Units, ...]:
         return graph.groups
     if grain.name == "head":
         return tuple(_with_members(graph, heads) for heads in graph.heads)
+    if not grain.of_tensors:
+        raise IsopruneError(f"Units of grain {grain} are no parts of a graph: isoprune.prune finds them.")
     return tuple(_units(name, shape, out, grain) for name, shape, out in weights_of(graph))
 
 

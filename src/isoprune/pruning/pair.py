@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -61,6 +61,7 @@ class NetworkPair:
     reference: Reference
     factors: Mapping[str, Tensor]
     exact: bool = True  # in float64, not in the type of the weights
+    names: Mapping[str, str] = field(default_factory=dict)  # of tensors of ``small``: in ``model``
 
     @property
     def _kinds(self) -> set[torch.dtype]:
@@ -151,7 +152,8 @@ class NetworkPair:
         if kept is None and self.kept is not None and self.exact:
             unround_(made, self.small, self.graph, self.kept, self.factors)
         if trial.seed is not None:
-            change_weights_(made, self.graph, kept, self.factors, seed=trial.seed)
+            names = self.names if model is self.small else {}
+            change_weights_(made, self.graph, kept, self.factors, seed=trial.seed, names=names)
         return made
 
     @contextmanager

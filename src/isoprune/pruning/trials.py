@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from zlib import crc32
 
@@ -95,7 +96,13 @@ def _transferred(graph: Graph, kept: Tensor, other: Graph) -> Tensor:
 
 
 def change_weights_(
-    model: nn.Module, shapes: Graph, kept: Tensor | None, factors: Mapping[str, Tensor], *, seed: int
+    model: nn.Module,
+    shapes: Graph,
+    kept: Tensor | None,
+    factors: Mapping[str, Tensor],
+    *,
+    seed: int,
+    names: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Change the weights of a network at random, and those of the smaller one just so.
 
@@ -108,6 +115,7 @@ def change_weights_(
         kept: Which of its ids the network still has; None: it is the dense one.
         factors: What weights of the smaller network were multiplied by.
         seed: Of the change.
+        names: What tensors are called in the dense network, of those that have another name.
     """
     # What makes up for a norm is worked out from the weights as they are.
     normed = {name for norm in weight_norms(model, shapes) for name in norm.tensors}
@@ -120,6 +128,7 @@ def change_weights_(
         name = full if full in shapes.tensors else masked
         if full in normed:
             continue
+        name = names.get(name, name)
         planes, shape = shapes.tensors.get(name, ((), tensor.shape))
         change = _pattern(shape, Generator().manual_seed(seed + crc32(name.encode())))
         if kept is not None:

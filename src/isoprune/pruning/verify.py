@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -109,6 +109,8 @@ def proven(
     kept: Tensor | None,
     reference: Reference,
     factors: Mapping[str, Tensor],
+    *,
+    names: Mapping[str, str] | None = None,
 ) -> Proof:
     """Return the proof that ``small`` computes what ``reference`` says; raises as `verify` does.
 
@@ -118,8 +120,10 @@ def proven(
         kept: The channel ids that ``small`` has; None: all.
         reference: (a run of a copy of ``model``, a trial) -> what it should give.
         factors: What `shrink` multiplied weights of ``small`` by.
+        names: What tensors of ``small`` are called in ``model``, where that is something else.
     """
-    exact, own = (NetworkPair(model, small, graph, kept, reference, factors, exact=e) for e in (True, False))
+    pair = NetworkPair(model, small, graph, kept, reference, factors, names=names or {})
+    exact, own = pair, replace(pair, exact=False)
     done: list[Compared] = []
     for trial in drawn_trials(model, graph, inputs):
         found = next(filter(None, (pair.usable(trial) for pair in (exact, own))), None)

@@ -13,6 +13,7 @@ from isoprune.types.shown import shown
 Scores = Mapping[str, Tensor]  # units name -> float [units.shape]; high stays
 
 GRAINS = ("channel", "head", "filter", "kernel", "vector", "weight", "n:m", "block")
+DEPTH = "residual_block"  # whole items of a list of modules: units of few methods
 
 
 @shown

@@ -24,16 +24,18 @@ from isoprune.pruning.mask_plan import plan_units
 from isoprune.pruning.masking import mask_by, prove_masks
 from isoprune.pruning.plan import cost_of_one, make_plan, plan_for_target, plan_of_same_numbers, share
 from isoprune.pruning.pruned import example_inputs_of
+from isoprune.pruning.residual_blocks import deepened, prove_blocks
 from isoprune.pruning.rounds import inflated, renumbered
 from isoprune.pruning.shrink import shrink as without_units
 from isoprune.pruning.verify import Proof
 from isoprune.pruning.verify import verify as proven
 from isoprune.types import CLASSIFICATION, IsopruneError, Network, Plan, Scores, Task, module_of
-from isoprune.types.units import UpdatingScores
+from isoprune.types.units import DEPTH, UpdatingScores
 from isoprune.verbs.masked_rounds import masked_units, without_masks
 from isoprune.verbs.request import requested
 from isoprune.verbs.scorer import Scorer, default_criterion
 from isoprune.verbs.tasks import task_of
+from isoprune.verbs.whole_blocks import without_whole_blocks
 
 
 def prune(
@@ -66,10 +68,11 @@ def prune(
 ) -> Pruned:
     """Return the network without a part of its units, proven against the one before.
 
-    Whole channels and heads are removed: the network is smaller, and of the same class. Units of other
-    grains, and any with ``mask``, are held at zero by masks, through any training; no shape changes, and a
-    dense kernel gains no time. How much goes is said by one of ``ratio``, ``flops``, ``parameters`` and
-    ``latency``. The request is in ``pruned.plan.request``, what came of it in ``pruned.costs``.
+    Whole channels, heads and residual blocks are removed: the network is smaller, and of the same class.
+    Units of other grains, and any with ``mask``, are held at zero by masks, through any training; no shape
+    changes, and a dense kernel gains no time. How much goes is said by one of ``ratio``, ``flops``,
+    ``parameters`` and ``latency``. The request is in ``pruned.plan.request``, what came of it in
+    ``pruned.costs``.
 
     A `Pruned` is pruned once more: ``ratio`` is then a fraction of what is left, and the plan of all rounds
     is numbered as in the dense network. A network that was shrunk becomes the dense one of a plan of masks.
@@ -89,8 +92,8 @@ def prune(
             None: "l1_norm", and with ``retrain_budget`` "reconstruction" where it knows the grain.
             "zeros" needs no ratio: exactly the channels that are zero wherever they are read go, whoever
             zeroed them, and the network computes what it did.
-        grain: What goes as one: "channel", "head", "filter", "kernel", "vector", "weight", n:m such as
-            "2:4" (which needs no ratio), or a block such as "4x4"; see `isoprune.pruning.grains`.
+        grain: What goes as one: "channel", "head", "residual_block", "filter", "kernel", "vector", "weight",
+            n:m such as "2:4" (which needs no ratio), or a block such as "4x4"; see `isoprune.pruning.grains`.
         mask: Whether whole channels are held at zero instead of removed.
         batches: Data for criteria that need some, as a DataLoader yields them.
         task: What a batch means; by default (inputs, labels), and the loss is cross-entropy.
@@ -134,8 +137,16 @@ def prune(
     score = Scorer(
         criterion or default_criterion(unit, retrain_budget), batches, task_of(task, loss, output), seed
     )
+    how = {"allocation": allocation, "floor": floor}
+    if unit.name == DEPTH:
+        if mask or retrain_budget is not None:
+            raise IsopruneError(
+                f"Grain {DEPTH} takes no mask= and no retrain_budget=: blocks are removed, and "
+                "isoprune.repair(small, 'polish', batches=...) trains what is left toward the dense outputs."
+            )
+        made = without_whole_blocks(network, example_inputs, target, score, graph_of, **how)
+        return followed(made)
     if not unit.whole:
-        how = {"allocation": allocation, "floor": floor}
         made = masked_units(network, example_inputs, unit, target, score, **how)
         return score.repaired(made, retrain_budget)
     model = module_of(network)
@@ -202,11 +213,18 @@ def prune(
             whole = inflated(whole, made.graph, made.plan, made.model)
         result = mask_by(whole, example_inputs, made.graph, made.plan, units_of(made.graph, unit))
         made = replace(result, dense=made.dense, history=made.history, attempts=made.attempts)
-    elif hasattr(made.model, "save_pretrained"):
-        from isoprune.export import follow_config
-
-        made = follow_config(made)
+    else:
+        made = followed(made)
     return score.repaired(made, retrain_budget)
+
+
+def followed(made: Pruned) -> Pruned:
+    """Return a network of transformers with the config that makes one of its sizes; others as they are."""
+    if not hasattr(made.model, "save_pretrained"):
+        return made
+    from isoprune.export import follow_config
+
+    return follow_config(made)
 
 
 def _joined(network: Network, made: Pruned) -> Pruned:
@@ -241,7 +259,7 @@ def verify(pruned: Pruned) -> Proof:
         IsopruneError: If the network's shapes are not those of its plan.
     """
     held = masks_of(pruned.model)
-    if held or not read_grain(pruned.plan.grain).whole:
+    if held or read_grain(pruned.plan.grain).of_tensors:
         plain = plain_copy(pruned.model)
         units = units_of(pruned.graph, pruned.plan.grain)
         masks = element_masks(pruned.graph, pruned.plan, units)
@@ -250,6 +268,9 @@ def verify(pruned: Pruned) -> Proof:
             check_masks(plain, masks)
             small = masked(plain, masks)
         return prove_masks(plain, small, pruned.graph, pruned.plan, masks, pruned.example_inputs)
+    if pruned.plan.grain == DEPTH:
+        whole = deepened(pruned.dense, pruned.plan, pruned.model)
+        return prove_blocks(whole, pruned.model, pruned.graph, pruned.plan, pruned.example_inputs)
     whole = inflated(pruned.dense, pruned.graph, pruned.plan, pruned.model)
     return proven(whole, pruned.model, pruned.graph, pruned.plan, pruned.example_inputs)
 

@@ -22,6 +22,7 @@ from isoprune.types.method import method_of
 from isoprune.types.network import Network
 from isoprune.types.seeded import seeded
 from isoprune.types.task import CLASSIFICATION, Task
+from isoprune.types.units import DEPTH
 from isoprune.verbs.tasks import task_of
 
 Repair = Callable[..., nn.Module | Repaired]
@@ -93,6 +94,11 @@ def require_needs(repair: Repair, pruned: Pruned, batches: Iterable[Any] | None)
         raise IsopruneError(
             f"Repair {name!r} looks at data, and batches is None. Pass batches=, such as a DataLoader of "
             "training data; labels are not read."
+        )
+    if "plan" in needs and pruned.plan.grain == DEPTH:
+        raise IsopruneError(
+            f"Repair {name!r} fits layers that lost channels, and whole blocks went. Take 'polish', which "
+            "trains toward the dense outputs, or 'batchnorm'."
         )
     if "dense" in needs and pruned.dense is pruned.model:
         raise IsopruneError(

@@ -11,8 +11,10 @@ from isoprune.graph.cloning import clone_sharing, tensor_names
 from isoprune.pruning import Pruned, shrink
 from isoprune.pruning.grains import read_grain
 from isoprune.pruning.mask import masked, masks_of
+from isoprune.pruning.residual_blocks import without_blocks
 from isoprune.pruning.shrink import replace_tensors
 from isoprune.types import IsopruneError
+from isoprune.types.units import DEPTH
 
 
 def rewind(pruned: Pruned, earlier: nn.Module | Mapping[str, Tensor]) -> Pruned:
@@ -41,10 +43,13 @@ def rewind(pruned: Pruned, earlier: nn.Module | Mapping[str, Tensor]) -> Pruned:
         )
     replace_tensors(dense, {name: state[name].detach().clone() for name in names if name in state})
     masks = masks_of(pruned.model)
-    if not masks and pruned.plan and not read_grain(pruned.plan.grain).whole:
+    if not masks and pruned.plan and read_grain(pruned.plan.grain).of_tensors:
         raise IsopruneError(
             f"The masks of the plan of {pruned.plan.grain}s are gone (hardened, or the weights shared). "
             "Rewind the masked network."
         )
-    model = masked(dense, masks) if masks else shrink(dense, pruned.graph, pruned.plan)
+    if pruned.plan.grain == DEPTH:
+        model = without_blocks(dense, pruned.plan)
+    else:
+        model = masked(dense, masks) if masks else shrink(dense, pruned.graph, pruned.plan)
     return replace(pruned, model=model, history=(*pruned.history, {"step": "rewind"}))

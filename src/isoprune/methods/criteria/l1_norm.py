@@ -11,10 +11,12 @@ from isoprune.methods.criteria.unit_scores import score_units
 from isoprune.signals import Signals
 from isoprune.types import Scores, Units
 from isoprune.types.method import method
-from isoprune.types.units import GRAINS
+from isoprune.types.units import DEPTH, GRAINS
 
 
-@method("criterion", grains=GRAINS, label="L1", source="Li, Kadav, Durdanovic, Samet & Graf, ICLR 2017")
+@method(
+    "criterion", grains=(*GRAINS, DEPTH), label="L1", source="Li, Kadav, Durdanovic, Samet & Graf, ICLR 2017"
+)
 def l1_norm(signals: Signals, units: Sequence[Units], *, generator: Generator) -> Scores:
     r"""Mean absolute weight of each unit: :math:`s_i = \frac{1}{n_i} \sum_{j \in i} |w_j|`.
 

@@ -11,10 +11,10 @@ from isoprune.methods.criteria.unit_scores import score_units
 from isoprune.signals import Signals
 from isoprune.types import Scores, Units
 from isoprune.types.method import method
-from isoprune.types.units import GRAINS
+from isoprune.types.units import DEPTH, GRAINS
 
 
-@method("criterion", grains=GRAINS, label="L2")
+@method("criterion", grains=(*GRAINS, DEPTH), label="L2")
 def l2_norm(signals: Signals, units: Sequence[Units], *, generator: Generator) -> Scores:
     r"""Root mean square weight of each unit: :math:`s_i = \sqrt{\frac{1}{n_i} \sum_{j \in i} w_j^2}`.
 

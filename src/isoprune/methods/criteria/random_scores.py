@@ -10,10 +10,10 @@ from torch import Generator
 from isoprune.signals import Signals
 from isoprune.types import Scores, Units
 from isoprune.types.method import method
-from isoprune.types.units import GRAINS
+from isoprune.types.units import DEPTH, GRAINS
 
 
-@method("criterion", grains=GRAINS, follows_order=False, label="random")
+@method("criterion", grains=(*GRAINS, DEPTH), follows_order=False, label="random")
 def random(signals: Signals, units: Sequence[Units], *, generator: Generator) -> Scores:
     """Uniform random scores, drawn from ``generator`` units by units."""
     return {u.name: torch.rand(u.shape, generator=generator, dtype=torch.float64) for u in units}

@@ -10,7 +10,7 @@ from isoprune.methods.criteria.unit_scores import score_units
 from isoprune.signals import Signals
 from isoprune.types import Scores, Units
 from isoprune.types.method import method
-from isoprune.types.units import GRAINS
+from isoprune.types.units import DEPTH, GRAINS
 
 
 @method(
@@ -18,7 +18,7 @@ from isoprune.types.units import GRAINS
     "data",
     "labels",
     "gradients",
-    grains=GRAINS,
+    grains=(*GRAINS, DEPTH),
     label="Taylor",
     source="Molchanov, Mallya, Tyree, Frosio & Kautz, CVPR 2019",
 )
