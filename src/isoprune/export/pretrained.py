@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from isoprune.graph.cloning import named_modules, runnable_copy, tensor_names
-from isoprune.graph.entries import Entry
+from isoprune.graph.entries import EntryPoint
 from isoprune.graph.inputs import copied_inputs
 from isoprune.pruning import Pruned
 from isoprune.pruning.discrepancy import discrepancy
@@ -99,7 +99,7 @@ class _Search:
         small = runnable_copy(self.pruned.model)
         fresh = self._made(changed, "cpu").to(next(small.parameters()).dtype)
         fresh.load_state_dict(small.state_dict())
-        entry = Entry(self.pruned.example_inputs)
+        entry = EntryPoint(self.pruned.example_inputs)
         want, got = (entry.run(m, copied_inputs(entry.inputs)) for m in (small, fresh))
         return discrepancy(want, got).relative < 1e-5
 

@@ -184,9 +184,8 @@ class Tracer(TorchDispatchMode):
             touched = [self.known(t) for t in tensors]
         if operation.family == "constant" or not any(touched):
             return self._constant(func, args, kwargs, tensors)
-        # Before it runs: where values are computed, it may write them into a constant.
         constants = values_of([t for t, depends in zip(tensors, touched, strict=True) if not depends])
-        out = self._made(func, operation, args, kwargs, where)
+        out = self._made(func, operation, args, kwargs, where)  # it may write values into a constant
         if how == "order":
             out = self.reads.ordered(operation.name, out, args, kwargs)
         outs = [o for o in flattened((out,), {}) if isinstance(o, Tensor)]
@@ -206,8 +205,8 @@ class Tracer(TorchDispatchMode):
         outputs = tuple((self.planes(o), o.shape) for o in outs)
         numbers = tuple(numbers_of(func, args, kwargs))
         picks = tuple(args[1:]) if operation.name in ("slice", "select") else ()
-        stays = [self.known(t) or id(t) in self.names for t in tensors]  # others' ids are used again
-        reads = (id(t) if s else -1 for t, s in zip(tensors, stays, strict=True))
+        # The ids of others are used again.
+        reads = (id(t) if self.known(t) or id(t) in self.names else -1 for t in tensors)
         keys = tuple(reads), tuple(map(id, outs))
         transposed = operation.name == "convolution" and args[6] is True
         self.nodes.append(

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from isoprune.graph import Graph
 from isoprune.graph.cloning import clone_sharing, runnable_copy, tensor_names
-from isoprune.graph.entries import Entry
+from isoprune.graph.entries import EntryPoint
 from isoprune.graph.inputs import copied_inputs
 from isoprune.graph.isolation import isolated
 from isoprune.graph.outputs import tensors_of
@@ -48,7 +48,7 @@ def residual_blocks(model: nn.Module, example_inputs: Any) -> dict[str, list[int
     forward without it runs and gives what it does where the item passes its input on. Of items within items
     the inner ones count. Cost: a forward, and two for each list; more where some of its items cannot go.
     """
-    entry = Entry(example_inputs)
+    entry = EntryPoint(example_inputs)
     watched = _Watched(runnable_copy(model))
     with torch.no_grad(), watched:
         entry.run(watched.model, copied_inputs(entry.inputs))
@@ -207,7 +207,7 @@ def _first(value: Any) -> Tensor:
     return next(t for t in tensors_of(value) if t.is_floating_point())
 
 
-def _going(model: nn.Module, entry: Entry, name: str, places: list[int]) -> list[int]:
+def _going(model: nn.Module, entry: EntryPoint, name: str, places: list[int]) -> list[int]:
     """Return which of these items of a list can go, by halving."""
     if not places or _go(model, entry, name, places):
         return places
@@ -216,7 +216,7 @@ def _going(model: nn.Module, entry: Entry, name: str, places: list[int]) -> list
     return [one for part in parts for one in _going(model, entry, name, part)]
 
 
-def _go(model: nn.Module, entry: Entry, name: str, places: list[int]) -> bool:
+def _go(model: nn.Module, entry: EntryPoint, name: str, places: list[int]) -> bool:
     """Tell whether a forward without these items gives what it does where they pass their input on."""
     kept = torch.ones(len(model.get_submodule(name)._modules), dtype=torch.bool)
     kept[places] = False
