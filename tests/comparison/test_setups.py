@@ -215,3 +215,8 @@ def test_the_steps_of_a_training_are_a_number_and_those_of_a_repeat_are_steps():
         "dense.epochs": 2, "dense.steps": None, "repeat.rounds": 3, "prune.ratio": 0.5,
         "retrain.epochs": 1, "retrain.steps": 7,
     }  # fmt: skip
+
+
+def test_a_repair_that_takes_steps_is_no_chain():
+    repair = {"kind": "repair", "method": {"name": "approximate_isometry", "steps": 200}}
+    assert flatten({"steps": [repair]}) == {"repair.name": "approximate_isometry", "repair.steps": 200}

@@ -157,3 +157,15 @@ def test_the_setup_is_what_the_pair_shares_at_least():
 
 def test_the_value_of_a_record_without_it_is_not_a_number():
     assert np.isnan(TEST_ACCURACY.of(Record(digest="d", name="n", config={})))
+
+
+def test_a_setting_of_one_seed_does_not_keep_the_others_from_being_told():
+    shown = {"a": [0.80, 0.82, 0.81], "b": [0.60, 0.63, 0.61]}
+    found = {**cells(shown), **cells({"a": [0.9], "b": [0.1]}, ratio=0.5)}
+    told = above(("a", "b"))(reproduction(), found)
+    assert told.word == NOT_TESTABLE
+    assert told.because.startswith("shown in 1 of 2 settings")
+    assert "too few seeds to tell: 0.5" in told.because
+    turned = above(("b", "a"))(reproduction(), found)
+    assert turned.word == NOT_CONFIRMED
+    assert "the other way round: 0.9" in turned.because

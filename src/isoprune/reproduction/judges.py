@@ -172,7 +172,7 @@ def untold(tests: Sequence[Test]) -> Verdict | None:
     if left := [t for t in tests if t.n < t.seeds]:
         why = "a value is missing, or is zero where values are compared by ratios"
         return Verdict(NOT_TESTABLE, f"{why}: {_where(left, tests)}", tuple(tests))
-    if any(t.n < 2 for t in tests):
+    if all(t.n < 2 for t in tests):
         return Verdict(NOT_TESTABLE, "one seed has no interval: run more seeds", tuple(tests))
     return None
 

@@ -41,7 +41,8 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
 
     def walk(value: Any, path: str) -> None:
         last = path.rpartition(".")[2]
-        if last == "repair" and isinstance(value, Mapping) and "steps" in value:
+        # Of a chain "steps" are its repairs, of another repair how many it takes.
+        if last == "repair" and isinstance(value, Mapping) and isinstance(value.get("steps"), list | tuple):
             value = value["steps"]
         if isinstance(value, Mapping):
             for key, inner in value.items():
