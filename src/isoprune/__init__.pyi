@@ -4,6 +4,7 @@ from .comparison.records import records as records
 from .export import export_onnx as export_onnx
 from .export import latency as latency
 from .export import load as load
+from .export import model_card as model_card
 from .export import save as save
 from .graph import trace as trace
 from .isometry import jacobian_singular_values as jacobian_singular_values

@@ -2,6 +2,7 @@
 
 from isoprune.export.checkpoint import load, save
 from isoprune.export.latency import LatencyReport, Timing, latency
+from isoprune.export.model_card import model_card
 from isoprune.export.onnx import export_onnx
 from isoprune.export.pretrained import follow_config
 from isoprune.export.sources import Source, check_source, open_source
@@ -16,6 +17,7 @@ __all__ = [
     "follow_config",
     "latency",
     "load",
+    "model_card",
     "open_source",
     "prune_in_time",
     "prune_to_latency",
