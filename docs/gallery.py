@@ -44,7 +44,8 @@ def _section(name: str, title: str, printed: str) -> str:
     source = (ROOT / f"examples/{name}.py").read_text(encoding="utf-8")
     said = ast.get_docstring(ast.parse(source))
     assert said is not None
-    said = re.sub(r"\n    (python .*)\n", r"\n```console\n$ \1\n```\n", said)
+    said = re.sub(r"\n    (python \S+)\n", r"\n```console\n$ \1\n```\n", said)
+    said = re.sub(r"\n    (python \S+) +(.*)\n", r"\n```console\n$ \1    # \2\n```\n", said)
     shown = "\n".join(line.rstrip() for line in printed.strip("\n").splitlines())
     parts = [f"## {title}", said, f"```text\n{shown}\n```"]
     if name in PICTURES:
