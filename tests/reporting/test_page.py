@@ -142,3 +142,11 @@ def test_the_same_records_give_the_same_page(tmp_path):
     records = [record(seed=0), record(seed=1), record(repair="orthp")]
     first = report(records, tmp_path / "a.html").read_bytes()
     assert report(records, tmp_path / "b.html").read_bytes() == first
+
+
+def test_the_page_of_one_setting_has_a_card_of_the_retrained_network(tmp_path):
+    one = record(repair="orthp")
+    page = report([one], tmp_path / "one.html").read_text()
+    [card] = re.findall(r"<h3><span>retrained</span></h3>(.*?)</div>", page, re.DOTALL)
+    assert f"<b>{100 * one.network('retrained').metrics['test_accuracy']:.2f}</b> % test accuracy" in card
+    assert "<span>retrained</span>" not in report(lr_effect(), tmp_path / "all.html").read_text()

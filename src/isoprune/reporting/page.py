@@ -88,12 +88,15 @@ def _section(name: str, cells: Sequence[Cell]) -> dict[str, Any]:
     """Return what the template needs of one network."""
     ratios = sorted(unique(cell.ratio for cell in cells))
     shown = max(cell.ratio for cell in [c for c in cells if c.lr is not None] or cells)
+    cards = sorted(series.stages(cells), key=lambda s: s.ratio)
+    if len(cells) == 1 and cells[0].lr is not None:  # of several settings the chart says where each ends
+        cards.append(series.Stage("retrained", "retrained", theme.CONTROL, cells[0].ratio, cells))
     return {
         "id": name,
         "title": cells[0].network,
         "ratios": [text.plain(ratio) for ratio in ratios],
         "shown": text.plain(shown),
-        "stages": [_card(stage) for stage in sorted(series.stages(cells), key=lambda s: s.ratio)],
+        "stages": [_card(stage) for stage in cards],
         "charts": _charts(name, cells, figures.OF_A_NETWORK),
         "legend": _legend(series.retrained_series(cells)),
     }
