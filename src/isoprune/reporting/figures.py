@@ -230,7 +230,8 @@ def _lines(
 def _levels() -> list[alt.Chart]:
     """Return horizontal reference lines, named at their right end: the axis has its title at the left."""
     rule = table("levels").mark_rule(strokeDash=[3, 3], clip=True).encode(y="y:Q")
-    label = table("levels").mark_text(align="right", baseline="bottom", dy=-4)  # above the plot too
+    # A name may stand above the plot; charts that zoom clip every mark that does not say otherwise.
+    label = table("levels").mark_text(align="right", baseline="bottom", dy=-4, clip=False)
     return [rule, label.encode(y="y:Q", x=alt.value("width"), text="label:N")]
 
 
