@@ -179,9 +179,10 @@ def _chart(order: Sequence[Test], baseline: str) -> Figure | None:
     ]
     y = alt.Y("row:N", sort=[t.first for t in told], title=None)
     title = f"difference to {baseline}, points"
-    # Three seeds can have intervals as wide as the page: the differences themselves set the scale.
-    reach = 2 * max(abs(t.mean) for t in told)
-    scale = alt.Scale(domain=[-reach, reach])
+    # Few seeds can have intervals as wide as the page: the differences themselves set the scale.
+    ends = [1.2 * f(0.0, *(t.mean for t in told)) for f in (min, max)]
+    wide = 0.1 * (ends[1] - ends[0])
+    scale = alt.Scale(domain=[ends[0] - wide, ends[1] + wide])
     colours = in_colours(
         "verdict", {"shown": theme.GREEN, "open": theme.INK}, alt.Legend(title=None, orient="top")
     )
