@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from torchvision import transforms as v1
 
 from isoprune.data import load
 from isoprune.experiment.config import Choice
+from isoprune.experiment.pins import CONTENT
 from isoprune.experiment.signatures import complete
 from isoprune.types import IsopruneError
 from isoprune.types.samples import inputs_at
@@ -176,8 +179,107 @@ def test_folders_that_cannot_work_are_refused_in_one_line(tmp_path, make, option
 def test_a_class_without_images_is_refused(tmp_path):
     folder(tmp_path, {"a": 3, "b": 3})
     (tmp_path / "c").mkdir()
-    with pytest.raises(IsopruneError, match=r"c holds no image \(\.jpg, .*Remove the folder, or fill it"):
+    with pytest.raises(
+        IsopruneError, match=r"c holds no image that can be read .*Remove the folder, or fill it"
+    ):
         opened(tmp_path)
+    (tmp_path / "d").mkdir()
+    with pytest.raises(IsopruneError, match=r"/c, .*/d hold no image .*Remove the folders, or fill them"):
+        opened(tmp_path)
+
+
+def test_all_images_that_cannot_be_read_are_named_at_once_or_skipped(tmp_path):
+    folder(tmp_path, {"a": 12, "b": 12})
+    whole = opened(tmp_path, augment=False)
+    good = (tmp_path / "a" / "000.png").read_bytes()
+    (tmp_path / "a" / "bad.jpg").write_bytes(b"no image")
+    (tmp_path / "b" / "cut.png").write_bytes(good[: len(good) // 2])  # a header that says nothing wrong
+    with pytest.raises(
+        IsopruneError, match=r"2 of 26 images of .*: a/bad\.jpg \(.*\), b/cut\.png \(.*on_error"
+    ):
+        opened(tmp_path)
+    skipped = opened(tmp_path, augment=False, on_error="skip")
+    for name in ("train", "validation", "test"):
+        assert getattr(skipped, name).files == getattr(whole, name).files
+    with pytest.raises(IsopruneError, match=r"on_error is 'ignore'\. Write 'raise' or 'skip'"):
+        opened(tmp_path, on_error="ignore")
+
+
+def own_transform(image):
+    """What a user's own evaluation does, by torchvision's classes."""
+    return v1.Compose([
+        v1.Resize(11, v1.InterpolationMode.BICUBIC), v1.CenterCrop(8), v1.ToTensor(),
+        v1.Normalize((0.2, 0.4, 0.6), (0.1, 0.2, 0.3)),
+    ])(image)  # fmt: skip
+
+
+def composed():
+    return own_transform
+
+
+OWN = {"resize": 11, "interpolation": "bicubic", "mean": [0.2, 0.4, 0.6], "std": [0.1, 0.2, 0.3]}
+
+
+@pytest.mark.parametrize("said", [OWN, {"transform": "own_transform"}, {"transform": "composed"}])
+def test_inputs_are_those_of_torchvisions_transform(plain, said):
+    if "transform" in said:
+        said = {"transform": f"{__name__}:{said['transform']}"}
+    splits = opened(plain, **said)
+    want = [own_transform(Image.open(path).convert("RGB")) for path in paths(splits.test)]
+    torch.testing.assert_close(inputs_at(splits.test, torch.arange(len(want))), torch.stack(want))
+    assert splits.in_shape == (3, 8, 8)
+    ((seen, _),) = splits.train.batches([torch.arange(2)], seeds=[1])
+    assert seen.shape == (2, 3, 8, 8)
+
+
+def test_timms_config_says_all_of_it(plain):
+    pytest.importorskip("timm")
+    from timm.data import create_transform, resolve_data_config
+    from timm.models import get_pretrained_cfg
+
+    config = resolve_data_config(pretrained_cfg=get_pretrained_cfg("vit_tiny_patch16_224").to_dict())
+    splits = opened(plain, transform="timm:vit_tiny_patch16_224")
+    image = Image.open(paths(splits.test)[0]).convert("RGB")
+    want = create_transform(**config)(image)
+    torch.testing.assert_close(inputs_at(splits.test, torch.tensor([0]))[0], want)
+    with pytest.raises(IsopruneError, match=r"timm has no config of 'vit_tiny_patch'"):
+        opened(plain, transform="timm:vit_tiny_patch")
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"mean": [0.5]}, "a number for each of the 3 channels"),
+        ({"std": [0.0, 1.0, 1.0]}, "std above 0"),
+        ({"resize": 7}, "resize at least the size, 8"),
+        ({"crop": 1.5}, r"crop = 1.5 is the part of the shorter side that stays"),
+        ({"interpolation": "cubic"}, "Did you mean 'bicubic'"),
+        ({"transform": "math:pi", "mean": [1.0]}, "transform says all of it: leave out mean"),
+        ({"transform": "math:nothing"}, "No transform math:nothing: .*it takes an image, or nothing"),
+    ],
+)
+def test_preprocessing_that_is_none_is_refused(plain, said, why):
+    with pytest.raises(IsopruneError, match=why):
+        opened(plain, **said)
+
+
+def test_a_folder_is_part_of_an_experiment_by_what_it_holds(tmp_path):
+    folder(tmp_path, {"a": 3, "b": 3})
+    chosen = Choice("image_folder", {"root": str(tmp_path)})
+    first = complete("data", chosen, "data")
+    assert complete("data", chosen, "data") == first
+    assert complete("data", first, "data") == first
+    file = tmp_path / "a" / "000.png"
+    was = file.read_bytes()
+    paint(file, 77)
+    changed = complete("data", chosen, "data")
+    assert changed.options[CONTENT] != first.options[CONTENT]
+    with pytest.raises(IsopruneError, match=r"data: the images of .* have changed: their digest is"):
+        complete("data", first, "data")
+    file.write_bytes(was)
+    assert complete("data", chosen, "data") == first
+    file.rename(tmp_path / "b" / "else.png")
+    assert complete("data", chosen, "data").options[CONTENT] != first.options[CONTENT]
 
 
 def test_without_a_root_it_is_asked_for_before_anything_runs():

@@ -10,8 +10,9 @@ import torch
 from torch import Generator, nn
 
 from isoprune.experiment.config import Choice, Training, experiment
+from isoprune.experiment.pins import PIN
 from isoprune.experiment.resolve import resolve
-from isoprune.experiment.signatures import PIN, bind, complete, find, schedule, table
+from isoprune.experiment.signatures import bind, complete, find, schedule, table
 from isoprune.types import IsopruneError
 from isoprune.types.importing import source_digest
 

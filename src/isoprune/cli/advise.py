@@ -84,6 +84,8 @@ def advise(
         distill: WEIGHT,TEMPERATURE to learn from the dense network too, as 0.9,4.
         rates: Those that are probed (0.003,0.01,0.03,0.1,0.3).
         data: A data set by name or table, or a folder of one folder of images a class.
+            A folder as your network saw it: {root = "photos", mean = [...], std = [...], resize = 256};
+            also crop, interpolation, transform = "pkg:function" or "timm:NAME", on_error = "skip".
         samples: Of the Jacobian (64 or fewer).
         weights: File of weights of NETWORK, if it is a source.
         dense_weights: File of weights of the dense network, if it is a source.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,10 @@ from typing import Any
 from rich.console import Console
 from rich.segment import Segment
 
+from isoprune.types.duration import duration
 from isoprune.types.errors import IsopruneError
+
+SECONDS_BETWEEN_LINES = 30.0  # of progress, where there is no terminal
 
 # Control characters but the line's end and the tab, marks of the direction of writing, halves of characters.
 _steered = re.compile(
@@ -50,14 +54,26 @@ def say(*sentences: str) -> None:
 
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
-    """Show what is being done and for how long, on stderr; gone when it is done."""
+    """Show what is being done and for how long, on stderr; gone when it is done.
+
+    Without a terminal, such as in a batch job, it is a line now and then: the first after half a minute.
+    """
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     console = error_console()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
         task = shown.add_task("", total=None)
-        yield lambda text: shown.update(task, description=text)
+        started = last = time.monotonic()
+
+        def tell(text: str) -> None:
+            nonlocal last
+            shown.update(task, description=text)
+            if not console.is_terminal and (now := time.monotonic()) - last >= SECONDS_BETWEEN_LINES:
+                last = now
+                console.print(f"{duration(now - started)}: {text}", markup=False, highlight=False)
+
+        yield tell
 
 
 def write_out(file: Path, content: str, *, remedy: str = "Give another place: --out FILE.") -> None:

@@ -60,6 +60,8 @@ def diagnose(
         dense: The network before pruning, of the same kinds (the store's).
         stage: Which network of a record (pruned), or of the folder of prune --data (retrained).
         data: A data set by name or table, a folder of images, your function, example or random.
+            A folder as your network saw it: {root = "photos", mean = [...], std = [...], resize = 256};
+            also crop, interpolation, transform = "pkg:function" or "timm:NAME", on_error = "skip".
         samples: How many inputs (64, fewer where one takes long).
         weights: File of weights of NETWORK, if it is a source.
         dense_weights: File of weights of the dense network, if it is a source.

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import UInt8
 from torch import Generator, Tensor
 
-from isoprune.data.images import middle, normalised, open_image, pixels_of, transforms
+from isoprune.data.images import finished, input_of, mode_of, open_image, pixels_of, transforms, usual
 from isoprune.types import IsopruneError
+from isoprune.types.data import Preprocessing
 
 # Of the image's area, and width over height: Szegedy et al., 2015, as torchvision's training has them.
 AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)
@@ -39,13 +39,20 @@ class ImageFiles:
     channels: int = 3
     augment: bool = False
     workers: int = 1
+    how: Preprocessing | None = None
 
     def __len__(self) -> int:
         return len(self.files)
 
     @property
     def in_shape(self) -> tuple[int, ...]:
+        if self._how.transform is not None and self.files:
+            return tuple(self._read(0, None, 0).shape)  # the transform's own
         return self.channels, self.size, self.size
+
+    @property
+    def _how(self) -> Preprocessing:
+        return self.how or usual(self.size, self.channels)
 
     def batches(
         self, parts: Sequence[Tensor], *, seeds: Sequence[int] | None = None
@@ -73,16 +80,21 @@ class ImageFiles:
     def _collected(self, part: Tensor, reads: list[Future[Tensor]]) -> tuple[Tensor, Tensor]:
         empty = torch.empty(0, *self.in_shape, dtype=torch.uint8)
         pixels = torch.stack([read.result() for read in reads]) if reads else empty
-        return normalised(pixels), self.targets[part.cpu()]
+        return finished(pixels, self._how), self.targets[part.cpu()]
 
-    def _read(self, i: int, seed: int | None, place: int) -> UInt8[Tensor, "channels size size"]:
+    def _read(self, i: int, seed: int | None, place: int) -> Tensor:
         image = open_image(self.root / self.files[i], self.channels)
         if seed is None or not self.augment:
-            return pixels_of(middle(image, self.size, self.size))
+            return input_of(image, (self.size, self.size), self._how)
         generator = Generator().manual_seed(seed_of(seed, place))
         box = random_box(image.height, image.width, generator)
-        image = transforms().resized_crop(image, *box, [self.size, self.size])
         mirrored = bool(torch.rand(1, generator=generator) < 0.5)
+        if self._how.transform is not None:
+            image = transforms().crop(image, *box)
+            image = transforms().horizontal_flip(image) if mirrored else image
+            return input_of(image, (self.size, self.size), self._how)
+        mode = mode_of(self._how.interpolation)
+        image = transforms().resized_crop(image, *box, [self.size, self.size], interpolation=mode)
         return pixels_of(transforms().horizontal_flip(image) if mirrored else image)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import isoprune
 from isoprune.experiment.config import Choice, Experiment
+from isoprune.experiment.pins import PINS
 from isoprune.experiment.resolve import chosen_in
 from isoprune.experiment.signatures import KINDS, unknown_method, unknown_option
 from isoprune.types.method import Method
@@ -95,7 +96,7 @@ def check(kind: str, chosen: Choice, key: str) -> None:
         raise unknown_method(kind, chosen.name, entries)
     entry = entries[chosen.name]
     for option in chosen.options:
-        if option not in entry.options and option not in extra and not entry.takes_any:
+        if option not in {*entry.options, *extra, *PINS} and not entry.takes_any:
             raise unknown_option(kind, chosen.name, option, [*entry.options, *extra], key)
 
 

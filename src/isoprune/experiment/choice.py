@@ -81,7 +81,10 @@ def read_choice(text: str, flag: str, example: str) -> Choice:
     if not text.startswith("{"):
         return Choice(text)
     try:
-        return choice(tomllib.loads(f"value = {text}")["value"], flag)
+        value = tomllib.loads(f"value = {text}")["value"]
+        # A folder of images says how they become inputs, and needs no name beside its root.
+        unnamed = isinstance(value, dict) and "root" in value and "name" not in value
+        return choice({"name": "image_folder", **value} if unnamed else value, flag)
     except (tomllib.TOMLDecodeError, RecursionError):
         raise IsopruneError(
             f"{flag} {text} is not a TOML table. Quote it for the shell: {flag} '{example}'."

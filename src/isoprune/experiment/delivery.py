@@ -121,11 +121,13 @@ def _delivered(
     result = Pruned(small, dense, pruned.plan, graph, proof, costs, example_inputs=example)
     place, onnx = out / NETWORK, None
     with replacing(place) as part:
-        write(result, part, dense=dense, source=request.source)
+        write(result, part, dense=dense, source=request.source, data=splits)
         if installed():
             written = export_onnx(small, part / ONNX, example, metadata=about(splits))
             onnx = {**written, "path": str(place / ONNX)}
-            if splits.preprocessing is not None and onnx["dynamic_batch"]:
+            how = splits.preprocessing
+            # What a function of the user's makes of an image, ten lines without it cannot.
+            if how is not None and how.transform is None and onnx["dynamic_batch"]:
                 (part / PREDICT).write_text(PROGRAM, encoding="utf-8")
     backends = list(timing.backends) or ["eager", *["onnxruntime"] * installed()]
     rows = _timed(out / RECORD, record.digest, backends)

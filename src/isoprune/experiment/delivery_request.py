@@ -18,7 +18,8 @@ from isoprune.experiment.config import Experiment, experiment
 from isoprune.experiment.data_fit import fitting
 from isoprune.experiment.foreign_models import LIBRARIES
 from isoprune.experiment.grid import override
-from isoprune.experiment.named_data import images_of, is_folder
+from isoprune.experiment.named_data import images_in, images_of
+from isoprune.experiment.named_network import of_source
 from isoprune.experiment.network_names import RECIPE
 from isoprune.experiment.recipe import EPOCHS, recipe
 from isoprune.experiment.resolve import resolve
@@ -188,11 +189,15 @@ def _check_trainings(source: str, chosen: Experiment) -> None:
 
 
 def _data(request: Request) -> dict[str, Any]:
-    if not is_folder(request.data):
+    images = images_in(request.data)
+    if images is None:
         return read_choice(request.data, "--data", '{name = "fashion_mnist", limit = 10000}').as_dict()
     shape = request.shape
-    takes = shape[1:] if shape and len(shape) == 4 else _takes(request.source)
-    return images_of(request.data, takes, request.source).as_dict()
+
+    def takes() -> Sequence[int]:
+        return shape[1:] if shape and len(shape) == 4 else _takes(request.source)
+
+    return images_of(images, takes, request.source, of_source(request.source)).as_dict()
 
 
 def _takes(source: str) -> tuple[int, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from isoprune.data import DATA_SETS
 from isoprune.data.images import images_below
+from isoprune.data.preprocessing import preprocessing, timm_options
 from isoprune.experiment.choice import Choice, choice, read_choice
 from isoprune.experiment.named_network import NamedNetwork
 from isoprune.experiment.seeds import SeededBatches, jsv_inputs
@@ -21,6 +24,7 @@ from isoprune.experiment.trusted_names import trusted
 from isoprune.isometry.effort import SAMPLES
 from isoprune.isometry.function import sample_function
 from isoprune.types import Batches, Splits
+from isoprune.types.data import Preprocessing
 from isoprune.types.errors import IsopruneError
 
 LEAST_TRAIN = 1000  # enough to hold two classes, which every data set insists on
@@ -57,10 +61,8 @@ def open_inputs(text: str | None, network: NamedNetwork, *, samples: int | None,
                 f"{network.label} has none. Give a data set, a folder of images, or --data {RANDOM}."
             )
         return _whole(network.inputs, "the inputs that its function returns")
-    if text is not None and is_folder(text):
-        images = images_below(Path(text), image_shape(network, text), samples=count, seed=seed)
-        size = "x".join(map(str, images.shape[1:]))
-        return _whole(images, f"images of {text}, cut to {size} and normalised")
+    if (images := images_in(text)) is not None and (is_folder(text) or not _has_classes(images)):
+        return _plain_images(images, network, count, seed)
     if text is None and network.facts is None:
         raise IsopruneError(
             f"Say what to measure {network.label} on: --data with a data set ({', '.join(DATA_SETS)}), a "
@@ -135,24 +137,92 @@ def named_data(text: str | None, network: NamedNetwork) -> Choice:
     """
     if text is None and network.facts is not None:
         return trusted("data", choice(network.facts["config"]["data"], "data"), network.label)
-    if text is not None and is_folder(text):
-        return complete("data", images_of(text, image_shape(network, text), network.label), "--data")
+    if (images := images_in(text)) is not None:
+        takes = partial(image_shape, network, str(text))
+        return complete("data", images_of(images, takes, network.label, network.preprocessing), "--data")
     return complete("data", read_choice(text or "", "--data", '{name = "digits", size = 8}'), "--data")
 
 
-def images_of(folder: str, takes: Sequence[int], network: str) -> Choice:
-    """Return the labelled images of a folder as (channels, height, width) that a network takes.
+def images_in(text: str | None) -> Choice | None:
+    """Return the folder of images that ``text`` is, or that it says more of; None if it is other data."""
+    if is_folder(text):
+        return Choice("image_folder", {"root": text})
+    if text is None or not text.startswith("{"):
+        return None
+    chosen = read_choice(text, "--data", '{root = "photos", size = 224}')
+    return chosen if chosen.name == "image_folder" and chosen.options.get("root") else None
+
+
+def _has_classes(images: Choice) -> bool:
+    """Whether a folder holds folders, as labelled images do."""
+    root = Path(str(images.options["root"])).expanduser()
+    return not root.is_dir() or any(at.is_dir() and at.name[0] != "." for at in root.iterdir())
+
+
+def _plain_images(images: Choice, network: NamedNetwork, samples: int, seed: int) -> Inputs:
+    root = str(images.options["root"])
+    shape = image_shape(network, root)
+    if set(images.options) == {"root"}:
+        own = known_options(network.preprocessing, root)
+    else:
+        own = {key: value for key, value in images.options.items() if key not in ("root", "on_error")}
+    names = signature(preprocessing).parameters
+    if odd := [key for key in own if key not in names]:
+        raise IsopruneError(f"{root} has no folders of classes, which {odd[0]} is of. Leave it out.")
+    size = {"size": min(shape[1:]), "channels": shape[0]}
+    how = preprocessing(**{**size, **own})[0] if own else None
+    where, on_error = Path(root).expanduser(), str(images.options.get("on_error", "raise"))
+    found = images_below(where, shape, samples=samples, seed=seed, on_error=on_error, how=how)
+    cut = "x".join(map(str, found.shape[1:]))
+    return _whole(found, f"images of {root}, cut to {cut} and normalised")
+
+
+def known_options(how: Preprocessing | None, root: str) -> dict[str, Any]:
+    """Return the options of `image_folder` for what a network is known to take.
+
+    Raises:
+        IsopruneError: If a file says that a function makes its inputs, which is then for the user to name.
+    """
+    if how is None:
+        return {}
+    if how.transform is None:
+        return {key: value for key, value in asdict(how).items() if value is not None}
+    if not how.transform.startswith("timm:"):
+        raise IsopruneError(
+            f"The network says that {how.transform!r:.120} makes its inputs. A file may come from anybody, "
+            "so that is not called. If you know that function, name it yourself: "
+            f'--data \'{{root = "{root}", transform = "{how.transform:.120}"}}\''
+        )
+    # The size is the network's own, which the user may have given another shape.
+    options = timm_options(how.transform.removeprefix("timm:"))
+    return {key: value for key, value in options.items() if key not in ("size", "channels")}
+
+
+def images_of(
+    images: Choice, takes: Callable[[], Sequence[int]], network: str, how: Preprocessing | None = None
+) -> Choice:
+    """Return the labelled images of a folder as a network takes them.
+
+    Args:
+        images: With what the user says of them.
+        takes: Gives channels, height and width; asked where the user says neither size nor a transform.
+        how: What the network is known to take; it counts where the user says nothing but the folder.
 
     Raises:
         IsopruneError: If these are no squares.
     """
-    channels, height, width = takes
-    if height != width:
+    options = dict(images.options)
+    if set(options) == {"root"}:
+        options |= known_options(how, str(options["root"]))
+    if "transform" in options or {"size", "channels"} <= options.keys():
+        return Choice(images.name, options)
+    channels, height, width = takes()
+    if height != width and "size" not in options:
         raise IsopruneError(
             f"{network} takes images of {height} x {width} pixels, and image_folder gives squares. Give "
             "--shape, or a data set of your own: --data my_package.module:function."
         )
-    return Choice("image_folder", {"root": folder, "size": height, "channels": channels})
+    return Choice(images.name, {"size": height, "channels": channels, **options})
 
 
 def is_folder(text: str | None) -> bool:

@@ -23,6 +23,7 @@ from isoprune.graph import trace
 from isoprune.pruning import Proof, Pruned
 from isoprune.pruning.costs import costs_of
 from isoprune.types import Plan
+from isoprune.types.data import Preprocessing
 from isoprune.types.errors import SOURCES, IsopruneError
 from isoprune.types.record_files import WHOLE, read_record
 
@@ -31,9 +32,9 @@ from isoprune.types.record_files import WHOLE, read_record
 class NamedNetwork:
     """A network in eval mode, and what is known of it.
 
-    ``inputs`` are what its forward takes, and ``own_inputs`` says that its function gave them. ``facts`` are
-    the store's; ``dense`` and ``repaired`` what the store holds of the same run; ``source``
-    makes the dense network of a saved folder.
+    ``inputs`` are what its forward takes, and ``own_inputs`` says that its function gave them; how images
+    become its inputs is ``preprocessing``, if that is known. ``facts`` are the store's; ``dense`` and
+    ``repaired`` what the store holds of the same run; ``source`` makes the dense network of a saved folder.
     """
 
     label: str
@@ -46,6 +47,12 @@ class NamedNetwork:
     dense: nn.Module | None = None
     repaired: dict[str, nn.Module] = field(default_factory=dict)
     source: Source | None = None
+    preprocessing: Preprocessing | None = None
+
+
+def of_source(name: str) -> Preprocessing | None:
+    """Return how images become inputs of a library's network, where the library says it: timm's does."""
+    return Preprocessing(0, (), (), transform=name) if name.startswith("timm:") else None
 
 
 def open_network(
@@ -129,7 +136,12 @@ def _of(source: Source, label: str, seed: int, *, shaped: bool) -> NamedNetwork:
     given = not shaped and source.text.partition(":")[0] not in ("torchvision", "timm", "transformers")
     own = given and source.example_inputs is not None
     return NamedNetwork(
-        label, source.model, source.example_inputs, own_inputs=own, notes=(drawn,) if source.drawn else ()
+        label,
+        source.model,
+        source.example_inputs,
+        own_inputs=own,
+        notes=(drawn,) if source.drawn else (),
+        preprocessing=of_source(source.text),
     )
 
 
@@ -154,7 +166,8 @@ def _saved(place: Path, build: str | None, shape: Sequence[int] | None, seed: in
     if made.inputs is None and facts.in_shape is not None:
         drawn = torch.randn(facts.in_shape, generator=torch.Generator().manual_seed(seed))
         made = replace(made, inputs=drawn)
-    return replace(made, model=model, plan=plan_at(place), source=sources[0], notes=())
+    how = facts.preprocessing or made.preprocessing
+    return replace(made, model=model, plan=plan_at(place), source=sources[0], notes=(), preprocessing=how)
 
 
 def open_pruned(

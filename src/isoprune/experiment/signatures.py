@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from isoprune.experiment.config import Choice, choice
+from isoprune.experiment.pins import PINS, module_named, pinned
 from isoprune.experiment.step_types import Training
 from isoprune.experiment.validation import option, typed
 from isoprune.types.errors import IsopruneError, did_you_mean
-from isoprune.types.importing import imported, source_digest
 from isoprune.types.method import method_of
 
 if TYPE_CHECKING:
@@ -43,8 +43,6 @@ class MethodKind:
 def _methods(word: str, folder: str, *supplied: str, **more: Any) -> MethodKind:
     return MethodKind(word, f"isoprune.methods.{folder}", folder.upper(), frozenset(supplied), **more)
 
-
-PIN = "@source"  # an option of every function of the user's: the digest of its code, which may change
 
 KINDS = {
     "data": MethodKind(
@@ -106,17 +104,6 @@ def unknown_option(kind: str, method: str, name: str, known: Sequence[str], key:
     return IsopruneError(f"Unknown option {name!r} of {KINDS[kind].word} {method!r} ({key}).{given}")
 
 
-def _module(name: str) -> Any:
-    module_name = name.partition(":")[0]
-    try:
-        return imported(module_name)
-    except Exception as error:
-        raise IsopruneError(
-            f"Cannot import {module_name!r} of {name!r}: {type(error).__name__}: {error}. "
-            "Start isoprune where the module can be imported, or install it."
-        ) from error
-
-
 def task_of(name: str) -> Task:
     """Return the task that a config names: "classification", or "module:object".
 
@@ -127,7 +114,7 @@ def task_of(name: str) -> Task:
 
     if name == CLASSIFICATION.name:
         return CLASSIFICATION
-    task = getattr(_module(name), name.partition(":")[2], None) if ":" in name else None
+    task = getattr(module_named(name), name.partition(":")[2], None) if ":" in name else None
     if not isinstance(task, Task):
         raise IsopruneError(
             f'task is {name!r}, which is no isoprune.Task. Write "classification", or "their_module:task".'
@@ -136,7 +123,7 @@ def task_of(name: str) -> Task:
 
 
 def _outside(name: str) -> Callable[..., Any]:
-    module, (module_name, _, function_name) = _module(name), name.partition(":")
+    module, (module_name, _, function_name) = module_named(name), name.partition(":")
     function = getattr(module, function_name, None)
     if not callable(function):
         public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
@@ -161,9 +148,9 @@ def complete(kind: str, chosen: Choice, key: str) -> Choice:
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     named = {n: p for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     hints = _hints(function)
-    options = _pinned(kind, chosen, key)
+    options = pinned(kind, chosen, key)
     for name, value in chosen.options.items():
-        if name == PIN:
+        if name in PINS:
             continue
         if name in spec.extra:
             options[name] = option(spec.extra[name], value, f"{key}.{name}")
@@ -187,26 +174,6 @@ def complete(kind: str, chosen: Choice, key: str) -> Choice:
             # Read as an option, so that 1 and 1.0 for a float are one value and one digest.
             options[name] = option(hints.get(name, Any), parameter.default, f"{key}.{name}")
     return Choice(chosen.name, {name: options[name] for name in sorted(options)})
-
-
-def _pinned(kind: str, chosen: Choice, key: str) -> dict[str, Any]:
-    """Return the option that pins the code of a function from elsewhere; none for ours and the libraries'.
-
-    Raises:
-        IsopruneError: If the choice is pinned to other code than there is now.
-    """
-    from isoprune.experiment.foreign_models import LIBRARIES
-
-    module, colon, _ = chosen.name.partition(":")
-    if not colon or (kind == "model" and module in LIBRARIES):
-        return {}
-    now, pinned = source_digest(_module(chosen.name)), chosen.options.get(PIN)
-    if pinned not in (None, now):
-        raise IsopruneError(
-            f"{key}: the code of {chosen.name} has changed: its digest is {now}, the experiment has "
-            f"{pinned!r:.40}. Bring the old code back, or leave out {PIN} for a new experiment."
-        )
-    return {PIN: now}
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
@@ -237,7 +204,7 @@ def bind(kind: str, chosen: Choice) -> Callable[..., Any]:
     function = find(kind, chosen.name)
     hints, options = _hints(function), {}
     for name, value in chosen.options.items():
-        if name == PIN or name in KINDS[kind].extra:
+        if name in PINS or name in KINDS[kind].extra:
             continue
         if KINDS[kind].nested.get(chosen.name) == name:
             inner = value if isinstance(value, list) else [value]

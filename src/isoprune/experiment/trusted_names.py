@@ -11,6 +11,7 @@ from collections.abc import Collection
 
 from isoprune.experiment.choice import Choice
 from isoprune.experiment.foreign_models import LIBRARIES
+from isoprune.experiment.pins import transform_in
 from isoprune.types.errors import IsopruneError
 
 # Of a transformers' config in a file: a type and numbers. A string can name a file, a kernel or a repository.
@@ -29,12 +30,14 @@ def trusted(kind: str, chosen: Choice, where: str, named: Collection[str] = ()) 
     Raises:
         IsopruneError: If it names a function that the user did not name.
     """
-    if ":" not in chosen.name or chosen.name in named or (kind == "model" and is_zoo(chosen.name)):
+    name = (kind == "data" and transform_in(chosen)) or chosen.name
+    if ":" not in name or name in named or (kind == "model" and is_zoo(name)):
         return chosen
     flag = "--build" if kind == "model" else "--data"
+    said = name if name == chosen.name else f'\'{{root = "...", transform = "{name:.120}"}}\''
     raise IsopruneError(
-        f"{where} says that its {kind} is made by {chosen.name!r:.120}. A file may come from anybody, so "
-        f"that is not called. If you know that function, name it yourself: {flag} {chosen.name:.120}"
+        f"{where} says that its {kind} is made by {name!r:.120}. A file may come from anybody, so "
+        f"that is not called. If you know that function, name it yourself: {flag} {said:.180}"
     )
 
 

@@ -23,7 +23,7 @@ from isoprune.pruning.mask import harden, masked, masks_of
 from isoprune.pruning.residual_blocks import without_blocks
 from isoprune.pruning.shrink import replace_tensors
 from isoprune.pruning.stored_sizes import restore_sizes_, shapes_of
-from isoprune.types import IsopruneError, Network, Plan, module_of
+from isoprune.types import IsopruneError, Network, Plan, Splits, module_of
 from isoprune.types.files import explained
 from isoprune.types.units import DEPTH
 
@@ -36,6 +36,7 @@ def save(
     *,
     dense: nn.Module | None = None,
     source: str | None = None,
+    data: Splits | None = None,
 ) -> Path:
     """Write a network so that `load` gives it back with equal bits, and return the directory.
 
@@ -50,17 +51,25 @@ def save(
         dense: The network before pruning; a `Pruned` knows it. Only the attributes that differ from it are
             stored, and `load` knows its exact shapes.
         source: Where the dense class came from, as words for the reader; never used by `load`.
+        data: What it was trained on: the names of the classes and how images become inputs are kept too.
 
     Raises:
         IsopruneError: If the directory holds other files, is read-only or full; if ``dense`` is another
             network.
     """
     with replacing(Path(directory)) as part:
-        write(network, part, dense=dense, source=source)
+        write(network, part, dense=dense, source=source, data=data)
     return Path(directory)
 
 
-def write(network: Network, part: Path, *, dense: nn.Module | None = None, source: str | None = None) -> None:
+def write(
+    network: Network,
+    part: Path,
+    *,
+    dense: nn.Module | None = None,
+    source: str | None = None,
+    data: Splits | None = None,
+) -> None:
     """Write the files of `save` into a folder that nobody reads yet, as `replacing` gives it."""
     pruned = network if isinstance(network, Pruned) else None
     model = _unwrapped(module_of(network))
@@ -75,7 +84,7 @@ def write(network: Network, part: Path, *, dense: nn.Module | None = None, sourc
             "The weights are shared. Write them by isoprune.compress, or make them plain first: "
             "isoprune.save(isoprune.harden(network), ...)."
         )
-    facts = manifest.facts_of(model, pruned, dense, source)
+    facts = manifest.facts_of(model, pruned, dense, source, data)
     for name, entry in facts["tensors"].items():
         if entry["dtype"] not in manifest.DTYPES:
             raise IsopruneError(

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from isoprune.pruning import Pruned
 from isoprune.pruning.grains import read_grain
 from isoprune.pruning.size_attributes import scales_of
 from isoprune.pruning.stored_sizes import Sizes
-from isoprune.types import IsopruneError, Plan
+from isoprune.types import IsopruneError, Plan, Splits
+from isoprune.types.data import Preprocessing
 from isoprune.types.files import read_file
 
 VERSION = 1
@@ -68,6 +69,8 @@ class Manifest:
     source: str | None  # words for the reader
     in_shape: tuple[int, ...] | None  # of the forward's one input, batch first; None where it takes others
     plan: Plan | None
+    classes: tuple[str, ...]  # names, and how images become inputs: of the data that it was trained on
+    preprocessing: Preprocessing | None
     bools: Mapping[str, tuple[int, ...]]  # name -> shape in plan.safetensors: masks and kept units
     bools_sha256: str | None
 
@@ -100,7 +103,11 @@ def ties_of(model: nn.Module) -> dict[str, str]:
 
 
 def facts_of(
-    model: nn.Module, result: Pruned | None, dense: nn.Module | None, source: str | None
+    model: nn.Module,
+    result: Pruned | None,
+    dense: nn.Module | None,
+    source: str | None,
+    data: Splits | None = None,
 ) -> dict[str, Any]:
     """Return the content of plan.json, but for the digests."""
     tensors = dict(tensor_names(model).values())
@@ -119,6 +126,8 @@ def facts_of(
         "class": f"{type(model).__module__}.{type(model).__qualname__}",
         "source": source,
         "in_shape": None if result is None else _in_shape(result.example_inputs),
+        "classes": [] if data is None else list(data.names),
+        "preprocessing": None if data is None or data.preprocessing is None else asdict(data.preprocessing),
         "training": model.training,
         "other_mode": [name for name, m in modules.items() if m.training != model.training],
         "plan": None if result is None else _plan(result.plan),
@@ -252,6 +261,8 @@ def _checked(facts: Mapping[str, Any]) -> Manifest:
         source=None if facts["source"] is None else _text(facts["source"])[:300],
         in_shape=None if facts.get("in_shape") is None else _input_shape(facts["in_shape"]),
         plan=None if facts["plan"] is None else _plan_of(facts["plan"]),
+        classes=tuple(_text(name) for name in facts.get("classes", ())),
+        preprocessing=_preprocessing(facts.get("preprocessing")),
         bools={_text(name): _shape(shape) for name, shape in facts.get("bools", {}).items()},
         bools_sha256=facts.get("bools_sha256"),
     )
@@ -271,6 +282,14 @@ def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.isprintable():
         raise TypeError(f"{value!r:.60} is not a name")
     return value
+
+
+def _preprocessing(value: Mapping[str, Any] | None) -> Preprocessing | None:
+    if value is None:
+        return None
+    mean, std = (tuple(map(float, value[key])) for key in ("mean", "std"))
+    transform = None if value["transform"] is None else _text(value["transform"])[:300]
+    return Preprocessing(_shape([value["resize"]])[0], mean, std, _text(value["interpolation"]), transform)
 
 
 def _input_shape(value: Any) -> tuple[int, ...]:

@@ -24,7 +24,8 @@ for name in sys.argv[1:]:
     shorter = min(image.size)  # is brought to "resize" pixels, and the middle is cut out
     sides = [max(int(how["resize"] * side / shorter), size) for side in image.size]
     left, top = (round((side - size) / 2) for side in sides)
-    image = image.resize(sides, Image.BILINEAR).crop((left, top, left + size, top + size))
+    image = image.resize(sides, Image.Resampling[how["interpolation"].upper()])
+    image = image.crop((left, top, left + size, top + size))
     pixels = np.asarray(image, "float32").reshape(size, size, -1) / 255
     batch = ((pixels - how["mean"]) / how["std"]).transpose(2, 0, 1)[None].astype("float32")
     [scores] = network.run(None, {network.get_inputs()[0].name: batch})[0]

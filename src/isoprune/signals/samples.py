@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from isoprune.types import IsopruneError
+from isoprune.types.data import Items
 from isoprune.types.task import samples_in
 
 
@@ -58,6 +61,29 @@ def _are_inputs(field: Sequence[Any], number: int) -> bool:
     rows = all(isinstance(inner, Tensor) and inner.dim() and len(inner) == number for inner in field)
     images = len(field) == number and number in (3, 4) and all(inner.dim() == 3 for inner in field if rows)
     return rows and not images  # three images of three channels are samples
+
+
+BATCH = 100  # samples, where data has samples and nothing says how many go together
+
+
+def batches_of(data: Any) -> Any:
+    """Return data as what yields batches: a Dataset or `Samples` in their order, all else as it is."""
+    if isinstance(data, Items) and not isinstance(data, Iterator):
+        return _InOrder(data)
+    if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
+        return DataLoader(data, batch_size=BATCH)
+    return data
+
+
+@dataclass(frozen=True)
+class _InOrder:
+    items: Items
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.items.batches(torch.arange(len(self.items)).split(BATCH))
+
+    def __len__(self) -> int:
+        return -(-len(self.items) // BATCH)
 
 
 _JUDGES = 8  # one sample of so many

@@ -16,7 +16,7 @@ from isoprune.signals.effective import WeightSource, computed_from, effective
 from isoprune.signals.losses import loss_of
 from isoprune.signals.matrices import filter_matrices
 from isoprune.signals.modes import in_train_mode
-from isoprune.signals.samples import cut, joined
+from isoprune.signals.samples import batches_of, cut, joined
 from isoprune.types import IsopruneError
 from isoprune.types.network import Network, module_of
 from isoprune.types.task import CLASSIFICATION, Task, forward, to_device
@@ -75,7 +75,7 @@ class Signals:
 
     @cached_property
     def _all_batches(self) -> Iterable[Any]:
-        batches = () if self.batches is None else self.batches
+        batches = () if self.batches is None else batches_of(self.batches)
         return list(batches) if isinstance(batches, Iterator) else batches
 
     def data(self) -> Iterator[Any]:

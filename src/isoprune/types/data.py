@@ -64,13 +64,17 @@ class Data:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How an image file becomes an input: the shorter side is brought to ``resize`` pixels (bilinear), the
-    middle is cut out, and pixels of [0, 1] become (x - ``mean``) / ``std``, a number a channel.
+    """How an image file becomes an input: the shorter side is brought to ``resize`` pixels, the middle is cut
+    out, and pixels of [0, 1] become (x - ``mean``) / ``std``, a number a channel.
+
+    ``transform``, ``"module:function"``, stands for all of it: it takes a Pillow image and gives the input.
     """
 
     resize: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    interpolation: str = "bilinear"
+    transform: str | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from isoprune.methods.repairs.batchnorm import reestimate_
 from isoprune.signals import Signals
+from isoprune.signals.samples import batches_of
 from isoprune.training import evaluate
 from isoprune.types import CLASSIFICATION, Data, IsopruneError, Network, Splits, Task, module_of
 from isoprune.types.task import task_with
@@ -90,7 +91,7 @@ def error_path(
     task, judge = task_with(task, loss), data.validation if isinstance(data, Data | Splits) else data
     name, higher = task.judged_by
     between = _line(module_of(first), module_of(second))
-    batches = None if batches is None else list(batches)
+    batches = None if batches is None else list(batches_of(batches))
     places = torch.linspace(0, 1, points, dtype=torch.float64).tolist()
     errors = []
     for place in places:

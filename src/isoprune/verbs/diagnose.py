@@ -21,11 +21,12 @@ from isoprune.methods.repairs.repaired import Repaired
 from isoprune.pruning.pruned import Pruned, as_pruned
 from isoprune.pruning.whole_layer import with_whole_layer
 from isoprune.signals.modes import in_eval_mode
+from isoprune.signals.samples import batches_of
 from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError
 from isoprune.types.errors import pick
 from isoprune.types.method import takes_steps
-from isoprune.types.network import Network
+from isoprune.types.network import Network, module_of
 from isoprune.types.seeded import seeded
 from isoprune.types.task import CLASSIFICATION, Task
 from isoprune.verbs.repair import require_needs
@@ -62,9 +63,9 @@ def diagnose(
 
     Other arguments, and what raises, as in `isoprune.isometry.diagnose`.
     """
-    pruned = as_pruned(network)
+    pruned, batches = as_pruned(network), batches_of(batches)
     if dense is not None:
-        pruned = replace(pruned, dense=dense)
+        pruned = replace(pruned, dense=module_of(dense))
     before = pruned.dense if pruned is network or dense is not None else None
     if isinstance(batches, Iterator):
         batches = list(islice(batches, _KEPT))

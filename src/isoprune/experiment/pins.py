@@ -1,0 +1,87 @@
+"""What pins an experiment to things outside of its config: the user's code, a folder's images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from isoprune.experiment.choice import Choice
+from isoprune.types.errors import IsopruneError
+from isoprune.types.importing import imported, source_digest
+
+PIN = "@source"  # an option of every function of the user's: the digest of its code, which may change
+CONTENT = "@content"  # of a folder of images: the digest of what it holds
+PINS = (PIN, CONTENT)
+
+
+def pinned(kind: str, chosen: Choice, key: str) -> dict[str, Any]:
+    """Return the options that pin a choice; none for our methods and the libraries' networks.
+
+    Raises:
+        IsopruneError: If the choice is pinned to other code, or other images, than there are now.
+    """
+    return _pinned_code(kind, chosen, key) | _pinned_folder(kind, chosen, key)
+
+
+def module_named(name: str) -> Any:
+    """Return the module of ``"module:function"``, which the user named.
+
+    Raises:
+        IsopruneError: If it cannot be imported.
+    """
+    module_name = name.partition(":")[0]
+    try:
+        return imported(module_name)
+    except Exception as error:
+        raise IsopruneError(
+            f"Cannot import {module_name!r} of {name!r}: {type(error).__name__}: {error}. "
+            "Start isoprune where the module can be imported, or install it."
+        ) from error
+
+
+def _pinned_code(kind: str, chosen: Choice, key: str) -> dict[str, Any]:
+    """Return the option that pins the code of a function from elsewhere; none for ours and the libraries'.
+
+    Raises:
+        IsopruneError: If the choice is pinned to other code than there is now.
+    """
+    from isoprune.experiment.foreign_models import LIBRARIES
+
+    own = transform_in(chosen) if kind == "data" else ""
+    name = own or chosen.name
+    module, colon, _ = name.partition(":")
+    if not colon or (kind == "model" and module in LIBRARIES):
+        return {}
+    now, pinned = source_digest(module_named(name)), chosen.options.get(PIN)
+    if pinned not in (None, now):
+        raise IsopruneError(
+            f"{key}: the code of {name} has changed: its digest is {now}, the experiment has "
+            f"{pinned!r:.40}. Bring the old code back, or leave out {PIN} for a new experiment."
+        )
+    return {PIN: now}
+
+
+def transform_in(data: Choice) -> str:
+    """Return the function of the user's that makes inputs of images, "" where there is none."""
+    name = data.options.get("transform")
+    return name if isinstance(name, str) and data.name == "image_folder" and name[:5] != "timm:" else ""
+
+
+def _pinned_folder(kind: str, chosen: Choice, key: str) -> dict[str, Any]:
+    """Return the option that pins what a folder of images holds.
+
+    Raises:
+        IsopruneError: If the choice is pinned to another content than there is now.
+    """
+    root = chosen.options.get("root")
+    if kind != "data" or chosen.name != "image_folder" or not isinstance(root, str):
+        return {}
+    from isoprune.data.readable import content_digest
+
+    now, pinned = content_digest(Path(root).expanduser()), chosen.options.get(CONTENT)
+    if pinned not in (None, now):
+        raise IsopruneError(
+            f"{key}: the images of {root} have changed: their digest is {now}, the experiment has "
+            f"{pinned!r:.40}. Bring the old ones back, or leave out {CONTENT} for a new experiment."
+        )
+    return {CONTENT: now}
