@@ -217,3 +217,17 @@ def test_demo_tells_the_story(tmp_path: Path, capsys: Any):
     assert "mlp_7 relu" in out
     assert (tmp_path / "demo" / "index.html").exists()
     assert len(list((tmp_path / "demo").rglob("record.json"))) == 36
+
+
+def test_progress_without_a_terminal_is_a_line_now_and_then(capsys, monkeypatch):
+    from isoprune.cli import console
+
+    clock = iter([0.0, 10.0, 31.0, 45.0, 3700.0])
+    monkeypatch.setattr(console, "SECONDS_BETWEEN_LINES", 30.0)
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(console, "error_console", lambda: console._Console(stderr=True, force_terminal=False))
+    with console.progress() as tell:
+        for epoch in range(1, 5):
+            tell(f"dense network: epoch {epoch} of 4")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(": ")[2] for line in lines] == [f"dense network: epoch {e} of 4" for e in (2, 4)]

@@ -76,7 +76,7 @@ def test_the_dense_accuracy_is_that_of_the_networks_own_preprocessing(capsys):
     assert known == 1
     assert network(record(), "dense")["metrics"]["test_accuracy"] == known
     # With another normalisation it is not the network that the user knows, and it is refused as untrained.
-    assert "accuracy" in refused(capsys, "own_light:net", "--data", "photos", *common, out="other")
+    assert "no trained network" in refused(capsys, "own_light:net", "--data", "photos", *common, out="other")
     # What is kept: in the folder, and in the config.
     kept = manifest.read(Path("o/network"))
     assert kept.classes == ("dark", "light")

@@ -65,7 +65,7 @@ def test_what_torch_compile_wraps_is_taken_out_in_every_verb(net, kinds, tmp_pat
     isoprune.save(again, tmp_path / "small")
     assert isoprune.trace(wrapped, x).groups
     assert isoprune.error_path(again, small, data, points=2).barrier == 0
-    assert isoprune.eigendamage(wrapped, x, ratio=0.3, batches=data).costs.pruned.parameters
+    assert isoprune.eigendamage(wrapped, x, ratio=0.8, batches=data).costs.pruned.parameters
     assert isoprune.jacobian_singular_values(again, x).shape == (2, 3)
     assert isoprune.latency({"compiled": again, "plain": small.model}, x, backends=["eager"]).as_rows()
     advice = isoprune.advise(again, train=kinds["dataset"], epochs=1, rates=(0.01, 0.1))

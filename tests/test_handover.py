@@ -72,8 +72,27 @@ def test_a_folder_that_names_a_function_says_how_to_allow_it(capsys: pytest.Capt
     assert "--build is for a saved folder" in refused(
         capsys, "own_recipe_nets:conv", "--build", "own_recipe_nets:conv", "--ratio", "0.5"
     )
-    assert 'returns isoprune.load("small", build=...)' in refused(
-        capsys, "small", "--ratio", "0.5", "--data", "digits"
+
+
+@pytest.mark.matrix
+def test_a_saved_folder_is_pruned_on_with_data_and_its_rounds_make_one_plan(capsys):
+    folder(Path("photos"), SMALL)
+    told(capsys, "own_recipe_nets:conv", "--ratio", "0.5", out="small")
+    words = ("small", "--ratio", "0.5", "--data", "photos", "--epochs", "1", "--dense-epochs", "1")
+    assert "name it yourself: --build own_recipe_nets:conv" in refused(capsys, *words)
+    said = told(capsys, *words, "--build", "own_recipe_nets:conv")
+    assert told(capsys, *words, "--build", "own_recipe_nets:conv") == said
+    _, pruned = open_pruned("o", build="own_recipe_nets:conv")
+    assert [int(kept.sum()) for kept in pruned.plan.kept.values()] == [2, 2]
+    assert [len(kept) for kept in pruned.plan.kept.values()] == [8, 8]
+    *_, diagnose, advise, prune = (line.strip() for line in said.splitlines())
+    runs(diagnose, "--repairs", "none")
+    runs(advise, "--steps", "4", "--rates", "0.01")
+    runs(prune)
+    # Another network in that folder is another recipe.
+    told(capsys, "own_recipe_nets:conv", "--ratio", "0.25", out="small")
+    assert "o holds another recipe: model.@content is" in refused(
+        capsys, *words, "--build", "own_recipe_nets:conv"
     )
 
 

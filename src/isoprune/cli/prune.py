@@ -12,7 +12,7 @@ from isoprune.cli.console import error_console, output_console, progress, say
 from isoprune.cli.options import Settings, check_choice, check_seed, listed, read_shape
 from isoprune.cli.prune_summary import latency_table, megabytes, next_commands, outcome, print_summary
 from isoprune.cli.study_shown import network_table
-from isoprune.experiment.network_names import check_no_folder, is_folder
+from isoprune.experiment.network_names import is_folder, saved_name
 from isoprune.experiment.recipe import EPOCHS
 from isoprune.experiment.step_types import Pruning
 from isoprune.experiment.validation import read
@@ -144,8 +144,12 @@ def prune(
         return _alone(source, target, pruning | more, opening, out, backends, onnx=onnx)
     if mask:
         raise IsopruneError("--mask does not go with --data: write a recipe of steps, and isoprune run it.")
-    check_no_folder(source)
-    if build is not None:
+    kind = source
+    if is_folder(source):
+        if weights is not None:
+            raise IsopruneError(f"{source} is a saved network with its own weights. Leave out --weights.")
+        kind = saved_name(source)
+    elif build is not None:
         raise IsopruneError(f"--build is for a saved folder, and {source} is a source. Leave it out.")
     if only:
         raise IsopruneError(
@@ -164,14 +168,14 @@ def prune(
                 needed()
             file = None if weights is None else str(weights)
             request = Request(
-                source, data, target, pruning, epochs, dense_epochs, seed, sizes, file, settings
+                kind, data, target, pruning, epochs, dense_epochs, seed, sizes, file, settings, build
             )
             folder = out or Path(f"{short_name(source)}-pruned")
             done = deliver(
                 request, folder, timing=TimingRequest(backends, latency_backend, threads), on_stage=stage
             )
             stage("drawing the page")
-            return _print_delivery(done, folder, source)
+            return _print_delivery(done, folder, build or source)
     except KeyboardInterrupt:
         error_console().print("\nWhat is finished is kept: the same command goes on from there.")
         raise

@@ -16,7 +16,8 @@ from msgspec import structs, to_builtins
 
 from isoprune.experiment import pipeline
 from isoprune.experiment.delivery_request import Request, TimingRequest, choose, claim
-from isoprune.experiment.network_names import NETWORK, RECIPE, RUNS
+from isoprune.experiment.named_network import open_pruned
+from isoprune.experiment.network_names import NETWORK, RECIPE, RUNS, saved_place
 from isoprune.experiment.step_result import StepResult
 from isoprune.experiment.store import Store
 from isoprune.export import export_onnx, latency
@@ -36,6 +37,7 @@ from isoprune.types.locks import locked
 from isoprune.types.record import Record, Timed
 from isoprune.types.record_files import WHOLE, read_record
 from isoprune.types.temporary import clear_temporary, is_temporary
+from isoprune.verbs.prune import joined
 
 RECORD, PAGE, LOCK = "record.json", "index.html", "runs/.lock"
 _UNTIMED = TimingRequest()
@@ -119,9 +121,13 @@ def _delivered(
     proof, costs = Proof(**pruned.facts["proof"]), Costs.from_dict(pruned.facts["costs"])
     graph = trace(dense, example)
     result = Pruned(small, dense, pruned.plan, graph, proof, costs, example_inputs=example)
+    source = request.source
+    if (folder := saved_place(source)) is not None:  # its rounds and this one make one plan
+        first, before = open_pruned(folder, build=request.build, shape=example.shape, seed=request.seed)
+        result, source, dense = joined(before, result), first.text, first.model
     place, onnx = out / NETWORK, None
     with replacing(place) as part:
-        write(result, part, dense=dense, source=request.source, data=splits)
+        write(result, part, dense=dense, source=source, data=splits)
         if installed():
             written = export_onnx(small, part / ONNX, example, metadata=about(splits))
             onnx = {**written, "path": str(place / ONNX)}
@@ -133,7 +139,7 @@ def _delivered(
     rows = _timed(out / RECORD, record.digest, backends)
     if rows is None:
         rows = latency(
-            {"dense": dense, "pruned": small},
+            {"dense": by_role["dense"].model, "pruned": small},
             example[:1],
             backends=backends,
             threads=timing.threads,

@@ -20,11 +20,11 @@ from isoprune.experiment.foreign_models import LIBRARIES
 from isoprune.experiment.grid import override
 from isoprune.experiment.named_data import images_in, images_of
 from isoprune.experiment.named_network import of_source
-from isoprune.experiment.network_names import RECIPE
+from isoprune.experiment.network_names import RECIPE, saved_place
 from isoprune.experiment.recipe import EPOCHS, recipe
 from isoprune.experiment.resolve import resolve
 from isoprune.experiment.validation import read
-from isoprune.export import open_source
+from isoprune.export import manifest, open_source
 from isoprune.models import MODELS
 from isoprune.training.loop import PLAIN
 from isoprune.training.speed import fastest_loop
@@ -44,6 +44,7 @@ class Request:
 
     ``target`` is one of ratio, flops, parameters and latency, as `isoprune.prune` takes them, ``pruning`` its
     other options. ``settings`` are ``key=value`` of an experiment's file, which change anything else.
+    ``build`` makes the dense network of a source that is a saved folder.
     """
 
     source: str
@@ -56,6 +57,7 @@ class Request:
     shape: Sequence[int] | None = None
     weights: str | None = None
     settings: Sequence[str] = ()
+    build: str | None = None
 
 
 @dataclass(frozen=True)
@@ -162,9 +164,10 @@ def _found(request: Request, out: Path) -> Chosen | None:
 def _table(request: Request, ratio: float, steps: Steps) -> dict[str, Any]:
     """Return the recipe's table; ``ratio`` is that of a target in time, 0 as long as it is not known."""
     target = {"ratio": ratio} if "latency" in request.target else dict(request.target)
-    weights = {} if request.weights is None else {"weights": request.weights}
+    given = {"weights": request.weights, "build": request.build}
+    given = {name: value for name, value in given.items() if value is not None}
     return recipe(
-        model={"name": request.source, **weights},
+        model={"name": request.source, **given},
         data=_data(request),
         prune={**target, **request.pruning},
         epochs=request.epochs,
@@ -203,6 +206,9 @@ def _data(request: Request) -> dict[str, Any]:
 def _takes(source: str) -> tuple[int, ...]:
     if ":" not in source:
         return 3, 32, 32
+    if (place := saved_place(source)) is not None:
+        known = manifest.read(Path(place)).in_shape or ()
+        return tuple(known[1:])
     shape = getattr(open_source(source).example_inputs, "shape", ())
     if len(shape) != 4:
         raise IsopruneError(f"{source} does not say that it takes images. Give --shape 1,3,224,224.")

@@ -12,7 +12,15 @@ import torch
 from torch import nn
 
 from isoprune.experiment.choice import Choice
-from isoprune.experiment.network_names import NETWORK, RUNS, check_network, is_delivery, is_record, is_source
+from isoprune.experiment.network_names import (
+    NETWORK,
+    RUNS,
+    check_network,
+    is_delivery,
+    is_record,
+    is_source,
+    saved_place,
+)
 from isoprune.experiment.networks import load_network, plan_of
 from isoprune.experiment.store import Store
 from isoprune.experiment.trusted_names import is_zoo, trusted
@@ -51,7 +59,9 @@ class NamedNetwork:
 
 
 def of_source(name: str) -> Preprocessing | None:
-    """Return how images become inputs of a library's network, where the library says it: timm's does."""
+    """Return how images become inputs of a network, where its folder says it, or its library: timm does."""
+    if (place := saved_place(name)) is not None:
+        return manifest.read(Path(place)).preprocessing
     return Preprocessing(0, (), (), transform=name) if name.startswith("timm:") else None
 
 

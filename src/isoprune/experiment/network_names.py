@@ -43,15 +43,18 @@ def is_folder(name: str) -> bool:
     return ":" not in name and path.is_dir() and ((path / "plan.json").is_file() or is_delivery(path))
 
 
-def check_no_folder(name: str) -> None:
-    """Raise if a folder is to be retrained: recipes begin with a source."""
-    if is_folder(name):
-        folder = Path(name) / NETWORK if is_delivery(Path(name)) else Path(name)
-        raise IsopruneError(
-            f"{name} is a saved network, and with --data a network comes from a source. Write a function "
-            f'that returns isoprune.load("{folder}", build=...) and give it: isoprune prune '
-            "my_package.module:function --data ..."
-        )
+SAVED = "saved:"  # before a folder, where a network is called by its source
+
+
+def saved_name(name: str) -> str:
+    """Return how an experiment calls the network of a saved folder, or of a delivery's."""
+    path = Path(name)
+    return f"{SAVED}{path / NETWORK if is_delivery(path) else path}"
+
+
+def saved_place(name: str) -> str | None:
+    """Return the folder of a name that `saved_name` made; None of any other."""
+    return name.removeprefix(SAVED) if name.startswith(SAVED) else None
 
 
 def is_record(name: str) -> bool:

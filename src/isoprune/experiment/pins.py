@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from isoprune.experiment.choice import Choice
+from isoprune.experiment.network_names import saved_place
 from isoprune.types.errors import IsopruneError
 from isoprune.types.importing import imported, source_digest
 
@@ -49,6 +50,8 @@ def _pinned_code(kind: str, chosen: Choice, key: str) -> dict[str, Any]:
 
     own = transform_in(chosen) if kind == "data" else ""
     name = own or chosen.name
+    if kind == "model" and saved_place(name) is not None:
+        name = str(chosen.options.get("build") or "")
     module, colon, _ = name.partition(":")
     if not colon or (kind == "model" and module in LIBRARIES):
         return {}
@@ -73,6 +76,15 @@ def _pinned_folder(kind: str, chosen: Choice, key: str) -> dict[str, Any]:
     Raises:
         IsopruneError: If the choice is pinned to another content than there is now.
     """
+    if kind == "model" and (place := saved_place(chosen.name)) is not None:
+        from isoprune.export import manifest
+
+        now, pinned = manifest.read(Path(place)).sha256[:16], chosen.options.get(CONTENT)
+        if pinned not in (None, now):
+            raise IsopruneError(
+                f"{key}: {place} has other weights than the experiment's: {now}, not {pinned!r:.40}."
+            )
+        return {CONTENT: now}
     root = chosen.options.get("root")
     if kind != "data" or chosen.name != "image_folder" or not isinstance(root, str):
         return {}

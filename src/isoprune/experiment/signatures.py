@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from isoprune.experiment.config import Choice, choice
+from isoprune.experiment.network_names import saved_place
 from isoprune.experiment.pins import PINS, module_named, pinned
 from isoprune.experiment.step_types import Training
 from isoprune.experiment.validation import option, typed
@@ -81,6 +82,10 @@ def find(kind: str, name: str) -> Callable[..., Any]:
     if ":" in name:
         if kind != "model":
             return _outside(name)
+        if saved_place(name) is not None:
+            from isoprune.experiment.saved_models import saved_model
+
+            return saved_model(name)
         from isoprune.experiment.foreign_models import LIBRARIES, opened
 
         return opened(name, None if name.partition(":")[0] in LIBRARIES else _outside(name))

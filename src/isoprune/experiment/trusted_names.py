@@ -11,6 +11,7 @@ from collections.abc import Collection
 
 from isoprune.experiment.choice import Choice
 from isoprune.experiment.foreign_models import LIBRARIES
+from isoprune.experiment.network_names import saved_place
 from isoprune.experiment.pins import transform_in
 from isoprune.types.errors import IsopruneError
 
@@ -31,10 +32,14 @@ def trusted(kind: str, chosen: Choice, where: str, named: Collection[str] = ()) 
         IsopruneError: If it names a function that the user did not name.
     """
     name = (kind == "data" and transform_in(chosen)) or chosen.name
+    if kind == "model" and saved_place(name) is not None:  # of the folder itself, `named_network` judges
+        name = str(chosen.options.get("build") or "")
     if ":" not in name or name in named or (kind == "model" and is_zoo(name)):
         return chosen
     flag = "--build" if kind == "model" else "--data"
-    said = name if name == chosen.name else f'\'{{root = "...", transform = "{name:.120}"}}\''
+    said = (
+        name if kind == "model" or name == chosen.name else f'\'{{root = "...", transform = "{name:.120}"}}\''
+    )
     raise IsopruneError(
         f"{where} says that its {kind} is made by {name!r:.120}. A file may come from anybody, so "
         f"that is not called. If you know that function, name it yourself: {flag} {said:.180}"

@@ -170,7 +170,7 @@ def prune(
             def without_dead(graph: Graph, links: tuple[Constraint, ...]) -> Plan:
                 return plan_without_dead(graph, living, links, floor=floor)
 
-            return _joined(network, prune_by(small, example_inputs, graph, without_dead))
+            return joined(network, prune_by(small, example_inputs, graph, without_dead))
         scores = score.of(small, example_inputs)
 
         def planner(graph: Graph, links: tuple[Constraint, ...]) -> Plan:
@@ -198,7 +198,7 @@ def prune(
         new = score.updated(small, lambda: element_masks(graph, plan, units_of(graph, unit)))
         if new is not small:
             made = replace(prune_by(new, example_inputs, graph, lambda *_: plan), dense=small)
-        return _joined(network, made)
+        return joined(network, made)
 
     if what != "latency":
         made = shrunk(what, target)
@@ -227,7 +227,7 @@ def followed(made: Pruned) -> Pruned:
     return follow_config(made)
 
 
-def _joined(network: Network, made: Pruned) -> Pruned:
+def joined(network: Network, made: Pruned) -> Pruned:
     """Return a further round as one with those before, numbered as in the dense network."""
     if not isinstance(network, Pruned):
         return made
