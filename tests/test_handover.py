@@ -89,6 +89,7 @@ def test_a_saved_folder_is_pruned_on_with_data_and_its_rounds_make_one_plan(caps
     runs(diagnose, "--repairs", "none")
     runs(advise, "--steps", "4", "--rates", "0.01")
     runs(prune)
+    capsys.readouterr()  # what advise says of its progress
     # Another network in that folder is another recipe.
     told(capsys, "own_recipe_nets:conv", "--ratio", "0.25", out="small")
     assert "o holds another recipe: model.@content is" in refused(
