@@ -96,8 +96,7 @@ def prune(
         cap: The most that a layer loses when all compete.
         round_to: Keep multiples of so many channels; 8 runs fast.
         data: A data set by name or table, or a folder of images: retrain on it.
-            A folder as your network saw it: {root = "photos", mean = [...], std = [...], resize = 256};
-            also crop, interpolation, transform = "pkg:function" or "timm:NAME", on_error = "skip".
+            As your network saw it: {root = "photos", mean = [...], transform = "pkg:function"}, ...
         epochs: Of retraining.
         dense_epochs: Train the dense network first, so long.
         build: Source that makes the dense network of a saved folder.

@@ -27,7 +27,6 @@ from isoprune.types.files import read_file
 
 VERSION = 1
 LARGEST = 16 * 2**20  # bytes of plan.json; that of a network of a billion parameters is some 5 MB
-
 LARGEST_INPUT = 2**28  # numbers in one batch, which is drawn as the file says
 
 DTYPES = {
@@ -103,11 +102,7 @@ def ties_of(model: nn.Module) -> dict[str, str]:
 
 
 def facts_of(
-    model: nn.Module,
-    result: Pruned | None,
-    dense: nn.Module | None,
-    source: str | None,
-    data: Splits | None = None,
+    model: nn.Module, result: Pruned | None, dense: nn.Module | None, source: str | None, data: Splits | None
 ) -> dict[str, Any]:
     """Return the content of plan.json, but for the digests."""
     tensors = dict(tensor_names(model).values())
@@ -285,11 +280,10 @@ def _text(value: Any) -> str:
 
 
 def _preprocessing(value: Mapping[str, Any] | None) -> Preprocessing | None:
-    if value is None:
-        return None
-    mean, std = (tuple(map(float, value[key])) for key in ("mean", "std"))
-    transform = None if value["transform"] is None else _text(value["transform"])[:300]
-    return Preprocessing(_shape([value["resize"]])[0], mean, std, _text(value["interpolation"]), transform)
+    if value is not None:
+        mean, std = (tuple(map(float, value[key])) for key in ("mean", "std"))
+        way = None if value["transform"] is None else _text(value["transform"])[:300]
+        return Preprocessing(_shape([value["resize"]])[0], mean, std, _text(value["interpolation"]), way)
 
 
 def _input_shape(value: Any) -> tuple[int, ...]:
