@@ -284,6 +284,7 @@ def _preprocessing(value: Mapping[str, Any] | None) -> Preprocessing | None:
         mean, std = (tuple(map(float, value[key])) for key in ("mean", "std"))
         way = None if value["transform"] is None else _text(value["transform"])[:300]
         return Preprocessing(_shape([value["resize"]])[0], mean, std, _text(value["interpolation"]), way)
+    return None
 
 
 def _input_shape(value: Any) -> tuple[int, ...]:
