@@ -95,8 +95,7 @@ def prune(
         floor: No layer keeps fewer channels.
         cap: The most that a layer loses when all compete.
         round_to: Keep multiples of so many channels; 8 runs fast.
-        data: A data set by name or table, or a folder of images: retrain on it.
-            As your network saw it: {root = "photos", mean = [...], transform = "pkg:function"}, ...
+        data: Retrain on a data set, by name or table, or a folder: {root = "photos", mean = [...], ...}
         epochs: Of retraining.
         dense_epochs: Train the dense network first, so long.
         build: Source that makes the dense network of a saved folder.
