@@ -52,7 +52,7 @@ def make_splits(
     return Splits(
         train=split(images[chosen], labels[chosen], augment),
         validation=split(images[held], labels[held]),
-        test=split(*(part[:test_limit] for part in test)),
+        test=split(test[0][:test_limit], test[1][:test_limit]),
         classes=classes,
     )
 

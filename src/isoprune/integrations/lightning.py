@@ -14,13 +14,13 @@ try:
     from pytorch_lightning import Callback
 except ImportError:
     try:
-        from lightning.pytorch import Callback  # pyright: ignore[reportMissingImports]
+        from lightning.pytorch import Callback  # pyright: ignore
     except ImportError as error:
         raise IsopruneError("Lightning is not installed: pip install 'isoprune[lightning]'") from error
 
 
 @dataclass(eq=False)
-class Prune(Rounds, Callback):
+class Prune(Rounds, Callback):  # pyright: ignore[reportGeneralTypeIssues]  one of two bases
     """Prune in `Trainer(callbacks=[Prune(0.8, begin=2, rounds=3)])`; arguments as in `Rounds`.
 
     Without ``example_inputs`` those are the module's ``example_input_array``. ``network`` names the part of
