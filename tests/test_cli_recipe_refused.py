@@ -260,7 +260,7 @@ def test_settings_of_a_training_need_data(more, capsys):
 def test_help_tells_both_ways(capsys):
     assert main(["prune", "--help"]) == 0
     said = capsys.readouterr().out
-    assert "--data STR: A data set" in said
+    assert "--data STR: Retrain on a data set, by name or table, or a folder" in said
     assert "With --data" in said
 
 

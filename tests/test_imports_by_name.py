@@ -31,9 +31,11 @@ LOADERS = {("torch", "load"), ("np", "load"), ("numpy", "load"), ("hub", "load")
 KNOWN = {
     # What a user named, in a command, his config or a call; `trusted_names` keeps files away from it.
     ("types/importing.py", "import_module"): "a name that the user wrote",
-    ("experiment/signatures.py", "imported"): "of a config that the user gave; of a file, see `trusted`",
+    ("experiment/pins.py", "imported"): "of a config that the user gave; of a file, see `trusted`",
+    ("data/images.py", "imported"): "a transform of a config that the user gave; of a file, see `trusted`",
     ("export/sources.py", "imported"): "of a command; of a saved folder, see `is_zoo`",
     ("experiment/signatures.py", "getattr(module)"): "the attribute of that name",
+    ("experiment/signatures.py", "getattr(module_named)"): "the attribute of that name",
     ("export/sources.py", "getattr(module)"): "the attribute of that name",
     # Names that stand in our own source.
     ("experiment/signatures.py", "import_module"): "the table KINDS",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from isoprune.isometry.function import SampleFunction, sample_function
 from isoprune.isometry.memory import default_memory, footprint
 from isoprune.isometry.picks import InputPick, Inputs, OutputPick
+from isoprune.types.seeded import seeded
 
 _EXACT_OUTPUTS = 32  # up to so many outputs every one is pulled back; beyond, so many random directions
 
@@ -104,7 +105,7 @@ def strength_with(
     shapes do not allow that). From one random direction a sample: :math:`E \|J^\top u\|^2 = \|J\|_F^2`.
     Cost: one forward, and a backward a run. Arguments as in `layer_gains`.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     found = dict.fromkeys(factors, 0.0)
     samples = 0
     for _, x, y, runs in _forwards(model, inputs, memory, {"input": input, "output": output}):
@@ -196,9 +197,7 @@ def _watch(name: str, module: nn.Module, runs: list, stack: contextlib.ExitStack
 def _directions(f: SampleFunction, seed: int) -> Tensor:
     if f.outputs <= _EXACT_OUTPUTS:
         return torch.eye(f.outputs, dtype=f.x.dtype, device=f.x.device)
-    noise = torch.randn(
-        f.outputs, _EXACT_OUTPUTS, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
-    )
+    noise = torch.randn(f.outputs, _EXACT_OUTPUTS, generator=seeded(seed), dtype=torch.float64)
     return torch.linalg.qr(noise)[0].mT.to(f.x)
 
 
