@@ -54,6 +54,7 @@ def test_a_folder_of_classes_is_a_data_set_of_any_number_of_images(capsys, tmp_p
     assert len(splits.validation) == 2
 
 
+@pytest.mark.matrix
 def test_saved_network_against_its_dense_one_with_every_repair_tried(capsys, small):
     folder, result = small
     got = numbers(

@@ -59,6 +59,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     sys.modules.pop("own_light", None)
 
 
+@pytest.mark.matrix
 def test_the_dense_accuracy_is_that_of_the_networks_own_preprocessing(capsys):
     own = transforms.Compose([
         transforms.Resize(16, transforms.InterpolationMode.BICUBIC), transforms.CenterCrop(12),

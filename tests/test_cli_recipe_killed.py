@@ -85,6 +85,7 @@ def test_killed_and_started_again_it_ends_with_the_same_network(number, moment, 
     assert not list(out.rglob("*.part"))
 
 
+@pytest.mark.matrix
 def test_what_a_killed_writer_left_is_in_nobodys_way(capsys):
     told(capsys, *COMMAND)
     Path("o/.network.123.part").mkdir()

@@ -109,7 +109,12 @@ def test_comparison_and_figure_are_written_as_they_are_named(called, capsys, mon
     assert not Path("c.md").exists() or "<script" not in Path("c.md").read_text().replace("\\<", "")
 
 
-@pytest.mark.parametrize("called", [NAMES[2], NAMES[9], NAMES[13], NAMES[19]], indirect=True, ids=range(4))
+@pytest.mark.parametrize(
+    "called",
+    [NAMES[2], *(pytest.param(NAMES[i], marks=pytest.mark.matrix) for i in (9, 13, 19))],
+    indirect=True,
+    ids=range(4),
+)
 def test_pages_and_figures(called, capsys, monkeypatch):
     monkeypatch.chdir(called[1].parent)
     assert main(["report", "store", "--out", "page.html", "--figures", "svg"]) == 0

@@ -28,7 +28,13 @@ def test_every_model_is_here():
     assert SMALL.keys() == MODELS.keys()
 
 
-@pytest.fixture(scope="module", params=SMALL)
+# ResNets of ImageNet take a second each.
+LARGE = {"resnet34", "resnet50"}
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(n, marks=pytest.mark.matrix) if n in LARGE else n for n in SMALL]
+)
 def network(request):
     """A network whose BatchNorms are not what they start as: shifts and scales of their own."""
     options, in_shape = SMALL[request.param]

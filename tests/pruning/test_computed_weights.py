@@ -71,7 +71,14 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("criterion", ["l1_norm", "l2_norm", "taylor", "fisher", "snip"])
+@pytest.mark.parametrize(
+    "criterion",
+    [
+        "l1_norm",
+        "fisher",
+        *(pytest.param(c, marks=pytest.mark.matrix) for c in ("l2_norm", "taylor", "snip")),
+    ],
+)
 @pytest.mark.parametrize("way", WAYS)
 def test_what_goes_is_what_goes_of_the_plain_network(way, criterion):
     model, plain = network(), network()

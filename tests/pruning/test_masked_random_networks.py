@@ -43,7 +43,7 @@ def check(draw, steps):
 
 
 @given(draws)
-@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=slow)
+@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=slow)
 def test_no_masked_weight_comes_back(draw):
     check(draw, 5)
 

@@ -58,7 +58,7 @@ slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
 @given(draws)
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=slow)
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=slow)
 def test_no_random_network_is_wrong(draw):
     check(draw)
 

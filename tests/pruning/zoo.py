@@ -119,17 +119,6 @@ MATRIX = (
 
 QUICK = (
     Entry("resnet18", lambda: torchvision_network("resnet18", num_classes=10), lambda: image(64)),
-    Entry(
-        "shufflenet_v2_x0_5",
-        lambda: torchvision_network("shufflenet_v2_x0_5", num_classes=10),
-        lambda: image(64),
-    ),
-    Entry(
-        "vit_tiny",
-        lambda: timm_network("vit_tiny_patch16_224", img_size=64, depth=3, num_classes=10),
-        lambda: image(64),
-        attention=True,
-    ),
     MATRIX[-3],
 )
 

@@ -47,5 +47,6 @@ def test_phone_has_no_sideways_scroll_but_in_tables(opened, pages, name):
     assert_no_sideways_scroll(opened(pages[name], **PHONE))
 
 
+@pytest.mark.matrix
 def test_dark_mode_changes_page_and_charts(opened, pages):
     assert_dark_mode_changes(opened(pages["usual"], color_scheme="light"), "accuracies")

@@ -177,6 +177,7 @@ def test_hostile_names_do_nothing_in_a_browser(opened, tmp_path):
     assert page.locator("img").count() == 0
 
 
+@pytest.mark.matrix
 def test_a_single_run_is_drawn(opened, tmp_path):
     page = opened(report([record()], tmp_path / "page.html"))
     draw_all(page)

@@ -50,6 +50,7 @@ def test_dark_mode_changes_page_verdict_and_charts(opened, pages):
     assert_dark_mode_changes(opened(pages["exact"], color_scheme="light"), "gains")
 
 
+@pytest.mark.matrix
 def test_thresholds_and_settings_are_folded_until_asked_for(opened, pages):
     page = opened(pages["exact"])
     table = page.locator("#details .scroll").first
