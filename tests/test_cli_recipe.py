@@ -73,7 +73,12 @@ def test_one_folder_holds_the_network_its_record_and_its_page(capsys, tmp_path):
     assert [(row["model"], row["backend"]) for row in one["latency"]] == [
         (name, backend) for backend in ("eager", "onnxruntime") for name in ("dense", "pruned")
     ]
-    assert "What a forward takes" in Path("o/index.html").read_text()
+    page = Path("o/index.html").read_text()
+    assert "What a forward takes" in page
+    # It begins with accuracy, size and time.
+    start = page[page.index("<h1>") : page.index("</header>")]
+    assert f"Test accuracy {before['metrics']['test_accuracy']:.2%}" in start
+    assert "A forward of one sample is faster: " in start
 
 
 def _assert_onnx(file: str, network: torch.nn.Module, x: torch.Tensor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -181,6 +182,16 @@ def test_export_of_a_ratio_study_has_the_papers_figure(tmp_path):
     names = {path.name for path in export_figures(studied, tmp_path, formats=("svg",))}
     assert "jsv_vs_ratio.svg" in names
     assert "singular_values_mlp_7_relu_ratio_0.9.svg" in names
+
+
+def test_a_figure_for_a_column_is_as_wide_as_asked_and_has_no_title(tmp_path):
+    for folder, how in (("page", {}), ("column", {"width": 250, "titled": False})):
+        export_figures([record(lr=1e-2)], tmp_path / folder, formats=("svg",), **how)
+    [name] = [p.name for p in (tmp_path / "page").glob("jsv_per_epoch*")]
+    page, column = ((tmp_path / folder / name).read_text() for folder in ("page", "column"))
+    widths = [float(re.search(r'width="([\d.]+)"', svg)[1]) for svg in (page, column)]
+    assert widths[1] == 250 + widths[0] - 560, "the margins are the same"
+    assert ("ratio 0.8" in page, "ratio 0.8" in column) == (True, False)
 
 
 def test_export_refuses_an_unknown_format(tmp_path):

@@ -10,8 +10,7 @@ from cyclopts import Group, Parameter
 
 from isoprune.cli.console import error_console, output_console, progress, say
 from isoprune.cli.options import Settings, check_choice, check_seed, listed, read_shape
-from isoprune.cli.prune_summary import latency_table, megabytes, next_commands, outcome, print_summary
-from isoprune.cli.study_shown import network_table
+from isoprune.cli.prune_summary import latency_table, megabytes, print_delivery, print_summary
 from isoprune.experiment.network_names import is_folder, saved_name
 from isoprune.experiment.recipe import EPOCHS
 from isoprune.experiment.step_types import Pruning
@@ -173,7 +172,7 @@ def prune(
                 request, folder, timing=TimingRequest(backends, latency_backend, threads), on_stage=stage
             )
             stage("drawing the page")
-            return _print_delivery(done, folder, build or source)
+            return print_delivery(done, folder, build or source)
     except KeyboardInterrupt:
         error_console().print("\nWhat is finished is kept: the same command goes on from there.")
         raise
@@ -271,29 +270,3 @@ def _opened(name: str, *, build: str | None, weights: Path | None, **how: Any) -
     if weights is not None:
         raise IsopruneError(f"{name} is a saved network with its own weights. Leave out --weights.")
     return open_pruned(name, build=build, **how)
-
-
-def _print_delivery(done: Any, folder: Path, source: str) -> None:
-    from isoprune.experiment.delivery import PAGE
-    from isoprune.export.folder import PREDICT, WEIGHTS
-    from isoprune.reporting import explain, report
-
-    page = report([done.record], folder / PAGE, title=f"{done.name}, pruned")
-    console = output_console()
-    console.print(network_table(done.record))
-    console.print(latency_table(done.record.latency))
-    onnx = "ONNX: not written, onnx is not installed: pip install 'isoprune[export]'."
-    if done.onnx is not None:
-        onnx = f"ONNX: {done.onnx['path']}, differs from torch by {done.onnx['max_abs_error']:.2g} at most."
-    predicts = (done.network / PREDICT).is_file()
-    size = (done.network / WEIGHTS).stat().st_size
-    say(
-        outcome(done.record),
-        *explain([done.record])[:2],
-        f"Network: {done.network} ({megabytes(size)})",
-        onnx,
-        *([f"Classify images: python {done.network / PREDICT} IMAGE ..."] if predicts else []),
-        f"Page: {page}",
-        "Next:",
-        *(f"  {command}" for command in next_commands(source, folder)),
-    )

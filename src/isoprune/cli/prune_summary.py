@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from isoprune.cli.console import output_console, say
+from isoprune.cli.study_shown import network_table
 
 if TYPE_CHECKING:
+    from isoprune.experiment.delivery import Delivery
     from isoprune.export import Source
     from isoprune.pruning import Pruned
     from isoprune.types.record import Record
@@ -36,6 +38,33 @@ def print_summary(source: Source, pruned: Pruned, directory: Path, *, seed: int)
         f"Load it: import isoprune, {source.imports}; "
         f'model = isoprune.load("{directory}", build=lambda: {source.code})',
         f"Prune it further: isoprune prune {quote(str(directory))}{build_option(source.text)} --ratio 0.3",
+    )
+
+
+def print_delivery(done: Delivery, folder: Path, source: str) -> None:
+    """Print what came of a recipe, write its page, and say what can be done next."""
+    from isoprune.experiment.delivery import PAGE
+    from isoprune.export.folder import PREDICT, WEIGHTS
+    from isoprune.reporting import explain, report
+
+    page = report([done.record], folder / PAGE, title=f"{done.name}, pruned", lead=lead(done.record))
+    console = output_console()
+    console.print(network_table(done.record))
+    console.print(latency_table(done.record.latency))
+    onnx = "ONNX: not written, onnx is not installed: pip install 'isoprune[export]'."
+    if done.onnx is not None:
+        onnx = f"ONNX: {done.onnx['path']}, differs from torch by {done.onnx['max_abs_error']:.2g} at most."
+    predicts = (done.network / PREDICT).is_file()
+    size = (done.network / WEIGHTS).stat().st_size
+    say(
+        outcome(done.record),
+        *explain([done.record])[:2],
+        f"Network: {done.network} ({megabytes(size)})",
+        onnx,
+        *([f"Classify images: python {done.network / PREDICT} IMAGE ..."] if predicts else []),
+        f"Page: {page}",
+        "Next:",
+        *(f"  {command}" for command in next_commands(source, folder)),
     )
 
 
@@ -135,6 +164,13 @@ def outcome(record: Record) -> str:
         return result
     given_up = "".join(f"; {lr:g} was tried and given up" for lr in last.advice["given_up"])
     return f"{result} Learning rate: {last.advice['lr']:g}, of {len(last.advice['probes'])} probed{given_up}."
+
+
+def lead(record: Record) -> str:
+    """Return what the page of a recipe begins with: accuracy, size, and time on each backend."""
+    rows = [row for row in record.latency if row["model"] == "pruned" and row["gain"]]
+    times = ", ".join(f"{row['gain']:.2g} times in {row['backend']}" for row in rows)
+    return outcome(record) + (f" A forward of one sample is faster: {times}." if times else "")
 
 
 def megabytes(size: int) -> str:

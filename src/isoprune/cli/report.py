@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
+from cyclopts.validators import Number
 
 from isoprune.cli.console import error_console, output_console, say, write_out
 from isoprune.cli.options import check_word, listed
@@ -22,6 +23,8 @@ def report(
     *,
     out: Path | None = None,
     figures: str = "",
+    figure_width: Annotated[int | None, Parameter(validator=Number(gte=120, lte=2000))] = None,
+    untitled: bool = False,
     title: str | None = None,
     rows: Annotated[str | None, _OfTable] = None,
     columns: Annotated[str | None, _OfTable] = None,
@@ -44,6 +47,8 @@ def report(
         paths: Stores, studies or records; URLs too.
         out: The page (report.html), or the table as .md, .tex or .csv (printed).
         figures: Also as files: pdf,svg,png.
+        figure_width: Of each, in pixels (560); 250 fits a column of a paper.
+        untitled: Figures without their titles, which a caption says.
         title: Of the page (the study's name).
         rows: model, data, ratio, criterion, penalty, allocation, repair, lr, schedule, epochs, distill, seed,
             or keys of the config; several with commas.
@@ -59,8 +64,12 @@ def report(
     if rows is None:
         if given:
             raise IsopruneError(f"--{given[0]} is for a table. Give its rows too, as --rows ratio.")
-        return _page(paths, out or Path("report.html"), listed(figures), title)
-    if figures or title:
+        shape = {"width": figure_width} if figure_width else {}
+        shape |= {"titled": False} if untitled else {}
+        if shape and not figures:
+            raise IsopruneError("--figure-width and --untitled are for figures. Say which, as --figures pdf.")
+        return _page(paths, out or Path("report.html"), listed(figures), title, shape)
+    if figures or title or figure_width or untitled:
         raise IsopruneError("--figures and --title are for a page, --rows for a table. Take one of the two.")
     conditions = dict(map(_condition, where or ()))
     how = {"rows": rows, "columns": columns or (), "where": conditions, "spread": spread or "std"}
@@ -71,7 +80,9 @@ def report(
     return say(f"Table: {out.resolve()}")
 
 
-def _page(paths: tuple[str, ...], out: Path, formats: list[str], title: str | None) -> None:
+def _page(
+    paths: tuple[str, ...], out: Path, formats: list[str], title: str | None, shape: dict[str, Any]
+) -> None:
     for word in formats:
         check_word(word, FIGURES, "figure format")
     from isoprune import reporting
@@ -80,7 +91,7 @@ def _page(paths: tuple[str, ...], out: Path, formats: list[str], title: str | No
     records = read_records(*paths)
     with error_console().status("Drawing"):
         page = reporting.report(records, out, title=title)
-        drawn = reporting.export_figures(records, page.parent, formats=formats) if formats else []
+        drawn = reporting.export_figures(records, page.parent, formats, **shape) if formats else []
     say(f"Page: {page.resolve()}", *(f"Figure: {file}" for file in drawn))
 
 

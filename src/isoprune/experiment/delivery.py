@@ -30,6 +30,7 @@ from isoprune.export.sources import short_name
 from isoprune.graph import trace
 from isoprune.pruning import Costs, Proof, Pruned
 from isoprune.types import Splits
+from isoprune.types.duration import duration
 from isoprune.types.errors import IsopruneError
 from isoprune.types.files import explained
 from isoprune.types.json_files import write_json
@@ -165,4 +166,8 @@ def _timed(path: Path, digest: str, backends: list[str]) -> list[Timed] | None:
 def _in_words(event: Mapping[str, Any]) -> str:
     if "probe" in event:
         return f"looking for the learning rate: {event['probe']} of at most {event['probes']} rates tried"
-    return f"{event['stage']} network: epoch {event['epoch']} of {event['epochs']}"
+    epoch, epochs, accuracy = event["epoch"], event["epochs"], event.get("accuracy")
+    told = f"{event['stage']} network: epoch {epoch} of {epochs}"
+    told += "" if accuracy is None else f", validation accuracy {accuracy:.2%}"
+    left = (epochs - epoch) * event.get("seconds", 0.0)
+    return told + (f", about {duration(left)} to go" if left else "")

@@ -46,7 +46,8 @@ def run(
         experiment: What to do; equal experiments give equal bits (with equal versions and one thread).
         store: Where finished steps are found and put.
         name: The study's name, written into the record.
-        on_event: Called with {"stage", "epoch", "epochs"} while networks train.
+        on_event: Called with {"stage", "epoch", "epochs", "accuracy", "seconds"} (of the epoch, on validation
+            data) while networks train.
 
     Raises:
         IsopruneError: Bad options, damaged or unwritable store, or a training that diverged.

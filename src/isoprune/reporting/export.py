@@ -17,17 +17,26 @@ from isoprune.reporting.study import Cell, grouped, make_cells
 from isoprune.types import IsopruneError
 from isoprune.types.record import Record
 
-_WIDTH = 560
+WIDTH = 560
 _PNG_SCALE = 2.0
 
 
 def export_figures(
-    records: Sequence[Record], out_dir: Path, formats: Sequence[str] = ("pdf", "svg", "png")
+    records: Sequence[Record],
+    out_dir: Path,
+    formats: Sequence[str] = ("pdf", "svg", "png"),
+    *,
+    width: int = WIDTH,
+    titled: bool = True,
 ) -> list[Path]:
     """Write every figure of the page into ``out_dir`` and return the files' paths.
 
     One file per figure and format: ``jsv_vs_ratio``, and per network and ratio ``singular_values``,
     ``final_accuracy``, ``accuracy_per_epoch``, ``jsv_per_epoch`` and ``frontier``.
+
+    Args:
+        width: Of each figure, axes and legend included, in pixels.
+        titled: Whether the title stands in the figure, or in the paper's caption.
 
     Raises:
         IsopruneError: If a format is unknown, a file cannot be written, or the records are not records.
@@ -38,17 +47,20 @@ def export_figures(
     charts = _charts(make_cells(records))
     paths = []
     for name, title, chart in charts:
-        paths += [write_figure(chart, out_dir / f"{name}.{form}", title=title) for form in formats]
+        shown = title if titled else ""
+        paths += [
+            write_figure(chart, out_dir / f"{name}.{form}", title=shown, width=width) for form in formats
+        ]
     return paths
 
 
-def write_figure(figure: Figure, file: Path, *, title: str) -> Path:
-    """Write one figure on white, in the format that ``file`` ends with: .pdf, .svg or .png.
+def write_figure(figure: Figure, file: Path, *, title: str, width: int = WIDTH) -> Path:
+    """Write one figure on white, in the format that ``file`` ends with: .pdf, .svg or .png. "": no title.
 
     Raises:
         IsopruneError: If it cannot be written.
     """
-    spec = specification(figure, width=_WIDTH, title=title)
+    spec = specification(figure, width=width, title=title)
     spec["config"] = {**theme.config(), "background": "white", "padding": 12}
     return write_picture(spec, file)
 

@@ -15,7 +15,9 @@ from isoprune.reporting.study import Cell, apart, grouped, make_cells, over_seed
 from isoprune.types.record import Record
 
 
-def report(records: Sequence[Record], out: Path, *, title: str | None = None) -> Path:
+def report(
+    records: Sequence[Record], out: Path, *, title: str | None = None, lead: str | None = None
+) -> Path:
     """Write the page on ``records`` and return its path.
 
     The file holds everything it shows, scripts included, asks nothing of the network, and is
@@ -25,16 +27,17 @@ def report(records: Sequence[Record], out: Path, *, title: str | None = None) ->
         records: As ``isoprune run`` and ``study`` write them; unfinished ones are counted, not shown.
         out: The file (``.html``), or a directory for its ``index.html``; made if missing.
         title: The heading; by default the study's name.
+        lead: What stands below it; by default the question that such records answer.
 
     Raises:
         IsopruneError: If no record is finished, one is not a record, or ``out`` cannot be written.
     """
-    page = _render(records, title=title)
+    page = _render(records, title=title, lead=lead)
     file = out if out.suffix == ".html" else out / "index.html"
     return html.write(page, file)
 
 
-def _render(records: Sequence[Record], *, title: str | None) -> str:
+def _render(records: Sequence[Record], *, title: str | None, lead: str | None) -> str:
     study = runs_of(records)
     cells = make_cells(study)
     names = unique(record.name for record in records)
@@ -53,6 +56,7 @@ def _render(records: Sequence[Record], *, title: str | None) -> str:
     return html.render(
         "page.html.j2",
         title=title or text.listed(names),
+        lead=lead,
         count=len(study),
         networks=len(networks),
         unfinished=study.unfinished,

@@ -60,7 +60,13 @@ def trained(
     watch = Watch(
         measure=functools.partial(_mean_jsv, inputs=inputs) if training.jsv_samples else None,
         on_epoch=lambda row: bench.on_event(
-            {"stage": step.label, "epoch": row["epoch"], "epochs": training.epochs}
+            {
+                "stage": step.label,
+                "epoch": row["epoch"],
+                "epochs": training.epochs,
+                "accuracy": row.get("validation_accuracy"),
+                "seconds": row["seconds"],
+            }
         ),
         keep=keep,
         tracked=tracked if training.trackers else None,
