@@ -177,6 +177,34 @@ def test_export_writes_every_figure_in_every_format(tmp_path):
     assert "no repair, LR 1e-3" in svg.read_text()
 
 
+def sized(one, **left):
+    """Return a record whose networks after pruning have these parts of the dense one's numbers."""
+    dense = one.network("dense")
+    changed = {key: round(part * getattr(dense, key)) for key, part in left.items()}
+    return replace(one, networks=[n if n.role == "dense" else replace(n, **changed) for n in one.networks])
+
+
+def test_accuracy_against_size_has_a_point_a_size_and_counts_parameters_where_masks_leave_all_flops():
+    drawn = [record(ratio=r, lr=lr, seed=s) for r in (0.3, 0.8) for lr in (1e-2, 1e-3) for s in (0, 1)]
+    ratios = [one.config["prune"]["ratio"] for one in drawn]
+    small = [sized(one, flops=(1 - r) ** 2, nonzero=1 - r) for one, r in zip(drawn, ratios, strict=True)]
+    rows, what = series.size_rows(make_cells(small))
+    assert (what, len(rows)) == ("multiply-adds", 4)
+    assert [row["x"] for row in rows] == pytest.approx([4, 4, 49, 49], rel=1e-3)
+    accuracies = [
+        100 * one.network("retrained").metrics["test_accuracy"]
+        for one in small
+        if (one.config["prune"]["ratio"], one.config["retrain"]["lr"]) == (0.3, 1e-2)
+    ]
+    (row,) = [r for r in rows if r["x"] > 40 and r["series"].endswith("1e-2")]
+    assert row["mean"] == pytest.approx(sum(accuracies) / 2, rel=1e-4)
+    masked = [sized(one, flops=1, nonzero=1 - r) for one, r in zip(drawn, ratios, strict=True)]
+    rows, what = series.size_rows(make_cells(masked))
+    assert (what, [row["x"] for row in rows]) == ("parameters", pytest.approx([20, 20, 70, 70], rel=1e-3))
+    assert figures.accuracy_against_size(make_cells(masked)) is not None
+    assert figures.accuracy_against_size(make_cells(masked[:4])) is None, "one size"
+
+
 def test_export_of_a_ratio_study_has_the_papers_figure(tmp_path):
     studied = [one for one in jsv_vs_ratio(1) if one.config["prune"]["ratio"] in (0.3, 0.9)]
     names = {path.name for path in export_figures(studied, tmp_path, formats=("svg",))}

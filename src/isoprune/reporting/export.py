@@ -32,7 +32,8 @@ def export_figures(
     """Write every figure of the page into ``out_dir`` and return the files' paths.
 
     One file per figure and format: ``jsv_vs_ratio``, and per network and ratio ``singular_values``,
-    ``final_accuracy``, ``accuracy_per_epoch``, ``jsv_per_epoch`` and ``frontier``.
+    ``final_accuracy``, ``accuracy_per_epoch``, ``jsv_per_epoch`` and ``frontier``; per network
+    ``accuracy_vs_size``.
 
     Args:
         width: Of each figure, axes and legend included, in pixels.
@@ -78,6 +79,9 @@ def write_picture(spec: dict[str, Any], file: Path) -> Path:
 def _charts(cells: Sequence[Cell]) -> list[tuple[str, str, Figure]]:
     """Return the figures that these cells allow: file name, title, chart."""
     made = [("jsv_vs_ratio", "Mean JSV against ratio", figures.jsv_against_ratio(cells))]
+    for network, here in grouped(cells, "network").items():
+        kind = figures.BY_SIZE
+        made.append((f"{kind.file}_{_file_name(network)}", f"{kind.title}: {network}", kind.make(here)))
     for (network, ratio), here in grouped(cells, "network", "ratio").items():
         ending = f"{_file_name(network)}_ratio_{text.plain(ratio)}"
         made += [

@@ -18,6 +18,7 @@ from isoprune.reporting.study import Cell, apart, over_seeds, unique
 _WHEEL = "wheel![event.ctrlKey || event.metaKey]"
 _DRAG = "[pointerdown[event.pointerType !== 'touch'], window:pointerup] > window:pointermove!"
 _SHOWN = "indexof(hidden, datum.series) < 0"
+_TEST = {"title": "test accuracy, %", "scale": alt.Scale(zero=False), "axis": alt.Axis(tickCount=6)}
 
 
 def jsv_against_ratio(cells: Sequence[Cell]) -> Figure | None:
@@ -55,19 +56,30 @@ def jsv_per_epoch(cells: Sequence[Cell]) -> Figure | None:
     return _per_epoch(cells, rows, y, levels)
 
 
+def accuracy_against_size(cells: Sequence[Cell]) -> Figure | None:
+    """Return one network's test accuracy against what is left of it; None for fewer than two sizes."""
+    rows, what = data.size_rows(cells)
+    if len({row["x"] for row in rows}) < 2:
+        return None
+    x = {"title": f"{what} left, %", "scale": alt.Scale(nice=False, padding=8), "axis": alt.Axis(tickCount=6)}
+    return _lines(rows, [*data.retrained_series(cells)], x, _TEST, levels=_dense(cells), overview=True)
+
+
 def accuracy_against_budget(cells: Sequence[Cell]) -> Figure | None:
     """Return one network's test accuracy against steps of retraining (log); None without budgets."""
     rows, entries = frontier.rows(apart(cells)[1])
     if not rows:
         return None
-    dense = over_seeds(cells, "dense.test_accuracy")
     places = {row["x"]: row["place"] for row in rows}
     labels = f"({ {f'{x:g}': str(place) for x, place in places.items()} })[datum.value]"
     axis = alt.Axis(values=sorted(places), labelExpr=labels, labelOverlap="greedy")
     x = {"title": "steps of retraining", "axis": axis, "scale": alt.Scale(type="log", nice=False)}
-    y = {"title": "test accuracy, %", "scale": alt.Scale(zero=False), "axis": alt.Axis(tickCount=6)}
-    levels = [{"y": 100 * dense.mean, "label": "dense"}] if dense.n else []
-    return _lines(rows, entries, x, y, levels=levels, middle=lambda a, b: math.sqrt(a * b))
+    return _lines(rows, entries, x, _TEST, levels=_dense(cells), middle=lambda a, b: math.sqrt(a * b))
+
+
+def _dense(cells: Sequence[Cell]) -> list[Row]:
+    dense = over_seeds(cells, "dense.test_accuracy")
+    return [{"y": 100 * dense.mean, "label": "dense"}] if dense.n else []
 
 
 def singular_values(cells: Sequence[Cell]) -> Figure | None:
@@ -258,6 +270,7 @@ class FigureKind(NamedTuple):
 
 
 _SEEDS = "mean over seeds; band: lowest to highest seed"
+BY_SIZE = FigureKind("size", "accuracy_vs_size", accuracy_against_size, "Accuracy against size", _SEEDS)
 OF_A_NETWORK = (
     FigureKind(
         "sigma",

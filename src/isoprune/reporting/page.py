@@ -101,7 +101,7 @@ def _section(name: str, cells: Sequence[Cell]) -> dict[str, Any]:
         "ratios": [text.plain(ratio) for ratio in ratios],
         "shown": text.plain(shown),
         "stages": [_card(stage) for stage in cards],
-        "charts": _charts(name, cells, figures.OF_A_NETWORK),
+        "charts": _charts(name, cells, (figures.BY_SIZE, *figures.OF_A_NETWORK)),
         "legend": _legend(series.retrained_series(cells)),
     }
 

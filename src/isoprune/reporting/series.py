@@ -12,7 +12,7 @@ from isoprune.comparison import text
 from isoprune.comparison.statistics import Summary, summarize
 from isoprune.reporting import theme
 from isoprune.reporting.statistics import pool_histograms
-from isoprune.reporting.study import Cell, by_seed, grouped, seed_of, unique
+from isoprune.reporting.study import Cell, by_seed, grouped, over_seeds, seed_of, unique
 from isoprune.types.record import Record
 
 Row = dict[str, Any]
@@ -162,6 +162,30 @@ def jsv_rows(cells: Sequence[Cell]) -> list[Row]:
             if seeds
         ]
     return rows
+
+
+def size_rows(cells: Sequence[Cell]) -> tuple[list[Row], str]:
+    """Return a row per series and size, test accuracy after retraining, and what is left as x counts it.
+
+    Multiply-adds; where masks leave all of them, the parameters that are not zero. In percent of the dense
+    network's, the mean over the seeds.
+    """
+    rows = _size_rows(cells, "flops")
+    if any(row["x"] < 100 for row in rows):
+        return rows, "multiply-adds"
+    return _size_rows(cells, "nonzero"), "parameters"
+
+
+def _size_rows(cells: Sequence[Cell], key: str) -> list[Row]:
+    rows = []
+    for entry, members in retrained_series(cells).items():
+        about: Row = {"series": entry.label, "ink": entry.colour, "mark": entry.shape}
+        for cell in members:
+            left, whole = (over_seeds([cell], f"{role}.{key}").mean for role in ("pruned", "dense"))
+            told = over_seeds([cell], "retrained.test_accuracy")
+            if told.n and whole > 0 and not math.isnan(left):
+                rows.append(row_of(told, percent=True, **about, x=_short(100 * left / whole)))
+    return sorted(rows, key=lambda row: row["x"])
 
 
 @dataclass(frozen=True)
