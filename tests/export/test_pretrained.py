@@ -94,7 +94,9 @@ def test_what_save_pretrained_wrote_is_the_small_network_again(family, tmp_path)
     assert sum(p.numel() for p in again.parameters()) < 0.8 * sum(p.numel() for p in model.parameters())
     torch.testing.assert_close(answer(again, inputs), answer(small.model, inputs), rtol=1e-5, atol=1e-5)
     assert {k: v for k, v in model.config.to_dict().items() if before.get(k) != v} == {}
-    assert isoprune.verify(small).relative_error < 1e-8
+    # The length of a weight-normed filter follows its inputs, and is stored in float32.
+    rescaled = any("parametrizations" in name for name, _ in model.named_parameters())
+    assert isoprune.verify(small).relative_error < (1e-4 if rescaled else 1e-8)
 
 
 DEPTHS = {"num_hidden_layers", "n_layer", "n_layers", "num_layers"}
@@ -108,6 +110,9 @@ def test_whole_blocks_go_and_the_config_says_how_many_are_left(family, tmp_path)
     kind, config, options, inputs, _ = SHALLOW[family]
     torch.manual_seed(0)
     options = {key: 4 if key in DEPTHS else value for key, value in options.items()}
+    if family == "wav2vec2":
+        # Which layers a training step skips is drawn layer by layer: with fewer layers others are skipped.
+        options["layerdrop"] = 0.0
     model = getattr(transformers, kind)(getattr(transformers, config)(**options)).eval()
     small = isoprune.prune(model, inputs, 0.5, grain="residual_block")
     assert small.history[-1]["config"] == "follows"
