@@ -1,4 +1,4 @@
-# make demo: the story in a minute and a half.  make test: the checks, eight minutes.  make docs: the site, a minute.  make setup: only the .venv.
+# make demo: the story in a minute and a half.  make test: the checks, eight to ten minutes.  make docs: the site, a minute.  make setup: only the .venv.
 # make test-matrix: many networks and hundreds of drawn ones, 25 minutes on two cores.  make test-long: hours of
 # damaged files, kills, drawn networks and modules.
 PYTHON ?= python3.11
@@ -31,11 +31,10 @@ lint: $(READY)
 test: $(READY)
 	$(MAKE) --no-print-directory -j 2 lint tests
 
-# One torch thread a process: the machine's cores go to the test processes, three for two cores, as some wait
-# for browsers and clocks.
+# One torch thread a process: the machine's cores go to the test processes.
 tests: export OMP_NUM_THREADS := 1
 tests: $(READY)
-	$(BIN)/python -m pytest -n 3 -m "not matrix and not long"
+	$(BIN)/python -m pytest -n 2 -m "not matrix and not long"
 
 # A network's tests stay with one process, which prunes it once.
 test-matrix: export OMP_NUM_THREADS := 1
