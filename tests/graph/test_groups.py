@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from graph.small_networks import Grouped, Heads, Literal, image, network, rows, tokens, words
+from graph.attention_networks import Heads
+from graph.small_networks import Grouped, Literal, image, network, rows, tokens, words
 from isoprune.graph import trace
 from isoprune.types import IsopruneError
 

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from graph.small_networks import NETWORKS, Heads, image, network, rows, tokens
+from graph.attention_networks import Heads
+from graph.small_networks import NETWORKS, image, network, rows, tokens
 from isoprune.graph import trace
 from isoprune.pruning import WrongNetwork, make_plan, shrink, verify
 from isoprune.verbs import prune

@@ -55,13 +55,8 @@ def _pinned_code(kind: str, chosen: Choice, key: str) -> dict[str, Any]:
     module, colon, _ = name.partition(":")
     if not colon or (kind == "model" and module in LIBRARIES):
         return {}
-    now, pinned = source_digest(module_named(name)), chosen.options.get(PIN)
-    if pinned not in (None, now):
-        raise IsopruneError(
-            f"{key}: the code of {name} has changed: its digest is {now}, the experiment has "
-            f"{pinned!r:.40}. Bring the old code back, or leave out {PIN} for a new experiment."
-        )
-    return {PIN: now}
+    now = source_digest(module_named(name))
+    return _unchanged(chosen, PIN, now, f"{key}: the code of {name} has changed: its digest", "the old code")
 
 
 def transform_in(data: Choice) -> str:
@@ -90,10 +85,18 @@ def _pinned_folder(kind: str, chosen: Choice, key: str) -> dict[str, Any]:
         return {}
     from isoprune.data.readable import content_digest
 
-    now, pinned = content_digest(Path(root).expanduser()), chosen.options.get(CONTENT)
+    now = content_digest(Path(root).expanduser())
+    return _unchanged(
+        chosen, CONTENT, now, f"{key}: the images of {root} have changed: their digest", "the old ones"
+    )
+
+
+def _unchanged(chosen: Choice, option: str, now: str, changed: str, old: str) -> dict[str, Any]:
+    """Return the pin ``now``; raise where the choice has another one."""
+    pinned = chosen.options.get(option)
     if pinned not in (None, now):
         raise IsopruneError(
-            f"{key}: the images of {root} have changed: their digest is {now}, the experiment has "
-            f"{pinned!r:.40}. Bring the old ones back, or leave out {CONTENT} for a new experiment."
+            f"{changed} is {now}, the experiment has {pinned!r:.40}. Bring {old} back, or leave out {option} "
+            "for a new experiment."
         )
-    return {CONTENT: now}
+    return {option: now}

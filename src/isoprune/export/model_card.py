@@ -30,18 +30,17 @@ def model_card(pruned: Pruned, record: Record | None = None) -> str:
     costs, kind = pruned.costs, type(pruned.model)
     library = "transformers" if kind.__module__.startswith("transformers.") else "pytorch"
     head = ["---", f"library_name: {library}", "tags:", "- pruning", "- isoprune", "---", ""]
-    gone = {name: costs.ratios[key] for name, key in (("parameters", "parameters"), ("FLOPs", "flops"))}
-    rows = {
-        "parameters": (costs.dense.parameters, costs.pruned.nonzero, gone["parameters"]),
-        "FLOPs (multiply-adds a sample)": (costs.dense.flops, costs.pruned.flops, gone["FLOPs"]),
-    }
+    rows = (
+        ("parameters", costs.dense.parameters, costs.pruned.nonzero, costs.ratios["parameters"]),
+        ("FLOPs (multiply-adds a sample)", costs.dense.flops, costs.pruned.flops, costs.ratios["flops"]),
+    )
     return "\n".join(
         [
             *head,
             f"# {kind.__name__}, pruned\n",
             f"Made by [isoprune](https://arxiv.org/abs/2105.05916) {isoprune.__version__}.\n",
             "| | dense | pruned | removed |\n|---|---:|---:|---:|",
-            *(f"| {name} | {a:,} | {b:,} | {part:.1%} |" for name, (a, b, part) in rows.items()),
+            *(f"| {name} | {a:,} | {b:,} | {part:.1%} |" for name, a, b, part in rows),
             "\n## Method\n",
             *_steps(pruned),
             "\n## Accuracy\n",

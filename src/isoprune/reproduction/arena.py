@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from msgspec import structs
@@ -36,9 +36,15 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 _GRAINS = {"channel": "channels", "weight": "weights"}
 
 
-def with_every_criterion(study: Study, _: int) -> Study:
-    """Return the study with a run of each criterion in place of one of the criterion "every"."""
-    return dataclasses.replace(study, experiments=tuple(e for one in study.experiments for e in _each(one)))
+def in_place(each: Callable[[Experiment], Iterable[Experiment]]) -> Callable[[Study, int], Study]:
+    """Return what puts into a study, in the place of each experiment, those that ``each`` makes of it."""
+
+    def complete(study: Study, _: int) -> Study:
+        return dataclasses.replace(
+            study, experiments=tuple(e for one in study.experiments for e in each(one))
+        )
+
+    return complete
 
 
 def _each(one: Experiment) -> Iterator[Experiment]:
@@ -59,6 +65,10 @@ def _each(one: Experiment) -> Iterator[Experiment]:
         prune = structs.replace(one.prune, criterion=Choice(name, options))
         steps = tuple(prune if step is one.prune else step for step in one.steps)
         yield structs.replace(one, steps=steps)
+
+
+# A run of each criterion in place of one of the criterion "every".
+with_every_criterion = in_place(_each)
 
 
 def place_arena(flat: Flat) -> Place:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from isoprune.comparison import setup_of
+from isoprune.comparison import setup_of, text
 from isoprune.comparison.statistics import holm, p_value, paired_difference
 from isoprune.reproduction.claims import (
     CONFIRMED,
@@ -200,6 +200,11 @@ def _where(those: Sequence[Test], tests: Sequence[Test]) -> str:
 def difference_told(test: Test) -> str:
     """Return a difference with its sign and unit; of a value that is compared by ratios, the factor."""
     return _told(test.mean, test.value) + _unit(test.value)
+
+
+def p_told(p: float) -> str:
+    """Return a p in words, three digits."""
+    return text.MISSING if p != p else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def interval_told(test: Test) -> str:

@@ -23,7 +23,7 @@ Number = Callable[[Record], float]
 
 def jsv(record: Record) -> float:
     """Return the mean JSV of the pruned network."""
-    return Value("", JSV_PRUNED.column, percent=False).of(record)
+    return JSV_PRUNED.of(record)
 
 
 def from_dense(record: Record) -> float:

@@ -24,7 +24,7 @@ from isoprune.reproduction.claims import (
     Test,
     Value,
 )
-from isoprune.reproduction.judges import corrected, difference_told, interval_told
+from isoprune.reproduction.judges import corrected, difference_told, interval_told, p_told
 from isoprune.types.record import Record
 
 BEFORE = VALUES["pruned.test_accuracy"]
@@ -84,17 +84,14 @@ def differences(
     found = []
     for row in rows:
         own = _by_seed(cells, panel, row)
-        both = {
-            seed: [(column, record) for column, record in own[seed].items() if column in base[seed]]
-            for seed in own.keys() & base.keys()
-        }
+        both = {seed: own[seed].keys() & base[seed].keys() for seed in own.keys() & base.keys()}
         mine, theirs = (
             {
-                seed: statistics.fmean(value.compared(side(seed, column, record)) for column, record in pairs)
-                for seed, pairs in both.items()
-                if pairs
+                s: statistics.fmean(value.compared(side[s][c]) for c in columns)
+                for s, columns in both.items()
+                if columns
             }
-            for side in (lambda _, __, record: record, lambda seed, column, _: base[seed][column])
+            for side in (own, base)
         )
         difference = paired_difference(mine, theirs)
         low, high = difference.interval
@@ -128,14 +125,8 @@ def records_of(cells: Cells, panel: str, row: str) -> list[Record]:
 
 
 def _line(cells: Cells, test: Test) -> tuple[str, ...]:
-    p = (
-        "–"
-        if test.corrected != test.corrected
-        else "< 0.001"
-        if test.corrected < 1e-3
-        else f"{test.corrected:.3f}"
-    )
-    told = (difference_told(test).removesuffix(" points"), interval_told(test), p, str(test.n))
+    difference = difference_told(test).removesuffix(" points")
+    told = (difference, interval_told(test), p_told(test.corrected), str(test.n))
     reached, *rest = _means(records_of(cells, test.panel, test.first), test.value)
     return (test.first, reached, *told, *rest)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 
 from msgspec import structs
@@ -10,12 +9,11 @@ from msgspec import structs
 from isoprune.comparison.records import Flat
 from isoprune.experiment.choice import Chain, Choice
 from isoprune.experiment.config import Experiment
-from isoprune.experiment.grid import Study
 from isoprune.experiment.step_types import Repair
+from isoprune.reproduction.arena import EVERY, in_place
 from isoprune.reproduction.claims import TEST_ACCURACY, VALUES, Cells, Place, Section, ratio_of
 from isoprune.reproduction.ranking import ranking
 
-EVERY = "every"
 BASELINE = "grail"
 BATCH = 100  # samples in a batch that a repair looks at
 FEW, MANY = 128, 2000
@@ -23,11 +21,6 @@ FEW, MANY = 128, 2000
 _BLIND = ("none", "merging", "lbyl", "folding")
 _SEEING = (("grail",), ("reconstruct",), ("auto",), ("batchnorm",), ("folding", "batchnorm"))
 _CHOOSING = ("thinet", "channel_lasso", "reconstruction")
-
-
-def with_every_repair(study: Study, _: int) -> Study:
-    """Return the study with a run of each way in place of one of the repair "every"."""
-    return dataclasses.replace(study, experiments=tuple(e for one in study.experiments for e in _each(one)))
 
 
 def _each(one: Experiment) -> Iterator[Experiment]:
@@ -57,6 +50,10 @@ def _with(one: Experiment, repair: Choice, criterion: Choice | None = None) -> E
         return structs.replace(step, criterion=criterion) if criterion and step is one.prune else step
 
     return structs.replace(one, steps=tuple(changed(step) for step in one.steps))
+
+
+# A run of each way in place of one of the repair "every".
+with_every_repair = in_place(_each)
 
 
 def place_repairs_arena(flat: Flat) -> Place:

@@ -14,7 +14,7 @@ from isoprune.comparison.statistics import summarize
 from isoprune.experiment.config import Experiment
 from isoprune.reporting.pivots import Table
 from isoprune.reproduction.claims import Cells, Place, Published, Reproduction, Test, Value
-from isoprune.reproduction.judges import difference_told, interval_told, published_told
+from isoprune.reproduction.judges import difference_told, interval_told, p_told, published_told
 from isoprune.reproduction.rehearsal import Rehearsed
 from isoprune.types.record import ROLES
 
@@ -107,17 +107,13 @@ def differences(tests: Sequence[Test]) -> Table:
             str(t.n),
             difference_told(t),
             interval_told(t),
-            _p(t.corrected),
+            p_told(t.corrected),
             published_told(t),
         )
         for t in tests
     ]
     head = ("network", "difference", "at", "setup", "n", "mean", "95 % interval", "p (Holm)", "published")
     return Table(head, tuple(rows), words=4)
-
-
-def _p(p: float) -> str:
-    return text.MISSING if p != p else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def scale(paper: Sequence[Experiment], here: Sequence[Experiment]) -> Table:

@@ -52,16 +52,16 @@ def _gram(model: nn.Module, units: Units, chunks: Sequence[Any]) -> Tensor:
     """Return the Gram matrix [n, n] of what layers read of the units, in float64."""
     layers = {w.tensor: w for w in weights(model) if isinstance(w.module, LAYERS)}
     readers = {layers[m.tensor].name: m for m in units.members if m.role == "in" and m.tensor in layers}
+    modules = {name: model.get_submodule(name) for name in readers}
     gram = torch.zeros(units.size, units.size, dtype=torch.float64)
 
     def read(name: str, _run: int, x: Tensor, _y: Tensor) -> None:
-        seen = as_positions(x, model.get_submodule(name)).double()
+        seen = as_positions(x, modules[name]).double()
         h = seen[..., places_of(readers[name], units.size)].unflatten(-1, (units.size, -1))
         rows = h.transpose(-1, -2).flatten(0, -2)
         gram.add_((rows.mT @ rows).cpu())
 
     with in_eval_mode(model):
         for chunk in chunks:
-            modules = {name: model.get_submodule(name) for name in readers}
             watch(model, chunk, modules, Callbacks(output=read))
     return gram

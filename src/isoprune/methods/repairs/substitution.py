@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from isoprune.graph.cloning import clone_sharing, tensor_names
+from isoprune.graph.cloning import tensor_names
 from isoprune.graph.labels import restrict
 from isoprune.methods.repairs.norms import Affine
 from isoprune.methods.repairs.probe import Site, sites
@@ -48,7 +48,7 @@ class Substitution:
     _changed: set[str] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
-        self.model = copied(clone_sharing(self.pruned.dense))
+        self.model = copied(self.pruned.dense)
         self._tensors = {name: tensor.detach() for name, tensor in tensor_names(self.model).values()}
 
     def losing(self) -> list[tuple[Units, Tensor]]:
