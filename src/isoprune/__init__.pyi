@@ -24,6 +24,7 @@ from .verbs import eigendamage as eigendamage
 from .verbs import error_path as error_path
 from .verbs import harden as harden
 from .verbs import instability as instability
+from .verbs import measures as measures
 from .verbs import prune as prune
 from .verbs import repair as repair
 from .verbs import retrain as retrain

@@ -22,7 +22,7 @@ def methods(
     epochs: int | None = None,
     out: Path | None = None,
 ) -> None:
-    """List every data set, model, criterion, penalty, repair, schedule, cadence and check by its name.
+    """List every data set, model, criterion, penalty, repair, schedule, cadence, check and measure.
 
     With a name: that method's formula, options, needs, cost and paper. Your own needs no registration: write
     "your_module:your_function" in its place. With --schedules: draw the learning rate of every schedule.
@@ -35,8 +35,8 @@ def methods(
       isoprune methods --schedules --epochs 60 --out schedules.html
 
     Args:
-        name: Only this kind (data, model, criterion, penalty, repair, schedule, cadence, check), or all that
-            is known of one method.
+        name: Only this kind (data, model, criterion, penalty, repair, schedule, cadence, check, measure), or
+            all that is known of one method.
         schedules: Draw every learning-rate schedule.
         epochs: Over so many epochs of retraining (90).
         out: All methods as a table: .md. With --schedules: .html, .svg, .png or .pdf (in the terminal).

@@ -65,6 +65,7 @@ KINDS = {
     ),
     "cadence": _methods("cadence", "cadences", "rounds"),
     "check": _methods("check", "checks", "plan", "units", "generator"),
+    "measure": _methods("measure", "measures", "pruned", "signals", "generator"),
 }  # fmt: skip
 
 

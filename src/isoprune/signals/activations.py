@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from isoprune.signals.losses import loss_of
 from isoprune.signals.products import finite_or_raise
-from isoprune.signals.samples import cut
 from isoprune.types import IsopruneError
 from isoprune.types.errors import did_you_mean
 
@@ -47,14 +46,8 @@ def watched(
     for name in modules:
         if name not in known:
             raise IsopruneError(f"There is no module {name!r}.{did_you_mean(name, [n for n in known if n])}")
-    left = samples
-    for batch in signals.data():
-        number = signals.task.samples(batch)
-        if left is not None:
-            batch, left = cut(batch, 0, min(number, left), number=number), left - number
+    for batch in signals.data() if samples is None else signals.first(samples):
         yield _of_batch(signals, {name: known[name] for name in modules}, batch, gradients)
-        if left is not None and left <= 0:
-            return
 
 
 def _of_batch(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -73,6 +73,10 @@ class Signals:
         """The filter matrices [blocks, filters, fan_in] of Linear layers and convolutions, by weight."""
         return filter_matrices(self.network)
 
+    def of(self, model: Network) -> Signals:
+        """Return what follows from the same data and another network."""
+        return replace(self, model=model, batches=None if self.batches is None else self._all_batches)
+
     @cached_property
     def _all_batches(self) -> Iterable[Any]:
         batches = () if self.batches is None else batches_of(self.batches)
@@ -93,17 +97,22 @@ class Signals:
                 "Pass batches=[(inputs, targets), ...], such as a DataLoader of training data."
             )
 
-    def chunks(self, samples: int, *, chunk: int = 64) -> Iterator[Any]:
-        """Yield the inputs of the first ``samples`` samples, at most ``chunk`` of them at a time."""
+    def first(self, samples: int) -> Iterator[Any]:
+        """Yield the first ``samples`` samples as the batches that they came in, the last of them cut."""
         left = samples
         for batch in self.data():
-            whole = self.task.samples(batch)
-            number = min(whole, left)
-            for start in range(0, number, chunk):
-                yield self.task.inputs(cut(batch, start, min(start + chunk, number), number=whole))
+            number = self.task.samples(batch)
+            yield cut(batch, 0, min(number, left), number=number)
             left -= number
             if left <= 0:
                 return
+
+    def chunks(self, samples: int, *, chunk: int = 64) -> Iterator[Any]:
+        """Yield the inputs of the first ``samples`` samples, at most ``chunk`` of them at a time."""
+        for batch in self.first(samples):
+            number = self.task.samples(batch)
+            for start in range(0, number, chunk):
+                yield self.task.inputs(cut(batch, start, min(start + chunk, number), number=number))
 
     def example_inputs(self) -> Any:
         """Return what the forward takes, on the network's device: ``example``, or the first sample.

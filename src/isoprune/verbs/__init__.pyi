@@ -3,6 +3,7 @@ from .connectivity import error_path as error_path
 from .connectivity import instability as instability
 from .diagnose import diagnose as diagnose
 from .eigendamage import eigendamage as eigendamage
+from .measures import measures as measures
 from .prune import harden as harden
 from .prune import prune as prune
 from .prune import shrink as shrink

@@ -1,0 +1,55 @@
+"""Measures: numbers that are taken of a network right after pruning (and repair), before it is retrained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Generator
+
+from isoprune.methods.measures.accuracy import accuracy
+from isoprune.methods.measures.jsv import jsv
+from isoprune.methods.measures.loss import loss
+from isoprune.methods.measures.size import size
+from isoprune.pruning.pruned import Pruned
+from isoprune.signals import Signals
+from isoprune.types import IsopruneError
+from isoprune.types.method import method_of
+
+Measure = Callable[..., dict[str, float]]  # (pruned, signals, *, generator, **options) -> numbers by name
+
+MEASURES: dict[str, Measure] = {f.__name__: f for f in (accuracy, loss, jsv, size)}
+
+
+def measured(measure: Measure, pruned: Pruned, signals: Signals, *, generator: Generator) -> dict[str, float]:
+    """Return the numbers of one measure; what is not finite too.
+
+    Raises:
+        IsopruneError: If the measure lacks what it needs, or cannot be told of this network and task.
+    """
+    needs, name = method_of(measure).needs, name_of(measure)
+    if "data" in needs and signals.batches is None:
+        raise IsopruneError(
+            f"The measure {name!r} looks at data, and batches is None. Pass batches=[(inputs, targets), ...]."
+        )
+    if "labels" in needs and not _has_targets(next(signals.data())):
+        raise IsopruneError(
+            f"The measure {name!r} reads labels, and the batches are inputs alone. Pass (inputs, targets)."
+        )
+    if "dense" in needs and pruned.dense is pruned.model:
+        raise IsopruneError(
+            f"The measure {name!r} compares with the network before pruning, which a module alone does not "
+            "know. Pass what isoprune.prune returned."
+        )
+    return measure(pruned, signals, generator=generator)
+
+
+def name_of(measure: Measure) -> str:
+    """Return the name of a measure, also of one whose options are bound with functools.partial."""
+    return getattr(getattr(measure, "func", measure), "__name__", "own")
+
+
+def _has_targets(batch: object) -> bool:
+    return isinstance(batch, dict) or (isinstance(batch, tuple | list) and len(batch) > 1)
+
+
+__all__ = ["MEASURES", "Measure", "measured", "name_of"]

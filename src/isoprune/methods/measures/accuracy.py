@@ -1,0 +1,36 @@
+"""Accuracy as the network stands."""
+
+from __future__ import annotations
+
+from torch import Generator
+
+from isoprune.pruning.pruned import Pruned
+from isoprune.signals import Signals
+from isoprune.training import evaluate
+from isoprune.types import IsopruneError
+from isoprune.types.method import method
+
+SAMPLES = 1000
+
+
+@method("measure", "data", "labels")
+def accuracy(
+    pruned: Pruned, signals: Signals, *, generator: Generator, samples: int = SAMPLES
+) -> dict[str, float]:
+    r"""Fraction of the samples whose label has the largest output.
+
+    ``accuracy``, in [0, 1], of the first ``samples`` samples, without any retraining.
+
+    Cost: a forward of the samples.
+
+    Raises:
+        IsopruneError: If the task measures no accuracy.
+    """
+    if "accuracy" not in signals.task.measured:
+        known = ", ".join(signals.task.measured) or "nothing"
+        raise IsopruneError(
+            f"The task {signals.task.name!r} measures {known}, and no accuracy. Leave this measure out, or "
+            "give the task a metric of this name."
+        )
+    found = evaluate(signals.network, list(signals.first(samples)), task=signals.task)
+    return {"accuracy": found["accuracy"]}

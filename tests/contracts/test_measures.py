@@ -1,0 +1,163 @@
+"""What every measure promises, checked on every entry of the table, on networks that were really pruned."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+
+import pytest
+import torch
+from repaired_networks import NETWORKS, WAYS, batches, permuted, pruned, trained
+
+import isoprune
+from isoprune.methods.measures import MEASURES
+from isoprune.types import IsopruneError
+from isoprune.types.method import method_of
+
+FOLLOW = [name for name, f in MEASURES.items() if method_of(f).follows_order]
+DATA = [name for name, f in MEASURES.items() if "data" in method_of(f).needs]
+LABELS = [name for name, f in MEASURES.items() if "labels" in method_of(f).needs]
+DENSE = [name for name, f in MEASURES.items() if "dense" in method_of(f).needs]
+
+every_measure = pytest.mark.parametrize("name", MEASURES)
+
+
+def measured(network, names, data=None, **options):
+    return isoprune.measures(network, batches() if data is None else data, names=names, **options)
+
+
+@every_measure
+def test_the_table_knows_functions_by_their_names_and_signature(name):
+    parameters = inspect.signature(MEASURES[name]).parameters
+    assert MEASURES[name].__name__ == name
+    assert list(parameters)[:2] == ["pruned", "signals"]
+    assert parameters["generator"].kind is inspect.Parameter.KEYWORD_ONLY
+    assert all(p.default is not p.empty for p in list(parameters.values())[3:])
+    assert method_of(MEASURES[name]).kind == "measure"
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("net", NETWORKS)
+def test_all_numbers_are_finite_and_have_names_of_their_own(net, way):
+    found = measured(pruned(net, way), None)
+    assert not found.refused
+    assert found.seconds.keys() == MEASURES.keys()
+    for key, value in found.numbers.items():
+        assert value is not None, key
+        assert math.isfinite(value), key
+    each = [measured(pruned(net, way), [name]).numbers for name in MEASURES]
+    assert functools.reduce(lambda a, b: a | b, each) == found.numbers
+    assert sum(map(len, each)) == len(found.numbers)
+
+
+@every_measure
+@pytest.mark.parametrize("net", ["convolutional", "Residual"])
+def test_network_gradients_modes_and_random_numbers_are_untouched(name, net):
+    small = pruned(net, "weights masked")
+    for model in (small.model, small.dense):
+        for p in model.parameters():
+            p.grad = torch.ones_like(p)
+        model.train()
+    before = [{k: v.clone() for k, v in m.state_dict().items()} for m in (small.model, small.dense)]
+    state = torch.get_rng_state()
+    assert measured(small, [name]).seconds
+    assert torch.equal(state, torch.get_rng_state())
+    for model, was in zip((small.model, small.dense), before, strict=True):
+        assert all(torch.equal(v, was[k]) for k, v in model.state_dict().items())
+        assert all(torch.equal(p.grad, torch.ones_like(p)) for p in model.parameters())
+        assert all(p.requires_grad for p in model.parameters())
+        assert all(m.training and not m._forward_hooks and not m._forward_pre_hooks for m in model.modules())
+
+
+@every_measure
+def test_the_same_seed_gives_the_same_numbers(name):
+    one, two = (measured(pruned("convolutional"), [name], seed=7).numbers for _ in "ab")
+    assert one == two
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", FOLLOW)
+def test_numbers_do_not_depend_on_the_order_of_filters(name, way):
+    small = pruned("mlp", way)
+    other, _ = permuted(small, torch.randperm(12, generator=torch.Generator().manual_seed(1)))
+    assert measured(other, [name]).numbers == pytest.approx(measured(small, [name]).numbers, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in FOLLOW if name != "size"])
+@pytest.mark.parametrize("net", ["mlp", "convolutional", "Residual"])
+def test_channels_gone_and_channels_masked_give_the_same_numbers(name, net):
+    shrunk, masked = (measured(pruned(net, way), [name]) for way in ("channels gone", "channels masked"))
+    assert masked.numbers == pytest.approx(shrunk.numbers, rel=1e-6, abs=1e-9)
+
+
+@every_measure
+def test_batches_cut_otherwise_give_the_same_numbers(name):
+    (x, y), (u, v) = batches()
+    one = measured(pruned("convolutional"), [name], [(torch.cat([x, u]), torch.cat([y, v]))])
+    assert one.numbers == pytest.approx(measured(pruned("convolutional"), [name]).numbers, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_without_data_it_is_refused(name):
+    found = isoprune.measures(pruned("mlp"), names=[name])
+    assert found.refused[name].startswith(f"The measure {name!r} looks at data, and batches is None.")
+    assert "batches is empty" in measured(pruned("mlp"), [name], []).refused[name]
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_without_labels_it_is_refused(name):
+    found = measured(pruned("mlp"), [name], [(x,) for x, _ in batches()])
+    assert found.refused[name].startswith(f"The measure {name!r} reads labels")
+    assert not found.numbers
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_without_the_dense_network_it_is_refused(name):
+    assert (
+        "compares with the network before pruning" in measured(trained(NETWORKS["mlp"]), [name]).refused[name]
+    )
+
+
+def test_all_that_needs_no_dense_network_is_told_of_a_module():
+    found = measured(trained(NETWORKS["convolutional"]), None)
+    assert found.refused.keys() == set(DENSE)
+    assert found.numbers["parameters_left"] == found.numbers["flops_left"] == 1
+
+
+def test_a_measure_of_one_s_own_and_its_options():
+    def largest(pruned, signals, *, generator, power: int = 1):
+        return {
+            "largest": max(float(w.abs().max()) for w in signals.weights.values()) ** power,
+            "nan": math.nan,
+        }
+
+    small = pruned("mlp")
+    found = measured(small, [largest, functools.partial(MEASURES["loss"], samples=3)])
+    assert found.numbers["largest"] == max(float(p.detach().abs().max()) for p in small.model.parameters())
+    assert found.numbers["nan"] is None
+    assert found.numbers["loss"] != measured(small, ["loss"]).numbers["loss"]
+    assert found.seconds.keys() == {"largest", "loss"}
+    squared = measured(small, [functools.partial(largest, power=2)])
+    assert squared.numbers["largest"] == pytest.approx(found.numbers["largest"] ** 2)
+    assert str(found).splitlines()[1].split() == ["nan", "-"]
+
+
+def test_wrong_names_are_refused_and_failures_end_nothing():
+    with pytest.raises(IsopruneError, match=r"Unknown measure 'jvs'\. Did you mean 'jsv'\?"):
+        measured(pruned("mlp"), ["jvs"])
+    with pytest.raises(IsopruneError, match="Two measures give 'loss'"):
+        measured(pruned("mlp"), ["loss", "loss"])
+
+    def stumbles(pruned, signals, *, generator):
+        raise RuntimeError("no such thing")
+
+    found = measured(pruned("mlp"), [stumbles, "size"])
+    assert found.refused == {"stumbles": "It failed on this network: RuntimeError: no such thing"}
+    assert found.numbers["parameters_left"] < 1
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_batches_that_can_be_read_once_do(name):
+    found = measured(pruned("mlp"), [name], (batch for batch in batches()))
+    assert found.numbers == measured(pruned("mlp"), [name]).numbers
