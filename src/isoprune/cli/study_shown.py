@@ -98,14 +98,17 @@ def network_table(record: Record) -> Table:
     """Return what each network of a run measures, as a table of the terminal."""
     table = Table("network", box=None)
     metrics = list(dict.fromkeys(name for n in record.networks for name in n.metrics if "test" in name))
-    for heading in (*(name.replace("_", " ") for name in metrics), "mean JSV", "parameters", "FLOPs"):
+    coded = any(network.coded_bytes is not None for network in record.networks)
+    sizes = ("parameters", "FLOPs", *(["file bytes"] if coded else []))
+    for heading in (*(name.replace("_", " ") for name in metrics), "mean JSV", *sizes):
         table.add_column(heading, justify="right")
     for network in record.networks:
         name = f"{network.role} {network.round}" if network.round else network.role
         numbers = [_metric(key, network.metrics.get(key)) for key in metrics]
         jsv = network.jsv.get("mean")
-        sizes = (f"{network.nonzero:,}", f"{network.flops:,}")
-        table.add_row(name, *numbers, "" if jsv is None else f"{jsv:.3g}", *sizes)
+        counts = (network.nonzero, network.flops, *([network.coded_bytes] if coded else []))
+        cells = ("" if count is None else f"{count:,}" for count in counts)
+        table.add_row(name, *numbers, "" if jsv is None else f"{jsv:.3g}", *cells)
     return table
 
 

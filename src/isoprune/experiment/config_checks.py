@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from isoprune.experiment.choice import Choice
-from isoprune.experiment.step_types import AUTO, Prune, Repeat, Retrain, Rewind, Step, Train, Training
+from isoprune.experiment.step_types import (
+    AUTO,
+    Cluster,
+    Prune,
+    Repeat,
+    Retrain,
+    Rewind,
+    Step,
+    Train,
+    Training,
+)
 from isoprune.types.errors import IsopruneError
 
 Keyed = Sequence[tuple[str, Step]]  # steps with their keys, a repeat before its own
@@ -20,6 +30,7 @@ def check(steps: Keyed) -> None:
     _check_targets(steps)
     _check_trainings(steps)
     _check_rewinds(steps)
+    _check_clusters(steps)
 
 
 def _check_targets(steps: Keyed) -> None:
@@ -93,6 +104,17 @@ def _check_rewinds(steps: Keyed) -> None:
                 f"{name} is {step.epoch}, but the dense network is trained for {dense.epochs} epochs. "
                 f"Give an epoch from 0 to {dense.epochs}."
             )
+
+
+def _check_clusters(steps: Keyed) -> None:
+    shares = False
+    for key, step in steps:
+        if shares and not isinstance(step, Retrain):
+            raise IsopruneError(
+                f'{key} changes weights that are shared since a step of kind "cluster". Only retrainings can '
+                "follow it: write it before."
+            )
+        shares = shares or isinstance(step, Cluster)
 
 
 def _trainings(steps: Keyed) -> dict[str, Training]:

@@ -20,6 +20,7 @@ from isoprune.experiment.store import read_facts, read_tensors
 from isoprune.experiment.trusted_names import trusted
 from isoprune.experiment.validation import read
 from isoprune.export.manifest import sizes_of
+from isoprune.methods.codecs.clusters import MOST_BITS, cluster, clustered
 from isoprune.pruning.mask import harden, masked, masks_of
 from isoprune.pruning.shrink import replace_tensors
 from isoprune.pruning.stored_sizes import Sizes, restore_sizes_, shapes_of
@@ -85,6 +86,7 @@ class _Facts(Struct, frozen=True):
     bytes: Whole
     flops: Whole
     plan: _PlanFacts
+    coded_bytes: Whole | None = None
     history: list[dict[str, Any]] = []
 
 
@@ -130,6 +132,8 @@ def rebuild(
     network.load_state_dict(tensors)
     plan = facts["plan"]
     read = Plan.from_dict(plan) if "removed" in plan else Plan(kept, plan["grain"], plan["request"])
+    if facts.get("coded_bytes") is not None:  # so few numbers a layer that each is found again as it was
+        return cluster(network, conv_bits=MOST_BITS, linear_bits=MOST_BITS).model.eval(), read
     return (masked(network, masks).eval() if masks else network), read
 
 
@@ -137,7 +141,7 @@ def tensors_of(model: nn.Module, plan: Plan) -> dict[str, Tensor]:
     """Return all that `rebuild` takes: plain weights, what masks keep, and a plan that is not JSON."""
     masks = {f"{_MASK}{name}": kept for name, kept in masks_of(model).items()}
     units = {} if _is_json(plan) else {f"{_PLAN}{name}": kept for name, kept in plan.kept.items()}
-    plain = harden(model) if masks else model
+    plain = harden(model) if masks or clustered(model) else model
     return {**plain.state_dict(), **masks, **units}
 
 

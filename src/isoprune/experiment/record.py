@@ -64,6 +64,7 @@ def _network(way: Sequence[StepResult], numbers: Measured) -> Network:
         parameters=facts["parameters"],
         nonzero=facts["nonzero"],
         flops=facts["flops"],
+        coded_bytes=facts.get("coded_bytes"),
         metrics=numbers.metrics,
         jsv=numbers.jsv,
         jsv_histogram=numbers.jsv_histogram,

@@ -19,7 +19,17 @@ from isoprune.experiment.signatures import (
     takes_weights,
     task_of,
 )
-from isoprune.experiment.step_types import Prune, Repair, Repeat, Retrain, Rewind, Step, Train, Training
+from isoprune.experiment.step_types import (
+    Cluster,
+    Prune,
+    Repair,
+    Repeat,
+    Retrain,
+    Rewind,
+    Step,
+    Train,
+    Training,
+)
 from isoprune.types.errors import IsopruneError
 from isoprune.types.method import method_of
 
@@ -63,6 +73,8 @@ class _Steps:
                 return _complete_repeat(step, key)
             case Rewind():
                 self.rewind = step.epoch
+                return step
+            case Cluster():
                 return step
             case Repair():
                 where = key if key == "repair" else f"{key}.method"

@@ -17,6 +17,7 @@ Count = Annotated[int, Meta(ge=1, le=MOST)]
 Seed = Whole
 Epochs = Annotated[int, Meta(ge=0, le=10**6)]  # a list has each of them
 Rounds = Annotated[int, Meta(ge=1, le=10**4)]
+Bits = Annotated[int, Meta(ge=1, le=8)]
 Fraction = Annotated[float, Meta(ge=0, lt=1)]
 Ratio = Annotated[
     float, Meta(ge=0, lt=1, extra={"hint": "It is the fraction that is removed: 0.8 keeps a fifth."})
@@ -130,6 +131,14 @@ class Rewind(Struct, frozen=True, forbid_unknown_fields=True, tag="rewind", tag_
     role: str = "rewound"
 
 
+class Cluster(Struct, frozen=True, forbid_unknown_fields=True, tag="cluster", tag_field="kind"):
+    """The weights of each layer become a few shared numbers, which a retraining then trains."""
+
+    conv_bits: Bits = 8
+    linear_bits: Bits = 5
+    role: str = "clustered"
+
+
 class Retrain(Training, frozen=True, tag="retrain", tag_field="kind"):
     """The training of a network that was pruned."""
 
@@ -147,7 +156,7 @@ class Repeat(Struct, frozen=True, forbid_unknown_fields=True, tag="repeat", tag_
     cadence: Choice | None = None
 
 
-Single = Train | Prune | Repair | Rewind | Retrain
+Single = Train | Prune | Repair | Rewind | Cluster | Retrain
 Step = Single | Repeat
 
 
@@ -164,6 +173,7 @@ ROLES: dict[type, str] = {
     Prune: "pruned",
     Rewind: "rewound",
     Repair: "repaired",
+    Cluster: "clustered",
     Retrain: "retrained",
 }
 

@@ -41,7 +41,8 @@ class Network(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
 
     ``round`` counts the rounds of a repeated part from 1; 0 where nothing is repeated. ``metrics`` are
     fractions of 1 (accuracy, ...) and losses in nats, by names such as "test_accuracy". ``nonzero`` counts
-    the parameters that no mask holds at zero. ``flops``: multiply-adds of one sample.
+    the parameters that no mask holds at zero. ``flops``: multiply-adds of one sample. ``coded_bytes``: of the
+    file that `isoprune.compress` writes, where weights are shared.
     """
 
     role: str
@@ -51,6 +52,7 @@ class Network(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     parameters: int
     nonzero: int
     flops: int
+    coded_bytes: int | None = None
     metrics: dict[str, float | None]  # None: not finite, which JSON does not have
     jsv: dict[str, float | None] = {}
     jsv_histogram: Histogram | None = None

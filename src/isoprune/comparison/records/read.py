@@ -33,6 +33,7 @@ class OutlineNetwork(Struct, frozen=True):
     nonzero: int
     flops: int
     metrics: dict[str, float | None]
+    coded_bytes: int | None = None
     jsv: dict[str, float | None] = {}
     seconds: float = 0.0
     training: TrainingCost | None = None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from isoprune.experiment.step_result import Made
-from isoprune.experiment.step_types import Prune, Repair, Retrain, Rewind, Train
+from isoprune.experiment.step_types import Cluster, Prune, Repair, Retrain, Rewind, Train
+from isoprune.experiment.steps.cluster import make_clustered
 from isoprune.experiment.steps.prune import make_pruned
 from isoprune.experiment.steps.repair import make_repaired
 from isoprune.experiment.steps.retrain import make_dense, make_retrained
@@ -16,6 +17,7 @@ MAKERS: dict[type, Callable[..., Made]] = {
     Prune: make_pruned,
     Rewind: make_rewound,
     Repair: make_repaired,
+    Cluster: make_clustered,
     Retrain: make_retrained,
 }
 

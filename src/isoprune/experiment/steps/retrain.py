@@ -9,6 +9,7 @@ from torch import nn
 
 from isoprune.experiment.recipe_steps import PlacedStep
 from isoprune.experiment.step_result import Bench, Made, StepResult, dense_of
+from isoprune.experiment.steps.cluster import coded
 from isoprune.experiment.steps.rewind import keeper
 from isoprune.experiment.steps.train import trained
 from isoprune.graph import trace
@@ -47,4 +48,4 @@ def make_retrained(bench: Bench, step: PlacedStep, way: Sequence[StepResult], fo
     training, last = step.training, way[-1]
     assert training is not None
     done, found = trained(bench, last.model, training, step, folder, dense=dense_of(way).model)
-    return Made(done, last.plan, {**found, **last.size})
+    return Made(done, last.plan, {**found, **last.size, **coded(done)})

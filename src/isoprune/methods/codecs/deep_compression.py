@@ -93,7 +93,19 @@ def compress(network: Network, path: Path | str) -> Compressed:
     Raises:
         IsopruneError: If no weight is shared, or the file cannot be written.
     """
-    model, path = module_of(network), Path(path)
+    path = Path(path)
+    content, layers = _encoded(module_of(network))
+    with explained(path, remedy="Give another place."):
+        write_atomic(path, content)
+    return Compressed(path, layers, len(content) - sum(layer.total for layer in layers))
+
+
+def coded_bytes(network: Network) -> int:
+    """Return how many bytes the file has that `compress` writes; raises as it does."""
+    return len(_encoded(module_of(network))[0])
+
+
+def _encoded(model: nn.Module) -> tuple[bytes, tuple[LayerBytes, ...]]:
     places = clustered(model)
     if not places:
         raise IsopruneError("No weights are shared in this network. Call isoprune.cluster(network) first.")
@@ -112,10 +124,7 @@ def compress(network: Network, path: Path | str) -> Compressed:
         whole = value.numel() * value.element_size()
         layers.append(LayerBytes(name, value.numel(), int((value != 0).sum()), whole, sizes))
     content = save(tensors, {"format": FORMAT, "facts": json.dumps(facts, separators=(",", ":"))})
-    content = hashlib.sha256(content).digest() + content
-    with explained(path, remedy="Give another place."):
-        write_atomic(path, content)
-    return Compressed(path, tuple(layers), len(content) - sum(layer.total for layer in layers))
+    return hashlib.sha256(content).digest() + content, tuple(layers)
 
 
 def decompress(path: Path | str, model: nn.Module) -> nn.Module:
