@@ -77,6 +77,34 @@ def test_what_a_forward_changes_is_not_the_users(kind):
     assert torch.equal(x, given)
 
 
+def part_of_a_view(keys, h):
+    keys.flatten(0, 1)[: len(h)].copy_(h)
+
+
+def summed_into(keys, h):
+    keys[:, 0].add_(h)
+
+
+def scattered(keys, h):
+    keys.select(1, 2).index_copy_(0, torch.arange(len(h)), h)
+
+
+@pytest.mark.parametrize("write", [part_of_a_view, summed_into, scattered])
+def test_what_data_is_written_into_is_no_weight(write):
+    """A product of it with a weight is none of weights alone, whose sum would be a statistic."""
+
+    class Written(Cache):
+        def forward(self, x):
+            write(self.keys, F.relu(self.e(x)))
+            return self.o(self.keys.sum(1))
+
+    model = Written().double().eval()
+    result = prune(model, torch.randn(4, 8, dtype=torch.float64), 0.5)
+    assert result.model.keys.shape == (4, 10, 8)
+    assert result.proof.statistics == ()
+    assert result.proof.change == 0
+
+
 class Drawing(nn.Module):
     def __init__(self, draw):
         super().__init__()

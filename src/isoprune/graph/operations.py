@@ -21,7 +21,8 @@ from isoprune.graph.labels import Planes
 from isoprune.graph.rules import contraction, convolution, norm, picking, pointwise, reduction, shape, spatial
 
 if TYPE_CHECKING:
-    from isoprune.graph.tracer import Call, Tracer
+    from isoprune.graph.call import Call
+    from isoprune.graph.tracer import Tracer
 
 Family = Literal["contraction", "norm", "reduction", "spatial", "shape", "pointwise", "constant", "unknown"]
 Sizes = Sequence[Sequence[int]]

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from isoprune.graph.call import Call
 from isoprune.graph.gathering import Gathering
 from isoprune.graph.labels import Plane, Planes, broadcast, distinct
 from isoprune.graph.layouts import Layout, fresh
@@ -31,22 +32,6 @@ from isoprune.graph.rules.picking import cut_by_value
 from isoprune.graph.scalars import numbers_of, values_of
 from isoprune.graph.shape_inference import flattened, on_zeros, shape_only
 from isoprune.graph.sizes import SizeClaim
-
-
-@dataclass
-class Call:
-    """What a rule sees of one operation."""
-
-    operation: Operation
-    where: str
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    tensors: list[Tensor]
-    outs: list[Tensor]
-
-    @property
-    def op(self) -> str:
-        return self.operation.name
 
 
 @dataclass
@@ -74,9 +59,11 @@ class Tracer(TorchDispatchMode):
     flags: set[int] = field(default_factory=set)  # those made of a single number
     _storages: set[int] = field(default_factory=set)
     _places: dict[tuple, Tensor] = field(default_factory=dict)
+    _owners: dict[int, int] = field(init=False)  # memory -> the parameter or buffer whose it is
 
     def __post_init__(self) -> None:
         super().__init__()
+        self._owners = {memory_of(tensor): key for key, (_, tensor) in self.names.items()}
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -198,7 +185,7 @@ class Tracer(TorchDispatchMode):
         inputs = tuple((self.planes(t), t.shape) for t in tensors)
         of_weights = not any(id(t) in self.activations for t in tensors)
         if not of_weights:
-            self.activations.update(map(id, outs))
+            self.activations.update(map(id, outs), self._written(outs, tensors))
         for o, p in zip(outs, planes, strict=True):
             if not operation.host or o.is_floating_point():
                 self.mark(o, p)
@@ -213,6 +200,11 @@ class Tracer(TorchDispatchMode):
             Node(numbers, *keys, operation, module, inputs, outputs, transposed, of_weights, picks, constants)
         )
         return out
+
+    def _written(self, outs: Sequence[Tensor], tensors: Sequence[Tensor]) -> set[int]:
+        """Return the buffers into a part of which an operation wrote: from now on they hold data."""
+        places = {memory_of(o) for o in outs if any(o is t for t in tensors)}
+        return {self._owners[place] for place in places if place in self._owners}
 
     def host(self, take: Callable[[], Any], name: str, tensor: Tensor) -> Any:
         """Return what Python takes out of a tensor (`item`, `tolist`)."""

@@ -12,7 +12,8 @@ from isoprune.graph.labels import Plane, Planes, core, distinct, spread
 from isoprune.graph.rules.pointwise import join
 
 if TYPE_CHECKING:
-    from isoprune.graph.tracer import Call, Tracer
+    from isoprune.graph.call import Call
+    from isoprune.graph.tracer import Tracer
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from isoprune.graph.rules.contraction import Side, contract
 from isoprune.graph.rules.pointwise import join
 
 if TYPE_CHECKING:
-    from isoprune.graph.tracer import Call, Tracer
+    from isoprune.graph.call import Call
+    from isoprune.graph.tracer import Tracer
 
 
 def convolution(tracer: Tracer, call: Call) -> list[Planes]:

@@ -11,7 +11,8 @@ from isoprune.graph.rules.pointwise import Operand, join
 from isoprune.graph.sizes import SizeClaim
 
 if TYPE_CHECKING:
-    from isoprune.graph.tracer import Call, Tracer
+    from isoprune.graph.call import Call
+    from isoprune.graph.tracer import Tracer
 
 
 def _per_channel(tracer: Tracer, call: Call, x: Tensor, parameters: list[Tensor | None]) -> Planes:

@@ -12,7 +12,8 @@ from isoprune.graph.rules.pointwise import join
 from isoprune.graph.rules.shape import move, settle
 
 if TYPE_CHECKING:
-    from isoprune.graph.tracer import Call, Tracer
+    from isoprune.graph.call import Call
+    from isoprune.graph.tracer import Tracer
 
 
 def index(tracer: Tracer, call: Call) -> list[Planes]:

@@ -11,7 +11,8 @@ from isoprune.graph.labels import Plane, Planes, broadcast, distinct
 from isoprune.graph.layouts import of_elements
 
 if TYPE_CHECKING:
-    from isoprune.graph.tracer import Call, Tracer
+    from isoprune.graph.call import Call
+    from isoprune.graph.tracer import Tracer
 
 
 def pointwise(tracer: Tracer, call: Call) -> list[Planes]:

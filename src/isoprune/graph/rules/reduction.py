@@ -10,7 +10,8 @@ from torch import Tensor
 from isoprune.graph.labels import Plane, Planes, distinct
 
 if TYPE_CHECKING:
-    from isoprune.graph.tracer import Call, Tracer
+    from isoprune.graph.call import Call
+    from isoprune.graph.tracer import Tracer
 
 
 def over(at: int, args: Sequence[Any], kwargs: Mapping[str, Any], dims: int) -> set[int]:

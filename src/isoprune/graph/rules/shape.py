@@ -17,7 +17,8 @@ from isoprune.graph.layouts import rows_of
 from isoprune.graph.rules.pointwise import join
 
 if TYPE_CHECKING:
-    from isoprune.graph.tracer import Call, Tracer
+    from isoprune.graph.call import Call
+    from isoprune.graph.tracer import Tracer
 
 
 def relabel(call: Call, function: Any, plane: Plane) -> list[Tensor]:

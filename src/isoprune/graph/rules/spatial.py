@@ -9,7 +9,8 @@ from torch import Tensor
 from isoprune.graph.labels import Plane, Planes, distinct, tidy
 
 if TYPE_CHECKING:
-    from isoprune.graph.tracer import Call, Tracer
+    from isoprune.graph.call import Call
+    from isoprune.graph.tracer import Tracer
 
 _RANK = {"1d": 1, "2d": 2, "3d": 3, "linear1d": 1, "bilinear2d": 2, "bicubic2d": 2, "trilinear3d": 3}
 
