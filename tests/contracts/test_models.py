@@ -18,6 +18,7 @@ SMALL = {
     "lenet_5": ({"activation": "relu"}, (1, 32, 32)),
     "resnet_small": ({"blocks": 2, "stem": 8}, (3, 16, 16)),
     "resnet56": ({"blocks": 2, "stem": 8}, (3, 16, 16)),
+    "vgg_small": ({"widths": (8, 8, 0, 16)}, (3, 16, 16)),
     "vgg19": ({}, (3, 16, 16)),
     "resnet34": ({}, (3, 32, 32)),
     "resnet50": ({}, (3, 32, 32)),

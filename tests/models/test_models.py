@@ -18,6 +18,7 @@ from isoprune.models import (
     resnet56,
     resnet_small,
     vgg19,
+    vgg_small,
 )
 from isoprune.types import IsopruneError
 
@@ -166,6 +167,14 @@ def test_vgg19_has_sixteen_convolutions_and_twenty_million_parameters():
     assert sum(isinstance(m, nn.MaxPool2d) for m in model.modules()) == 4
 
 
+def test_the_small_vgg_has_the_widths_that_are_given():
+    model = vgg_small((3, 8, 8), 10, widths=(4, 0, 6, 0, 5))
+    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    assert [c.weight.shape for c in convolutions] == [(4, 3, 3, 3), (6, 4, 3, 3), (5, 6, 3, 3)]
+    assert sum(isinstance(m, nn.MaxPool2d) for m in model.modules()) == 2
+    assert model.features(inputs(1, (3, 8, 8), torch.float32)).shape == (1, 5, 2, 2)
+
+
 def test_resnet50_is_torchvisions():
     model = resnet50((3, 32, 32), 1000)
     assert sum(p.numel() for p in model.parameters()) == 25_557_032
@@ -190,7 +199,7 @@ def test_option_a_blocks_whose_branch_is_silent_pad_every_second_pixel():
 
 @pytest.mark.parametrize(
     ("name", "fan"),
-    [("resnet56", "in"), ("vgg19", "in"), ("resnet34", "out")],
+    [("resnet56", "in"), ("vgg19", "in"), ("vgg_small", "in"), ("resnet34", "out")],
 )
 def test_kaiming_keeps_the_second_moment(name, fan):
     r"""Weights have mean 0 and variance 2 / fan, within five deviations of the sample's; biases are zero."""
@@ -245,6 +254,9 @@ def test_narrowed_networks_run_as_they_are():
         (lambda: resnet56((3, 8, 8), 10, stem=0), "stem = 0"),
         (lambda: resnet56((9,), 10), "resnet56 takes images"),
         (lambda: vgg19((3, 15, 32), 10), r"vgg19 needs images of at least 16 x 16 .* size = 16"),
+        (lambda: vgg_small((3, 3, 8), 10), r"vgg_small needs images of at least 4 x 4"),
+        (lambda: vgg_small((3, 8, 8), 10, widths=(0,)), "depth = 0, and a network needs at least 1"),
+        (lambda: vgg_small((3, 8, 8), 10, widths=(4, -1)), r"widths\[1\] = -1, and a network needs at least 1"),
         (lambda: resnet50((3, 32), 10), "resnet50 takes images"),
         (lambda: resnet34((3, 32, 32), 1), "classes = 1"),
         (lambda: mlp_7((4,), 1), "classes = 1, and a classifier needs at least 2"),

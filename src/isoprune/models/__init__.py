@@ -11,11 +11,11 @@ from isoprune.models.imagenet import resnet34, resnet50
 from isoprune.models.lenet import LeNet5, lenet_5
 from isoprune.models.mlp import MLP, mlp_7
 from isoprune.models.resnet import ResNet, resnet56, resnet_small
-from isoprune.models.vgg import VGG, vgg19
+from isoprune.models.vgg import VGG, vgg19, vgg_small
 from isoprune.types.errors import pick
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
-    f.__name__: f for f in (mlp_7, lenet_5, resnet_small, resnet56, vgg19, resnet34, resnet50)
+    f.__name__: f for f in (mlp_7, lenet_5, resnet_small, resnet56, vgg_small, vgg19, resnet34, resnet50)
 }
 
 
@@ -44,4 +44,5 @@ __all__ = [
     "resnet56",
     "resnet_small",
     "vgg19",
+    "vgg_small",
 ]
