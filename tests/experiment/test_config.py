@@ -92,6 +92,14 @@ BAD = {
         r"model\.gain is inf; give a finite number",
     ),
     "a negative seed": (table(seed=-1), r"seed is -1, but must be at least 0"),
+    "a measure that is a number": (
+        table(measure={"measures": [3]}),
+        r"measure\.measures\[0\] must be a name or a table with a name, not 3",
+    ),
+    "an unknown word for measures": (
+        table(measure={"measures": "every"}),
+        r"measure\.measures must be a list of a method's name or 'all', not 'every'",
+    ),
     "no samples": (table(measure={"samples": 0}), r"measure\.samples is 0, but must be at least 1"),
 }
 

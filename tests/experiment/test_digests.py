@@ -59,6 +59,8 @@ OTHER: dict[str, Any] = {
     "seed": 1,
     "measure.samples": 5,
     "measure.bins": 9,
+    "measure.measures": [{"name": "experiment.tiny:measured"}],
+    "measure.batches": 3,
 }
 TRAINING = {
     "precision": "bf16",

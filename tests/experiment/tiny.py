@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from isoprune.experiment.config import Experiment, experiment
 from isoprune.experiment.recipe_steps import digests_by_role
 from isoprune.experiment.resolve import resolve
 from isoprune.experiment.store import Store
-from isoprune.types import Task
+from isoprune.types import IsopruneError, Task
 from isoprune.types.record import Network, Record
 
 HERE = __name__
@@ -112,6 +113,22 @@ def noisy(pruned: Any, signals: Any, *, generator: torch.Generator, draws: int =
     torch.rand(draws)
     list(signals.batches)
     return pruned.model
+
+
+def measured(
+    pruned: Any, signals: Any, *, generator: torch.Generator, scale: float = 1.0
+) -> dict[str, float]:
+    """A measure: parameters times ``scale``, what it looked at, and a number that is not finite."""
+    SEEN.extend(inputs.flatten(1) for inputs, _ in signals.batches)
+    return {"scaled": scale * sum(p.numel() for p in pruned.model.parameters()), "none": math.inf}
+
+
+def refusing(pruned: Any, signals: Any, *, generator: torch.Generator) -> dict[str, float]:
+    """A measure that says nothing of any network."""
+    raise IsopruneError("It is of no network. Leave it out.")
+
+
+SEEN: list[torch.Tensor] = []  # what `measured` looked at
 
 
 class Plain(nn.Module):

@@ -256,7 +256,10 @@ def test_narrowed_networks_run_as_they_are():
         (lambda: vgg19((3, 15, 32), 10), r"vgg19 needs images of at least 16 x 16 .* size = 16"),
         (lambda: vgg_small((3, 3, 8), 10), r"vgg_small needs images of at least 4 x 4"),
         (lambda: vgg_small((3, 8, 8), 10, widths=(0,)), "depth = 0, and a network needs at least 1"),
-        (lambda: vgg_small((3, 8, 8), 10, widths=(4, -1)), r"widths\[1\] = -1, and a network needs at least 1"),
+        (
+            lambda: vgg_small((3, 8, 8), 10, widths=(4, -1)),
+            r"widths\[1\] = -1, and a network needs at least 1",
+        ),
         (lambda: resnet50((3, 32), 10), "resnet50 takes images"),
         (lambda: resnet34((3, 32, 32), 1), "classes = 1"),
         (lambda: mlp_7((4,), 1), "classes = 1, and a classifier needs at least 2"),

@@ -10,11 +10,12 @@ import functools
 import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from isoprune.experiment.config import Experiment, choice
 from isoprune.experiment.digests import canonical, digest, run_digest
 from isoprune.experiment.measure import Measured, measure
+from isoprune.experiment.measured_files import measured_once
+from isoprune.experiment.measures_taken import measures_taken
 from isoprune.experiment.recipe_steps import placed
 from isoprune.experiment.record import make_record
 from isoprune.experiment.resolve import resolve
@@ -24,11 +25,8 @@ from isoprune.experiment.step_types import Rewind
 from isoprune.experiment.steps import MAKERS
 from isoprune.experiment.steps.prune import check_lengths
 from isoprune.experiment.store import Store
-from isoprune.experiment.validation import plain, read
 from isoprune.training import check_alone
-from isoprune.types import IsopruneError, Splits
-from isoprune.types.files import DamagedFile
-from isoprune.types.json_files import read_json, write_json
+from isoprune.types import Splits
 from isoprune.types.record import Record
 from isoprune.types.temporary import clear_temporary
 
@@ -66,8 +64,10 @@ def run(
         way = results(bench)
         started = time.perf_counter()
         measured = [_measured(bench, result) for result in way]
+        measures = [measures_taken(bench, way[: i + 1]) for i in range(len(way))]
+        seconds = time.perf_counter() - started
         store.write_record(
-            make_record(key, name, experiment, way, measured, measure_seconds=time.perf_counter() - started)
+            make_record(key, name, experiment, way, measured, measures, measure_seconds=seconds)
         )
         # As a later run will read it, so that the record does not depend on who made it.
         record = store.read_record(key)
@@ -91,7 +91,9 @@ def make_step(
     experiment = resolve(experiment)
     if not store.finished(placed(experiment)[place].digest):
         bench = make_bench(experiment, store, on_event, keep)
-        _measured(bench, results(bench, last=place)[-1])
+        way = results(bench, last=place)
+        _measured(bench, way[-1])
+        measures_taken(bench, way)
 
 
 def make_bench(
@@ -116,28 +118,13 @@ def results(bench: Bench, *, last: int | None = None) -> list[StepResult]:
 
 def _measured(bench: Bench, result: StepResult) -> Measured:
     """Return a network's numbers; they lie beside it, so runs that share it measure it once."""
-    measuring = bench.experiment.measure
-    path = result.folder / f"measured-{digest(plain(measuring))}.json"
-    try:
-        return _read_measured(path)
-    except FileNotFoundError:
-        pass
-    except DamagedFile as error:
-        bench.on_event({"say": f"{error} It is measured again now."})
-    found = measure(result.model, bench.splits, measuring, task=bench.task, seed=bench.seed)
-    write_json(path, {"of": result.folder.name, **plain(found)})
-    # As a later run will read it, so that the record does not depend on who measured.
-    return _read_measured(path)
-
-
-def _read_measured(path: Path) -> Measured:
-    facts = read_json(path, remedy="")
-    if facts.pop("of", None) != path.parent.name:
-        raise DamagedFile(f"{path} is damaged: it is of another network.")
-    try:
-        return read(Measured, facts)
-    except IsopruneError as error:
-        raise DamagedFile(f"{path} is damaged: {error}") from None
+    how = bench.experiment.measure
+    return measured_once(
+        result.folder / f"measured-{digest({'samples': how.samples, 'bins': how.bins})}.json",
+        Measured,
+        lambda: measure(result.model, bench.splits, how, task=bench.task, seed=bench.seed),
+        lambda line: bench.on_event({"say": line}),
+    )
 
 
 def splits_of(experiment: Experiment) -> Splits:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -17,7 +17,7 @@ from isoprune.experiment.step_result import StepResult, dense_of
 from isoprune.experiment.step_types import Prune, Retrain, Training
 from isoprune.experiment.validation import plain
 from isoprune.training import multiply_adds, trainability_accuracy
-from isoprune.types.record import Network, Record, Removal, TrainingCost, UnitsRemoved
+from isoprune.types.record import Measure, Network, Record, Removal, TrainingCost, UnitsRemoved
 
 
 def make_record(
@@ -26,6 +26,7 @@ def make_record(
     experiment: Experiment,
     way: Sequence[StepResult],
     measured: Sequence[Measured],
+    measures: Sequence[Mapping[str, Measure]],
     *,
     measure_seconds: float,
 ) -> Record:
@@ -37,6 +38,7 @@ def make_record(
         experiment: Resolved, so that its config says every default.
         way: Its networks, in the order of the steps.
         measured: What was measured of each.
+        measures: And of those that were retrained next, by the measure.
     """
     return Record(
         digest=digest,
@@ -44,7 +46,10 @@ def make_record(
         config=experiment.as_dict(),
         labels=labels(experiment),
         environment=environment(),
-        networks=[_network(way[: i + 1], numbers) for i, numbers in enumerate(measured)],
+        networks=[
+            _network(way[: i + 1], numbers, dict(taken))
+            for i, (numbers, taken) in enumerate(zip(measured, measures, strict=True))
+        ],
         removals=[
             _removal(result, result.step.step) for result in way if isinstance(result.step.step, Prune)
         ],
@@ -53,7 +58,7 @@ def make_record(
     )
 
 
-def _network(way: Sequence[StepResult], numbers: Measured) -> Network:
+def _network(way: Sequence[StepResult], numbers: Measured, measures: dict[str, Measure]) -> Network:
     *_, result = way
     step, facts = result.step, result.facts
     return Network(
@@ -72,6 +77,7 @@ def _network(way: Sequence[StepResult], numbers: Measured) -> Network:
         seconds=facts["seconds"],
         training=_cost(way),
         advice=facts.get("advice"),
+        measures=measures,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,7 @@ from isoprune.experiment.signatures import (
 )
 from isoprune.experiment.step_types import (
     Cluster,
+    Measuring,
     Prune,
     Repair,
     Repeat,
@@ -32,6 +34,8 @@ from isoprune.experiment.step_types import (
 )
 from isoprune.types.errors import IsopruneError
 from isoprune.types.method import method_of
+
+MEASURES = "measure.measures"
 
 
 def resolve(experiment: Experiment) -> Experiment:
@@ -48,7 +52,24 @@ def resolve(experiment: Experiment) -> Experiment:
         data=complete("data", experiment.data, "data"),
         model=_pinned(complete("model", experiment.model, "model")),
         steps=tuple(_grouped(iter(done))),
+        measure=_complete_measuring(experiment.measure),
     )
+
+
+def _complete_measuring(measuring: Measuring) -> Measuring:
+    every = measuring.measures == "all"
+    chosen = [(Choice(name), MEASURES) for name in table("measure")] if every else _named(measuring)
+    done = [complete("measure", one, key) for one, key in chosen]
+    for name, times in Counter(one.name for one in done).items():
+        if times > 1:
+            raise IsopruneError(f"{MEASURES} has {name!r} {times} times. Name each measure once.")
+    return structs.replace(measuring, measures=tuple(done))
+
+
+def _named(measuring: Measuring) -> list[tuple[Choice, str]]:
+    """Return the measures that are named, each with its key."""
+    named = () if isinstance(measuring.measures, str) else measuring.measures
+    return [(one, f"{MEASURES}[{i}]") for i, one in enumerate(named)]
 
 
 def _grouped(flat: Iterator[Step]) -> Iterator[Step]:
@@ -190,6 +211,7 @@ def chosen_in(experiment: Experiment) -> Iterator[tuple[str, Choice, str]]:
                     yield "penalty", step.penalty, f"{key}.penalty"
             case Repeat() if step.cadence is not None:
                 yield "cadence", step.cadence, f"{key}.cadence"
+    yield from (("measure", one, key) for one, key in _named(experiment.measure))
 
 
 def labels(experiment: Experiment) -> dict[str, str]:

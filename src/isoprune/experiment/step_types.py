@@ -99,10 +99,16 @@ class Pruning(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Measuring(Struct, frozen=True, forbid_unknown_fields=True):
-    """How finely each network is measured: samples of the JSV, bins of their histogram."""
+    """How finely each network is measured: samples of the JSV, bins of their histogram.
+
+    ``measures`` are taken of every network that is about to be retrained: "all", or those of a list, on so
+    many ``batches`` of training data (none: all of it).
+    """
 
     samples: Count = 64
     bins: Count = 40
+    measures: tuple[Choice, ...] | Literal["all"] = ()
+    batches: Count | None = None
 
 
 class Train(Training, frozen=True, tag="train", tag_field="kind"):

@@ -225,5 +225,5 @@ def _spelled(one: inspect.Type) -> str:
         inner = " or ".join(_spelled(m) for m in _members(one.item_type))
         return f"a list of {inner}"
     if isinstance(one, inspect.CustomType):
-        return "a path" if one.cls is Path else one.cls.__name__
+        return "a path" if one.cls is Path else "a method's name"
     return _WORDS.get(type(one), "a table" if isinstance(one, inspect.DictType) else "a list")

@@ -75,4 +75,3 @@ def vgg_small(
 def _least(widths: Sequence[int]) -> int:
     """Return the side in pixels that all halvings leave one of."""
     return 2 ** sum(not width for width in widths)
-

@@ -36,13 +36,22 @@ class TrainingCost(Struct, frozen=True, forbid_unknown_fields=True, omit_default
     distillation: dict[str, float] | None = None
 
 
+class Measure(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a measure says of a network: numbers by name, None where not finite; or why it says nothing."""
+
+    numbers: dict[str, float | None] = {}
+    seconds: float = 0.0
+    refused: str = ""
+
+
 class Network(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """One network on the way, with its role; ``step`` is the place of the step that made it, 0 the first.
 
     ``round`` counts the rounds of a repeated part from 1; 0 where nothing is repeated. ``metrics`` are
     fractions of 1 (accuracy, ...) and losses in nats, by names such as "test_accuracy". ``nonzero`` counts
     the parameters that no mask holds at zero. ``flops``: multiply-adds of one sample. ``coded_bytes``: of the
-    file that `isoprune.compress` writes, where weights are shared.
+    file that `isoprune.compress` writes, where weights are shared. ``measures``: by
+    name, of a network that was retrained next.
     """
 
     role: str
@@ -60,6 +69,7 @@ class Network(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     seconds: float = 0.0
     training: TrainingCost | None = None
     advice: dict[str, Any] | None = None
+    measures: dict[str, Measure] = {}
 
     def __post_init__(self) -> None:
         if not all(type(row.get("epoch")) is int for row in self.history):

@@ -201,6 +201,10 @@ def numbers_of(record: Record | Outline) -> dict[str, Any]:
             row[f"{role}.{key}"] = _finite(value)
         for key, value in network.jsv.items():
             row[f"{role}.jsv.{key}"] = _finite(value)
+        for name, measure in network.measures.items():
+            row |= {f"{role}.measure.{key}": _finite(value) for key, value in measure.numbers.items()}
+            if not measure.refused:
+                row[f"{role}.measure_seconds.{name}"] = measure.seconds
         if network.training is not None:
             for key in ("samples", "multiply_adds"):  # of all rounds together
                 name = f"{role}.training.{key}"

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from isoprune.types.collector import uncollected
 from isoprune.types.errors import IsopruneError
-from isoprune.types.record import Record, TrainingCost
+from isoprune.types.record import Measure, Record, TrainingCost
 from isoprune.types.record_files import read_record, shown
 
 RECORD = "record.json"
@@ -38,6 +38,7 @@ class OutlineNetwork(Struct, frozen=True):
     seconds: float = 0.0
     training: TrainingCost | None = None
     advice: Advised | None = None
+    measures: dict[str, Measure] = {}
 
 
 class OutlineRemoval(Struct, frozen=True):
