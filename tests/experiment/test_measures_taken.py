@@ -49,6 +49,16 @@ def test_the_network_that_is_retrained_next_has_them(tmp_path: Path):
     assert records(tmp_path)["repaired.measure.scaled"].to_list() == [own.numbers["scaled"]]
 
 
+@pytest.mark.parametrize("grain", ["channel", "weight"])
+def test_a_measure_knows_what_went(tmp_path: Path, grain: str):
+    record = run(tiny(prune={"ratio": 0.5, "grain": grain}, measure=measuring("size")), Store(tmp_path))
+    networks = roles(record)
+    left = networks["repaired"].measures["size"].numbers
+    parts = {"parameters_left": "nonzero", "flops_left": "flops"}
+    for number, what in parts.items():
+        assert left[number] == pytest.approx(getattr(networks["repaired"], what) / getattr(networks["dense"], what))
+
+
 def test_measures_see_training_data_alone(tmp_path: Path):
     chosen = tiny(measure=measuring(OWN, batches=None))
     run(chosen, Store(tmp_path))

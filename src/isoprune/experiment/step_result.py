@@ -17,6 +17,7 @@ from isoprune.experiment.recipe_steps import PlacedStep
 from isoprune.experiment.signatures import task_of
 from isoprune.experiment.step_types import Rewind, Train
 from isoprune.experiment.store import Store, forget_checkpoint, read_tensors, save_network
+from isoprune.pruning.costs import Costs
 from isoprune.pruning.pruned import Pruned, as_pruned
 from isoprune.types import IsopruneError, Plan, Splits, Task
 from isoprune.types.files import DamagedFile
@@ -105,7 +106,9 @@ def pruned_of(bench: Bench, way: Sequence[StepResult], *, dense: nn.Module | Non
     """
     last, dense = way[-1], dense_of(way).model if dense is None else dense
     whole = as_pruned(dense, bench.example())
-    return replace(whole, model=last.model, plan=last.plan)
+    gone = next((made.facts["costs"] for made in reversed(way) if "costs" in made.facts), None)
+    costs = whole.costs if gone is None else Costs.from_dict(gone)
+    return replace(whole, model=last.model, plan=last.plan, costs=costs)
 
 
 def rewound_to(way: Sequence[StepResult]) -> int | None:
