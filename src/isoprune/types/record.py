@@ -50,8 +50,8 @@ class Network(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     ``round`` counts the rounds of a repeated part from 1; 0 where nothing is repeated. ``metrics`` are
     fractions of 1 (accuracy, ...) and losses in nats, by names such as "test_accuracy". ``nonzero`` counts
     the parameters that no mask holds at zero. ``flops``: multiply-adds of one sample. ``coded_bytes``: of the
-    file that `isoprune.compress` writes, where weights are shared. ``measures``: by
-    name, of a network that was retrained next.
+    file that `isoprune.compress` writes, where weights are shared. ``measures``: by name, of
+    a network that was retrained next.
     """
 
     role: str
