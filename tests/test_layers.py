@@ -26,7 +26,7 @@ LAYERS = (
     ("pruning",),
     ("signals",),
     ("graph",),
-    ("linalg",),
+    ("linalg", "forecast"),
     ("types",),
 )
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}

@@ -1,0 +1,153 @@
+"""Rows of a study -> a fitted forecast, its intervals and its limits from groups that were left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from isoprune.forecast.columns import Costs, columns, measured_keys, numbers_of
+from isoprune.forecast.fitted import FURTHEST, Column, Fitted, squashed
+from isoprune.forecast.known import DENSE, KNOWN
+from isoprune.forecast.rows import POINTS
+from isoprune.forecast.selection import choose, ridge
+from isoprune.types.errors import IsopruneError
+
+PERCENTS = ("80", "95")
+AFFORDABLE = 0.05  # of a retraining of the longest budget: the most that all measures may take
+NEAR = 0.95  # of the networks that were left out, how many are near enough to be forecast
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a forecast may be made of.
+
+    Attributes:
+        measure_of: Which measure gives each number.
+        keys: The measured numbers that may be chosen. None: all.
+        base: Numbers that are always taken.
+        group: The column whose values are left out one at a time: "family", or "ratio".
+        most: Of a retraining's cost, what the measures may take.
+    """
+
+    measure_of: Mapping[str, str]
+    keys: Sequence[str] | None = None
+    base: Sequence[str] = KNOWN
+    group: str = "family"
+    most: float = AFFORDABLE
+
+
+def fit(rows: pl.DataFrame, plan: Plan, *, digest: str = "") -> Fitted:
+    """Return the forecast fitted on rows, one a network and budget, with intervals and limits.
+
+    What it is made of is chosen by leaving out one group at a time. The intervals hold what the *whole
+    procedure*, choice included, misses on the group that it has not seen, each group counted alike; so does
+    the distance beyond which there is no forecast.
+
+    Args:
+        rows: From `at_best_rate`.
+        digest: Of the file of rows.
+
+    Raises:
+        IsopruneError: If there are fewer than three groups: none is left to choose by and to judge by.
+    """
+    require_groups(rows, plan)
+    fitted = fit_alone(rows, plan, digest=digest)
+    missed, distances, weights = [], [], []
+    for _, rest, out in left_out(rows, plan.group):
+        other = fit_alone(rest, plan)
+        numbers = numbers_of(out, [f.key for f in other.features])
+        reached = squashed(out[POINTS].to_numpy(), fitted.squash)
+        missed.append(reached - squashed(other.points(numbers), fitted.squash))
+        distances.append(other.distance(numbers))
+        weights.append(np.full(len(out), 1 / len(out)))
+    off, weight = np.concatenate(missed), np.concatenate(weights)
+    ends = {p: (1 - int(p) / 100) / 2 for p in PERCENTS}
+    intervals = {p: (quantile(off, weight, e), quantile(off, weight, 1 - e)) for p, e in ends.items()}
+    furthest = quantile(np.concatenate(distances), weight, NEAR)
+    return msgspec.structs.replace(fitted, intervals=intervals, furthest=furthest)
+
+
+def fit_alone(rows: pl.DataFrame, plan: Plan, *, digest: str = "") -> Fitted:
+    """Return the fitted forecast without intervals or limits."""
+    keys = measured_keys(rows) if plan.keys is None else plan.keys
+    keys = [key for key in keys if key in plan.measure_of and key not in plan.base]
+    extra = [DENSE] if plan.keys is None else []
+    numbers = numbers_of(rows, dict.fromkeys([*plan.base, *keys, DENSE]))
+    points = rows[POINTS].to_numpy()
+    groups = rows[plan.group].rank("dense").to_numpy().astype(np.int64)
+    can = partial(_affordable, Costs(rows), plan, [*extra, *keys])
+    choice = choose(numbers, points, groups, plan.base, can)
+    # How hard the data are is not always part of the forecast, but always of what it was fitted on.
+    used = {key: numbers[key] for key in dict.fromkeys([*choice.keys, DENSE])}
+    made = columns(used, plan.measure_of)
+    at = [i for key in choice.keys for i in made.at.get(key, ())]
+    target = squashed(points, choice.squash)
+    x = made.matrix[:, at]
+    centred = x - x.mean(0)
+    weights = np.zeros(made.matrix.shape[1])
+    weights[at] = ridge(centred.T @ centred, centred.T @ (target - target.mean()), choice.strength)
+    intercept = float(target.mean() - x.mean(0) @ weights[at])
+    features = []
+    for feature in made.features:
+        own = [float(weights[i]) for i in made.at[feature.key]]
+        absent = own[1] if len(own) > 1 else None
+        features.append(msgspec.structs.replace(feature, weight=own[0], absent=absent))
+    return Fitted(
+        rows=digest,
+        networks=rows["network"].n_unique(),
+        families=sorted(rows["family"].unique()),
+        data=sorted(rows["data"].unique()),
+        squash=choice.squash,
+        intercept=intercept,
+        features=features,
+        precision=_precision(made.features, numbers),
+    )
+
+
+def left_out(rows: pl.DataFrame, group: str) -> Iterable[tuple[Any, pl.DataFrame, pl.DataFrame]]:
+    """Yield each value of a column with the rows of all others, and its own."""
+    for value in rows[group].unique().sort():
+        yield value, rows.filter(pl.col(group) != value), rows.filter(pl.col(group) == value)
+
+
+def require_groups(rows: pl.DataFrame, plan: Plan, least: int = 3) -> None:
+    if (n := rows[plan.group].n_unique()) < least:
+        raise IsopruneError(
+            f"The rows have {n} values of {plan.group}: a forecast is judged by leaving out one, and chosen "
+            f"by leaving out one of the others. Give rows of at least {least}."
+        )
+
+
+def quantile(values: Column, weights: Column, level: float) -> float:
+    """Return the least value that at least ``level`` of the weight does not exceed."""
+    order = np.argsort(values, kind="stable")
+    below = np.cumsum(weights[order]) / weights.sum()
+    return float(values[order][min(np.searchsorted(below, level - 1e-12), len(values) - 1)])
+
+
+def _affordable(costs: Costs, plan: Plan, keys: Sequence[str], chosen: Sequence[str]) -> Iterable[str]:
+    """Yield the numbers that may join those chosen: of measures that are taken, or that can be paid for."""
+    taken = {plan.measure_of.get(key, "") for key in chosen} - {""}
+    for key in keys:
+        measure = plan.measure_of.get(key, "")
+        if key not in chosen and (measure in taken or costs.of([*taken, measure]) <= plan.most):
+            yield key
+
+
+def _precision(features: Sequence[Any], numbers: Mapping[str, Column]) -> list[list[float]]:
+    """Return the inverse covariance of the standardised numbers, shrunk towards the identity.
+
+    A tenth of the way: numbers that say the same in all fitted networks (such as two sizes) would otherwise
+    make every network unlike them in which they differ a little.
+    """
+    columns_of = [np.nan_to_num((numbers[f.key] - f.centre) / f.scale) for f in features]
+    z = np.clip(np.stack(columns_of, axis=1), -FURTHEST, FURTHEST)
+    spread: NDArray[np.float64] = np.atleast_2d(z.T @ z / len(z))
+    return np.linalg.inv(0.9 * spread + 0.1 * np.eye(len(spread))).tolist()
