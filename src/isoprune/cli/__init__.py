@@ -25,6 +25,7 @@ VERBS = {
     "study": "run a grid of experiments on several processes, or a cluster",
     "prune": "make a network smaller, prove it, and save it",
     "diagnose": "say whether a network is fit to be retrained, and what repairs restore",
+    "forecast": "fit the forecast of retrained accuracy on a study, and judge it",
     "advise": "say which learning rate fits a network and a budget",
     "sanity": "say whether a pruning method beats chance at its own ratios",
     "compare": "compare methods fairly, over seeds, or say why that cannot be done",

@@ -1,0 +1,76 @@
+"""The forecast beside simpler ones, on families and ratios that none of them has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import polars as pl
+
+from isoprune.comparison.tau import DRAWS
+from isoprune.forecast.columns import measured_keys
+from isoprune.forecast.fitting import Plan, left_out
+from isoprune.forecast.known import KNOWN
+from isoprune.reproduction.forecasts.held_out import HeldOut, Quality, held_out, quality_of
+from isoprune.reproduction.forecasts.trees import by_trees
+
+OURS = "the forecast"
+BUDGET = ("log_samples",)
+# A number that is one forecast alone, beside the budget.
+ALONE = {
+    "accuracy before retraining": "accuracy",
+    "mean JSV": "log_jsv_mean",
+    "linear probe": "linear_probe_accuracy",
+    "short retraining": "probe_accuracy",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A way to forecast, on groups that were left out; ``whole``: None of trees, which have no intervals."""
+
+    name: str
+    quality: Quality
+    whole: HeldOut | None = None
+
+
+def plans(rows: pl.DataFrame, measure_of: Mapping[str, str]) -> dict[str, Plan]:
+    """Return what each forecast may be made of; the first is the one that isoprune comes with."""
+    ours = Plan(measure_of)
+    found = {OURS: ours, "the same at any cost": replace(ours, most=float("inf"))}
+    there = set(measured_keys(rows))
+    found |= {
+        f"{name} alone": replace(ours, keys=(), base=(*BUDGET, key))
+        for name, key in ALONE.items()
+        if key in there
+    }
+    return {
+        **found,
+        "size alone": replace(ours, keys=(), base=KNOWN),
+        "the budget alone": replace(ours, keys=(), base=BUDGET),
+    }
+
+
+def contest(
+    rows: pl.DataFrame, measure_of: Mapping[str, str], group: str = "family", *, draws: int = DRAWS
+) -> list[Entry]:
+    """Return every forecast on groups that it has not seen, ours first.
+
+    Args:
+        rows: From `at_best_rate`.
+        group: "family" or "ratio".
+    """
+    entries = []
+    for name, plan in plans(rows, measure_of).items():
+        whole = held_out(rows, replace(plan, group=group), draws=draws)
+        entries.append(Entry(name, whole.quality, whole))
+    parts = [
+        out.with_columns(forecast=by_trees(rest, out, Plan(measure_of)), group=pl.lit(str(value)))
+        for value, rest, out in left_out(rows, group)
+    ]
+    frame = pl.concat(parts)
+    return [
+        *entries[:1],
+        Entry("trees, at our cost", quality_of(frame, draws)),
+        *entries[1:],
+    ]
