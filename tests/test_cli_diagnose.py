@@ -12,8 +12,10 @@ from PIL import Image
 import isoprune
 from data.painted import folder
 from diagnosing import DIGITS, SHAPE, numbers, refused, save_small, told
+from forecast.by_hand import by_hand
 from isoprune.cli import main
 from isoprune.export import open_source
+from isoprune.forecast import write_fitted
 from isoprune.isometry import jacobian_singular_values
 from isoprune.verbs.diagnose import every_repair
 
@@ -152,3 +154,20 @@ def test_torchvision_says_that_weights_are_random_and_saved_ones_need_no_build(c
     alone = told(capsys, "small", *common)
     assert "are random" not in alone
     assert "times the dense network's" not in alone
+
+
+def test_a_forecast_is_told_where_it_was_asked_for(capsys, small):
+    Path("mine.json").write_bytes(write_fitted(by_hand(intercept=-40.0)))
+    common = (small[0], "--dense", "diagnosed_nets:with_inputs", "--repairs", "none", "--samples", "4")
+    asked = ("--retrain-samples", "5000", "--fitted", "mine.json")
+    assert "orecast" not in told(capsys, *common, *DIGITS)
+    assert "Forecast: retrained on 5,000 samples" in told(capsys, *common, *DIGITS, *asked)
+    got = numbers(capsys, *common, *DIGITS, *asked)["forecast"]
+    low, high = got["intervals"]["80"]
+    assert low < got["accuracy"] < high
+    told_why = told(capsys, *common, "--data", "random", *asked)
+    assert (
+        "No forecast: it needs labels, and these are random inputs, which say little about your task."
+        in told_why
+    )
+    assert "--retrain-samples" in refused(capsys, *common, *DIGITS, "--retrain-samples", "0")

@@ -55,8 +55,18 @@ def diagnosis(
         "networks": networks,
         "layers": rows,
         "numbers": {"jsv_mean": 0.04},
+        "forecast": None,
         "refused": {"reconstruct": "It must know which channels went. Pass plan=."},
         "settings": {"network": "small", "samples": "64", "isoprune": "0.1.0"},
         "thresholds": {"collapsed_ratio": 0.1, "damaged_ratio": 0.5},
         **changes,
     }
+
+
+def expected(**changes: Any) -> dict[str, Any]:
+    """Return a forecast as a diagnosis holds it."""
+    return {
+        "accuracy": 0.836, "intervals": {"80": [0.81, 0.85], "95": [0.7, 0.88]}, "dense": 0.9,
+        "samples": 10_000, "moves": [{"name": "loss", "value": 1.2, "points": 3.4}], "refused": "",
+        "sentences": ["Forecast: it reaches 83.6 %."], "seconds": 0.4, **changes,
+    }  # fmt: skip

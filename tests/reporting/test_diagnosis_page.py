@@ -12,7 +12,7 @@ from isoprune.reporting import diagnosis_page
 from isoprune.reporting.charts import specification
 from isoprune.reporting.html import _bundle
 from isoprune.types import IsopruneError
-from reporting.diagnoses import diagnosis
+from reporting.diagnoses import diagnosis, expected
 
 HOSTILE = '</script><script>document.title="broken"</script>'
 
@@ -125,3 +125,24 @@ def test_what_is_no_diagnosis_or_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(IsopruneError, match=r"cannot be written to .*Give another place"):
         diagnosis_page(diagnosis(), tmp_path / "file" / "page.html")
+
+
+def test_a_forecast_is_drawn_with_its_intervals_beside_the_dense_accuracy(tmp_path):
+    page = written(tmp_path, diagnosis(forecast=expected()))
+    drawn = charts(page)["forecast"]["datasets"]
+    points = {row["network"]: row["accuracy"] for row in drawn["rows"]}
+    assert points == pytest.approx({"dense": 90.0, "retrained": 83.6})
+    # The wider one is drawn first, and the narrower one over it.
+    ends = [(span["share"], span["low"], span["high"]) for span in drawn["spans"]]
+    assert [share for share, *_ in ends] == ["95 %", "80 %"]
+    assert [end for _, *both in ends for end in both] == pytest.approx([70.0, 88.0, 81.0, 85.0])
+    assert "Forecast: it reaches 83.6\u00a0%." in page
+    assert "retraining on 10,000 samples" in page
+
+
+def test_where_there_is_no_forecast_the_page_says_why_or_nothing(tmp_path):
+    none = expected(accuracy=None, intervals={}, refused="this network is unlike the 10.", sentences=[])
+    page = written(tmp_path, diagnosis(forecast=none))
+    assert "No forecast of the accuracy after retraining: this network is unlike the 10." in page
+    assert "forecast" not in charts(page)
+    assert "forecast-section" not in written(tmp_path, diagnosis())

@@ -13,6 +13,8 @@ from isoprune.cli.options import check_choice, check_out, check_samples, check_s
 from isoprune.experiment.catalogue import check
 from isoprune.experiment.choice import Choice
 from isoprune.experiment.network_names import check_network
+from isoprune.experiment.step_types import Count
+from isoprune.experiment.validation import read
 
 LAYERS = 40  # of more, the table shows those that lost most; the page and the JSON have all
 LAYER_KEYS = (
@@ -40,6 +42,8 @@ def diagnose(
     seed: Annotated[int, _Input] = 0,
     exact: Annotated[bool, _How] = False,
     repairs: Annotated[str | None, _How] = None,
+    retrain_samples: Annotated[int | None, _How] = None,
+    fitted: Annotated[Path | None, _How] = None,
     out: Annotated[Path | None, _How] = None,
 ) -> None:
     """Say whether a network is fit to be retrained, which layers are to blame if not, what repairs restore.
@@ -52,6 +56,7 @@ def diagnose(
     example:
       isoprune diagnose runs/runs/0123456789abcdef/record.json
       isoprune diagnose small --dense my_package.nets:trained --data digits --out diagnosis.html
+      isoprune diagnose small --dense my_package.nets:trained --data digits --retrain-samples 30000
       isoprune diagnose torchvision:resnet50 --weights trained.safetensors --data photos/
       isoprune diagnose my_package.nets:make_model --data '{name = "cifar10", size = 32}' --exact
 
@@ -72,9 +77,14 @@ def diagnose(
         seed: Of what is drawn.
         exact: Exact singular values, however long it takes.
         repairs: Tried on copies: names with commas, all or none (all, unless it is healthy).
+        retrain_samples: Also forecast the accuracy after retraining on so many samples (epochs times
+            training samples).
+        fitted: File of isoprune forecast to do it by (the one that comes with isoprune).
         out: Also one web page (.html), or the numbers (.json).
     """
     check_samples(samples)
+    if retrain_samples is not None:
+        read(Count, retrain_samples, "--retrain-samples")
     check_seed(seed)
     check_out(out, (".html", ".json"), "diagnosis.html")
     sizes = read_shape(shape)
@@ -88,6 +98,7 @@ def diagnose(
         from isoprune.experiment.named_data import open_inputs
         from isoprune.experiment.named_diagnosis import diagnose_network
         from isoprune.experiment.named_network import open_network
+        from isoprune.forecast import read_fitted
         from isoprune.verbs.diagnose import every_repair
 
         opened = open_network(
@@ -107,6 +118,8 @@ def diagnose(
             samples=samples,
             exact=exact,
             repairs=every_repair() if repairs == "all" else tried,
+            retrain_samples=retrain_samples,
+            fitted=None if fitted is None else read_fitted(fitted),
             seed=seed,
             input=input,
             output=int(output) if output is not None and output.lstrip("-").isdecimal() else output,
@@ -125,6 +138,8 @@ def _print(record: dict[str, Any]) -> None:
     from isoprune.reporting.pivots import terminal
 
     say(record["network"], *record["sentences"], *record["provisos"], *record["restored"])
+    if record["forecast"] is not None:
+        say(*record["forecast"]["sentences"])
     rows, console = record["layers"], output_console()
     if rows:
         most = sorted(rows, key=lambda row: -row["share"])[:LAYERS]

@@ -55,6 +55,7 @@ def diagnosis_record(
         "networks": _networks(network, diagnosis),
         "layers": diagnosis.as_rows(),
         "numbers": diagnosis.numbers,
+        "forecast": None if diagnosis.forecast is None else diagnosis.forecast.as_dict(),
         "refused": {name: " ".join(reason.split()) for name, reason in diagnosis.refused.items()},
         "settings": {key: str(value) for key, value in written.items()},
         "thresholds": {name.lower(): value for name, value in vars(thresholds).items() if name.isupper()},

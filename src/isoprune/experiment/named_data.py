@@ -23,7 +23,7 @@ from isoprune.experiment.signatures import bind, complete
 from isoprune.experiment.trusted_names import trusted
 from isoprune.isometry.effort import SAMPLES
 from isoprune.isometry.function import sample_function
-from isoprune.types import Batches, Splits
+from isoprune.types import Batches, Samples, Splits
 from isoprune.types.data import Preprocessing
 from isoprune.types.errors import IsopruneError
 
@@ -34,11 +34,15 @@ RANDOM, EXAMPLE = "random", "example"
 
 @dataclass(frozen=True)
 class Inputs:
-    """``measured``: one batch, whose targets are not read. ``training``: what repairs may look at."""
+    """``measured``: one batch, whose targets are not read. ``training``: what repairs may look at.
+
+    ``validation``: labelled samples; None: there are no labels, and the targets of the others are zeros.
+    """
 
     measured: list[tuple[Any, Tensor]]
     training: Batches
     description: str
+    validation: Samples | None = None
 
 
 def open_inputs(text: str | None, network: NamedNetwork, *, samples: int | None, seed: int) -> Inputs:
@@ -124,6 +128,7 @@ def _data_set(text: str | None, network: NamedNetwork, samples: int, seed: int) 
         [(inputs, splits.validation.targets[: len(inputs)])],
         SeededBatches(splits.train, 100, seed, most=LEAST_TRAIN // 100),
         f"validation images of {chosen.name}",
+        splits.validation,
     )
 
 

@@ -10,12 +10,14 @@ from typing import Any
 
 from isoprune.experiment.named_data import Inputs, require_fit
 from isoprune.experiment.named_network import NamedNetwork
+from isoprune.forecast import Fitted, Forecast, no_forecast
 from isoprune.graph import trace
 from isoprune.isometry import Diagnosis, diagnose, effort, with_repairs
-from isoprune.pruning.pruned import as_pruned
+from isoprune.pruning.pruned import Pruned, as_pruned
 from isoprune.pruning.whole_layer import with_whole_layer
 from isoprune.types import Plan
 from isoprune.verbs.diagnose import every_repair, try_repairs
+from isoprune.verbs.forecast import forecast_of
 
 
 def diagnose_network(
@@ -25,6 +27,8 @@ def diagnose_network(
     samples: int | None = None,
     exact: bool = False,
     repairs: Sequence[str] | None = None,
+    retrain_samples: int | None = None,
+    fitted: Fitted | None = None,
     seed: int = 0,
     **where: Any,
 ) -> Diagnosis:
@@ -36,6 +40,8 @@ def diagnose_network(
         samples: How many inputs are measured; None: 64, fewer where one takes long.
         exact: Exact singular values, however long it takes.
         repairs: Tried on copies; None: all, unless the network is healthy.
+        retrain_samples: Of the retraining whose accuracy is forecast; None: there is no forecast.
+        fitted: The forecast's; None: what comes with isoprune.
         where: ``input`` and ``output`` of `isoprune.isometry.diagnose`.
 
     Raises:
@@ -69,4 +75,19 @@ def diagnose_network(
         batches=inputs.training,
         seed=seed,
     )
-    return with_repairs(diagnosis, tried, inputs.measured, seed=seed, **where)
+    diagnosis = with_repairs(diagnosis, tried, inputs.measured, seed=seed, **where)
+    if retrain_samples is None:
+        return diagnosis
+    return replace(diagnosis, forecast=_forecast(pruned, inputs, retrain_samples, fitted, seed))
+
+
+def _forecast(pruned: Pruned, inputs: Inputs, samples: int, fitted: Fitted | None, seed: int) -> Forecast:
+    if inputs.validation is None:
+        return no_forecast(
+            f"it needs labels, and these are {inputs.description}. Give --data a labelled data set, or a "
+            "folder of one folder of images a class.",
+            samples,
+        )
+    return forecast_of(
+        pruned, inputs.training, samples=samples, validation=inputs.validation, fitted=fitted, seed=seed
+    )

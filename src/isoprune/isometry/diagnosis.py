@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from isoprune.forecast import Forecast
 from isoprune.isometry import restoring, words
 from isoprune.isometry.effort import BUDGET, Effort, plan_effort
 from isoprune.isometry.estimate import estimate_jacobian_singular_values
@@ -33,7 +34,8 @@ class Diagnosis:
 
     ``sigma`` holds the singular values [samples, values] of each network that was measured exactly: "" is the
     network itself, then "dense", then repairs by name. ``repairs`` are those that were measured, ``refused``
-    the others, with the reason. ``effort`` says how it was measured.
+    the others, with the reason. ``effort`` says how it was measured. ``forecast``: of the accuracy after
+    retraining, where it was asked for.
     """
 
     verdict: str
@@ -44,9 +46,10 @@ class Diagnosis:
     sigma: dict[str, Tensor] = field(default_factory=dict, repr=False)
     repairs: tuple[str, ...] = ()
     refused: dict[str, str] = field(default_factory=dict)
+    forecast: Forecast | None = None
 
     def __str__(self) -> str:
-        return "\n".join(self.sentences)
+        return "\n".join([*self.sentences, *(self.forecast.sentences if self.forecast else ())])
 
     def as_rows(self) -> list[dict[str, Any]]:
         """Return one row a layer, for a table: the same keys in each, None where there is no number."""

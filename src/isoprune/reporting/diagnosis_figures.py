@@ -115,6 +115,50 @@ def layers(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
     return Figure(chart, {"rows": made, "isometry": [{"gain": 1.0}]})
 
 
+def forecast(expected: Mapping[str, Any]) -> Figure | None:
+    """Return the expected accuracy with its intervals, beside the dense network's; None if there is none."""
+    if expected["accuracy"] is None:
+        return None
+    rows = [
+        {"network": "dense", "accuracy": 100 * expected["dense"], "text": f"{100 * expected['dense']:.1f} %"}
+    ]
+    told = f"{100 * expected['accuracy']:.1f} %"
+    rows.append({"network": "retrained", "accuracy": 100 * expected["accuracy"], "text": told})
+    spans = [
+        {"network": "retrained", "low": 100 * low, "high": 100 * high, "share": f"{share} %"}
+        for share, (low, high) in sorted(expected["intervals"].items(), key=lambda item: -float(item[0]))
+    ]
+    ends = [row["accuracy"] for row in rows] + [span[key] for span in spans for key in ("low", "high")]
+    margin = max(0.08 * (max(ends) - min(ends)), 0.5)
+    domain = [max(min(ends) - margin, 0.0), min(max(ends) + margin, 100.0)]
+    x = alt.X(
+        "accuracy:Q", title="accuracy, %", scale=alt.Scale(domain=domain, nice=False, zero=False, padding=12),
+        axis=alt.Axis(tickCount=6),
+    )  # fmt: skip
+    y = alt.Y("network:N", sort=["dense", "retrained"], title=None, axis=_names())
+    tint = in_colours("network", {"dense": theme.INK, "retrained": theme.BLUE})
+    tips = [
+        alt.Tooltip("share:N", title="interval"),
+        *(alt.Tooltip(f"{key}:Q", format=".1f") for key in ("low", "high")),
+    ]
+    width = alt.StrokeWidth(
+        "share:N", legend=None,
+        scale=alt.Scale(domain=[span["share"] for span in spans], range=[3, 9][-len(spans):]),
+    )  # fmt: skip
+    bar = (
+        table("spans")
+        .mark_rule(opacity=0.45)
+        .encode(x="low:Q", x2="high:Q", y=y, color=tint, strokeWidth=width, tooltip=tips)
+    )
+    base = table("rows")
+    point = base.mark_point(size=110, filled=True, opacity=1).encode(
+        x=x, y=y, color=tint, tooltip=[alt.Tooltip("network:N"), alt.Tooltip("text:N", title="accuracy")]
+    )
+    label = base.mark_text(dy=-14, fontWeight=600).encode(x=x, y=y, text="text:N")
+    chart = alt.LayerChart(layer=[bar, point, label]).properties(height=48 * len(rows))
+    return Figure(chart, {"rows": rows, "spans": spans})
+
+
 def _log(values: Sequence[float]) -> dict[str, Any]:
     """Return scale and axis of a logarithmic quantity that takes these values."""
     margin = 0.1 + 0.07 * math.log10(max(values) / min(values))

@@ -57,6 +57,14 @@ def diagnosis_page(record: Mapping[str, Any], file: Path) -> Path:
                 "bar: holds the exact mean 19 times of 20" if estimated else "exact; dashed: isometry",
             ),
         ),
+        "forecast": html.charts(
+            (
+                "forecast",
+                None if record["forecast"] is None else figures.forecast(record["forecast"]),
+                "Accuracy after retraining",
+                "expected, with its 80 % interval (thick) and its 95 % interval (thin)",
+            )
+        ),
         "layers": html.charts(("gains", figures.layers(layers), *_layers_titles(layers))),
     }
     page = html.render(
@@ -71,6 +79,7 @@ def diagnosis_page(record: Mapping[str, Any], file: Path) -> Path:
         charts=charts,
         table=network_table(networks),
         layer_table=layer_table(layers),
+        forecast=record["forecast"],
         restored=record["restored"],
         refused=record["refused"],
         thresholds=_threshold_table(record["thresholds"]),

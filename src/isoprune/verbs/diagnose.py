@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from isoprune import isometry
+from isoprune.forecast import Fitted
 from isoprune.isometry import Diagnosis
 from isoprune.isometry.effort import BUDGET
 from isoprune.isometry.picks import InputPick, OutputPick
@@ -29,6 +30,7 @@ from isoprune.types.method import takes_steps
 from isoprune.types.network import Network, module_of
 from isoprune.types.seeded import seeded
 from isoprune.types.task import CLASSIFICATION, Task
+from isoprune.verbs.forecast import check_retrain_samples, forecast_of
 from isoprune.verbs.repair import require_needs
 
 _SUPPLIED = ("pruned", "signals", "generator")
@@ -49,6 +51,9 @@ def diagnose(
     output: OutputPick = None,
     memory: int | None = None,
     seed: int = 0,
+    retrain_samples: int | None = None,
+    validation: Any = None,
+    fitted: Fitted | None = None,
 ) -> Diagnosis:
     """Return whether a network is fit to be retrained, which layers lost it, and what each repair restores.
 
@@ -60,9 +65,16 @@ def diagnose(
         task: What a batch means.
         repairs: Names that `isoprune methods repair` lists, each tried on a copy. None: all, unless the
             network is healthy. Those that refuse are in ``refused`` with their reason.
+        retrain_samples: Samples of the retraining to come, epochs times training samples. Given, ``forecast``
+            is the accuracy that it will reach, with intervals and what moves it, or says why there is none:
+            see `forecast_of`, which says what it costs.
+        validation: Labelled data, of which the forecast takes the dense network's accuracy.
+        fitted: The forecast's, from `isoprune.forecast.read_fitted`. None: what comes with isoprune.
 
     Other arguments, and what raises, as in `isoprune.isometry.diagnose`.
     """
+    if retrain_samples is not None:
+        check_retrain_samples(retrain_samples)
     pruned, batches = as_pruned(network), batches_of(batches)
     if dense is not None:
         pruned = replace(pruned, dense=module_of(dense))
@@ -79,7 +91,13 @@ def diagnose(
     if repairs is None:
         repairs = () if diagnosis.verdict == "healthy" else every_repair()
     tried = try_repairs(pruned, repairs, batches=batches, task=task, seed=seed)
-    return isometry.with_repairs(diagnosis, tried, measured, **where)
+    diagnosis = isometry.with_repairs(diagnosis, tried, measured, **where)
+    if retrain_samples is None:
+        return diagnosis
+    forecast = forecast_of(
+        pruned, batches, samples=retrain_samples, validation=validation, task=task, fitted=fitted, seed=seed
+    )
+    return replace(diagnosis, forecast=forecast)
 
 
 class _Inputs:
