@@ -54,7 +54,9 @@ def test_shared_numbers_learn_and_stay_few_through_the_store(tmp_path):
 
 @pytest.mark.parametrize("later", [{"kind": "prune", "ratio": 0.5}, {"kind": "repair", "method": "none"}])
 def test_nothing_but_training_follows_shared_weights(later):
-    with pytest.raises(IsopruneError, match=r"^steps\[3\] changes weights that are shared since a step of kind"):
+    with pytest.raises(
+        IsopruneError, match=r"^steps\[3\] changes weights that are shared since a step of kind"
+    ):
         experiment({**COMMON, "steps": [*STEPS[:3], later]})
 
 

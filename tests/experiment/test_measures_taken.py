@@ -56,7 +56,9 @@ def test_a_measure_knows_what_went(tmp_path: Path, grain: str):
     left = networks["repaired"].measures["size"].numbers
     parts = {"parameters_left": "nonzero", "flops_left": "flops"}
     for number, what in parts.items():
-        assert left[number] == pytest.approx(getattr(networks["repaired"], what) / getattr(networks["dense"], what))
+        assert left[number] == pytest.approx(
+            getattr(networks["repaired"], what) / getattr(networks["dense"], what)
+        )
 
 
 def test_measures_see_training_data_alone(tmp_path: Path):
