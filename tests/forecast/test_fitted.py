@@ -18,7 +18,7 @@ from isoprune.types.json_files import sealed
 
 @pytest.fixture(scope="module")
 def fitted():
-    made = fit(rows(), Plan(MEASURE_OF), digest="0" * 64)
+    made = fit(rows().drop("m.twin"), Plan(MEASURE_OF), digest="0" * 64)
     return msgspec.structs.replace(made, judged=Judged(0.4, 0.9, 0.01, {"80": 0.81}))
 
 
@@ -43,7 +43,7 @@ def test_what_is_written_is_read_and_forecasts_the_same(tmp_path, fitted):
         (lambda content: sealed({**json.loads(content), "version": 99}), "is a forecast of version 99"),
         (
             lambda content: sealed({**json.loads(content), "precision": [[1.0]]}),
-            "the precision of 5 features",
+            "the precision of 6 features",
         ),
     ],
 )

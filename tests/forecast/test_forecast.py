@@ -16,7 +16,7 @@ KNOWN = {"dense_accuracy": 0.85, "parameters_left": 0.5, "flops_left": 0.5, "sam
 
 @pytest.fixture(scope="module")
 def fitted():
-    return fit(rows(), Plan(MEASURE_OF))
+    return fit(rows().drop("m.twin", "m.noise"), Plan(MEASURE_OF))
 
 
 def test_it_lies_in_its_intervals_and_the_wider_holds_the_narrower(fitted):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from isoprune.forecast.columns import Costs, columns, measured_keys, numbers_of
 from isoprune.forecast.fitted import FURTHEST, Column, Fitted, squashed
 from isoprune.forecast.known import DENSE, KNOWN
+from isoprune.forecast.ridge import choose, ridge
 from isoprune.forecast.rows import POINTS
-from isoprune.forecast.selection import choose, ridge
 from isoprune.types.errors import IsopruneError
 
 PERCENTS = ("80", "95")
@@ -30,10 +30,10 @@ class Plan:
 
     Attributes:
         measure_of: Which measure gives each number.
-        keys: The measured numbers that may be chosen. None: all.
-        base: Numbers that are always taken.
+        keys: The measured numbers that are taken. None: all of the cheapest measures.
+        base: Numbers that are taken besides.
         group: The column whose values are left out one at a time: "family", or "ratio".
-        most: Of a retraining's cost, what the measures may take.
+        most: Of a retraining's cost, what the cheapest measures may take together.
     """
 
     measure_of: Mapping[str, str]
@@ -46,7 +46,7 @@ class Plan:
 def fit(rows: pl.DataFrame, plan: Plan, *, digest: str = "") -> Fitted:
     """Return the forecast fitted on rows, one a network and budget, with intervals and limits.
 
-    What it is made of is chosen by leaving out one group at a time. The intervals hold what the *whole
+    How strongly it shrinks is chosen by leaving out one group at a time. The intervals hold what the *whole
     procedure*, choice included, misses on the group that it has not seen, each group counted alike; so does
     the distance beyond which there is no forecast.
 
@@ -76,24 +76,17 @@ def fit(rows: pl.DataFrame, plan: Plan, *, digest: str = "") -> Fitted:
 
 def fit_alone(rows: pl.DataFrame, plan: Plan, *, digest: str = "") -> Fitted:
     """Return the fitted forecast without intervals or limits."""
-    keys = measured_keys(rows) if plan.keys is None else plan.keys
-    keys = [key for key in keys if key in plan.measure_of and key not in plan.base]
-    extra = [DENSE] if plan.keys is None else []
-    numbers = numbers_of(rows, dict.fromkeys([*plan.base, *keys, DENSE]))
+    keys = affordable(rows, plan) if plan.keys is None else plan.keys
+    taken = [*plan.base, *keys]
+    numbers = numbers_of(rows, dict.fromkeys([*taken, DENSE]))
     points = rows[POINTS].to_numpy()
     groups = rows[plan.group].rank("dense").to_numpy().astype(np.int64)
-    can = partial(_affordable, Costs(rows), plan, [*extra, *keys])
-    choice = choose(numbers, points, groups, plan.base, can)
-    # How hard the data are is not always part of the forecast, but always of what it was fitted on.
-    used = {key: numbers[key] for key in dict.fromkeys([*choice.keys, DENSE])}
-    made = columns(used, plan.measure_of)
-    at = [i for key in choice.keys for i in made.at.get(key, ())]
-    target = squashed(points, choice.squash)
-    x = made.matrix[:, at]
-    centred = x - x.mean(0)
+    chosen = choose({key: numbers[key] for key in taken}, points, groups)
+    # How hard the data are is no part of the forecast, but of what it was fitted on.
+    made = columns(numbers, plan.measure_of)
+    at = [i for key in taken for i in made.at.get(key, ())]
     weights = np.zeros(made.matrix.shape[1])
-    weights[at] = ridge(centred.T @ centred, centred.T @ (target - target.mean()), choice.strength)
-    intercept = float(target.mean() - x.mean(0) @ weights[at])
+    intercept, weights[at] = ridge(made.matrix[:, at], squashed(points, chosen.squash), chosen.strength)
     features = []
     for feature in made.features:
         own = [float(weights[i]) for i in made.at[feature.key]]
@@ -104,7 +97,7 @@ def fit_alone(rows: pl.DataFrame, plan: Plan, *, digest: str = "") -> Fitted:
         networks=rows["network"].n_unique(),
         families=sorted(rows["family"].unique()),
         data=sorted(rows["data"].unique()),
-        squash=choice.squash,
+        squash=chosen.squash,
         intercept=intercept,
         features=features,
         precision=_precision(made.features, numbers),
@@ -132,13 +125,13 @@ def quantile(values: Column, weights: Column, level: float) -> float:
     return float(values[order][min(np.searchsorted(below, level - 1e-12), len(values) - 1)])
 
 
-def _affordable(costs: Costs, plan: Plan, keys: Sequence[str], chosen: Sequence[str]) -> Iterable[str]:
-    """Yield the numbers that may join those chosen: of measures that are taken, or that can be paid for."""
-    taken = {plan.measure_of.get(key, "") for key in chosen} - {""}
-    for key in keys:
-        measure = plan.measure_of.get(key, "")
-        if key not in chosen and (measure in taken or costs.of([*taken, measure]) <= plan.most):
-            yield key
+def affordable(rows: pl.DataFrame, plan: Plan) -> list[str]:
+    """Return the numbers of the cheapest measures, as many as together cost what may be paid."""
+    costs, taken = Costs(rows), set()
+    for measure in sorted(set(plan.measure_of.values()), key=lambda name: (costs.of([name]), name)):
+        if costs.of([*taken, measure]) <= plan.most and math.isfinite(costs.of([measure])):
+            taken.add(measure)
+    return [key for key in measured_keys(rows) if plan.measure_of.get(key) in taken]
 
 
 def _precision(features: Sequence[Any], numbers: Mapping[str, Column]) -> list[list[float]]:
