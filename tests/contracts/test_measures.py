@@ -20,14 +20,29 @@ DATA = [name for name, f in MEASURES.items() if "data" in method_of(f).needs]
 LABELS = [name for name, f in MEASURES.items() if "labels" in method_of(f).needs]
 DENSE = [name for name, f in MEASURES.items() if "dense" in method_of(f).needs]
 
-every_measure = pytest.mark.parametrize("name", MEASURES)
 
-
-def measured(network, names, data=None, **options):
+def measured(network, names=None, data=None, **options):
     return isoprune.measures(network, batches() if data is None else data, names=names, **options)
 
 
-@every_measure
+@functools.cache
+def whole(net, way="channels gone"):
+    """Return all that is measured of a network, once for all tests."""
+    return measured(pruned(net, way))
+
+
+@functools.cache
+def keys(name):
+    """Return the numbers that a measure gives."""
+    return measured(pruned("convolutional"), [name]).numbers.keys()
+
+
+def followed(numbers, but=()):
+    """Return the numbers that the order of filters does not change."""
+    return {key: numbers[key] for name in FOLLOW if name not in but for key in keys(name)}
+
+
+@pytest.mark.parametrize("name", MEASURES)
 def test_the_table_knows_functions_by_their_names_and_signature(name):
     parameters = inspect.signature(MEASURES[name]).parameters
     assert MEASURES[name].__name__ == name
@@ -39,22 +54,25 @@ def test_the_table_knows_functions_by_their_names_and_signature(name):
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("net", NETWORKS)
-def test_all_numbers_are_finite_and_have_names_of_their_own(net, way):
-    found = measured(pruned(net, way), None)
+def test_all_numbers_are_finite(net, way):
+    found = whole(net, way)
     assert not found.refused
     assert found.seconds.keys() == MEASURES.keys()
     for key, value in found.numbers.items():
         assert value is not None, key
         assert math.isfinite(value), key
-    each = [measured(pruned(net, way), [name]).numbers for name in MEASURES]
-    assert functools.reduce(lambda a, b: a | b, each) == found.numbers
-    assert sum(map(len, each)) == len(found.numbers)
 
 
-@every_measure
-@pytest.mark.parametrize("net", ["convolutional", "Residual"])
-def test_network_gradients_modes_and_random_numbers_are_untouched(name, net):
-    small = pruned(net, "weights masked")
+def test_every_measure_alone_gives_numbers_of_its_own_name_which_do_not_depend_on_the_others():
+    each = [measured(pruned("convolutional"), [name]).numbers for name in MEASURES]
+    assert functools.reduce(lambda a, b: {**a, **b}, each) == whole("convolutional").numbers
+    assert sum(map(len, each)) == len(whole("convolutional").numbers)
+    assert all(found and len(set(found)) == len(found) for found in each)
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_network_gradients_modes_and_random_numbers_are_untouched(name):
+    small = pruned("convolutional", "weights masked")
     for model in (small.model, small.dense):
         for p in model.parameters():
             p.grad = torch.ones_like(p)
@@ -70,32 +88,36 @@ def test_network_gradients_modes_and_random_numbers_are_untouched(name, net):
         assert all(m.training and not m._forward_hooks and not m._forward_pre_hooks for m in model.modules())
 
 
-@every_measure
-def test_the_same_seed_gives_the_same_numbers(name):
-    one, two = (measured(pruned("convolutional"), [name], seed=7).numbers for _ in "ab")
-    assert one == two
+def test_a_network_in_train_mode_is_measured_as_in_eval_mode():
+    small = pruned("convolutional")
+    small.model.train()
+    small.dense.train()
+    assert measured(small).numbers == whole("convolutional").numbers
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", FOLLOW)
-def test_numbers_do_not_depend_on_the_order_of_filters(name, way):
-    small = pruned("mlp", way)
-    other, _ = permuted(small, torch.randperm(12, generator=torch.Generator().manual_seed(1)))
-    assert measured(other, [name]).numbers == pytest.approx(measured(small, [name]).numbers, rel=1e-6)
+def test_numbers_do_not_depend_on_the_order_of_filters(way):
+    other, _ = permuted(pruned("mlp", way), torch.randperm(12, generator=torch.Generator().manual_seed(1)))
+    got, want = (followed(found.numbers) for found in (measured(other), whole("mlp", way)))
+    assert got == pytest.approx(want, rel=1e-6)
 
 
-@pytest.mark.parametrize("name", [name for name in FOLLOW if name != "size"])
-@pytest.mark.parametrize("net", ["mlp", "convolutional", "Residual"])
-def test_channels_gone_and_channels_masked_give_the_same_numbers(name, net):
-    shrunk, masked = (measured(pruned(net, way), [name]) for way in ("channels gone", "channels masked"))
-    assert masked.numbers == pytest.approx(shrunk.numbers, rel=1e-6, abs=1e-9)
+@pytest.mark.parametrize("net", NETWORKS)
+def test_channels_gone_and_channels_masked_give_the_same_numbers(net):
+    gone, masked = (
+        followed(whole(net, f"channels {way}").numbers, but=["size"]) for way in ("gone", "masked")
+    )
+    assert masked == pytest.approx(gone, rel=1e-6, abs=1e-9)
 
 
-@every_measure
-def test_batches_cut_otherwise_give_the_same_numbers(name):
+def test_batches_cut_otherwise_give_the_same_numbers():
     (x, y), (u, v) = batches()
-    one = measured(pruned("convolutional"), [name], [(torch.cat([x, u]), torch.cat([y, v]))])
-    assert one.numbers == pytest.approx(measured(pruned("convolutional"), [name]).numbers, rel=1e-6)
+    one = measured(pruned("convolutional"), data=[(torch.cat([x, u]), torch.cat([y, v]))])
+    assert one.numbers == pytest.approx(whole("convolutional").numbers, rel=1e-6)
+
+
+def test_batches_that_can_be_read_once_do():
+    assert measured(pruned("mlp"), data=(batch for batch in batches())).numbers == whole("mlp").numbers
 
 
 @pytest.mark.parametrize("name", DATA)
@@ -120,7 +142,7 @@ def test_without_the_dense_network_it_is_refused(name):
 
 
 def test_all_that_needs_no_dense_network_is_told_of_a_module():
-    found = measured(trained(NETWORKS["convolutional"]), None)
+    found = measured(trained(NETWORKS["convolutional"]))
     assert found.refused.keys() == set(DENSE)
     assert found.numbers["parameters_left"] == found.numbers["flops_left"] == 1
 
@@ -155,9 +177,3 @@ def test_wrong_names_are_refused_and_failures_end_nothing():
     found = measured(pruned("mlp"), [stumbles, "size"])
     assert found.refused == {"stumbles": "It failed on this network: RuntimeError: no such thing"}
     assert found.numbers["parameters_left"] < 1
-
-
-@pytest.mark.parametrize("name", MEASURES)
-def test_batches_that_can_be_read_once_do(name):
-    found = measured(pruned("mlp"), [name], (batch for batch in batches()))
-    assert found.numbers == measured(pruned("mlp"), [name]).numbers

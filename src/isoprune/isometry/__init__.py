@@ -10,7 +10,13 @@ from isoprune.isometry.layers import LayerGain, layer_gains
 from isoprune.isometry.sharpness import sharpness, stable_rate
 from isoprune.isometry.spectra import LayerSpectrum, filter_spectrum, layer_spectra
 from isoprune.isometry.summary import summary
-from isoprune.isometry.trainability import gradient_flow, tangent_condition, tangent_kernel
+from isoprune.isometry.trainability import (
+    gradient_flow,
+    kernel_condition,
+    output_mean_kernel,
+    tangent_condition,
+    tangent_kernel,
+)
 
 __all__ = [
     "Diagnosis",
@@ -24,8 +30,10 @@ __all__ = [
     "gradient_flow",
     "jacobian",
     "jacobian_singular_values",
+    "kernel_condition",
     "layer_gains",
     "layer_spectra",
+    "output_mean_kernel",
     "plan_effort",
     "sharpness",
     "stable_rate",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -16,7 +16,8 @@ from isoprune.isometry import picks
 from isoprune.isometry.function import require_eval, require_finite
 from isoprune.isometry.memory import default_memory
 from isoprune.isometry.picks import Inputs, OutputPick
-from isoprune.types import Batches, IsopruneError
+from isoprune.isometry.products import pull_back_to
+from isoprune.types import Batches, IsopruneError, Network, module_of
 
 
 def gradient_flow(
@@ -49,7 +50,7 @@ def gradient_flow(
 
 
 def tangent_kernel(
-    model: nn.Module, inputs: Inputs, *, output: OutputPick = None, memory: int | None = None
+    network: Network, inputs: Inputs, *, output: OutputPick = None, memory: int | None = None
 ) -> Float[Tensor, "rows rows"]:
     r"""Return the tangent kernel :math:`G G^\top`, :math:`G = \partial y / \partial\theta`, in float64.
 
@@ -61,11 +62,36 @@ def tangent_kernel(
         memory: Bound on G in bytes; where it does not fit, as many parameters at a time as do, with one
             backward each. None: a quarter of the free memory.
 
+    Cost: a backward an output of a sample; rows squared products of gradients.
+
     Raises:
         IsopruneError: In train mode, without trainable parameters, for NaN or infinity, or if the rows of a
             single parameter tensor do not fit into ``memory``.
     """
-    with differentiable(model) as (leaves, run):
+    parts = (G.flatten(0, 1) for G in _gradients(network, inputs, output, memory))
+    return _gram(parts)
+
+
+def output_mean_kernel(
+    network: Network, inputs: Inputs, *, output: OutputPick = None, memory: int | None = None
+) -> Float[Tensor, "samples samples"]:
+    r"""Return the mean over outputs c of :math:`G_c G_c^\top`: the kernel between samples, in float64.
+
+    :math:`G_c` [samples, parameters] are the gradients of output c. A part 1 / outputs squared of
+    `tangent_kernel`'s products; arguments, and what raises, as there.
+    """
+    return _gram(G.flatten(1) / G.shape[1] ** 0.5 for G in _gradients(network, inputs, output, memory))
+
+
+def _gram(parts: Iterable[Tensor]) -> Tensor:
+    theta = torch.stack([G @ G.mT for G in parts]).sum(0)
+    require_finite(theta, "The tangent kernel holds")
+    return theta
+
+
+def _gradients(network: Network, inputs: Inputs, output: OutputPick, memory: int | None) -> Iterator[Tensor]:
+    """Yield G [samples, outputs, parameters] of some of the parameters at a time, in float64."""
+    with differentiable(module_of(network)) as (leaves, run):
         flat, structure = pytree.tree_flatten(inputs)
         samples = len(next(t for t in flat if isinstance(t, Tensor)))
 
@@ -74,24 +100,19 @@ def tangent_kernel(
             return picks.pick_output(run(one), output).flatten()
 
         size = len(outputs(0))
-        rows = samples * size
-        theta = torch.zeros(rows, rows, dtype=torch.float64, device=leaves[0].device)
-        bound = default_memory(theta.device) if memory is None else memory
-        for part in _parts(leaves, rows, bound):
-            G = []
-            for i in range(samples):
-                y = outputs(i)
-                for c in range(size):
-                    grads = torch.autograd.grad(y[c], part, retain_graph=c + 1 < size, materialize_grads=True)
-                    G.append(torch.cat([g.flatten() for g in grads]))
-            stacked = torch.stack(G).double()
-            theta += stacked @ stacked.mT
-    require_finite(theta, "The tangent kernel holds")
-    return theta
+        each = torch.eye(size, dtype=leaves[0].dtype, device=leaves[0].device)
+        bound = default_memory(leaves[0].device) if memory is None else memory
+        for part in _parts(leaves, samples * size, bound):
+            yield torch.stack(
+                [
+                    torch.cat([g.flatten(1) for g in pull_back_to(y, part, each.to(y))], dim=1)
+                    for y in map(outputs, range(samples))
+                ]
+            ).double()
 
 
 def tangent_condition(
-    model: nn.Module, inputs: Inputs, *, output: OutputPick = None, memory: int | None = None
+    network: Network, inputs: Inputs, *, output: OutputPick = None, memory: int | None = None
 ) -> float:
     """Return the condition number of the tangent kernel: how unevenly fast its modes are learned.
 
@@ -99,7 +120,12 @@ def tangent_condition(
     that a singular kernel (a class without a gradient, two equal samples) has condition 1 / eps. Arguments as
     in `tangent_kernel`.
     """
-    values = torch.linalg.eigvalsh(tangent_kernel(model, inputs, output=output, memory=memory))
+    return kernel_condition(tangent_kernel(network, inputs, output=output, memory=memory))
+
+
+def kernel_condition(theta: Float[Tensor, "rows rows"]) -> float:
+    """Return the condition number of a kernel; see `tangent_condition`."""
+    values = torch.linalg.eigvalsh(theta)
     eps = torch.finfo(torch.float32).eps
     largest = float(values[-1])
     return largest / max(float(values[0]), eps * largest) if largest > 0 else 1 / eps

@@ -37,7 +37,7 @@ class Activation:
 def watched(
     signals: Signals, modules: Sequence[str], *, samples: int | None, gradients: bool
 ) -> Iterator[dict[str, list[Activation]]]:
-    """Yield, batch by batch, the runs of each module.
+    """Yield, batch by batch, the runs of each module, in the order of the first run; those that did not last.
 
     Raises:
         IsopruneError: For a name that is no module's; without data; if a loss is not finite.
@@ -53,21 +53,23 @@ def watched(
 def _of_batch(
     signals: Signals, modules: dict[str, nn.Module], batch: Any, gradients: bool
 ) -> dict[str, list[Activation]]:
-    runs: dict[str, list[tuple[tuple[Any, ...], Any]]] = {name: [] for name in modules}
+    runs: dict[str, list[tuple[tuple[Any, ...], Any]]] = {}
     with contextlib.ExitStack() as stack:
         for name, module in modules.items():
 
             def ran(_: nn.Module, args: tuple[Any, ...], made: Any, name: str = name) -> None:
-                runs[name].append((args, made))
+                runs.setdefault(name, []).append((args, made))
 
             stack.callback(module.register_forward_hook(ran).remove)
         if not gradients:
             with torch.no_grad():
                 signals.forward(signals.task.inputs(batch))
-            return {name: [Activation(*run) for run in found] for name, found in runs.items()}
+            found = {name: [Activation(*run) for run in each] for name, each in runs.items()}
+            return found | {name: [] for name in modules if name not in found}
         outputs = signals.outputs(batch, signals.leaves())
         loss = loss_of(signals.task, outputs, batch)
         finite_or_raise(loss.detach())
+    runs |= {name: [] for name in modules if name not in runs}
     made = [_first(out) for found in runs.values() for _, out in found]
     slopes = torch.autograd.grad(loss, made, allow_unused=True) if made else ()
     slope = iter(torch.zeros_like(m) if g is None else g for m, g in zip(made, slopes, strict=True))

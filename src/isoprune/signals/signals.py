@@ -77,6 +77,10 @@ class Signals:
         """Return what follows from the same data and another network."""
         return replace(self, model=model, batches=None if self.batches is None else self._all_batches)
 
+    def taking(self, samples: int) -> Signals:
+        """Return what follows from the first ``samples`` samples alone."""
+        return replace(self, batches=list(self.first(samples)))
+
     @cached_property
     def _all_batches(self) -> Iterable[Any]:
         batches = () if self.batches is None else batches_of(self.batches)
@@ -207,6 +211,8 @@ class Signals:
         self, modules: Sequence[str], *, samples: int | None = None, gradients: bool = False
     ) -> Iterator[dict[str, list[activations.Activation]]]:
         """Yield, batch by batch, what each of these modules read and made, one entry for every run of it.
+
+        Modules come in the order in which they first run.
 
         Args:
             modules: Their names in the network.
