@@ -102,7 +102,8 @@ def test_numbers_do_not_depend_on_the_order_of_filters(way):
     assert got == pytest.approx(want, rel=1e-6)
 
 
-@pytest.mark.parametrize("net", NETWORKS)
+# Not of an attention: where its heads get narrower, the queries' weights make up for the scale of the scores.
+@pytest.mark.parametrize("net", ["mlp", "convolutional", "Residual"])
 def test_channels_gone_and_channels_masked_give_the_same_numbers(net):
     gone, masked = (
         followed(whole(net, f"channels {way}").numbers, but=["size"]) for way in ("gone", "masked")

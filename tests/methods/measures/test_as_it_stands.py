@@ -26,7 +26,7 @@ def test_accuracy_and_loss_are_those_of_the_first_samples():
 def test_other_tasks_have_a_loss_and_no_accuracy():
     net, (x, _) = mlp(), data()
     task, targets = Task(loss=nn.MSELoss(), metrics={}), draw(12, 3, seed=3)
-    want = float((net(x) - targets).square().mean())
+    want = (net(x) - targets).square().mean().item()
     assert number(net, "loss", (x, targets), task=task) == pytest.approx(want)
     assert "measures loss, and no accuracy" in refusal(net, "accuracy", (x, targets), task=task)
     of_train_mode = Task(loss=lambda outputs, _: outputs.sum(), metrics={}, loss_in_train_mode=True)

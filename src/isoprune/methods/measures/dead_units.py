@@ -15,6 +15,7 @@ from isoprune.signals import Signals
 from isoprune.signals.matrices import LAYERS, as_matrices
 from isoprune.types import IsopruneError
 from isoprune.types.method import method
+from isoprune.types.network import module_of
 
 
 @method("measure", "data", source="Lu, Shin, Su & Karniadakis, 2020, arXiv 1903.06733")
@@ -44,7 +45,7 @@ def dead_units(
 
 def _counted(signals: Signals) -> dict[str, Tensor]:
     """Return, by the layer, which of its units a mask leaves something of."""
-    masks = masks_of(signals.model if isinstance(signals.model, nn.Module) else signals.model.model)
+    masks = masks_of(module_of(signals.model))
     counted = {}
     for name, layer in signals.network.named_modules():
         if isinstance(layer, LAYERS):

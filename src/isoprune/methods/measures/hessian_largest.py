@@ -15,7 +15,7 @@ from isoprune.types.method import method
 
 @method("measure", "data", "labels", "gradients", source="Lanczos, 1950; Cohen et al., ICLR 2021")
 def hessian_largest(
-    pruned: Pruned, signals: Signals, *, generator: Generator, samples: int = 128, steps: int = 10
+    pruned: Pruned, signals: Signals, *, generator: Generator, samples: int = 64, steps: int = 10
 ) -> dict[str, float]:
     r"""Largest eigenvalue in magnitude of the Hessian of the mean loss: what bounds the learning rate.
 

@@ -22,7 +22,7 @@ from isoprune.types.method import method
     source="Hutchinson, 1990; Yao, Gholami, Keutzer & Mahoney, 2020",
 )
 def hessian_trace(
-    pruned: Pruned, signals: Signals, *, generator: Generator, samples: int = 128, draws: int = 8
+    pruned: Pruned, signals: Signals, *, generator: Generator, samples: int = 64, draws: int = 8
 ) -> dict[str, float]:
     r"""Trace of the Hessian of the mean loss: the mean of :math:`v^\top H v` over signs v at random.
 

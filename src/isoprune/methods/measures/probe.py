@@ -63,4 +63,4 @@ def probe(
     training = Training(math.ceil(steps / len(train)), lr, one_cycle(), steps=steps)
     trained = fit(pruned.model, Data(train), training, generator=generator, task=signals.task).model
     found = evaluate(trained, judges, task=signals.task)
-    return {"probe_accuracy": found["accuracy"], "probe_loss": found["loss"]}
+    return {f"probe_{name}": found[name] for name in ("accuracy", "loss") if name in found}
