@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,12 +19,26 @@ if TYPE_CHECKING:
 
 def mean(signals: Signals, of: Callable[[Signals, Any], dict[str, Tensor]]) -> dict[str, Tensor]:
     """Return the mean over all samples of what is found of every batch, a mean over its samples."""
-    total: dict[str, Tensor] = {}
-    samples = 0
+    return _mean((signals.task.samples(batch), of(signals, batch)) for batch in _checked(signals))
+
+
+def many_hessian(signals: Signals) -> Callable[[Tensors], dict[str, Tensor]]:
+    """Return v -> the Hessian of the mean loss times v; it keeps the graphs of all batches."""
+    kept = [(signals.task.samples(batch), hessian(signals, batch)) for batch in _checked(signals)]
+    return lambda vector: _mean((number, times(vector)) for number, times in kept)
+
+
+def _checked(signals: Signals) -> Iterator[Any]:
     for batch in signals.data():
         check_targets(signals.task, batch)
-        number = signals.task.samples(batch)
-        found = of(signals, batch)
+        yield batch
+
+
+def _mean(parts: Iterable[tuple[int, dict[str, Tensor]]]) -> dict[str, Tensor]:
+    """Return the mean over samples of means over some of them, each with their number."""
+    total: dict[str, Tensor] = {}
+    samples = 0
+    for number, found in parts:
         total = {name: total[name] + t * number if total else t * number for name, t in found.items()}
         samples += number
     return {name: t / samples for name, t in total.items()}
@@ -40,14 +54,18 @@ def gradient(signals: Signals, batch: Any) -> dict[str, Tensor]:
     return _named(weights, _slopes(_finite(signals.loss(batch, weights)), list(weights.values())))
 
 
-def hessian(signals: Signals, batch: Any, vector: Tensors) -> dict[str, Tensor]:
-    """Return the Hessian of a batch's mean loss times ``vector``."""
+def hessian(signals: Signals, batch: Any) -> Callable[[Tensors], dict[str, Tensor]]:
+    """Return v -> the Hessian of a batch's mean loss times v; it keeps the graph of the gradient."""
     weights = signals.leaves()
     leaves = list(weights.values())
     with sdpa_kernel(SDPBackend.MATH):  # the fused attentions have no second derivative
-        loss = _finite(signals.loss(batch, weights))
-        slope = _along(_slopes(loss, leaves, twice=True), weights, vector)
-        return _named(weights, _slopes(slope, leaves))
+        slopes = _slopes(_finite(signals.loss(batch, weights)), leaves, twice=True)
+
+    def times(vector: Tensors) -> dict[str, Tensor]:
+        with sdpa_kernel(SDPBackend.MATH):
+            return _named(weights, _slopes(_along(slopes, weights, vector), leaves))
+
+    return times
 
 
 def gauss_newton(signals: Signals, batch: Any, vector: Tensors) -> dict[str, Tensor]:

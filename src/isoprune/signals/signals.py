@@ -187,7 +187,12 @@ class Signals:
 
     def hessian_product(self, vector: Tensors) -> dict[str, Tensor]:
         """Return the Hessian of the mean loss times a vector."""
-        return products.mean(self, lambda s, batch: products.hessian(s, batch, vector))
+        return products.mean(self, lambda s, batch: products.hessian(s, batch)(vector))
+
+    @cached_property
+    def hessian(self) -> Callable[[Tensors], dict[str, Tensor]]:
+        """v -> `hessian_product` of v, for many of few samples: the gradient's graph of all data is kept."""
+        return products.many_hessian(self)
 
     def gauss_newton_product(self, vector: Tensors) -> dict[str, Tensor]:
         r"""Return the generalized Gauss-Newton matrix times a vector: :math:`J^\top H J v`.

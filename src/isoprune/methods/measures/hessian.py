@@ -34,6 +34,6 @@ class Hessian:
     def times(self) -> Callable[[Tensor], Tensor]:
         def product(vector: Tensor) -> Tensor:
             v = unflat(vector, self.free, self.signals.weights)
-            return flat(self.signals.hessian_product(v), self.free)
+            return flat(self.signals.hessian(v), self.free)
 
         return product
