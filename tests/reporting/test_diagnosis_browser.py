@@ -6,7 +6,7 @@ import pytest
 
 from isoprune.reporting import diagnosis_page
 from reporting.browsing import PHONE, assert_dark_mode_changes, assert_no_sideways_scroll, draw_all
-from reporting.diagnoses import diagnosis
+from reporting.diagnoses import diagnosis, expected
 
 
 @pytest.fixture(scope="module")
@@ -15,11 +15,12 @@ def pages(tmp_path_factory):
     return {
         "exact": diagnosis_page(diagnosis(), folder / "exact.html"),
         "estimated": diagnosis_page(diagnosis(estimated=True, layers=60), folder / "estimated.html"),
+        "forecast": diagnosis_page(diagnosis(forecast=expected()), folder / "forecast.html"),
         "alone": diagnosis_page(diagnosis(compared=False, layers=0, restored=[]), folder / "alone.html"),
     }
 
 
-@pytest.mark.parametrize(("name", "charts"), [("exact", 3), ("estimated", 2), ("alone", 2)])
+@pytest.mark.parametrize(("name", "charts"), [("exact", 3), ("estimated", 2), ("forecast", 4), ("alone", 2)])
 def test_every_chart_is_drawn_in_silence(opened, pages, name, charts):
     page = opened(pages[name])
     draw_all(page)
@@ -41,7 +42,7 @@ def test_every_layer_has_its_name_and_its_number_on_hover(opened, pages):
     assert "undefined" not in tooltip.inner_text()
 
 
-@pytest.mark.parametrize("name", ["exact", "estimated", "alone"])
+@pytest.mark.parametrize("name", ["exact", "estimated", "forecast", "alone"])
 def test_phone_has_no_sideways_scroll_but_in_tables(opened, pages, name):
     assert_no_sideways_scroll(opened(pages[name], **PHONE))
 

@@ -142,7 +142,7 @@ def forecast(expected: Mapping[str, Any]) -> Figure | None:
         *(alt.Tooltip(f"{key}:Q", format=".1f") for key in ("low", "high")),
     ]
     width = alt.StrokeWidth(
-        "share:N", legend=None,
+        "share:O", legend=None,
         scale=alt.Scale(domain=[span["share"] for span in spans], range=[3, 9][-len(spans):]),
     )  # fmt: skip
     bar = (

@@ -10,7 +10,7 @@ import polars as pl
 
 from isoprune.forecast.columns import numbers_of
 from isoprune.reporting import theme
-from isoprune.reproduction.forecasts.verdict import SIZE, MeasureVerdict, Outcome, outcomes
+from isoprune.reproduction.forecasts.verdict import KNOWN_ANYWAY, MeasureVerdict, Outcome, outcomes
 
 PANELS = 4
 _SIDE = 250  # pixels
@@ -20,7 +20,7 @@ def best_measures(judged: Sequence[MeasureVerdict]) -> list[MeasureVerdict]:
     """Return the best number of each of the best measures; numbers that need none are not among them."""
     first: dict[str, MeasureVerdict] = {}
     for one in judged:
-        if one.measure and one.key != SIZE:
+        if one.measure != KNOWN_ANYWAY:
             first.setdefault(one.measure, one)
     return list(first.values())[:PANELS]
 

@@ -139,7 +139,7 @@ def replace_in(file: Path, made: str) -> None:
 def _row(one: MeasureVerdict, outcome: Outcome) -> tuple[str, ...]:
     taus = (one.within[outcome], one.overall[outcome], one.beyond[outcome])
     told = (_tau(taus[0], tested=True), _tau(taus[1]), _tau(taus[2], tested=True))
-    return one.key, one.measure or "known", *told, _percent(one.cost) if one.measure else text.MISSING
+    return one.key, one.measure, *told, _percent(one.cost)
 
 
 def _tau(tau: Tau, *, tested: bool = False) -> str:

@@ -16,6 +16,7 @@ from isoprune.forecast.rows import at_best_rate, at_fixed_rate
 CELL = ("family", "data", "grain", "ratio")  # networks are compared where these are the same
 RATES = {"best": at_best_rate, "fixed": at_fixed_rate}
 SIZE, BEFORE = "parameters_left", "before_accuracy"  # what an engineer knows anyway
+KNOWN_ANYWAY = "known"  # stands in the place of a measure
 _PLAIN = (SIZE, "flops_left", BEFORE)  # columns that are no measure's
 _SAME = {"accuracy": BEFORE, "flops_left": SIZE}  # numbers that are another measurement of one of these
 
@@ -72,8 +73,8 @@ def judge_measures(
     found = []
     for key in keys:
         taus = {outcome: _taus(frame, key, draws) for outcome, frame in made.items()}
-        measure = measure_of.get(key, "")
-        cost = costs.of([measure]) if measure else 0.0
+        measure = measure_of.get(key, KNOWN_ANYWAY if key in _PLAIN else "own")
+        cost = 0.0 if measure == KNOWN_ANYWAY else costs.of([measure])
         found.append(
             MeasureVerdict(key, measure, cost, *({o: t[i] for o, t in taus.items()} for i in range(3)))
         )
