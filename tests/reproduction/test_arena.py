@@ -147,7 +147,7 @@ def test_a_repair_that_lifts_all_alike_changes_no_order():
 
 def test_every_run_is_a_line_of_the_table_of_all():
     cells = cells_of({"a": [(0.1, 1), (0.2, 1)], "b": [(0.3, 0.5)]})
-    lines = list(csv.DictReader(io.StringIO(tables.every_run(cells))))
+    lines = list(csv.DictReader(io.StringIO(tables.as_csv(tables.every_run(cells)))))
     assert [(one["method"], one["seed"], one["retrained.test_accuracy"]) for one in lines] == [
         ("a", "0", "0.1"), ("a", "1", "0.2"), ("b", "0", "0.3"),
     ]  # fmt: skip

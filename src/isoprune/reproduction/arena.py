@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import structs
 
 from isoprune.comparison.records import Flat
-from isoprune.experiment.config import Choice, Experiment
+from isoprune.experiment.config import Choice, Experiment, Pruning
 from isoprune.experiment.grid import Study
 from isoprune.methods.criteria import CRITERIA
 from isoprune.reproduction.claims import Cells, Place, Section, ratio_of
@@ -21,7 +21,6 @@ from isoprune.types.method import TRAINS, method_of
 EVERY = "every"
 BASELINE = "l1_norm"
 BATCHES = 4  # that a criterion looks at
-_NORMED = ("resnet", "vgg")  # networks with BatchNorm
 # Of single weights the order is that of l1_norm, and of snip.
 _SAME = {"weight": ("l2_norm", "taylor")}
 # What keeps all within seconds: the exact diagonal takes a backward pass for every output.
@@ -47,22 +46,33 @@ def in_place(each: Callable[[Experiment], Iterable[Experiment]]) -> Callable[[St
     return complete
 
 
-def _each(one: Experiment) -> Iterator[Experiment]:
-    if one.prune.criterion.name != EVERY:
-        yield one
-        return
+def criteria_for(pruning: Pruning, model: str) -> Iterator[Choice]:
+    """Yield all criteria that know the grain and need nothing that the network lacks, within seconds."""
     for name, criterion in CRITERIA.items():
-        facts, grain = method_of(criterion), one.prune.grain
+        facts, grain = method_of(criterion), pruning.grain
         if grain not in facts.grains or "history" in facts.needs or name in _SAME.get(grain, ()):
             continue
-        if "batchnorm" in facts.needs and not one.model.name.startswith(_NORMED):
+        if "batchnorm" in facts.needs and not has_batchnorm(model):
             continue
         options = dict(_OPTIONS.get(name, {}))
         if "data" in facts.needs:
             options["batches"] = BATCHES
         if options.keys() & TRAINS:
-            options["ratio"] = one.prune.ratio
-        prune = structs.replace(one.prune, criterion=Choice(name, options))
+            options["ratio"] = pruning.ratio
+        yield Choice(name, options)
+
+
+def has_batchnorm(model: str) -> bool:
+    """Whether the networks of a name have BatchNorm layers."""
+    return model.startswith(("resnet", "vgg"))
+
+
+def _each(one: Experiment) -> Iterator[Experiment]:
+    if one.prune.criterion.name != EVERY:
+        yield one
+        return
+    for criterion in criteria_for(one.prune, one.model.name):
+        prune = structs.replace(one.prune, criterion=criterion)
         steps = tuple(prune if step is one.prune else step for step in one.steps)
         yield structs.replace(one, steps=steps)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from isoprune.comparison.records import Flat, flatten, under
 from isoprune.comparison.records.frame import numbers_of
@@ -176,6 +177,8 @@ class Reproduction:
         image_classes: Of the folder of images that the paper's size reads.
         sections: What its page has besides claims and panels.
         charted: Whether panels have charts: of many rows none can be read.
+        paneled: Whether its page has panels: of networks that were drawn no two share a line.
+        rows: The lines of its table of all runs, in place of the usual ones.
     """
 
     name: str
@@ -192,6 +195,8 @@ class Reproduction:
     scales: tuple[str, ...] = ("smoke", "laptop", "paper")
     sections: Callable[[Cells], Sequence[Section]] = field(default=lambda _: ())
     charted: bool = True
+    paneled: bool = True
+    rows: Callable[[Cells], Sequence[Mapping[str, Any]]] | None = None
 
     def cells(self, records: Sequence[Record]) -> Cells:
         """Return where the finished records stand; a seed that comes twice counts once."""

@@ -37,8 +37,8 @@ def above(*pairs: tuple[Side, Side], **where: Any) -> Judge:
     return _judge(pairs, where, decide_above)
 
 
-def decide_above(tests: tuple[Test, ...]) -> Verdict:
-    """Return the verdict that all those differences are above zero: see `above`."""
+def decide_above(tests: tuple[Test, ...], *, of: str = "seeds") -> Verdict:
+    """Return the verdict that all those differences are above zero: see `above`; ``of`` what each is over."""
     right = [t for t in tests if t.shown and t.mean > 0]
     wrong = [t for t in tests if t.shown and t.mean < 0]
     unsure = [t for t in tests if not t.shown]
@@ -51,7 +51,7 @@ def decide_above(tests: tuple[Test, ...]) -> Verdict:
     if short:
         told = f"{counted}; our interval ends below the published difference: {_where(short, tests)}"
         return Verdict(NOT_CONFIRMED, told, tests)
-    return Verdict(NOT_TESTABLE, f"{counted}; too few seeds to tell: {_where(unsure, tests)}", tests)
+    return Verdict(NOT_TESTABLE, f"{counted}; too few {of} to tell: {_where(unsure, tests)}", tests)
 
 
 def within(

@@ -68,7 +68,9 @@ def reproduction_page(
         "command": command,
         "runs": _runs(finished, len(study)),
         "verdicts": [_told(claim, verdict) for claim, verdict in verdicts],
-        "panels": [_panel(reproduction, cells, panel) for panel in tables.panels(cells)],
+        "panels": [
+            _panel(reproduction, cells, panel) for panel in tables.panels(cells) if reproduction.paneled
+        ],
         "sections": [_section(n, one) for n, one in enumerate(reproduction.sections(cells))],
         "differences": tables.differences([t for _, v in verdicts for t in v.tests]),
         "published": bool(paper),
@@ -81,7 +83,8 @@ def reproduction_page(
     text = html.text("reproduction.md.j2", **content)
     html.write(text, folder / f"{reproduction.name}.md")
     if content["sections"]:
-        html.write(tables.every_run(cells), folder / f"{reproduction.name}.csv", what="table")
+        rows = (reproduction.rows or tables.every_run)(cells)
+        html.write(tables.as_csv(rows), folder / f"{reproduction.name}.csv", what="table")
     return page, verdicts
 
 

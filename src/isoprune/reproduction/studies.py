@@ -13,6 +13,9 @@ from isoprune.experiment.grid import Study, read_study
 from isoprune.reproduction import judges
 from isoprune.reproduction.arena import arena_sections, ranked_panels, with_every_criterion
 from isoprune.reproduction.claims import VALUES, Claim, Published, Reproduction
+from isoprune.reproduction.forecast_networks import with_drawn_networks
+from isoprune.reproduction.forecast_rows import rows_of
+from isoprune.reproduction.jsv_foretells import forecast_sections, jsv_foretells
 from isoprune.reproduction.jsv_vs_ratio import exact, thousandth
 from isoprune.reproduction.places import PLACES
 from isoprune.reproduction.rank_correlation import jsv_orders
@@ -21,13 +24,24 @@ from isoprune.reproduction.value_of_pruning import with_equal_flops
 from isoprune.types.errors import IsopruneError, did_you_mean
 
 SCALES = ("smoke", "laptop", "paper")
-_JUDGES = {"thousandth": thousandth, "exact": exact, "jsv_orders": jsv_orders(ranked_panels)}
+_JUDGES = {
+    "thousandth": thousandth,
+    "exact": exact,
+    "jsv_orders": jsv_orders(ranked_panels),
+    "jsv_foretells": jsv_foretells,
+}
 _ADDED = {
     "value-of-pruning": with_equal_flops,
     "arena": with_every_criterion,
     "repairs-arena": with_every_repair,
+    "forecast": with_drawn_networks,
 }
-_SECTIONS = {"arena": arena_sections, "repairs-arena": repairs_sections}
+_SECTIONS = {
+    "arena": arena_sections,
+    "repairs-arena": repairs_sections,
+    "forecast": forecast_sections,
+}
+_ROWS = {"forecast": rows_of}
 _FOLDER = files("isoprune.reproduction") / "studies"
 
 
@@ -44,6 +58,7 @@ def _read(name: str) -> Reproduction:
         scales=tuple(table.pop("scales", SCALES)),
         complete=_ADDED.get(name, lambda study, _: study),
         sections=_SECTIONS.get(name, lambda _: ()),
+        rows=_ROWS.get(name),
         **table,
     )
 

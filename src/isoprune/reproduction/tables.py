@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from isoprune.comparison import text
@@ -78,8 +78,8 @@ def _counts(seeds: Sequence[int]) -> str:
 _NUMBERS = ("test_accuracy", "jsv.mean", "nonzero", "flops", "seconds")
 
 
-def every_run(cells: Cells) -> str:
-    """Return the numbers of every run as CSV: where it stands, its seed, and what each network measures."""
+def every_run(cells: Cells) -> list[Mapping[str, Any]]:
+    """Return a row for every run: where it stands, its seed, and what each network measures."""
     rows = [
         {"table": p.panel, "method": p.row, "at": p.column, "seed": seed, **numbers_of(record)}
         for p, seeds in cells.items()
@@ -87,11 +87,17 @@ def every_run(cells: Cells) -> str:
     ]
     roles = [f"{role}.{number}" for role in ROLES for number in _NUMBERS]
     heads = ["table", "method", "at", "seed", *(one for one in roles if any(one in row for row in rows))]
+    return [{head: row.get(head) for head in heads} for row in rows]
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows as CSV, six digits of each number; a row that lacks a column has nothing there."""
+    heads = dict.fromkeys(head for row in rows for head in row)
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(heads)
     for row in rows:
-        values = (row.get(head, "") for head in heads)
+        values = (row.get(head) for head in heads)
         writer.writerow([f"{v:.6g}" if isinstance(v, float) else v for v in values])
     return file.getvalue()
 

@@ -1,0 +1,129 @@
+"""Does a higher mean JSV after pruning mean a higher accuracy after retraining? Over networks of a family."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+
+import polars as pl
+
+from isoprune.comparison import text
+from isoprune.comparison.tau import tau_within
+from isoprune.forecast.rows import SECONDS, at_best_rate, at_fixed_rate
+from isoprune.reporting.pivots import Table
+from isoprune.reproduction.claims import Cells, Reproduction, Section, Test, Value, Verdict
+from isoprune.reproduction.forecast_rows import Row, rows_of
+from isoprune.reproduction.judges import corrected, decide_above, interval_told, p_told, untold
+
+_TAU = Value("Kendall's tau", "", percent=False)
+_REACHED = "accuracy after retraining"
+_PERCENT = 100
+
+
+def jsv_foretells(_: Reproduction, cells: Cells) -> Verdict:
+    """Return the verdict that tau between mean JSV and accuracy reached is above zero, wherever judged."""
+    rows = rows_of(cells)
+    found = taus(_at(at_best_rate, rows), "jsv", "mean JSV after pruning") if rows else ()
+    verdict = untold(found) or decide_above(found, of="networks")
+    return Verdict(verdict.word, verdict.because)  # The section has the numbers: they are over networks.
+
+
+def _at(rate: Callable[[pl.DataFrame], pl.DataFrame], rows: Sequence[Row]) -> list[Row]:
+    """Return the row of each network and budget that ``rate`` chooses."""
+    return rate(pl.DataFrame(rows, infer_schema_length=None)).to_dicts()
+
+
+def taus(rows: Sequence[Row], number: str, name: str) -> tuple[Test, ...]:
+    """Return of each family and budget how far a number orders networks by what they reach.
+
+    Networks are compared where data and ratio are the same; the interval is over networks, p corrected for
+    the number of families and budgets.
+    """
+    tests = []
+    settings = {(row["family"], row["budget"]) for row in rows}
+    for family, budget in sorted(settings, key=lambda one: (one[0], one[1] != "short")):
+        own = [row for row in rows if (row["family"], row["budget"]) == (family, budget)]
+        tau = tau_within(
+            [math.nan if row.get(number) is None else row[number] for row in own],
+            [row["accuracy"] for row in own],
+            cells=[(row["data"], row["ratio"]) for row in own],
+            networks=[row["network"] for row in own],
+        )
+        tests.append(
+            Test(
+                panel=family, first=name, second=_REACHED, column=budget, seeds=tau.networks, n=tau.networks,
+                mean=tau.value, low=tau.low, high=tau.high, p=tau.p, published=None, value=_TAU,
+            )
+        )  # fmt: skip
+    return corrected(tests)
+
+
+def forecast_sections(cells: Cells) -> list[Section]:
+    """Return the taus that the claim is judged by, beside those of its rival, and what was run."""
+    rows = rows_of(cells)
+    return [_judged(rows), _run(rows)] if rows else []
+
+
+def _judged(rows: Sequence[Row]) -> Section:
+    best, middle = _at(at_best_rate, rows), _at(at_fixed_rate, rows)
+    found = [
+        taus(best, "jsv", "mean JSV after pruning"),
+        taus(middle, "jsv", "mean JSV after pruning"),
+        taus(best, "before_accuracy", "accuracy before retraining"),
+    ]
+    lines = []
+    for tests in zip(*found, strict=True):
+        first = tests[0]
+        verdict = untold([first]) or decide_above((first,), of="networks")
+        told = [_told(t) for t in tests]
+        lines.append((first.panel, first.column, str(first.n), told[0], p_told(first.corrected),
+                      verdict.word, *told[1:]))  # fmt: skip
+    head = ("network", "budget", "networks", "tau: JSV, best rate", "p (Holm)", "verdict",
+            "tau: JSV, one rate", "tau: accuracy before, best rate")  # fmt: skip
+    lead = (
+        "Kendall's tau between the mean JSV right before retraining and the accuracy after it, over pairs of "
+        "networks of one data set and ratio; 95 % bootstrap interval over networks. 1: a higher JSV always "
+        "means a higher accuracy; 0: it says nothing. Best rate: of three, by validation accuracy; one rate: "
+        "the middle one for all. Last column: the same of the accuracy before retraining."
+    )
+    title = "Does a higher mean JSV mean a higher accuracy after retraining?"
+    return Section(title, lead, Table(head, tuple(lines), words=2))
+
+
+def _run(rows: Sequence[Row]) -> Section:
+    best = _at(at_best_rate, rows)
+    lines = []
+    for family, data in sorted({(row["family"], row["data"]) for row in rows}):
+        own = [row for row in best if (row["family"], row["data"]) == (family, data)]
+        networks = {row["network"]: row for row in own}.values()
+        dense = {row["seed"]: row["dense_accuracy"] for row in own}.values()
+        lines.append((
+            family, data, str(len(networks)), f"{_PERCENT * statistics.fmean(dense):.1f}",
+            _quartiles([row["before_accuracy"] for row in networks]),
+            *(_quartiles([r["accuracy"] for r in own if r["budget"] == b]) for b in ("short", "full")),
+            *(_median([r["seconds"] for r in own if r["budget"] == b]) for b in ("short", "full")),
+            _median([sum(v for k, v in row.items() if k.startswith(SECONDS) and v) for row in networks]),
+        ))  # fmt: skip
+    head = ("network", "data", "networks", "dense %", "before %", "short %", "full %", "s short", "s full",
+            "s measures")  # fmt: skip
+    lead = (
+        "Median (quartiles) of accuracies over networks, at the best of three rates; medians of the seconds "
+        "of one retraining and of all measures of a network, by the clock."
+    )
+    return Section("What was run", lead, Table(head, tuple(lines), words=2))
+
+
+def _told(test: Test) -> str:
+    return f"{test.mean:+.2f} ({interval_told(test)})".replace("-", "−") if test.tells else text.MISSING
+
+
+def _quartiles(values: Sequence[float]) -> str:
+    if len(values) < 2:
+        return f"{_PERCENT * values[0]:.1f}" if values else text.MISSING
+    low, middle, high = (_PERCENT * v for v in statistics.quantiles(values, n=4, method="inclusive"))
+    return f"{middle:.1f} ({low:.1f} to {high:.1f})"
+
+
+def _median(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.2f}" if values else text.MISSING
