@@ -72,6 +72,7 @@ def page(judgement: Judgement, *, rows: str, command: str, draws: int = DRAWS) -
         more=more,
         draws=draws,
         numbers=len(measures),
+        pairs=max(one.within[made[0]].pairs for one in measures),
         measures=Table(
             ("number", "measure", "within", "over all", "beyond", "cost"),
             tuple(_row(one, made[0]) for one in measures), words=2,
