@@ -175,7 +175,7 @@ def _features(fitted: Fitted) -> Table:
         (
             f.key,
             f.measure or "known",
-            *(text.number(v) for v in (f.centre, f.scale, f.low, f.high)),
+            *(text.number(v).replace("-", "−") for v in (f.centre, f.scale, f.low, f.high)),
             f"{f.weight:+.2f}".replace("-", "−"),
         )
         for f in fitted.features
@@ -187,7 +187,7 @@ def _features(fitted: Fitted) -> Table:
 
 def _error(error: Summary) -> str:
     low, high = error.interval
-    return f"{error.mean:.1f} ({low:.1f} to {high:.1f})"
+    return f"{error.mean:.1f} ({low:.1f} to {high:.1f})".replace("-", "−")
 
 
 def _percent(part: float) -> str:
