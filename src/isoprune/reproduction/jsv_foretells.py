@@ -29,7 +29,7 @@ def jsv_foretells(_: Reproduction, cells: Cells) -> Verdict:
     return Verdict(verdict.word, verdict.because)  # The section has the numbers: they are over networks.
 
 
-def _at(rate: Callable[[pl.DataFrame], pl.DataFrame], rows: Sequence[Row]) -> list[Row]:
+def _at(rate: Callable[[pl.DataFrame], pl.DataFrame], rows: Sequence[Row]) -> Sequence[Row]:
     """Return the row of each network and budget that ``rate`` chooses."""
     return rate(pl.DataFrame(rows, infer_schema_length=None)).to_dicts()
 

@@ -78,7 +78,7 @@ def _counts(seeds: Sequence[int]) -> str:
 _NUMBERS = ("test_accuracy", "jsv.mean", "nonzero", "flops", "seconds")
 
 
-def every_run(cells: Cells) -> list[Mapping[str, Any]]:
+def every_run(cells: Cells) -> Sequence[Mapping[str, Any]]:
     """Return a row for every run: where it stands, its seed, and what each network measures."""
     rows = [
         {"table": p.panel, "method": p.row, "at": p.column, "seed": seed, **numbers_of(record)}
