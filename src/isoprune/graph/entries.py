@@ -137,11 +137,14 @@ def further_calls(also: Iterable[Any]) -> tuple[Any, ...]:
 
 
 def as_call(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the positional and keyword arguments that ``example_inputs`` stands for."""
+    """Return the positional and keyword arguments that ``example_inputs`` stands for.
+
+    A list is one argument, as a detector's images are, and as in `isoprune.types.task.forward`.
+    """
     if isinstance(example_inputs, Mapping):
         return (), dict(example_inputs)
-    if isinstance(example_inputs, tuple | list):
-        return tuple(example_inputs), {}
+    if isinstance(example_inputs, tuple):
+        return example_inputs, {}
     return (example_inputs,), {}
 
 

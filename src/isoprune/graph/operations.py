@@ -250,7 +250,7 @@ OPERATIONS: dict[str, Operation] = {
     **_pointwise("normal normal_ uniform_ exponential_ cauchy_ log_normal_ geometric_ random_"),
     **_pointwise("fill fill_ zero_ zeros_like ones_like full_like empty_like rand_like randn_like"),
     **_pointwise("silu_ gelu_ mish_ elu_ leaky_relu_ hardtanh_ hardswish_ hardsigmoid_ threshold_ clamp_"),
-    **_pointwise("log_sigmoid_forward prelu _prelu_kernel rrelu_with_noise nan_to_num"),
+    **_pointwise("log_sigmoid_forward prelu _prelu_kernel rrelu_with_noise nan_to_num complex polar"),
     **_accumulated("index_add index_add_ index_copy index_copy_ index_fill index_fill_ index_reduce"),
     **_accumulated("scatter scatter_ scatter_add scatter_add_ scatter_reduce scatter_reduce_ index_reduce_"),
     **_pointwise("index_put index_put_ _index_put_impl_ _unsafe_index_put", rule=picking.put),

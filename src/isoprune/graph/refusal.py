@@ -30,6 +30,14 @@ def refusal(
     """
     kind, why, example_inputs = type(model).__name__, _line(error), entry.inputs
     call = f"The {entry.method} of {kind}"
+    scripted = next(
+        (n for n, m in model.named_modules() if n and isinstance(m, torch.jit.ScriptModule)), None
+    )
+    if scripted is not None:
+        return IsopruneError(
+            f"{kind} holds a TorchScript module, {scripted!r}, whose code is fixed to its sizes. Put the "
+            "nn.Module that it was made from in its place, and trace or script the smaller network."
+        )
     name = _takes_one(model)
     if isinstance(example_inputs, Mapping) and name is not None and name not in example_inputs:
         return IsopruneError(
@@ -42,7 +50,7 @@ def refusal(
             inputs = tree_map_only(torch.Tensor, torch.Tensor.clone, copy.copy(example_inputs))
             entry.run(runnable_copy(model), inputs)
     except Exception as own:
-        if isinstance(example_inputs, list | tuple) and _wants_all(model, args):
+        if isinstance(example_inputs, tuple) and _wants_all(model, args):
             way = (
                 "A tuple is given as arguments: where it is one argument, wrap it: example_inputs=(inputs,)."
             )

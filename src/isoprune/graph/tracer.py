@@ -154,7 +154,10 @@ class Tracer(TorchDispatchMode):
         return self.reads.values or self.reads.complete
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+        with torch._C.DisableTorchFunction():  # a function of TorchScript leaves what watches Python on
+            return self._run(func, args, kwargs or {})
+
+    def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
         operation = operation_of(func)
         flat = list(flattened(args, kwargs))
         tensors = [a for a in flat if isinstance(a, Tensor)]

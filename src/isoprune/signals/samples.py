@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from isoprune.types import IsopruneError
 from isoprune.types.data import Items
-from isoprune.types.task import samples_in
+from isoprune.types.task import are_images, samples_in
 
 
 def cut(batch: Any, start: int, stop: int, *, number: int | None = None) -> Any:
@@ -27,7 +27,7 @@ def cut(batch: Any, start: int, stop: int, *, number: int | None = None) -> Any:
     number = samples_in(batch) if number is None else number
     if (start, stop) == (0, number):
         return batch
-    if isinstance(batch, list) and batch and isinstance(batch[0], tuple | Mapping):
+    if are_images(batch) or (isinstance(batch, list) and batch and isinstance(batch[0], tuple | Mapping)):
         return batch[start:stop]
     return _map_fields(lambda field: _part(field, number, start, stop), batch)
 
@@ -104,7 +104,7 @@ def joined(parts: Sequence[Any]) -> Any:
     first = parts[0]
     if isinstance(first, Mapping):
         return {key: _end_to_end([part[key] for part in parts]) for key in first}
-    if isinstance(first, tuple | list):
+    if isinstance(first, tuple | list) and not are_images(first):
         return type(first)(_end_to_end(same) for same in zip(*parts, strict=True))
     return _end_to_end(parts)
 

@@ -44,6 +44,8 @@ def samples_in(batch: Any) -> int:
     """
     if isinstance(batch, Tensor):
         return len(batch) if batch.dim() else 1
+    if are_images(batch):
+        return len(batch)
     parts = list(batch.values()) if isinstance(batch, Mapping) else batch
     if not isinstance(parts, list | tuple) or not parts:
         return 1
@@ -54,6 +56,15 @@ def samples_in(batch: Any) -> int:
         return len(batch)
     nested = next((part for part in parts if isinstance(part, list | tuple | Mapping)), None)
     return len(nested) if isinstance(nested, list) else 1 if nested is None else samples_in(nested)
+
+
+def are_images(value: Any) -> bool:
+    """Tell whether this is a list of images, one a sample, as detectors take; other lists are of fields."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(x, Tensor) and x.dim() == 3 and len(x) in (3, 4) for x in value)
+    )
 
 
 def _first(batch: Any) -> Any:
