@@ -75,7 +75,7 @@ def reproduction_page(
         "differences": tables.differences([t for _, v in verdicts for t in v.tests]),
         "published": bool(paper),
         "differs": tables.scale(paper, study) if paper else Table((), ()),
-        "notes": (*reproduction.notes, *_missing(reproduction, cells, study)),
+        "notes": (*reproduction.notes, *_missing(reproduction, finished, study)),
         "value": reproduction.value.name,
         "versions": sorted({str(record.environment.get("isoprune", "")) for record in finished}),
     }
@@ -96,12 +96,14 @@ def _runs(finished: Sequence[Record], planned: int) -> str:
     return f"{len(finished)}{missing} runs, {minutes:.0f} minutes of one core in all"
 
 
-def _missing(reproduction: Reproduction, cells: Cells, study: Sequence[Experiment]) -> list[str]:
+def _missing(
+    reproduction: Reproduction, finished: Sequence[Record], study: Sequence[Experiment]
+) -> list[str]:
     """Return which tables are not whole, in words."""
     places = [reproduction.place(flatten(e.as_dict())) for e in study]
     planned = Counter(place.panel for place in places if place is not None)
     there = Counter(dict.fromkeys(planned, 0))
-    for place, seeds in cells.items():
+    for place, seeds in reproduction.placed(finished).items():
         there[place.panel] += len(seeds)
     left = [f"{p} {there[p]} of {n} runs" for p, n in planned.items() if there[p] < n]
     return [f"Not all is finished: {'; '.join(left)}."] if left else []

@@ -8,6 +8,7 @@ from isoprune.comparison.records import Flat
 from isoprune.reproduction.arena import place_arena
 from isoprune.reproduction.claims import Place, ratio_of
 from isoprune.reproduction.forecast_networks import place_forecast
+from isoprune.reproduction.full_budget import place_full_budget
 from isoprune.reproduction.repairs_arena import place_repairs_arena
 
 _LARGE, _SMALL = "LR 1e-2", "LR 1e-3"
@@ -127,4 +128,5 @@ PLACES: dict[str, Callable[[Flat], Place | None]] = {
     "arena": place_arena,
     "repairs-arena": place_repairs_arena,
     "forecast": place_forecast,
+    "full-budget": place_full_budget,
 }

@@ -28,22 +28,25 @@ def _each(one: Experiment) -> Iterator[Experiment]:
         yield one
         return
     for name in _BLIND:
-        yield _with(one, Choice(name))
+        yield with_start(one, Choice(name))
     for samples in (FEW, MANY):
         for names in _SEEING:
-            steps = [{"name": name, **_reads(name, samples)} for name in names]
-            yield _with(one, Chain.read(steps if len(steps) > 1 else steps[0]))
+            steps = [{"name": name, **reads(name, samples)} for name in names]
+            yield with_start(one, Chain.read(steps if len(steps) > 1 else steps[0]))
     for name in _CHOOSING:
-        yield _with(one, Choice("none"), Choice(name, _reads(name, MANY)))
+        yield with_start(one, Choice("none"), Choice(name, reads(name, MANY)))
 
 
-def _reads(name: str, samples: int) -> dict[str, int | str]:
+def reads(name: str, samples: int) -> dict[str, int | str]:
+    """Return the options with which a repair or a criterion looks at so many images."""
     if name == "folding":
         return {"variance": "kept"}  # the statistics are taken from data
     return {"batches": -(-samples // BATCH), "samples": samples}
 
 
-def _with(one: Experiment, repair: Choice, criterion: Choice | None = None) -> Experiment:
+def with_start(one: Experiment, repair: Choice, criterion: Choice | None = None) -> Experiment:
+    """Return an experiment with another repair, and perhaps another criterion."""
+
     def changed(step):
         if isinstance(step, Repair):
             return structs.replace(step, method=repair)

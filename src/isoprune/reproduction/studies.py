@@ -16,6 +16,7 @@ from isoprune.reproduction.claims import VALUES, Claim, Published, Reproduction
 from isoprune.reproduction.forecast_networks import with_drawn_networks
 from isoprune.reproduction.forecast_rows import rows_of
 from isoprune.reproduction.jsv_foretells import forecast_sections, jsv_foretells
+from isoprune.reproduction.full_budget import full_budget_sections, of_best_rates, with_every_start
 from isoprune.reproduction.jsv_vs_ratio import exact, thousandth
 from isoprune.reproduction.places import PLACES
 from isoprune.reproduction.rank_correlation import jsv_orders
@@ -35,13 +36,16 @@ _ADDED = {
     "arena": with_every_criterion,
     "repairs-arena": with_every_repair,
     "forecast": with_drawn_networks,
+    "full-budget": with_every_start,
 }
 _SECTIONS = {
     "arena": arena_sections,
     "repairs-arena": repairs_sections,
     "forecast": forecast_sections,
+    "full-budget": full_budget_sections,
 }
 _ROWS = {"forecast": rows_of}
+_CHOSEN = {"full-budget": of_best_rates}
 _FOLDER = files("isoprune.reproduction") / "studies"
 
 
@@ -59,6 +63,7 @@ def _read(name: str) -> Reproduction:
         complete=_ADDED.get(name, lambda study, _: study),
         sections=_SECTIONS.get(name, lambda _: ()),
         rows=_ROWS.get(name),
+        chosen=_CHOSEN.get(name, lambda cells: cells),
         **table,
     )
 
