@@ -2,17 +2,20 @@
 
     isoprune study studies/repairs.toml --jobs 2
     python benchmarks/mechanism.py runs/studies/repairs.json [--samples 500]
+    python benchmarks/mechanism.py runs/studies/full-budget-laptop.json --reproduction full-budget
 
 For every repaired network of a finished study, before retraining: validation accuracy, mean Jacobian singular
-value, sharpness of the loss on training images (largest eigenvalue of the Hessian, `isometry.sharpness`), and
-the rate above which SGD with momentum 0.9 is not stable there. Means over seeds; a row a network, ratio and
-repair.
+value, distance of the outputs from the dense network's on training images (over their norm), sharpness of the
+loss there (largest eigenvalue of the Hessian, `isometry.sharpness`), and the rate above which SGD at momentum
+0.9 is not stable. Means over seeds; a row a network, ratio and repair. Of a reproduction: of the runs that
+count in its table, before retraining and after.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import geometric_mean, mean
 
@@ -25,6 +28,12 @@ from isoprune.experiment.signatures import bind
 from isoprune.experiment.store import Store
 from isoprune.isometry import sharpness, stable_rate
 from isoprune.reporting.study import make_cells
+from isoprune.reproduction import find
+from isoprune.types import Splits
+from isoprune.types.record import Record
+
+Row = tuple[str, float, str]
+Numbers = tuple[float, float, float, float]
 
 
 def main() -> None:
@@ -34,44 +43,72 @@ def main() -> None:
     parser.add_argument("study", type=Path, help="runs/studies/NAME.json")
     parser.add_argument("--samples", type=int, default=500)
     parser.add_argument("--ratio", type=float, help="only this one (default: all)")
+    parser.add_argument("--reproduction", help="its name, where the study is one of `isoprune reproduce`")
     args = parser.parse_args()
     store = Store(args.study.resolve().parents[1])
-    found: dict[tuple[str, float, str], dict[str, tuple[float, float, float]]] = defaultdict(dict)
-    dense: dict[str, dict[str, tuple[float, float, float]]] = defaultdict(dict)
-    data: dict[str, object] = {}
-    for cell in make_cells(read_records(args.study)):
-        if args.ratio not in (None, cell.ratio):
+    rows: dict[Row, dict[str, Numbers]] = defaultdict(dict)
+    measured: dict[str, Numbers] = {}
+    for row, role, record in runs(read_records(args.study), args.reproduction):
+        if args.ratio is not None and row[1] not in (0.0, args.ratio):
             continue
-        for record in cell.records:
-            config = record.config
-            key = f"{config['data']} {config['seed']}"
-            if key not in data:
-                data[key] = bind("data", choice(config["data"], "data"))(seed=config["seed"])
-            splits = data[key]
-            batch = [(splits.train.inputs[: args.samples], splits.train.targets[: args.samples])]
-            places = {"repaired": found[cell.network, cell.ratio, cell.repair], "dense": dense[cell.network]}
-            for role, place in places.items():
-                made = record.network(role)
-                if made is not None and made.digest not in place:
-                    network = load_network(store.folder(made.digest))[0]
-                    sharp = sharpness(network, batch, iterations=60, tolerance=1e-2)
-                    place[made.digest] = (made.metrics["validation_accuracy"], made.jsv["mean"], sharp)
-    print("| network | ratio | repair | n | accuracy % | mean JSV | sharpness | stable below |")
-    print("|---|---:|---|---:|---:|---:|---:|---:|")
-    rows = [((network, 0.0, "dense"), numbers) for network, numbers in dense.items()] + list(found.items())
-    for (network, ratio, repair), numbers in sorted(rows, key=lambda row: row[0][:2]):
-        accuracy, jsv, sharp = zip(*numbers.values(), strict=True)
+        made = record.network(role)
+        if made is None:
+            continue
+        if made.digest not in measured:
+            measured[made.digest] = numbers(store, record, role, args.samples)
+        rows[row][made.digest] = measured[made.digest]
+    print("| network | ratio | start | n | accuracy % | mean JSV | off dense | sharpness | stable below |")
+    print("|---|---:|---|---:|---:|---:|---:|---:|---:|")
+    for (network, ratio, name), found in sorted(rows.items(), key=lambda one: one[0][:2]):
+        accuracy, jsv, off, sharp = zip(*found.values(), strict=True)
         typical = geometric_mean([max(s, 1e-12) for s in sharp])
         told = (
             f"{100 * mean(accuracy):.1f}",
             f"{mean(jsv):.3g}",
+            f"{mean(off):.2f}",
             f"{typical:.3g}",
             f"{stable_rate(typical):.2g}",
         )
-        print(
-            f"| {network} | {ratio:g} | {repair} | {len(sharp)} | {' | '.join(told)} |",
-            flush=True,
-        )
+        print(f"| {network} | {ratio:g} | {name} | {len(found)} | {' | '.join(told)} |", flush=True)
+
+
+def runs(records: Sequence[Record], reproduction: str | None) -> Iterator[tuple[Row, str, Record]]:
+    """Yield the row of a network, its role, and the record that it is in."""
+    if reproduction is None:
+        for cell in make_cells(records):
+            for record in cell.records:
+                yield (cell.network, cell.ratio, cell.repair), "repaired", record
+                yield (cell.network, 0.0, "dense"), "dense", record
+        return
+    for place, seeds in find(reproduction).cells(records).items():
+        ratio, _, budget = place.column.partition(" ")
+        for record in seeds.values():
+            yield (place.panel, 0.0, "dense"), "dense", record
+            yield (place.panel, float(ratio), place.row), "repaired", record
+            yield (place.panel, float(ratio), f"{place.row}, retrained, {budget}"), "retrained", record
+
+
+def numbers(store: Store, record: Record, role: str, samples: int) -> Numbers:
+    """Return validation accuracy, mean JSV, distance from the dense network's outputs, and sharpness."""
+    made, dense = record.network(role), record.network("dense")
+    splits = data_of(record)
+    inputs, targets = splits.train.inputs[:samples], splits.train.targets[:samples]
+    network, teacher = (load_network(store.folder(one.digest))[0].eval() for one in (made, dense))
+    with torch.no_grad():
+        wanted = teacher(inputs)
+        off = float((network(inputs) - wanted).norm() / wanted.norm())
+    sharp = sharpness(network, [(inputs, targets)], iterations=60, tolerance=1e-2)
+    return made.metrics["validation_accuracy"], made.jsv["mean"], off, sharp
+
+
+_DATA: dict[str, Splits] = {}
+
+
+def data_of(record: Record) -> Splits:
+    key = repr((record.config["data"], record.config["seed"]))
+    if key not in _DATA:
+        _DATA[key] = bind("data", choice(record.config["data"], "data"))(seed=record.config["seed"])
+    return _DATA[key]
 
 
 if __name__ == "__main__":

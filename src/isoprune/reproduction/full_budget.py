@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import product
@@ -76,14 +77,18 @@ def of_best_rates(cells: Cells) -> Cells:
     for place, seeds in cells.items():
         best = found.setdefault(dataclasses.replace(place, row=place.row.partition(_RATE)[0]), {})
         for seed, record in seeds.items():
-            # Above, not at least: of equal ones the first. NaN is above nothing.
-            if seed not in best or _VALIDATION.of(record) > _VALIDATION.of(best[seed]):
+            if seed not in best or _reached(record) > _reached(best[seed]):
                 best[seed] = record
     return found
 
 
+def _reached(record: Record) -> float:
+    accuracy = _VALIDATION.of(record)
+    return -math.inf if math.isnan(accuracy) else accuracy
+
+
 def full_budget_sections(cells: Cells) -> list[Section]:
-    """Return every cell: its start, its end, and how far it is from no repair at its budget and the full one."""
+    """Return every cell: its start, its end, and how far it is from no repair at its and at full budget."""
     panels = dict.fromkeys(place.panel for place in cells)
     ratios = sorted({place.column.split()[0] for place in cells}, key=float)
     rows, ahead, level, settings = [], Counter(), Counter(), 0

@@ -14,7 +14,7 @@ from torch import Generator, nn
 
 import isoprune
 from isoprune.methods.repairs import auto, chain, polish, reconstruct
-from isoprune.methods.repairs.polish import _kl, _squares
+from isoprune.methods.repairs.polish import _kl, _mixed, _squares
 from isoprune.methods.repairs.repaired import Repaired
 from isoprune.pruning.pruned import as_pruned
 from isoprune.signals.signals import Signals
@@ -105,6 +105,25 @@ def test_the_budget_of_samples_is_never_exceeded_and_counted_to_the_sample(sampl
         assert all(
             torch.equal(a, b) for a, b in zip(made.model.parameters(), result.model.parameters(), strict=True)
         )
+
+
+def test_every_sample_of_a_step_lies_between_two_of_them_in_all_its_parts_alike():
+    a, b = torch.eye(6, dtype=torch.float64), 2 * torch.eye(6, dtype=torch.float64).view(6, 1, 6)
+    batch = _mixed([{"x": a[i : i + 1], "y": b[i : i + 1], "scale": 0.5} for i in range(6)])
+    x, y = batch["x"], batch["y"]
+    torch.testing.assert_close(y[:, 0], 2 * x)
+    torch.testing.assert_close(x.sum(1), torch.ones(6, dtype=torch.float64))
+    assert ((x > 0).sum(1) <= 2).all()
+    assert (x.diag() < 1).any()
+    assert batch["scale"] == 0.5
+
+
+def test_what_is_not_of_floats_is_not_mixed():
+    ids = torch.arange(6).view(6, 1)
+    samples = [{"values": inputs(1, 3, seed=i), "ids": ids[i : i + 1]} for i in range(6)]
+    batch = _mixed(samples)
+    assert torch.equal(batch["ids"], ids)
+    assert torch.equal(batch["values"], torch.cat([one["values"] for one in samples]))
 
 
 def test_a_polish_that_no_longer_gains_ends_before_its_budget():

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.data import DataLoader
 
 from isoprune.graph.outputs import tensors_in
@@ -42,7 +43,7 @@ def polish(
     train_samples: int = SAMPLES,
     images: int = 2048,
     batch: int = 128,
-    lr: int | float = 5e-3,
+    lr: int | float = 1e-3,
     match: Literal["auto", "kl", "squares"] = "auto",
 ) -> Repaired:
     r"""Return a copy trained for a while to make what the dense network makes of the same inputs.
@@ -57,6 +58,11 @@ def polish(
     "auto" takes "kl" where the task's loss is cross-entropy, the output one tensor [samples, classes, ...]
     and labels are numbers of classes; of these only the type is looked at. On two perceptrons "kl" was 1.5
     points above squares of the logits.
+
+    Each sample of a step is a mixture :math:`\lambda x + (1 - \lambda) x'` with another of the step,
+    :math:`\lambda` uniform on [0, 1] (Zhang et al., 2018), where all tensors of an input are of floats: the
+    dense network says what is wanted of it, and few images are then not learnt by heart. On two perceptrons
+    that was worth 0.4 to 0.9 points.
 
     Every eighth image is held out. After each pass over the others the held-out loss is taken in eval mode;
     the network comes back as it was where that was least, which may be as it came. A run ends when a quarter
@@ -95,7 +101,7 @@ def polish(
     pair = _Pair(copied(pruned.model), copied(pruned.dense).requires_grad_(False))
     task = Task(inputs=lambda inputs: inputs, loss=_loss(match, signals, pair, judges), metrics={})
     best = _Best(pair, judges, task)
-    source: Any = DataLoader(seen, min(batch, len(seen)), shuffle=True, collate_fn=joined, drop_last=True)  # pyright: ignore[reportArgumentType]
+    source: Any = DataLoader(seen, min(batch, len(seen)), shuffle=True, collate_fn=_mixed, drop_last=True)  # pyright: ignore[reportArgumentType]
     size, left = source.batch_size, train_samples
     for part in _RATES:
         if left < size or best.off == 0 or best.gained:
@@ -175,6 +181,25 @@ class _Best:
         off = evaluate(pair, self.judges, task=self.task)["loss"]
         self.judged += sum(map(self.task.samples, self.judges))
         return off if math.isfinite(off) else math.inf
+
+
+def _mixed(samples: Sequence[Any]) -> Any:
+    """Return samples as one batch, each mixed with another of them if all that they hold is of floats.
+
+    Halfway between two ids, lengths or masks there is no input.
+    """
+    batch = joined(samples)
+    fields = [part for part in tree_leaves(batch) if isinstance(part, Tensor)]
+    if not all(f.is_floating_point() and f.dim() and len(f) == len(samples) for f in fields):
+        return batch
+    own, other = torch.rand(len(samples)), torch.randperm(len(samples))
+
+    def mixed(part: Any) -> Any:
+        if not isinstance(part, Tensor):
+            return part
+        return torch.lerp(part[other], part, own.to(part).view(-1, *[1] * (part.dim() - 1)))
+
+    return tree_map(mixed, batch)
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:
