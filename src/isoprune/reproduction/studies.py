@@ -15,8 +15,8 @@ from isoprune.reproduction.arena import arena_sections, ranked_panels, with_ever
 from isoprune.reproduction.claims import VALUES, Claim, Published, Reproduction
 from isoprune.reproduction.forecast_networks import with_drawn_networks
 from isoprune.reproduction.forecast_rows import rows_of
-from isoprune.reproduction.jsv_foretells import forecast_sections, jsv_foretells
 from isoprune.reproduction.full_budget import full_budget_sections, of_best_rates, with_every_start
+from isoprune.reproduction.jsv_foretells import forecast_sections, jsv_foretells
 from isoprune.reproduction.jsv_vs_ratio import exact, thousandth
 from isoprune.reproduction.places import PLACES
 from isoprune.reproduction.rank_correlation import jsv_orders
