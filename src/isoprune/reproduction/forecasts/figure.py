@@ -36,7 +36,10 @@ def reached_against_measures(rows: pl.DataFrame, judged: Sequence[MeasureVerdict
     panels = [_panel(frame, one, outcome, colours) for one in best_measures(judged)]
     lines = [alt.HConcatChart(hconcat=panels[at : at + 2], spacing=28) for at in range(0, len(panels), 2)]
     title = alt.TitleParams(
-        "Accuracy after retraining against what was measured before it; each point is a network", fontSize=14
+        "Accuracy after retraining against what was measured before it",
+        subtitle="each point is a network",
+        fontSize=14,
+        offset=12,
     )
     chart = alt.VConcatChart(vconcat=lines, spacing=24, title=title)
     chart = chart.resolve_scale(color="shared", shape="shared")
