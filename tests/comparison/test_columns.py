@@ -11,6 +11,7 @@ from experiment.tiny import one_thread, tiny
 from isoprune.comparison.records.frame import runs_of
 from isoprune.experiment.pipeline import run
 from isoprune.experiment.store import Store
+from isoprune.types.record import Measure
 
 PAGE = (Path(__file__).parents[2] / "docs/tables.md").read_text(encoding="utf-8")
 ROLES = ("dense", "pruned", "repaired", "retrained")
@@ -21,8 +22,13 @@ def test_the_columns_of_records_are_those_of_the_page(tmp_path: Path):
     named = re.findall(r"^\| `([\w.]+)` \|", section, re.MULTILINE)
     with one_thread():
         record = run(tiny(), Store(tmp_path))
-    advised = [replace(n, advice={"lr": 0.1}) if n.role == "retrained" else n for n in record.networks]
-    runs = runs_of([replace(record, networks=advised)])
+    further = {
+        "retrained": {"advice": {"lr": 0.1}},
+        "repaired": {"measures": {"MEASURE": Measure({"NAME": 1.0}, seconds=0.1)}},
+        "pruned": {"coded_bytes": 9},
+    }
+    networks = [replace(network, **further.get(network.role, {})) for network in record.networks]
+    runs = runs_of([replace(record, networks=networks)])
     columns = [column for column in runs.frame.columns if column not in runs.keys]
     found = dict.fromkeys(re.sub(rf"^(?:{'|'.join(ROLES)})\.", "ROLE.", column) for column in columns)
     assert sorted(found) == sorted(named)

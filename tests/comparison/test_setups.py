@@ -121,6 +121,8 @@ OTHER: dict[str, Any] = {
     "seed": 1,
     "measure.samples": 5,
     "measure.bins": 5,
+    "measure.measures": ["size"],
+    "measure.batches": 2,
     "rewind": 3,
     "task": "mine:task",
     "retrain.distill": {"weight": 0.5, "temperature": 4.0},
