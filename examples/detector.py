@@ -60,7 +60,7 @@ def main(file: Path, epochs: int = 8) -> list[float]:
     train, test = batches(160, 0), batches(40, 1000)
     how = {"train": train, "validation": test, "task": task, "optimizer": "adamw", "lr": 2e-3}
     dense = isoprune.retrain(make_model(), epochs=epochs, **how)
-    pruned = isoprune.prune(dense.model, [test[0][0][:2]], ratio=0.5)
+    pruned = isoprune.prune(dense.model, test[0][0][:2], ratio=0.5)
     retrained = isoprune.retrain(pruned, epochs=epochs // 2, **how)
 
     rows, right = [], []

