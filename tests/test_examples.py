@@ -19,8 +19,8 @@ GALLERY = SimpleNamespace(**runpy.run_path(str(ROOT / "docs/gallery.py")))
 PAGE = GALLERY.PAGE.read_text(encoding="utf-8")
 NUMBER = r"-?[\d,]*\d(?:\.\d+)?(?:e[-+]?\d+)?"
 LIGHT = ("masks_in_a_loop",)
-# Kernels of another kind train to other bits, and what an accuracy is after pruning without retraining can then
-# differ by fifteen points: there the words and the shape of what is printed are compared.
+# Kernels of another kind train to other bits, and the accuracy right after pruning can then differ by fifteen
+# points: there the words and the shape of what is printed are compared.
 SAME_KERNELS = torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
