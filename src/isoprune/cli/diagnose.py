@@ -15,6 +15,7 @@ from isoprune.experiment.choice import Choice
 from isoprune.experiment.network_names import check_network
 from isoprune.experiment.step_types import Count
 from isoprune.experiment.validation import read
+from isoprune.types.errors import IsopruneError
 
 LAYERS = 40  # of more, the table shows those that lost most; the page and the JSON have all
 LAYER_KEYS = (
@@ -85,6 +86,8 @@ def diagnose(
     check_samples(samples)
     if retrain_samples is not None:
         read(Count, retrain_samples, "--retrain-samples")
+    elif fitted is not None:
+        raise IsopruneError("--fitted is what a retraining is forecast by. Give --retrain-samples too.")
     check_seed(seed)
     check_out(out, (".html", ".json"), "diagnosis.html")
     sizes = read_shape(shape)
@@ -101,6 +104,7 @@ def diagnose(
         from isoprune.forecast import read_fitted
         from isoprune.verbs.diagnose import every_repair
 
+        forecaster = None if fitted is None else read_fitted(fitted)
         opened = open_network(
             network,
             stage=stage,
@@ -119,7 +123,7 @@ def diagnose(
             exact=exact,
             repairs=every_repair() if repairs == "all" else tried,
             retrain_samples=retrain_samples,
-            fitted=None if fitted is None else read_fitted(fitted),
+            fitted=forecaster,
             seed=seed,
             input=input,
             output=int(output) if output is not None and output.lstrip("-").isdecimal() else output,
