@@ -6,8 +6,10 @@ import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
 # Differences of accuracies are exact to about 1e-16; a spread so small against them is rounding.
@@ -110,13 +112,18 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
+def pair_signs(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the sign of every value less every other one, [values, values]."""
+    # By comparison, not by differences: infinity less infinity is none.
+    return np.greater.outer(values, values) * 1.0 - np.less.outer(values, values)
+
+
 def kendall_tau(x: Sequence[float], y: Sequence[float]) -> float:
     r"""Return Kendall's :math:`\tau_b`: 1 where two lists are in the same order, -1 in the opposite.
 
     :math:`\sum_{i<j} \mathrm{sign}(x_i - x_j)\, \mathrm{sign}(y_i - y_j)` over the root of the numbers of
     pairs that x, and that y, tells apart. NaN where one of them tells none apart.
     """
-    # By comparison, not by differences: infinity less infinity is none.
-    a, b = (np.greater.outer(v, v) * 1.0 - np.less.outer(v, v) for v in map(np.asarray, (x, y)))
+    a, b = (pair_signs(np.asarray(v)) for v in (x, y))
     told = math.sqrt(float(np.abs(a).sum() * np.abs(b).sum()))
     return float((a * b).sum()) / told if told else math.nan

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoprune.comparison import text
-from isoprune.comparison.statistics import CONFIDENCE
+from isoprune.comparison.statistics import CONFIDENCE, pair_signs
 
 DRAWS = 1000  # of the bootstrap: the ends of an interval then move by about a fortieth of its width
 Numbers = Sequence[float] | NDArray[np.float64]
@@ -82,7 +82,7 @@ def tau_within(
     pairs = 0
     for one in range(int(cell.max()) + 1 if rows else 0):
         here = cell == one
-        signs = [_signs(values[here]) for values in lists]
+        signs = [pair_signs(values[here]).astype(np.float32) for values in lists]
         w = times[:, here]
         for a, first in enumerate(signs):
             for b, second in enumerate(signs[: a + 1]):
@@ -105,11 +105,6 @@ def _codes(labels: Sequence[Hashable], there: NDArray[np.bool_]) -> NDArray[np.i
     kept = [label for label, here in zip(labels, there, strict=True) if here]
     known = {label: n for n, label in enumerate(dict.fromkeys(kept))}
     return np.array([known[label] for label in kept], dtype=np.int64)
-
-
-def _signs(values: NDArray[np.float64]) -> NDArray[np.float32]:
-    # By comparison, not by differences: infinity less infinity is none.
-    return np.greater.outer(values, values).astype(np.float32) - np.less.outer(values, values)
 
 
 def _partial(grams: NDArray[np.float64]) -> NDArray[np.float64]:

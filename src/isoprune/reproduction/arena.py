@@ -11,6 +11,7 @@ from msgspec import structs
 from isoprune.comparison.records import Flat
 from isoprune.experiment.config import Choice, Experiment, Pruning
 from isoprune.experiment.grid import Study
+from isoprune.experiment.step_types import Repair
 from isoprune.methods.criteria import CRITERIA
 from isoprune.reproduction.claims import Cells, Place, Section, ratio_of
 from isoprune.reproduction.rank_correlation import correlations
@@ -46,6 +47,19 @@ def in_place(each: Callable[[Experiment], Iterable[Experiment]]) -> Callable[[St
     return complete
 
 
+def changed(one: Experiment, *, prune: Pruning | None = None, repair: Choice | None = None) -> Experiment:
+    """Return an experiment that prunes, or repairs, otherwise."""
+
+    def step_of(step: Any) -> Any:
+        if step is one.prune and prune is not None:
+            return prune
+        if repair is not None and isinstance(step, Repair):
+            return structs.replace(step, method=repair)
+        return step
+
+    return structs.replace(one, steps=tuple(map(step_of, one.steps)))
+
+
 def criteria_for(pruning: Pruning, model: str) -> Iterator[Choice]:
     """Yield all criteria that know the grain and need nothing that the network lacks, within seconds."""
     for name, criterion in CRITERIA.items():
@@ -72,9 +86,7 @@ def _each(one: Experiment) -> Iterator[Experiment]:
         yield one
         return
     for criterion in criteria_for(one.prune, one.model.name):
-        prune = structs.replace(one.prune, criterion=criterion)
-        steps = tuple(prune if step is one.prune else step for step in one.steps)
-        yield structs.replace(one, steps=steps)
+        yield changed(one, prune=structs.replace(one.prune, criterion=criterion))
 
 
 # A run of each criterion in place of one of the criterion "every".

@@ -17,9 +17,8 @@ from isoprune.experiment.choice import Choice
 from isoprune.experiment.config import Experiment
 from isoprune.experiment.digests import derived_seed
 from isoprune.experiment.grid import Study
-from isoprune.experiment.step_types import Prune, Repair
 from isoprune.methods.criteria import CRITERIA
-from isoprune.reproduction.arena import BATCHES, criteria_for, has_batchnorm
+from isoprune.reproduction.arena import BATCHES, changed, criteria_for, has_batchnorm
 from isoprune.reproduction.claims import Place, ratio_of
 from isoprune.types.method import method_of
 
@@ -88,13 +87,7 @@ def _draw(one: Experiment, number: int) -> Experiment:
     prune = structs.replace(prune, criterion=pick("criterion", list(criteria_for(prune, one.model.name))))
     brings_its_own = method_of(CRITERIA[prune.criterion.name]).repair
     repair = Choice("none") if brings_its_own else pick("repair", _repairs(one.model.name, grain))
-
-    def changed(step: Any) -> Any:
-        if isinstance(step, Repair):
-            return structs.replace(step, method=repair)
-        return prune if isinstance(step, Prune) else step
-
-    return structs.replace(one, seed=pick("seed", range(SEEDS)), steps=tuple(map(changed, one.steps)))
+    return structs.replace(changed(one, prune=prune, repair=repair), seed=pick("seed", range(SEEDS)))
 
 
 def _draw_of(number: int, stream: str, name: str, before: Sequence[str]) -> int:

@@ -9,8 +9,7 @@ from msgspec import structs
 from isoprune.comparison.records import Flat
 from isoprune.experiment.choice import Chain, Choice
 from isoprune.experiment.config import Experiment
-from isoprune.experiment.step_types import Repair
-from isoprune.reproduction.arena import EVERY, in_place
+from isoprune.reproduction.arena import EVERY, changed, in_place
 from isoprune.reproduction.claims import TEST_ACCURACY, VALUES, Cells, Place, Section, ratio_of
 from isoprune.reproduction.ranking import ranking
 
@@ -46,13 +45,8 @@ def reads(name: str, samples: int) -> dict[str, int | str]:
 
 def with_start(one: Experiment, repair: Choice, criterion: Choice | None = None) -> Experiment:
     """Return an experiment with another repair, and perhaps another criterion."""
-
-    def changed(step):
-        if isinstance(step, Repair):
-            return structs.replace(step, method=repair)
-        return structs.replace(step, criterion=criterion) if criterion and step is one.prune else step
-
-    return structs.replace(one, steps=tuple(changed(step) for step in one.steps))
+    prune = None if criterion is None else structs.replace(one.prune, criterion=criterion)
+    return changed(one, prune=prune, repair=repair)
 
 
 # A run of each way in place of one of the repair "every".

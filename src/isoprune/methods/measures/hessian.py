@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,10 +29,6 @@ class Hessian:
     def gradient(self) -> Tensor:
         return flat(self.signals.gradients, self.free)
 
-    @property
-    def times(self) -> Callable[[Tensor], Tensor]:
-        def product(vector: Tensor) -> Tensor:
-            v = unflat(vector, self.free, self.signals.weights)
-            return flat(self.signals.hessian(v), self.free)
-
-        return product
+    def times(self, vector: Tensor) -> Tensor:
+        v = unflat(vector, self.free, self.signals.weights)
+        return flat(self.signals.hessian(v), self.free)
