@@ -48,7 +48,7 @@ def test_a_saved_folder_does_not_get_to_import_what_it_names(capsys, small, monk
         (["diagnosed_nets:Net", "--stage", "prund"], r"Unknown stage 'prund'\. Did you mean 'pruned'"),
         (["diagnosed_nets:Net", "--out", "x.pdf"], r"--out x\.pdf is none of \.html, \.json"),
         (["diagnosed_nets:Net", *DIGITS, "--fitted", "f.json"], r"Give --retrain-samples too"),
-        (["diagnosed_nets:Nett", *DIGITS, "--retrain-samples", "9", "--fitted", "f.json"], r"^isoprune: f\.json"),
+        (["diagnosed_nets:Nett", *DIGITS, "--retrain-samples=9", "--fitted=f.json"], r"^isoprune: f\.json"),
         (["diagnosed_nets:Net", "--shape", "1,x"], r"--shape 1,x is no list of sizes"),
         (["diagnosed_nets:Words", "--data", "."], r"holds images, and Words .* does not take one"),
         (["diagnosed_nets:Net", *SHAPE, "--data", "."], r"No image below \."),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from isoprune.comparison.records import Flat
 from isoprune.reproduction.arena import place_arena
 from isoprune.reproduction.claims import Place, ratio_of
-from isoprune.reproduction.forecast_networks import place_forecast
+from isoprune.reproduction.forecasts.networks import place_forecast
 from isoprune.reproduction.full_budget import place_full_budget
 from isoprune.reproduction.repairs_arena import place_repairs_arena
 

@@ -13,7 +13,7 @@ from isoprune.comparison.tau import tau_within
 from isoprune.forecast.rows import SECONDS, at_best_rate, at_fixed_rate
 from isoprune.reporting.pivots import Table
 from isoprune.reproduction.claims import Cells, Reproduction, Section, Test, Value, Verdict
-from isoprune.reproduction.forecast_rows import Row, rows_of
+from isoprune.reproduction.forecasts.retrainings import Row, rows_of
 from isoprune.reproduction.judges import corrected, decide_above, interval_told, p_told, untold
 
 _TAU = Value("Kendall's tau", "", percent=False)
