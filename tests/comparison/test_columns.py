@@ -25,7 +25,7 @@ def test_the_columns_of_records_are_those_of_the_page(tmp_path: Path):
     further = {
         "retrained": {"advice": {"lr": 0.1}},
         "repaired": {"measures": {"MEASURE": Measure({"NAME": 1.0}, seconds=0.1)}},
-        "pruned": {"coded_bytes": 9},
+        "pruned": {"coded_bytes": 9, "peak_memory": 9},
     }
     networks = [replace(network, **further.get(network.role, {})) for network in record.networks]
     runs = runs_of([replace(record, networks=networks)])

@@ -62,11 +62,11 @@ def numbers(record: Record) -> Any:
 
 
 def bits(value: Any) -> Any:
-    """Return a record without what may differ between two runs: the time they took."""
+    """Return a record without what may differ between two runs: the time and memory they took."""
     if isinstance(value, Record):
         return bits(to_builtins(value))
     if isinstance(value, dict):
-        return {key: bits(v) for key, v in value.items() if key not in ("seconds", "checksum")}
+        return {key: bits(v) for key, v in value.items() if key not in ("seconds", "peak_memory", "checksum")}
     return [bits(v) for v in value] if isinstance(value, list) else value
 
 

@@ -87,6 +87,7 @@ class _Facts(Struct, frozen=True):
     flops: Whole
     plan: _PlanFacts
     coded_bytes: Whole | None = None
+    peak_memory: Whole | None = None
     history: list[dict[str, Any]] = []
 
 

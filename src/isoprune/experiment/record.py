@@ -75,6 +75,7 @@ def _network(way: Sequence[StepResult], numbers: Measured, measures: dict[str, M
         jsv_histogram=numbers.jsv_histogram,
         history=facts.get("history", []),
         seconds=facts["seconds"],
+        peak_memory=facts.get("peak_memory"),
         training=_cost(way),
         advice=facts.get("advice"),
         measures=measures,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from isoprune.experiment import networks, seeds
 from isoprune.experiment.config import Experiment
+from isoprune.experiment.memory import growth
 from isoprune.experiment.recipe_steps import PlacedStep
 from isoprune.experiment.signatures import task_of
 from isoprune.experiment.step_types import Rewind, Train
@@ -132,7 +133,8 @@ def find_or_make(bench: Bench, step: PlacedStep, make: Callable[[Path], Made]) -
         clear_temporary(folder)
         started = time.perf_counter()
         try:
-            made = make(folder)
+            with growth() as grown:
+                made = make(folder)
         except IsopruneError as error:
             # Where it went wrong, in the error's own type: Diverged stays Diverged.
             error.args = (f"{step.label} {step.digest}, seed {bench.seed}: {error}", *error.args[1:])
@@ -149,6 +151,7 @@ def find_or_make(bench: Bench, step: PlacedStep, make: Callable[[Path], Made]) -
             "classes": bench.splits.classes,
             # A training that was interrupted took longer than its last part.
             "seconds": sum(row["seconds"] for row in history) or time.perf_counter() - started,
+            "peak_memory": max(grown, default=None),
             "plan": networks.plan_facts(made.plan),
             **made.facts,
         }

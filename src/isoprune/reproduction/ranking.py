@@ -31,6 +31,7 @@ BEFORE = VALUES["pruned.test_accuracy"]
 JSV_PRUNED = Value("mean JSV after pruning", "pruned.jsv.mean", percent=False, log=True)
 JSV_REACHED = VALUES["retrained.jsv.mean"]
 SECONDS = Value("seconds of pruning", "pruned.seconds", percent=False)
+MEMORY = Value("peak memory of pruning", "pruned.peak_memory", percent=False)
 
 
 def ranking(
@@ -50,7 +51,7 @@ def ranking(
     lines.insert(sum(t.mean > 0 for t in order), _own(cells, panel, baseline, value))
     head = (
         "method", value.name, f"to {baseline}, points", "95 % interval", "p (Holm)", "n",
-        "as pruned, %", "JSV before", "JSV retrained", "seconds",
+        "as pruned, %", "JSV before", "JSV retrained", "seconds", "MB",
     )  # fmt: skip
     above, below = (sum(t.shown and s * t.mean > 0 for t in tests) for s in (1, -1))
     columns = text.listed(sorted({p.column for p in cells if p.panel == panel}, key=float))
@@ -59,7 +60,8 @@ def ranking(
         f"ratios {columns} together (those of all seeds); the others are open. Means over ratios and seeds; "
         "differences are paired by seed over the ratios that both have, p corrected by Holm for this table; "
         f"JSV before and after retraining: geometric means of mean JSV{_dense(cells, panel)}; seconds: the "
-        "median of choosing, updating and proving, by the clock (not of a repair)."
+        "median of choosing, updating and proving, by the clock (not of a repair); MB: by how much the "
+        "process grew at most meanwhile, the largest of all runs."
     )
     title = f"{panel}: ranked" if value is TEST_ACCURACY else f"{panel}: ranked by {value.name}"
     return Section(title, lead, Table(head, tuple(lines)), _chart(order, baseline))
@@ -140,7 +142,13 @@ def _means(records: Sequence[Record], value: Value) -> list[str]:
     reached, before = (f"{summarize(v.compared(r) for r in records).mean:.2f}" for v in (value, BEFORE))
     seconds = statistics.median(SECONDS.of(r) for r in records)
     start = JSV_BEFORE if all(r.network("repaired") for r in records) else JSV_PRUNED
-    return [reached, before, *(geometric(v, records) for v in (start, JSV_REACHED)), f"{seconds:.2f}"]
+    jsv = (geometric(v, records) for v in (start, JSV_REACHED))
+    return [reached, before, *jsv, f"{seconds:.2f}", text.count(_megabytes(records))]
+
+
+def _megabytes(records: Sequence[Record]) -> float:
+    found = [MEMORY.of(r) for r in records]
+    return max((n for n in found if not math.isnan(n)), default=math.nan) / 1e6
 
 
 def geometric(value: Value, records: Iterable[Record]) -> str:

@@ -75,7 +75,7 @@ def _counts(seeds: Sequence[int]) -> str:
     return str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
 
 
-_NUMBERS = ("test_accuracy", "jsv.mean", "nonzero", "flops", "seconds")
+_NUMBERS = ("test_accuracy", "jsv.mean", "nonzero", "flops", "seconds", "peak_memory")
 
 
 def every_run(cells: Cells) -> Sequence[Mapping[str, Any]]:

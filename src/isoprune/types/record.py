@@ -50,8 +50,9 @@ class Network(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     ``round`` counts the rounds of a repeated part from 1; 0 where nothing is repeated. ``metrics`` are
     fractions of 1 (accuracy, ...) and losses in nats, by names such as "test_accuracy". ``nonzero`` counts
     the parameters that no mask holds at zero. ``flops``: multiply-adds of one sample. ``coded_bytes``: of the
-    file that `isoprune.compress` writes, where weights are shared. ``measures``: by name, of
-    a network that was retrained next.
+    file that `isoprune.compress` writes, where weights are shared. ``peak_memory``: bytes by which the
+    process grew at most while the network was made; None where the system does not tell. ``measures``: by
+    name, of a network that was retrained next.
     """
 
     role: str
@@ -67,6 +68,7 @@ class Network(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     jsv_histogram: Histogram | None = None
     history: list[Row] = []
     seconds: float = 0.0
+    peak_memory: int | None = None
     training: TrainingCost | None = None
     advice: dict[str, Any] | None = None
     measures: dict[str, Measure] = {}

@@ -195,8 +195,9 @@ def numbers_of(record: Record | Outline) -> dict[str, Any]:
             f"{role}.flops": network.flops,
             f"{role}.seconds": network.seconds,
         }
-        if network.coded_bytes is not None:
-            row[f"{role}.coded_bytes"] = network.coded_bytes
+        for key in ("coded_bytes", "peak_memory"):
+            if (counted := getattr(network, key)) is not None:
+                row[f"{role}.{key}"] = counted
         for key, value in network.metrics.items():
             row[f"{role}.{key}"] = _finite(value)
         for key, value in network.jsv.items():

@@ -36,6 +36,7 @@ class OutlineNetwork(Struct, frozen=True):
     coded_bytes: int | None = None
     jsv: dict[str, float | None] = {}
     seconds: float = 0.0
+    peak_memory: int | None = None
     training: TrainingCost | None = None
     advice: Advised | None = None
     measures: dict[str, Measure] = {}
