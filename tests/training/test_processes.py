@@ -55,6 +55,40 @@ def test_a_network_without_parameters_and_one_on_a_device_of_its_own_stay_there(
     assert join(meta).device == torch.device("meta")
 
 
+@pytest.mark.parametrize("met", [False, True])
+def test_the_group_that_join_made_ends_with_the_interpreter_and_the_callers_own_does_not(
+    met, tmp_path, monkeypatch
+):
+    import accelerate
+
+    def meet(**_):
+        if not met:
+            begin()
+        return SimpleNamespace(
+            mixed_precision="no", device=torch.device("cpu"), process_index=0, num_processes=2
+        )
+
+    def begin():
+        store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+        torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+
+    at_exit: list = []
+    monkeypatch.setattr(accelerate, "Accelerator", meet)
+    monkeypatch.setattr(processes.atexit, "register", at_exit.append)
+    if met:
+        begin()
+    try:
+        join(nn.Linear(2, 2))
+        assert len(at_exit) == (not met)
+        for _ in range(2):  # a script may have ended it itself
+            for end in at_exit:
+                end()
+        assert torch.distributed.is_initialized() == met
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
 def test_a_precision_told_to_accelerate_is_refused(monkeypatch):
     import accelerate
 

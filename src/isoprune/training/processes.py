@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import warnings
@@ -100,6 +101,12 @@ def check_alone() -> None:
         )
 
 
+def _part() -> None:
+    """End the threads by which processes met: one that is alive when the interpreter is gone aborts it."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def join(model: nn.Module, **options: Any) -> Processes:
     """Return this process among those that `accelerate launch` started, or alone.
 
@@ -112,6 +119,7 @@ def join(model: nn.Module, **options: Any) -> Processes:
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs
 
+    met = torch.distributed.is_available() and torch.distributed.is_initialized()
     # Parameters that no loss reads get no gradient, as in one process; the second step would fail without it.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     accelerator = Accelerator(kwargs_handlers=[unused], **options)
@@ -120,6 +128,8 @@ def join(model: nn.Module, **options: Any) -> Processes:
             f"accelerate was started with mixed precision {accelerator.mixed_precision!r}, and precision is "
             'a choice of each training here. Start it with --mixed_precision no, and give precision = "bf16".'
         )
+    if accelerator.num_processes > 1 and not met:
+        atexit.register(_part)
     here = device_of(model)
     doubles = any(p.dtype == torch.float64 for p in model.parameters())
     device = accelerator.device
