@@ -47,6 +47,7 @@ class Operation:
             with the first.
         per_channel: Whether a parameter [C] stands for [1, C, 1, ...].
         outputs: How many outputs are read; the further ones are statistics.
+        integers: Whether a buffer of integers has one for each channel.
         shape: (arguments) -> outputs of the right size, or None: then torch is asked, which takes longer.
         in_place: Of what changes sizes in place.
         layout: Whether it runs or not depends on memory alone.
@@ -66,6 +67,7 @@ class Operation:
     scaling: Literal["sum", "factor", "pass"] | None = None
     per_channel: bool = False
     outputs: int | None = None
+    integers: bool = False
     shape: Callable[[Sequence[Any]], Any] | None = None
     in_place: bool = False
     layout: bool = False
@@ -190,6 +192,18 @@ OPERATIONS: dict[str, Operation] = {
     **_norm("_weight_norm_interface", rule=norm.weight_norm, over=_all_but_the_filter),
     **_norm(
         "native_group_norm", rule=norm.group_norm, over=_of_the_group, resized=_grouped, per_channel=True
+    ),
+    # Quantisation in training: rounded element by element, by steps of the tensor or of its channels.
+    **_pointwise(
+        "fake_quantize_per_tensor_affine fake_quantize_per_tensor_affine_cachemask "
+        "_fake_quantize_per_tensor_affine_cachemask_tensor_qparams "
+        "_fake_quantize_learnable_per_tensor_affine fake_quantize_per_channel_affine fake_quantize_per_channel_affine_cachemask "
+        "_fake_quantize_learnable_per_channel_affine",
+        rule=partial(norm.fake_quantized, axis=3), integers=True,
+    ),
+    **_pointwise(
+        "_fused_moving_avg_obs_fq_helper fused_moving_avg_obs_fake_quant",
+        rule=norm.observed, integers=True,
     ),
     # Reductions and softmax: what they run over may be channels.
     **_reduction("mean", over=_at_1, scaling="pass", shape=infer.averaged),

@@ -72,11 +72,12 @@ class Tracer(TorchDispatchMode):
     def planes(self, tensor: Tensor) -> Planes:
         return self.labels[id(tensor)][1] if id(tensor) in self.labels else ()
 
-    def known(self, tensor: Tensor) -> bool:
+    def known(self, tensor: Tensor, *, integers: bool = False) -> bool:
         """Tell whether the tensor depends on activations or weights; label a weight at first sight."""
         if id(tensor) in self.labels:
             return True
-        if id(tensor) in self.names and (tensor.is_floating_point() or tensor.is_complex()):
+        counted = integers and tensor.numel() > 1
+        if id(tensor) in self.names and (counted or tensor.is_floating_point() or tensor.is_complex()):
             self.mark(tensor, self._fresh(self.names[id(tensor)][0], tensor))
             return True
         if memory_of(tensor) in self._storages:
@@ -161,7 +162,7 @@ class Tracer(TorchDispatchMode):
         operation = operation_of(func)
         flat = list(flattened(args, kwargs))
         tensors = [a for a in flat if isinstance(a, Tensor)]
-        touched = [self.known(t) for t in tensors]
+        touched = [self.known(t, integers=operation.integers) for t in tensors]
         module = self.modules[-1] if self.modules else ""
         where = f"{operation.name} in {module or 'the network'}"
         how = self.reads.of(operation.name, flat)

@@ -78,12 +78,17 @@ def _copy(name: str, tensor: Tensor, graph: Graph, kept: Tensor) -> Tensor:
 
 
 def outline(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
-    """Return what `shrink` would, with memory that nobody wrote to: for its shapes only, in no time."""
+    """Return what `shrink` would, with memory that nobody wrote to: for its shapes only, in no time.
+
+    Integers keep their values: an operation may read them.
+    """
     kept = graph.kept_ids(plan)
     new = {
         name: (tensor.detach() if isinstance(tensor, nn.Parameter) else tensor.detach().clone())
         if name not in graph.tensors
         else torch.empty(box_size(graph.tensors[name][0], tensor.shape, kept), dtype=tensor.dtype)
+        if tensor.is_floating_point() or tensor.is_complex()
+        else _copy(name, tensor, graph, kept)
         for name, tensor in tensor_names(model).values()
     }
     return _rebuilt(model, graph, kept, new)

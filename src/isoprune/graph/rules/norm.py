@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from isoprune.graph.tracer import Tracer
 
 
-def _per_channel(tracer: Tracer, call: Call, x: Tensor, parameters: list[Tensor | None]) -> Planes:
-    """Join x [N, C, ...] with parameters [C]."""
-    size = (1, x.size(1), *(1,) * (x.dim() - 2))
+def _per_channel(
+    tracer: Tracer, call: Call, x: Tensor, parameters: list[Tensor | None], axis: int = 1
+) -> Planes:
+    """Join x, with C channels along an axis, with parameters [C]."""
+    size = tuple(n if dim == axis % x.dim() else 1 for dim, n in enumerate(x.shape))
     operands: list[Operand] = [(tracer.planes(x), x.shape)]
     for parameter in parameters:
         if isinstance(parameter, Tensor):
@@ -66,3 +68,23 @@ def weight_norm(tracer: Tracer, call: Call) -> list[Planes]:
     operands = [(tracer.planes(t), t.shape) for t in (direction, length)]
     made = join(tracer, operands, direction.shape, call.where)
     return [made, tracer.planes(length)]
+
+
+def fake_quantized(tracer: Tracer, call: Call, *, axis: int) -> list[Planes]:
+    """Rounding to steps: scales, zero points and seen ranges are of the whole tensor, or [C] along an axis.
+
+    Zero stays zero.
+    """
+    x, *others = call.tensors
+    parameters: list[Tensor | None] = [t for t in others if t.dim() and t.numel() > 1]
+    made = _per_channel(tracer, call, x, parameters, call.args[axis] if len(call.args) > axis else 0)
+    return [made for _ in call.outs]
+
+
+def observed(tracer: Tracer, call: Call) -> list[Planes]:
+    """Rounding to steps that follow the ranges seen so far; while they are observed, nothing goes."""
+    x, observing = call.args[:2]
+    if bool(observing.any()):
+        why = "follows the ranges of its channels (torch.ao.quantization.disable_observer ends that)"
+        tracer.ledger.freeze(tracer.planes(x), f"{call.where} {why}")
+    return fake_quantized(tracer, call, axis=10)
