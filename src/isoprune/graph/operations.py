@@ -197,8 +197,8 @@ OPERATIONS: dict[str, Operation] = {
     **_pointwise(
         "fake_quantize_per_tensor_affine fake_quantize_per_tensor_affine_cachemask "
         "_fake_quantize_per_tensor_affine_cachemask_tensor_qparams "
-        "_fake_quantize_learnable_per_tensor_affine fake_quantize_per_channel_affine fake_quantize_per_channel_affine_cachemask "
-        "_fake_quantize_learnable_per_channel_affine",
+        "_fake_quantize_learnable_per_tensor_affine fake_quantize_per_channel_affine "
+        "fake_quantize_per_channel_affine_cachemask _fake_quantize_learnable_per_channel_affine",
         rule=partial(norm.fake_quantized, axis=3), integers=True,
     ),
     **_pointwise(
