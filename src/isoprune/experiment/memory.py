@@ -22,16 +22,15 @@ def growth() -> Iterator[list[int]]:
     """
     grown: list[int] = []
     gc.collect()
-    device = torch.cuda.is_available() and torch.cuda.is_initialized()
-    if device:
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-    else:
-        before = _reset()
+        held = torch.cuda.memory_allocated()
+        yield grown
+        grown.append(torch.cuda.max_memory_allocated() - held)
+        return
+    before = _reset()
     yield grown
-    if device:
-        grown.append(torch.cuda.max_memory_allocated() - before)
-    elif before is not None:
+    if before is not None:
         grown.append(max(_resident("VmHWM") - before, 0))
 
 
