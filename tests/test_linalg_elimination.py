@@ -140,3 +140,16 @@ def test_a_unit_that_nothing_reads_goes_first():
     chosen = eliminate([Reader(G, A, torch.tensor([0, 1, 3, 4]))], 5, 3)
     assert chosen.order[0] == 2
     assert chosen.errors[0] == 0
+
+
+@pytest.mark.parametrize("taps", TAPS.values(), ids=TAPS)
+def test_a_refit_to_given_units_is_that_of_solving_anew_and_of_going_one_by_one(taps):
+    G, A, units = drawn(taps)
+    there = torch.tensor([True, False, True, True, False, True])
+    at_once, step_by_step = Reader(G, A, units), Reader(G, A, units)
+    at_once.keep_(there)
+    for unit in (1, 4):
+        step_by_step.remove_(unit)
+    torch.testing.assert_close(at_once.A, refit(G, A, (units < 0) | there[units.clamp_min(0)])[0])
+    torch.testing.assert_close(at_once.A, step_by_step.A)
+    torch.testing.assert_close(at_once.H, step_by_step.H)

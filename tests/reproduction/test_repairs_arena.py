@@ -10,6 +10,9 @@ from isoprune.reproduction import find, study_of
 from isoprune.reproduction.repairs_arena import repairs_sections
 from reproduction.test_arena import run as record_of
 
+# Ways that look at data, with few images and with many.
+SEEING = {"grail", "reconstruct", "auto", "batchnorm", "folding + batchnorm", "osscar"}
+
 
 def test_every_way_starts_from_the_same_networks_and_reads_as_many_images_as_its_name_says():
     arena = find("repairs-arena")
@@ -18,11 +21,22 @@ def test_every_way_starts_from_the_same_networks_and_reads_as_many_images_as_its
     for e in experiments:
         rows[arena.place(flatten(e.as_dict())).row].append(e)
     assert {len(of_row) for of_row in rows.values()} == {3 * 3 * (5 + 2)}, "networks, seeds, ratios"
-    assert {"none", "grail", "grail, 128 images", "folding + batchnorm", "thinet", "reconstruction"} <= set(
-        rows
-    )
+    assert {
+        "none",
+        "grail",
+        "grail, 128 images",
+        "folding + batchnorm",
+        "thinet",
+        "reconstruction",
+        "osscar",
+    } <= set(rows)
+    few = {name for name in rows if name.endswith("128 images")}
+    assert few == {f"{name}, 128 images" for name in SEEING}
     for row, of_row in rows.items():
         one = resolve(of_row[0])
+        if row.partition(",")[0] in {"osscar"}:
+            few, choice = row.endswith("128 images"), one.prune.criterion.options
+            assert (choice["samples"], choice["batches"]) == ((128, 2) if few else (2000, 20))
         told = {"samples": 128, "batches": 2} if row.endswith("128 images") else None
         options = one.repair.options
         last = options["steps"][-1] if "steps" in options else options

@@ -100,6 +100,14 @@ class Reader:
         self.H[columns] = -(P @ S).mT
         self.H[columns[:, None], columns] = S
 
+    def keep_(self, there: Tensor) -> None:
+        """Refit anew to the units that are ``there`` (bool), whatever went before."""
+        left = ((self.units < 0) | there[self.units.clamp_min(0)]).nonzero().flatten()
+        self.H = torch.zeros_like(self.G)
+        within = torch.linalg.cholesky(self.G[left][:, left])
+        self.H[left[:, None], left] = torch.cholesky_inverse(within)
+        self.A = self.target @ self.H
+
     def _present(self, there: Tensor) -> list[tuple[Tensor, Tensor]]:
         found = [(units, columns, there[units]) for units, columns in self._alike]
         return [(units[here], columns[here]) for units, columns, here in found if bool(here.any())]

@@ -16,10 +16,12 @@ from isoprune.reproduction.ranking import ranking
 BASELINE = "grail"
 BATCH = 100  # samples in a batch that a repair looks at
 FEW, MANY = 128, 2000
-# Ways that look at no data; at data, so many samples; criteria that bring their repair.
+# Ways that look at no data; at data, so many samples; criteria that bring their repair; published ones whose
+# BatchNorm statistics are then taken from the same data.
 _BLIND = ("none", "merging", "lbyl", "folding")
 _SEEING = (("grail",), ("reconstruct",), ("auto",), ("batchnorm",), ("folding", "batchnorm"))
 _CHOOSING = ("thinet", "channel_lasso", "reconstruction")
+_CHOOSING_PLAINLY = ("osscar",)
 
 
 def _each(one: Experiment) -> Iterator[Experiment]:
@@ -32,6 +34,9 @@ def _each(one: Experiment) -> Iterator[Experiment]:
         for names in _SEEING:
             steps = [{"name": name, **reads(name, samples)} for name in names]
             yield with_start(one, Chain.read(steps if len(steps) > 1 else steps[0]))
+        for name in _CHOOSING_PLAINLY:
+            after = Choice("batchnorm", reads("batchnorm", samples))
+            yield with_start(one, after, Choice(name, reads(name, samples)))
     for name in _CHOOSING:
         yield with_start(one, Choice("none"), Choice(name, reads(name, MANY)))
 

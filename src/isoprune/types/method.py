@@ -24,7 +24,7 @@ class Method:
         grains: The grains of units that it knows.
         updates_weights: Whether it changes the weights that stay.
         repair: Of a criterion, the name of the repair that its choice is made for and that must follow it.
-            Such a criterion takes ``keep``: how many of which units are to stay.
+            Such a criterion takes ``keep``, as any may: how many of which units are to stay.
         follows_order: Whether its result is the same, permuted, when filters are permuted.
         comparable: Of a criterion, whether scores of different layers are numbers of one unit: then all
             channels compete by them as they are where the allocation is "global".

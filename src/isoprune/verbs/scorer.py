@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from inspect import signature
 from typing import Any
 
 import torch
@@ -49,8 +50,11 @@ class Scorer:
 
     @cached_property
     def _facts(self) -> Method:
-        named = CRITERIA.get(self.criterion) if isinstance(self.criterion, str) else self.criterion
-        return Method("own") if named is None else method_of(named)
+        return Method("own") if self._function is None else method_of(self._function)
+
+    @cached_property
+    def _function(self) -> Callable[..., Scores] | None:
+        return CRITERIA.get(self.criterion) if isinstance(self.criterion, str) else self.criterion
 
     def per(self, units: tuple[Units, ...]) -> dict[str, float] | None:
         """Return what scores of each group are divided by where all compete; None: their mean."""
@@ -103,10 +107,10 @@ class Scorer:
     ) -> Plan:
         """Return the plan by these scores.
 
-        A criterion that brings its repair chooses for how many are to stay: ``plan_by`` then says how many
+        A criterion that takes ``keep`` chooses for how many are to stay: ``plan_by`` then says how many
         (by scores, if ``numbers_by_scores``), and ``again`` which.
         """
-        if not self.repair:
+        if self._function is None or "keep" not in signature(self._function).parameters:
             return plan_by(scores(units))
         first = plan_by(scores(units) if numbers_by_scores else _equal(units))
         return again(scores(units, keep=numbers_kept(units, first)), first) if first else first

@@ -25,6 +25,7 @@ from isoprune.methods.criteria.lamp import lamp
 from isoprune.methods.criteria.obc import obc
 from isoprune.methods.criteria.obd import obd
 from isoprune.methods.criteria.obs import obs
+from isoprune.methods.criteria.osscar import osscar
 from isoprune.methods.criteria.random_scores import random
 from isoprune.methods.criteria.reconstruction import reconstruction
 from isoprune.methods.criteria.signal_propagation import signal_propagation
@@ -70,6 +71,7 @@ CRITERIA: dict[str, Criterion] = {
         edge_popup,
         thinet,
         channel_lasso,
+        osscar,
         reconstruction,
         random,
     )

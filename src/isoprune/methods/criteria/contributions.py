@@ -9,15 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from isoprune.graph.outputs import tensors_of
 from isoprune.methods.criteria.output_errors import watched_sums
 from isoprune.methods.criteria.readers import ReadingLayer, reading_layers
+from isoprune.methods.criteria.working_copy import working_copy
 from isoprune.methods.repairs.attention import taken_apart
-from isoprune.methods.repairs.stored import copied
 from isoprune.signals import Signals
 from isoprune.types import Units
 
-_AT_ONCE = 2**20  # numbers of the inputs that go through the network together
 _log = logging.getLogger(__name__)
 
 
@@ -46,12 +44,7 @@ def contributions(
     Args:
         samples, places: How many inputs are looked at, and positions of a map in each: see `watched_sums`.
     """
-    network = copied(signals.network)
-    for parameter in network.parameters():
-        parameter.requires_grad_(False)
-    example = next(signals.chunks(1))
-    numbers = sum(t.numel() for t in tensors_of(example))
-    chunks = list(signals.chunks(samples, chunk=max(1, min(64, _AT_ONCE // max(numbers, 1)))))
+    network, example, chunks = working_copy(signals, samples)
     with taken_apart(network) as parts:
         layers = reading_layers(network, parts, units, example)
         sums = watched_sums(

@@ -9,17 +9,15 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from isoprune.graph.outputs import tensors_of
 from isoprune.methods.criteria.output_errors import ErrorSums, watched_sums
 from isoprune.methods.criteria.readers import ReadingLayer
+from isoprune.methods.criteria.working_copy import working_copy
 from isoprune.methods.repairs.attention import taken_apart
-from isoprune.methods.repairs.stored import copied
 from isoprune.methods.repairs.weights import Weight, weights
 from isoprune.signals import Signals
 from isoprune.signals.matrices import LAYERS
 from isoprune.types import IsopruneError
 
-_AT_ONCE = 2**20  # numbers of the inputs that go through the network together
 _log = logging.getLogger(__name__)
 
 
@@ -62,11 +60,7 @@ def layer_moments(
     Raises:
         IsopruneError: Before anything is computed, if the moments take more than that.
     """
-    network = copied(signals.network)
-    for parameter in network.parameters():
-        parameter.requires_grad_(False)
-    example = next(signals.chunks(1))
-    numbers = sum(t.numel() for t in tensors_of(example))
+    network, _, chunks = working_copy(signals, samples)
     with taken_apart(network) as parts:
         found: dict[str, Weight] = {}
         layers: dict[str, list[ReadingLayer]] = {}
@@ -83,7 +77,6 @@ def layer_moments(
             if mine:
                 found[weight.tensor], layers[weight.tensor] = weight, mine
         _require_fits(found, gigabytes)
-        chunks = list(signals.chunks(samples, chunk=max(1, min(64, _AT_ONCE // max(numbers, 1)))))
         flat = [layer for several in layers.values() for layer in several]
         sums = watched_sums(
             network, flat, {}, chunks, signals.task, most=places, generator=generator, slopes=slopes

@@ -73,6 +73,26 @@ def multiply_adds(network: nn.Module, example: object) -> int:
     return counter.get_total_flops() // 2
 
 
+def kept_units(units: Units, masks: Mapping[str, Tensor]) -> Tensor:
+    """Return which units stay, of the masks of their tensors."""
+    for member in units.members:
+        if (mask := masks.get(member.tensor)) is not None:
+            unit = member.channels.to(mask.device).expand(mask.shape)
+            kept = torch.zeros(units.size, dtype=torch.bool)
+            kept[unit[mask & (unit >= 0)].cpu()] = True
+            return kept
+    return torch.ones(units.size, dtype=torch.bool)
+
+
+def weights_that_read(
+    network: nn.Module, units: Sequence[Units], masks: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return the weights of ``network`` that read units, of those that lose something, zero outside masks."""
+    new = dict(network.named_parameters())
+    read = {m.tensor for u in units for m in u.members if m.role == "in"}
+    return {name: new[name].detach() * masks[name] for name in read & new.keys() & masks.keys()}
+
+
 def _inputs(weight: Weight, units: Units) -> Tensor | None:
     """Return the unit of every input of a weight, [blocks, fan_in]; None if it reads none of them."""
     shape, read = weight.parameter.shape, None

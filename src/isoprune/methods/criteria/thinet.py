@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from isoprune.methods.criteria.contributions import Contributions, contributions
 from isoprune.methods.criteria.l2_norm import l2_norm
-from isoprune.methods.criteria.readers import reading_layers
+from isoprune.methods.criteria.readers import kept_units, reading_layers, weights_that_read
 from isoprune.methods.repairs.attention import taken_apart
 from isoprune.methods.repairs.stored import copied
 from isoprune.signals import Signals
@@ -93,7 +93,7 @@ def _scaled(
 ) -> dict[str, Tensor]:
     """Return the weights of the layers that read units of which some go, scaled."""
     network = copied(signals.network)
-    kept = {u.name: _kept(u, masks) for u in units if u.name in found}
+    kept = {u.name: kept_units(u, masks) for u in units if u.name in found}
     with torch.no_grad(), taken_apart(network) as parts:
         for layer in reading_layers(network, parts, units, next(signals.chunks(1))):
             matrices = layer.weight.matrices.clone()
@@ -102,17 +102,4 @@ def _scaled(
                     factors = scales(found[name].overlaps[layer.name], kept[name]).to(matrices)
                     matrices *= torch.where(unit >= 0, factors[unit.clamp_min(0)], 1.0)[:, None]
             layer.weight.write_(matrices)
-    new = dict(network.named_parameters())
-    read = {m.tensor for u in units if u.name in kept for m in u.members if m.role == "in"}
-    return {name: new[name].detach() * masks[name] for name in read & new.keys() & masks.keys()}
-
-
-def _kept(units: Units, masks: Mapping[str, Tensor]) -> Tensor:
-    """Return which units stay, of the masks of their tensors."""
-    for member in units.members:
-        if (mask := masks.get(member.tensor)) is not None:
-            unit = member.channels.to(mask.device).expand(mask.shape)
-            kept = torch.zeros(units.size, dtype=torch.bool)
-            kept[unit[mask & (unit >= 0)].cpu()] = True
-            return kept
-    return torch.ones(units.size, dtype=torch.bool)
+    return weights_that_read(network, [u for u in units if u.name in kept], masks)
