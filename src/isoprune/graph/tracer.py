@@ -117,20 +117,6 @@ class Tracer(TorchDispatchMode):
         found = (self.attributes.get(memory_of(t)) for t in tensors if not self.known(t))
         return next((name for name in found if name is not None), None)
 
-    def relabel_weight(self, weight: Tensor, dim: int, ids: Tensor, layout: Layout, where: str) -> None:
-        """Let ``ids`` stand for dimension ``dim`` of a weight whose own count starts anew in every group."""
-        planes = self.planes(weight)
-        mine = [p for p in planes if dim in p.dims]
-        if id(weight) in self.names and not any(len(p.dims) > 1 for p in mine):
-            others = [p for p in planes if dim not in p.dims]
-            self.mark(weight, [*others, Plane(ids)])
-        elif any(len(p.dims) > 1 for p in mine):
-            self.ledger.unify(next(p.ids for p in mine if len(p.dims) > 1), ids, where)
-        else:
-            self.ledger.freeze([Plane(ids), *mine], f"{where}: a computed grouped weight")
-            if (name := self.ledger.tensor_of(mine)) is not None:
-                self.wishes.setdefault(name, layout)
-
     def tensors(self) -> dict[str, tuple[Planes, torch.Size]]:
         """Return the planes and the shape of every parameter and buffer that took part."""
         return {

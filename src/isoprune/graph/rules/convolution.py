@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -89,6 +90,8 @@ def _grouped(tracer: Tracer, call: Call, px: Planes, groups: int, transposed: bo
     own = {p.dims[0]: p.core.reshape(-1) for p in tracer.planes(weight) if len(p.dims) == 1}
     element = next((p.core.reshape(-1) for p in channels), None)
     first = own.get(0)
+    if (made := _of_samples(tracer, call, element, own)) is not None:
+        return distinct([*passed, *made])
     if first is None or element is None:
         ledger.freeze([*px, *tracer.planes(weight)], f"{call.where}: grouped convolution of fixed width")
         return distinct(passed)
@@ -102,11 +105,61 @@ def _grouped(tracer: Tracer, call: Call, px: Planes, groups: int, transposed: bo
             ledger.grid(box, call.where, every_row=True)
         per_filter = boxes[0].repeat_interleave(weight.size(0) // groups, 0)
         local = per_filter.reshape(weight.size(0), wide, *(1,) * (weight.dim() - 2)).expand(weight.shape)
-        layout = of_groups(weight.shape, groups)
-        tracer.relabel_weight(weight, dim=1, ids=local, layout=layout, where=call.where)
+        _counted_anew(tracer, weight, groups, local, call.where)
     ledger.made.add(int(first[0]))
     planes = Plane(spread(first, out.shape, (1,)))
     return distinct([*passed, planes])
+
+
+def _counted_anew(tracer: Tracer, weight: Tensor, groups: int, ids: Tensor, where: str) -> None:
+    """Let ``ids`` stand for dimension 1 of a weight, whose own count starts anew in every group."""
+    planes = tracer.planes(weight)
+    mine = [p for p in planes if 1 in p.dims]
+    if id(weight) in tracer.names and not any(len(p.dims) > 1 for p in mine):
+        others = [p for p in planes if 1 not in p.dims]
+        tracer.mark(weight, [*others, Plane(ids)])
+    elif any(len(p.dims) > 1 for p in mine):
+        tracer.ledger.unify(next(p.ids for p in mine if len(p.dims) > 1), ids, where)
+    else:
+        tracer.ledger.freeze([Plane(ids), *mine], f"{where}: a computed grouped weight")
+        _wish_for_groups(tracer, mine, weight, groups)
+
+
+def _wish_for_groups(tracer: Tracer, planes: Sequence[Plane], weight: Tensor, groups: int) -> None:
+    """Ask that the parameter which a weight is computed from, element by element, be recorded in groups."""
+    name = tracer.ledger.tensor_of(planes)
+    if name is not None and (name, weight.shape) in ((own, t.shape) for own, t in tracer.names.values()):
+        tracer.wishes.setdefault(name, of_groups(weight.shape, groups))
+
+
+def _of_samples(
+    tracer: Tracer, call: Call, element: Tensor | None, own: Mapping[int, Tensor]
+) -> Planes | None:
+    """Filters of each sample's own, samples side by side as groups: the same channels in every group.
+
+    So a forward writes filters that it modulates or mixes by sample. None where groups differ.
+    """
+    ledger, rows, columns = tracer.ledger, own.get(0), own.get(1)
+    transposed, groups = call.args[6], call.args[8]
+    if element is None or columns is None or not _alike(element, groups):
+        return None
+    if rows is not None and not _alike(rows, groups):
+        return None
+    reads, makes = (rows, columns.repeat(groups)) if transposed else (columns, rows)
+    if reads is None:
+        return None
+    ledger.unify(element[: len(element) // groups], reads[: len(element) // groups], call.where)
+    ledger.read.add(int(reads[0]))
+    if makes is None:
+        return ()
+    ledger.made.add(int(makes[0]))
+    return (Plane(spread(makes, call.outs[0].shape, (1,))),)
+
+
+def _alike(ids: Tensor, groups: int) -> bool:
+    """Tell whether every group is the same channels."""
+    each = ids.reshape(groups, -1)
+    return bool((each == each[0]).all())
 
 
 def _transposed_groups(tracer: Tracer, call: Call, element: Tensor, first: Tensor) -> Planes:
@@ -118,8 +171,7 @@ def _transposed_groups(tracer: Tracer, call: Call, element: Tensor, first: Tenso
     local = next((p.ids for p in mine if len(p.dims) > 1), None)
     if local is None:
         ledger.freeze([Plane(element), *mine], f"{call.where}: grouped convolution of fixed width")
-        if (name := ledger.tensor_of(mine)) is not None:
-            tracer.wishes.setdefault(name, of_groups(weight.shape, groups))
+        _wish_for_groups(tracer, mine, weight, groups)
         return ()
     made = local.reshape(weight.shape[0], weight.shape[1], -1)[:: x.size(1) // groups, :, 0]
     if x.size(1) == groups:
