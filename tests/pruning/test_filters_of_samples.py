@@ -65,9 +65,9 @@ class Depth(Modulated):
 
 
 class Mixed(nn.Module):
-    """Each sample mixes the filters of four experts (dynamic convolution, Chen et al. 2020), in one dimension.
+    """Each sample mixes the filters of four experts (dynamic convolution, Chen et al. 2020).
 
-    The product lays makers, readers and positions side by side; the readers' channels are followed through it.
+    The product lays what they make, what they read and positions side by side; what they read is followed.
     """
 
     def __init__(self):
