@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import nn
 
 from isoprune.methods.repairs.approximate_isometry import approximate_isometry
+from isoprune.methods.repairs.asr import asr
 from isoprune.methods.repairs.auto import auto
 from isoprune.methods.repairs.balance import balance
 from isoprune.methods.repairs.batchnorm import batchnorm
@@ -16,6 +17,7 @@ from isoprune.methods.repairs.delta_orthogonal import delta_orthogonal
 from isoprune.methods.repairs.exact_orthogonal_sparse import exact_orthogonal_sparse
 from isoprune.methods.repairs.folding import folding
 from isoprune.methods.repairs.grail import grail
+from isoprune.methods.repairs.intra_fusion import intra_fusion
 from isoprune.methods.repairs.lbyl import lbyl
 from isoprune.methods.repairs.lsuv import lsuv
 from isoprune.methods.repairs.merging import merging
@@ -36,6 +38,6 @@ REPAIRS: dict[str, Callable[..., nn.Module | Repaired]] = {
     for f in (
         none, orthp, polar, spectrum, rescale, lsuv, data_dependent, delta_orthogonal, orthogonal_conv,
         approximate_isometry, exact_orthogonal_sparse,
-        merging, lbyl, folding, grail, reconstruct, refit, balance, batchnorm, polish, auto, chain, scratch,
+        merging, lbyl, folding, grail, intra_fusion, asr, reconstruct, refit, balance, batchnorm, polish, auto, chain, scratch,
     )
 }  # fmt: skip

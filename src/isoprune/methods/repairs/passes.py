@@ -129,7 +129,7 @@ def scale_layers_(
 
     A BatchNorm right behind a layer keeps its function: its mean and variance grow along (or ``settle``).
     """
-    norms = {} if settle else _norm_behind(model, inputs)
+    norms = {} if settle else norms_behind(model, inputs)
     before: dict[str, Tensor] = {}
     sweep_(model, inputs, lambda at: before.update({at.layer.name: _power(at.read)}))
 
@@ -149,7 +149,8 @@ def scale_layers_(
     sweep_(model, inputs, scale, settle=settle)
 
 
-def _norm_behind(model: nn.Module, inputs: Any) -> dict[str, nn.Module]:
+@torch.no_grad()
+def norms_behind(model: nn.Module, inputs: Any) -> dict[str, nn.Module]:
     """Return the BatchNorm that reads each layer's output as it is, by layer name."""
     layers = {layer.name: layer.module for layer in layers_with_output(model)}
     plain = {name: m for name, m in layers.items() if not isinstance(m, nn.MultiheadAttention)}

@@ -23,7 +23,7 @@ from isoprune.methods.repairs.kept_outputs import Kept, kept_outputs
 from isoprune.methods.repairs.norms import Affine, follow_
 from isoprune.methods.repairs.probe import Callbacks, Site, Stop, made_at, read_at, sites, watch
 from isoprune.methods.repairs.stored import copied
-from isoprune.methods.repairs.weights import Weight, weights
+from isoprune.methods.repairs.weights import Weight, shared_with_tables, weights
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.matrices import LAYERS
 from isoprune.signals.modes import in_eval_mode
@@ -99,7 +99,7 @@ def reconstruct(
     stored_weights = weights(repaired)
     kept, factors = kept_outputs(dense, stored_weights, pruned.plan, example)
     with in_eval_mode(repaired, dense), taken_apart(repaired) as parts, taken_apart(dense) as whole:
-        shared = _shared_with_tables(repaired)
+        shared = shared_with_tables(repaired)
         free = [w for w in stored_weights if id(w.parameter) not in shared]
         found = {w.name: w for w in free if isinstance(w.module, LAYERS)}
         found |= {w.name: w for w in projections(stored_weights, parts)}
@@ -123,12 +123,6 @@ def reconstruct(
             told = max((f.left for f in fits if f.left is not None), default=float("nan"))
             _log.info("%s: %.3g of the variance left, %.1f s", site.name, told, time.perf_counter() - began)
     return repaired
-
-
-def _shared_with_tables(model: nn.Module) -> set[int]:
-    """Return the parameters that embeddings hold: to fit a layer tied to one would change what it reads."""
-    tables = (m for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag))
-    return {id(table.weight) for table in tables}
 
 
 def _tell_whole(stored_weights: Sequence[Weight], parts: Mapping[str, ProjectionBlock]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -20,6 +21,8 @@ from isoprune.pruning.shrink import scales
 from isoprune.signals.matrices import LAYERS
 from isoprune.signals.modes import in_eval_mode
 from isoprune.types import Member, Units
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,11 @@ class Substitution:
         if plan.grain != "channel":
             return []
         found = [(u, plan.kept[u.name].flatten()) for u in self.pruned.graph.groups if u.name in plan.kept]
-        return [(u, kept) for u, kept in found if not bool(kept.all()) and self._free(u)]
+        losing = [(u, kept) for u, kept in found if not bool(kept.all())]
+        for u, _ in losing:
+            if not self._free(u):
+                _log.info("%s: stays as pruned, since what reads it cannot be mixed freely", u.name)
+        return [(u, kept) for u, kept in losing if self._free(u)]
 
     def _free(self, units: Units) -> bool:
         reads = [m for m in units.members if m.role == "in"]

@@ -98,6 +98,12 @@ def weights(model: nn.Module) -> list[Weight]:
     return list(found.values())
 
 
+def shared_with_tables(model: nn.Module) -> set[int]:
+    """Return the parameters that embeddings hold: to fit a layer tied to one would change what all read."""
+    tables = (m for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag))
+    return {id(table.weight) for table in tables}
+
+
 def classifier(model: nn.Module) -> nn.Module | None:
     """Return the last Linear in order of registration, or the last layer if there is no Linear."""
     layers = [m for m in model.modules() if isinstance(m, LAYERS)]
