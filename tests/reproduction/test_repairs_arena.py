@@ -11,7 +11,17 @@ from isoprune.reproduction.repairs_arena import repairs_sections
 from reproduction.test_arena import run as record_of
 
 # Ways that look at data, with few images and with many.
-SEEING = {"grail", "reconstruct", "auto", "batchnorm", "folding + batchnorm", "osscar"}
+SEEING = {
+    "grail",
+    "reconstruct",
+    "auto",
+    "batchnorm",
+    "folding + batchnorm",
+    "osscar",
+    "asr",
+    "two_stage",
+    "intra_fusion + batchnorm",
+}
 
 
 def test_every_way_starts_from_the_same_networks_and_reads_as_many_images_as_its_name_says():

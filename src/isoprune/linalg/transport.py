@@ -45,5 +45,7 @@ def transport_plan(
     how = {"primal_feasibility_tolerance": _TOLERANCE, "dual_feasibility_tolerance": _TOLERANCE}
     found = linprog(C.ravel(), A_eq=A, b_eq=sums, bounds=(0, None), method="highs-ds", options=how)
     if found.x is None:
-        raise IsopruneError(f"No plan of transport was found for {n} sources and {m} targets: {found.message}")
+        raise IsopruneError(
+            f"No plan of transport was found for {n} sources and {m} targets: {found.message}"
+        )
     return torch.from_numpy(np.clip(found.x, 0, None).reshape(n, m)).to(costs.device)

@@ -18,8 +18,11 @@ BATCH = 100  # samples in a batch that a repair looks at
 FEW, MANY = 128, 2000
 # Ways that look at no data; at data, so many samples; criteria that bring their repair; published ones whose
 # BatchNorm statistics are then taken from the same data.
-_BLIND = ("none", "merging", "lbyl", "folding")
-_SEEING = (("grail",), ("reconstruct",), ("auto",), ("batchnorm",), ("folding", "batchnorm"))
+_BLIND = ("none", "merging", "lbyl", "folding", "intra_fusion")
+_SEEING = (
+    ("grail",), ("asr",), ("two_stage",), ("reconstruct",), ("auto",), ("batchnorm",),
+    ("folding", "batchnorm"), ("intra_fusion", "batchnorm"),
+)  # fmt: skip
 _CHOOSING = ("thinet", "channel_lasso", "reconstruction")
 _CHOOSING_PLAINLY = ("osscar",)
 
@@ -43,8 +46,8 @@ def _each(one: Experiment) -> Iterator[Experiment]:
 
 def reads(name: str, samples: int) -> dict[str, int | str]:
     """Return the options with which a repair or a criterion looks at so many images."""
-    if name == "folding":
-        return {"variance": "kept"}  # the statistics are taken from data
+    if name in _BLIND:  # the statistics are taken from data by what follows
+        return {"variance": "kept"} if name == "folding" else {}
     return {"batches": -(-samples // BATCH), "samples": samples}
 
 

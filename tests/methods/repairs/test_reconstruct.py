@@ -187,10 +187,10 @@ def test_the_fit_in_the_span_of_few_samples_is_the_fit(monkeypatch):
     wide = repaired(result, dense, x)
 
     def at_full_size(layer, g, W0, give):
-        ((X, Y),) = [(X[:, :, g].flatten(0, 1), Y[:, :, g].flatten(0, 1)) for X, Y in layer._data()]
+        ((X, Y),) = [(X[:, :, g].flatten(0, 1), Y[:, :, g].flatten(0, 1)) for X, Y in layer.data()]
         return ridge([Moments.of(X[k::4], Y[k::4]) for k in range(4)], W0, give=give)
 
-    monkeypatch.setattr(home._Layer, "_wide", at_full_size)
+    monkeypatch.setattr(home, "_wide", at_full_size)
     full = repaired(result, dense, x)
     for a, b, before in zip(wide.parameters(), full.parameters(), result.model.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)

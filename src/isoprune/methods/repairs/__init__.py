@@ -32,12 +32,14 @@ from isoprune.methods.repairs.repaired import Repaired
 from isoprune.methods.repairs.rescale import rescale
 from isoprune.methods.repairs.scratch import scratch
 from isoprune.methods.repairs.spectrum import spectrum
+from isoprune.methods.repairs.two_stage import two_stage
 
 REPAIRS: dict[str, Callable[..., nn.Module | Repaired]] = {
     f.__name__: f
     for f in (
         none, orthp, polar, spectrum, rescale, lsuv, data_dependent, delta_orthogonal, orthogonal_conv,
         approximate_isometry, exact_orthogonal_sparse,
-        merging, lbyl, folding, grail, intra_fusion, asr, reconstruct, refit, balance, batchnorm, polish, auto, chain, scratch,
+        merging, lbyl, folding, grail, intra_fusion, asr, two_stage,
+        reconstruct, refit, balance, batchnorm, polish, auto, chain, scratch,
     )
 }  # fmt: skip

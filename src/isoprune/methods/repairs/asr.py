@@ -32,11 +32,13 @@ def asr(
 
     :math:`\sigma_c` is the standard deviation of what channel c makes on the data (over samples and
     positions), with all layers before it repaired; :math:`\sigma^{dense}_c` what it was in the dense network,
-    :math:`\bar{\sigma}^2` the mean of :math:`\sigma_c^2` over the layer (of channels that vary). A channel that has almost collapsed
-    is mostly noise of what went: it is not blown up. Biases stay. BatchNorm statistics are taken anew, layer
-    by layer. Where a BatchNorm follows, that alone would bring every channel to its full deviation whatever
-    its filter was multiplied by, so there the filter stays and the BatchNorm's scale is multiplied by what
-    the shrinkage leaves, :math:`s_c \sigma_c / \sigma^{dense}_c`. A channel that does not vary stays.
+    :math:`\bar{\sigma}^2` the mean of :math:`\sigma_c^2` over the layer (of channels that vary).
+
+    A channel that has almost collapsed is mostly noise of what went: it is not blown up. Biases stay.
+    BatchNorm statistics are taken anew, layer by layer. Where a BatchNorm follows, that alone would bring
+    every channel to its full deviation whatever its filter was multiplied by, so there the filter stays and
+    the BatchNorm's scale is multiplied by what the shrinkage leaves,
+    :math:`s_c \sigma_c / \sigma^{dense}_c`. A channel that does not vary stays.
 
     Of the paper this is the channel-wise matching of variances, shrunk for channels of a weak signal, before
     BatchNorm is re-estimated, for masks and for channels that went. Its formula of the shrinkage is not known

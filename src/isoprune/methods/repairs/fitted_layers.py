@@ -1,0 +1,138 @@
+"""The layers of a network under repair one after the other: what each reads now, what it should make."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Generator, Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from isoprune.graph.cloning import clone_sharing
+from isoprune.methods.repairs.attention import ProjectionBlock, projections, taken_apart
+from isoprune.methods.repairs.goals import Goals, goals
+from isoprune.methods.repairs.kept_outputs import Kept, kept_outputs
+from isoprune.methods.repairs.norms import Affine
+from isoprune.methods.repairs.probe import Callbacks, Site, Stop, made_at, read_at, sites, watch
+from isoprune.methods.repairs.weights import Weight, shared_with_tables, weights
+from isoprune.pruning.pruned import Pruned
+from isoprune.signals.matrices import LAYERS
+from isoprune.signals.modes import in_eval_mode
+from isoprune.signals.samples import cut
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FittedLayer:
+    """One layer of the network under repair, and what is wanted of it."""
+
+    site: Site
+    weight: Weight
+    network: nn.Module
+    goals: Goals
+    chunks: Sequence[Any]
+    affine: Affine | None  # of the dense network's BatchNorm behind it
+
+    @property
+    def intercept(self) -> bool:
+        """Whether a constant can be added to what it makes: by a bias, or a BatchNorm behind it."""
+        return self.weight.bias is not None or self.affine is not None
+
+    def data(self, *, sums: bool = True) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield what the layer reads [samples, places, groups, fan_in], and what it should make of it.
+
+        With ``sums``, where its output goes into a sum, that is what the sum lacks as it is now.
+        """
+        name, layer = self.site.name, self.weight.module
+        last = self.goals.runs(name) - 1
+        for i, chunk in enumerate(self.chunks):
+            read: dict[int, Tensor] = {}
+            added: dict[int, Tensor] = {}
+
+            def output(
+                _: str, run: int, x: Tensor, y: Tensor, i: int = i, read: dict[int, Tensor] = read
+            ) -> None:
+                read[run] = read_at(x, layer, self.goals.where[name, run, i], y)
+                if run == last and not (sums and self.site.sum):
+                    raise Stop
+
+            def other(_: str, run: int, t: Tensor, i: int = i, added: dict[int, Tensor] = added) -> None:
+                added[run] = made_at(t, layer, self.goals.where[name, run, i])
+                if run == last:
+                    raise Stop
+
+            watch(self.network, chunk, {name: layer}, Callbacks(output=output, other=other))
+            for run, X in read.items():
+                Y = self.goals.made[name, run, i]
+                if run in added and (name, run, i) in self.goals.totals:
+                    lacking = self.goals.totals[name, run, i] - added[run]
+                    Y = lacking if self.affine is None else self.affine.undone(lacking, Y)
+                yield X, Y.reshape(*X.shape[:3], -1)
+
+
+@contextmanager
+def fitted_layers(
+    repaired: nn.Module,
+    pruned: Pruned,
+    chunks: Sequence[Any],
+    *,
+    places: int,
+    generator: Generator,
+    memory: int,
+) -> Iterator[list[FittedLayer]]:
+    """Yield the layers of ``repaired`` that can be fitted, in the order in which they run.
+
+    Attentions are taken apart meanwhile; one whose forward is not torch's own, and layers that are tied to an
+    embedding, are left out. What is yielded is used in this order: a layer's data are of the network as it is
+    by then.
+
+    Args:
+        repaired: A network of the pruned one's shape.
+        places, memory: See `goals`.
+
+    Raises:
+        IsopruneError: If dense network and plan do not belong to the pruned network; beyond memory.
+    """
+    example, dense = cut(chunks[0], 0, 1), clone_sharing(pruned.dense)
+    stored_weights = weights(repaired)
+    kept, factors = kept_outputs(dense, stored_weights, pruned.plan, example)
+    with in_eval_mode(repaired, dense), taken_apart(repaired) as parts, taken_apart(dense) as whole:
+        shared = shared_with_tables(repaired)
+        free = [w for w in stored_weights if id(w.parameter) not in shared]
+        found = {w.name: w for w in free if isinstance(w.module, LAYERS)}
+        found |= {w.name: w for w in projections(stored_weights, parts)}
+        kept |= {name: kept[part.weight].part(part) for name, part in parts.items() if name in found}
+        _tell_whole(stored_weights, parts)
+        originals = {
+            name: whole[name].projection if name in parts else dense.get_submodule(name) for name in found
+        }
+        order = sites(dense, example, originals)
+        for site in order:
+            factor = factors.get(f"{site.norm}.weight")
+            if factor is not None:
+                kept[site.name] = replace(kept[site.name], norm=factor)
+        wanted = goals(dense, originals, kept, chunks, most=places, generator=generator, memory=memory)
+        yield [
+            FittedLayer(
+                site, found[site.name], repaired, wanted, chunks, _affine(dense, site, kept[site.name])
+            )
+            for site in order
+        ]
+
+
+def _tell_whole(stored_weights: Sequence[Weight], parts: Mapping[str, ProjectionBlock]) -> None:
+    fitted = {part.weight for part in parts.values()}
+    for weight in stored_weights:
+        if isinstance(weight.module, nn.MultiheadAttention) and weight.name not in fitted:
+            kind = type(weight.module).__name__
+            _log.info("%s: stays as it is, since %s has a forward of its own", weight.name, kind)
+
+
+def _affine(dense: nn.Module, site: Site, kept: Kept) -> Affine | None:
+    norm = None if site.norm is None else dense.get_submodule(site.norm)
+    affine = Affine.of(norm, kept.rows) if isinstance(norm, _BatchNorm) else None
+    return None if affine is None else Affine(affine.scale * kept.norm, affine.shift * kept.norm)
