@@ -23,8 +23,6 @@ from isoprune.signals.matrices import LAYERS
 from isoprune.signals.modes import in_eval_mode
 from isoprune.signals.samples import cut
 
-_log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class FittedLayer:
@@ -83,6 +81,7 @@ def fitted_layers(
     places: int,
     generator: Generator,
     memory: int,
+    log: logging.Logger,
 ) -> Iterator[list[FittedLayer]]:
     """Yield the layers of ``repaired`` that can be fitted, in the order in which they run.
 
@@ -93,6 +92,7 @@ def fitted_layers(
     Args:
         repaired: A network of the pruned one's shape.
         places, memory: See `goals`.
+        log: Is told which attentions stay as they are.
 
     Raises:
         IsopruneError: If dense network and plan do not belong to the pruned network; beyond memory.
@@ -106,7 +106,7 @@ def fitted_layers(
         found = {w.name: w for w in free if isinstance(w.module, LAYERS)}
         found |= {w.name: w for w in projections(stored_weights, parts)}
         kept |= {name: kept[part.weight].part(part) for name, part in parts.items() if name in found}
-        _tell_whole(stored_weights, parts)
+        _tell_whole(stored_weights, parts, log)
         originals = {
             name: whole[name].projection if name in parts else dense.get_submodule(name) for name in found
         }
@@ -124,12 +124,14 @@ def fitted_layers(
         ]
 
 
-def _tell_whole(stored_weights: Sequence[Weight], parts: Mapping[str, ProjectionBlock]) -> None:
+def _tell_whole(
+    stored_weights: Sequence[Weight], parts: Mapping[str, ProjectionBlock], log: logging.Logger
+) -> None:
     fitted = {part.weight for part in parts.values()}
     for weight in stored_weights:
         if isinstance(weight.module, nn.MultiheadAttention) and weight.name not in fitted:
             kind = type(weight.module).__name__
-            _log.info("%s: stays as it is, since %s has a forward of its own", weight.name, kind)
+            log.info("%s: stays as it is, since %s has a forward of its own", weight.name, kind)
 
 
 def _affine(dense: nn.Module, site: Site, kept: Kept) -> Affine | None:

@@ -85,7 +85,7 @@ def reconstruct(
     """
     chunks = list(signals.chunks(samples))
     repaired = copied(pruned.model)
-    how = {"places": places, "generator": generator, "memory": memory}
+    how = {"places": places, "generator": generator, "memory": memory, "log": _log}
     with fitted_layers(repaired, pruned, chunks, **how) as layers:
         for layer in layers:
             began = time.perf_counter()

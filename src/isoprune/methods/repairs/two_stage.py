@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import reduce
 from operator import add
 
@@ -16,6 +17,8 @@ from isoprune.methods.repairs.stored import copied
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method
+
+_log = logging.getLogger(__name__)
 
 
 @method("repair", "data", "dense", "plan", source="Li et al., Expert Systems with Applications, 2026")
@@ -66,7 +69,7 @@ def two_stage(
         return copied(pruned.model)
     repaired = grail(pruned, signals, generator=generator, samples=samples, strength=strength)
     chunks = list(signals.chunks(samples))
-    how = {"places": places, "generator": generator, "memory": memory}
+    how = {"places": places, "generator": generator, "memory": memory, "log": _log}
     with fitted_layers(repaired, pruned, chunks, **how) as layers:
         for layer in layers:
             _calibrate_(layer, strength)
