@@ -20,10 +20,14 @@ from isoprune.graph.recording import Node
 
 @dataclass(frozen=True)
 class Drift:
-    """A number in the forward that changed: ``scaled`` names the channel ids, per parameter, to multiply."""
+    """A number in the forward that changed: ``scaled`` names the channel ids, per parameter, to multiply.
+
+    ``makers``: the operations that make the scaled values. A layer that is called twice is scaled once.
+    """
 
     factor: float
     scaled: Mapping[str, Tensor | None]  # None: the whole parameter
+    makers: frozenset[int]
 
 
 def find_drift(graph: Graph, kept: Tensor, nodes: Sequence[Node], want: Node, got: Node) -> Drift | None:
@@ -38,7 +42,7 @@ def find_drift(graph: Graph, kept: Tensor, nodes: Sequence[Node], want: Node, go
         return None
     if any(walk.depends(key) for key in walk.divisors):
         return None  # x / |x|: what scales x scales both
-    return Drift(factor, walk.found)
+    return Drift(factor, walk.found, frozenset(walk.makers))
 
 
 def _cut_ids(planes: Planes, kept: Tensor) -> Tensor | None:
@@ -57,6 +61,7 @@ class _Walk:
     found: dict[str, Tensor | None]
     kept: Tensor
     divisors: list[int] = field(default_factory=list)  # the other factors on the way
+    makers: set[int] = field(default_factory=set)
 
     def depends(self, key: int) -> bool:
         """Tell whether a value is computed from a parameter that is scaled."""
@@ -71,11 +76,12 @@ class _Walk:
                 todo += node.reads
         return False
 
-    def back(self, key: int, ids: Tensor | None) -> bool:
+    def back(self, key: int, ids: Tensor | None, maker: Node | None = None) -> bool:
         """Scale the channels ``ids`` (None: all) of a value at its makers; False if that cannot be done."""
         name = self.graph.recording.names.get(key)
         if name is not None:
             self._add(name, ids)
+            self.makers.add(id(maker))
             return True
         node = self.writer.get(key)
         if node is None:
@@ -85,15 +91,17 @@ class _Walk:
         if node.operation.family == "norm":
             affine = [i for i in (1, 2) if i < len(node.reads)]
             return bool(affine) and all(
-                self.back(node.reads[i], self._matching(node, i, ids)) for i in affine
+                self.back(node.reads[i], self._matching(node, i, ids), node) for i in affine
             )
         if node.operation.scaling == "sum":
             parts = [i for i, (planes, _) in enumerate(node.inputs) if planes]
-            return bool(parts) and all(self.back(node.reads[i], self._matching(node, i, ids)) for i in parts)
+            return bool(parts) and all(
+                self.back(node.reads[i], self._matching(node, i, ids), maker) for i in parts
+            )
         if node.operation.scaling is not None:
             if node.operation.scaling == "factor":
                 self.divisors += node.reads[1:]
-            return self.back(node.reads[0], self._matching(node, 0, ids))
+            return self.back(node.reads[0], self._matching(node, 0, ids), maker)
         return False
 
     def _product(self, node: Node, ids: Tensor | None) -> bool:
@@ -102,9 +110,9 @@ class _Walk:
         first, bias = factors[0], node.operation.bias
         of = next((i for i in factors if ids is not None and _holds(node.inputs[i][0], ids)), first)
         own = _cut_ids(node.inputs[of][0], self.kept) if ids is None else ids
-        done = self.back(node.reads[of], own)
+        done = self.back(node.reads[of], own, node)
         further = [bias] if bias is not None and bias < len(node.reads) else []
-        return done and all(self.back(node.reads[i], self._bias(node, i, ids)) for i in further)
+        return done and all(self.back(node.reads[i], self._bias(node, i, ids), node) for i in further)
 
     def _bias(self, node: Node, i: int, ids: Tensor | None) -> Tensor | None:
         planes, _ = node.inputs[i]

@@ -51,9 +51,9 @@ def rehearse(small: nn.Module, graph: Graph, kept: Tensor) -> Rehearsal:
     for one in graph.recording.passes:
         found = _rehearsed(small, graph, one, kept)
         times: Counter[tuple] = Counter()
-        for drift in found.drifts:  # two passes through one layer ask for it once
-            times[_scaled(drift)] += 1
-            drifts.setdefault((times[_scaled(drift)], *_scaled(drift)), drift)
+        for drift in found.drifts:  # two passes through one layer, or two calls of it, ask for it once
+            times[drift.makers, _scaled(drift)] += 1
+            drifts.setdefault((times[drift.makers, _scaled(drift)], *_scaled(drift)), drift)
         if found.misfit is not None:
             return Rehearsal(found.misfit, tuple(drifts.values()))
     return Rehearsal(None, tuple(drifts.values()))
