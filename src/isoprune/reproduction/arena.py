@@ -24,7 +24,8 @@ BASELINE = "l1_norm"
 BATCHES = 4  # that a criterion looks at
 # Of single weights the order is that of l1_norm, and of snip.
 _SAME = {"weight": ("l2_norm", "taylor")}
-# What keeps all within seconds: the exact diagonal takes a backward pass for every output.
+# What keeps all within seconds (the exact diagonal takes a backward pass for every output), and what suits
+# trained networks: the statistics that their BatchNorm layers hold.
 _OPTIONS: dict[str, dict[str, Any]] = {
     "obd": {"draws": 2},
     "obc": {"block": 128},
@@ -32,6 +33,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "obs": {"samples": 128},
     "woodfisher": {"samples": 128},
     "c_obd": {"samples": 256},
+    "grasp": {"statistics": "network"},
 }
 _GRAINS = {"channel": "channels", "weight": "weights"}
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 
@@ -41,3 +41,15 @@ def in_train_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module in modules:
             module.training = False
+
+
+def normalised_by_batch(copy: nn.Module) -> nn.Module:
+    """Return a copy in eval mode, its BatchNorm layers changed to normalise by the batch at hand.
+
+    They have no running statistics then, so none move: those of the network that shares its tensors with the
+    copy stay as they are. Dropout stays off.
+    """
+    for module in copy.modules():
+        if isinstance(module, _BatchNorm):
+            module.running_mean = module.running_var = None
+    return copy

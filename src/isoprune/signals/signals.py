@@ -15,7 +15,7 @@ from isoprune.signals import activations, diagonals, kfac, per_sample, products
 from isoprune.signals.effective import WeightSource, computed_from, effective
 from isoprune.signals.losses import loss_of
 from isoprune.signals.matrices import filter_matrices
-from isoprune.signals.modes import in_train_mode
+from isoprune.signals.modes import in_train_mode, normalised_by_batch
 from isoprune.signals.samples import batches_of, cut, joined
 from isoprune.types import IsopruneError
 from isoprune.types.network import Network, module_of
@@ -40,6 +40,8 @@ class Signals:
         task: What a batch means.
         memory: Bound in bytes on what is held of single samples at a time.
         example: What the forward takes, for methods that look at no data; None: the first sample of the data.
+        batch_statistics: Whether BatchNorm normalises by the batch at hand, as in training. What is read of
+            single samples means nothing then.
     """
 
     model: Network
@@ -47,11 +49,13 @@ class Signals:
     task: Task = CLASSIFICATION
     memory: int = 2**30
     example: Any = None
+    batch_statistics: bool = False
 
     @cached_property
     def network(self) -> nn.Module:
         """The copy that is read: eval mode, plain weights, shared with ``model`` where they can be."""
-        return effective(module_of(self.model))
+        copy = effective(module_of(self.model))
+        return normalised_by_batch(copy) if self.batch_statistics else copy
 
     @cached_property
     def device(self) -> torch.device:

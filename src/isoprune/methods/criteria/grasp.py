@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from torch import Generator, Tensor
 from torch.utils._pytree import tree_map_only
@@ -28,24 +28,42 @@ from isoprune.types.units import GRAINS
     source="Wang, Zhang & Grosse, ICLR 2020, arXiv 2002.07376",
 )
 def grasp(
-    signals: Signals, units: Sequence[Units], *, generator: Generator, temperature: float = 200.0
+    signals: Signals,
+    units: Sequence[Units],
+    *,
+    generator: Generator,
+    temperature: float = 200.0,
+    statistics: Literal["batch", "network"] = "batch",
 ) -> Scores:
     r"""Share in the squared norm of the gradient: :math:`s_i = \sum_{j \in i} w_j (H g)_j`.
 
     g is the gradient of the mean loss over all the data, with the outputs divided by ``temperature`` (logits,
     as in the paper), H its Hessian. Without the unit :math:`\|g\|^2` changes by about
     :math:`-2 s_i`: units with a score below zero, whose loss would raise it, go first. (The paper's own
-    number is :math:`-s_i`, of which the largest go.) Meant for networks before training; they are read in
-    eval mode as they are, where the paper draws Linear layers anew.
+    number is :math:`-s_i`, of which the largest go.) Meant for the single weights of networks before training.
+
+    Args:
+        temperature: What the outputs are divided by.
+        statistics: What BatchNorm normalises by: the "batch" at hand, as in the paper, or what the "network"
+            holds, which before training is of no data: single filters then lose all their weights. With
+            "batch" the loss does not depend on the size of a filter before a BatchNorm, so over such a filter
+            the scores add up to :math:`-\|g_f\|^2`: of channels and filters, and of trained networks, take
+            "network".
+
+    g and H are of all parameters and of the network as it is, where the authors' code leaves biases and
+    norms out, and draws Linear layers anew.
 
     Cost: a backward and a second backward of all the data. Memory: the graph of a batch's gradient.
 
     Raises:
-        IsopruneError: If ``temperature`` is not above zero.
+        IsopruneError: If ``temperature`` is not above zero, ``statistics`` is neither, or a BatchNorm is to
+            normalise by a batch of one sample.
     """
     if not temperature > 0:
         raise IsopruneError(f"temperature is {temperature}, not a number above 0. The paper takes 200.")
-    cool = replace_loss(signals, temperature)
+    if statistics not in ("batch", "network"):
+        raise IsopruneError(f"statistics is {statistics!r}. Known: batch, network.")
+    cool = replace(replace_loss(signals, temperature), batch_statistics=statistics == "batch")
     bent = cool.hessian_product(cool.gradients)
     values = {name: signals.weights[name] * h for name, h in bent.items()}
     return score_units(values, units, lambda total, _: total)
