@@ -58,7 +58,8 @@ def before_batchnorm():
         torch.manual_seed(0)
         model = nn.Sequential(
             nn.Conv2d(3, 6, 3, bias=False), nn.BatchNorm2d(6, eps=1e-12), nn.ReLU(),
-            nn.Conv2d(6, 4, 3, bias=False), nn.BatchNorm2d(4, eps=1e-12), nn.ReLU(), nn.Flatten(), nn.Linear(16, 5),
+            nn.Conv2d(6, 4, 3, bias=False), nn.BatchNorm2d(4, eps=1e-12), nn.ReLU(),
+            nn.Flatten(), nn.Linear(16, 5),
         )  # fmt: skip
         return model.double().eval(), torch.randn(12, 3, 6, 6, dtype=torch.float64)
 
@@ -131,7 +132,7 @@ def test_the_temperature_is_200_and_must_be_above_zero():
 def test_statistics_are_the_batch_s_or_the_network_s_and_one_sample_has_none():
     model, x = network("mlp")
     units = units_of(trace(model, x), "weight")
-    with pytest.raises(IsopruneError, match="statistics is 'data'. Known: batch, network"):
+    with pytest.raises(IsopruneError, match=r"statistics is 'data'\. Known: batch, network"):
         scored(model, units, x, statistics="data")
     normed = nn.Sequential(nn.Linear(7, 4), nn.BatchNorm1d(4), nn.Linear(4, 5)).double().eval()
     x = torch.randn(6, 7, dtype=torch.float64)

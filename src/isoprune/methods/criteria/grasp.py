@@ -40,15 +40,15 @@ def grasp(
     g is the gradient of the mean loss over all the data, with the outputs divided by ``temperature`` (logits,
     as in the paper), H its Hessian. Without the unit :math:`\|g\|^2` changes by about
     :math:`-2 s_i`: units with a score below zero, whose loss would raise it, go first. (The paper's own
-    number is :math:`-s_i`, of which the largest go.) Meant for the single weights of networks before training.
+    number is :math:`-s_i`, of which the largest go.) Meant for single weights of networks before training.
 
     Args:
         temperature: What the outputs are divided by.
-        statistics: What BatchNorm normalises by: the "batch" at hand, as in the paper, or what the "network"
-            holds, which before training is of no data: single filters then lose all their weights. With
-            "batch" the loss does not depend on the size of a filter before a BatchNorm, so over such a filter
-            the scores add up to :math:`-\|g_f\|^2`: of channels and filters, and of trained networks, take
-            "network".
+        statistics: What BatchNorm normalises by: the "batch" at hand, as in the authors' code, or what the
+            "network" holds. Before training masks by the network's are worse than random ones of the same
+            layers (docs/arena.md). With "batch" the loss does not depend on the size of a filter before a
+            BatchNorm, so over such a filter scores add up to :math:`-\|g_f\|^2`, however it matters: of
+            channels and filters, and of trained networks, take "network".
 
     g and H are of all parameters and of the network as it is, where the authors' code leaves biases and
     norms out, and draws Linear layers anew.
