@@ -268,11 +268,12 @@ def verify(pruned: Pruned) -> Proof:
             check_masks(plain, masks)
             small = masked(plain, masks)
         return prove_masks(plain, small, pruned.graph, pruned.plan, masks, pruned.example_inputs)
+    plain = plain_copy(pruned.model)  # weights may be shared
     if pruned.plan.grain == DEPTH:
-        whole = deepened(pruned.dense, pruned.plan, pruned.model)
-        return prove_blocks(whole, pruned.model, pruned.graph, pruned.plan, pruned.example_inputs)
-    whole = inflated(pruned.dense, pruned.graph, pruned.plan, pruned.model)
-    return proven(whole, pruned.model, pruned.graph, pruned.plan, pruned.example_inputs)
+        whole = deepened(pruned.dense, pruned.plan, plain)
+        return prove_blocks(whole, plain, pruned.graph, pruned.plan, pruned.example_inputs)
+    whole = inflated(pruned.dense, pruned.graph, pruned.plan, plain)
+    return proven(whole, plain, pruned.graph, pruned.plan, pruned.example_inputs)
 
 
 def harden(network: Network) -> Network:

@@ -13,6 +13,7 @@ from isoprune.methods.repairs.weights import weights
 from isoprune.pruning.mask import harden, masks_of
 from isoprune.pruning.pruned import Pruned, as_pruned
 from isoprune.types import IsopruneError
+from isoprune.types.method import method
 from isoprune.types.network import Network
 
 MOST_BITS = 8
@@ -46,13 +47,23 @@ class Shared(nn.Module):
         return (sums / torch.bincount(places, minlength=size).clamp_min(1))[1:]
 
 
+@method(
+    "codec",
+    grains=("filter", "kernel", "vector", "weight", "n:m", "block"),
+    updates_weights=True,
+    source="Han, Mao & Dally, ICLR 2016, arXiv 1510.00149",
+)
 def cluster(network: Network, *, conv_bits: int = 8, linear_bits: int = 5) -> Pruned:
-    """Return the network with the weights of every layer shared: k-means, from equally spaced numbers.
+    r"""Return the network with the weights of every layer shared: k-means, from equally spaced numbers.
 
-    What is zero stays zero. `isoprune.retrain` then trains the shared numbers, and `compress` writes them.
+    For each layer :math:`\min_{c, k} \sum_i (w_i - c_{k_i})^2` by Lloyd's steps. What is zero stays zero.
+    `isoprune.retrain` then trains the shared numbers c (:math:`\partial L / \partial c_k = \sum_{i: k_i = k}
+    \partial L / \partial w_i`), and `compress` writes them.
 
     Args:
         conv_bits, linear_bits: At most 2 to the power of it numbers a layer: of convolutions, of all others.
+
+    Cost: a sort of every weight, and sums over it a step. Memory: an index of a byte a weight.
 
     Raises:
         IsopruneError: For bits outside 1 to 8; masks on biases or norms, as of channels: shrink them first.
