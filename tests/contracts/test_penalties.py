@@ -1,4 +1,4 @@
-"""What every penalty promises, checked on every entry of the table and every kind of layer."""
+"""What every penalty promises, for every entry of the table, every kind of layer, every grain it knows."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from methods.penalties.nets import NETS, drawn, gradients, planned
 
 PRUNING = [name for name, f in PENALTIES.items() if method_of(f).removes]
 SPARSE = ("group_lasso", "slimming", "sss")  # they press everything to zero
+BARE = [("slimming", "grouped"), ("sss", "grouped")]
 LATE = 10_000_000  # a step at which everything has grown as far as it does
 
 
@@ -30,17 +31,22 @@ def test_the_table_knows_functions_by_their_names():
         assert method_of(make).removes == bool(method_of(make).grows)
 
 
+SAID = {"n:m": "2:4", "block": "2x3"}  # how a grain with numbers is requested
 cases = pytest.mark.parametrize(
-    ("name", "net"),
-    # "grouped" has no BatchNorm, which these two press on.
-    [(p, n) for p in PENALTIES for n in NETS if not (p in ("slimming", "sss") and n == "grouped")],
-)
+    ("name", "net", "grain"),
+    [
+        # "grouped" has no BatchNorm, which these two press on.
+        *((p, n, "channel") for p in PENALTIES for n in NETS if (p, n) not in BARE),
+        *((p, "attending" if g == "head" else "plain", SAID.get(g, g))
+          for p in PRUNING for g in method_of(PENALTIES[p]).grains if g != "channel"),
+    ],
+)  # fmt: skip
 
 
 @cases
-def test_the_gradient_is_that_of_finite_differences(name, net):
+def test_the_gradient_is_that_of_finite_differences(name, net, grain):
     network = drawn(net)
-    penalty = made(name, network, *planned(network))
+    penalty = made(name, network, *planned(network, grain=grain))
     got = gradients(penalty(LATE), network)
     generator = torch.Generator().manual_seed(0)
     # One direction in all parameters at once: what autograd says of it, and what two evaluations say.
@@ -58,9 +64,9 @@ def test_the_gradient_is_that_of_finite_differences(name, net):
 
 
 @cases
-def test_it_is_zero_where_it_must_be(name, net):
+def test_it_is_zero_where_it_must_be(name, net, grain):
     network = drawn(net)
-    graph, plan = planned(network)
+    graph, plan = planned(network, grain=grain)
     if name in PRUNING:
         assert made(name, network, graph, plan)(0) == 0  # nothing has grown yet
         if name != "greg_2":
@@ -98,15 +104,28 @@ def _make_delta(block) -> None:
 
 
 @cases
-def test_asking_changes_neither_the_network_nor_its_gradients(name, net):
+def test_asking_changes_neither_the_network_nor_its_gradients(name, net, grain):
     network = drawn(net)
-    penalty = made(name, network, *planned(network))
+    penalty = made(name, network, *planned(network, grain=grain))
     before = {n: t.clone() for n, t in network.state_dict().items()}
     penalty(LATE).backward()
     assert all(torch.equal(t, before[n]) for n, t in network.state_dict().items())
     network.zero_grad()
     penalty(LATE)
     assert all(p.grad is None for p in network.parameters())
+
+
+@cases
+def test_it_presses_on_layers_that_lose_units_alone(name, net, grain):
+    network = drawn(net)
+    graph, plan = planned(network, grain=grain)
+    if name not in PRUNING:
+        return
+    last = {"channel": "", "head": ""}.get(plan.grain, list(network.named_modules())[-1][0] + ".weight")
+    only = Plan({key: mask for key, mask in plan.kept.items() if key != last}, plan.grain, plan.request)
+    got = gradients(made(name, network, graph, only)(LATE), network)
+    assert any(g.any() for g in got.values())
+    assert last not in got or not got[last].any()
 
 
 @pytest.mark.parametrize("name", PENALTIES)

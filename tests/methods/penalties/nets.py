@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import isoprune
+from graph.attention_networks import Heads
 from isoprune.graph import Graph
 from isoprune.types import Plan
 
@@ -47,14 +48,20 @@ class Residual(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+class Attending(Heads):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.flatten(2)[..., :7])
+
+
 NETS = {"plain": plain, "depthwise": depthwise, "grouped": grouped, "residual": Residual}
+HEADED = {"attending": Attending}
 
 
 def drawn(name: str, seed: int = 0) -> nn.Module:
     """Return a network in float64 as after training: nothing at its initial value."""
     with torch.random.fork_rng():
         torch.random.manual_seed(seed)
-        net = NETS[name]().double().eval()
+        net = {**NETS, **HEADED}[name]().double().eval()
         for tensor in [*net.parameters(), *net.buffers()]:
             if tensor.is_floating_point():
                 tensor.data += 0.1 * torch.rand_like(tensor)
