@@ -16,11 +16,11 @@ from isoprune.cli import main
 
 
 def test_methods_lists_every_table_with_the_first_line_of_each(capsys: Any):
-    from isoprune.experiment.signatures import KINDS, table
+    from isoprune.experiment.signatures import SHOWN, table
 
     assert main(["methods"]) == 0
     out = capsys.readouterr().out
-    for kind in KINDS:
+    for kind in SHOWN:
         for name in table(kind):
             assert re.search(rf"^  {name}\b.*\n(?: {{8}}\S.*\n)*      \S", out, re.M), name
     assert "`" not in out

@@ -10,7 +10,7 @@ import torch
 from repaired_networks import NETWORKS, WAYS, batches, pruned, trained
 
 import isoprune
-from isoprune.methods.checks import CHECKS, WEIGHT_CHECKS
+from isoprune.methods.checks import CHECKS, PLAN_CHECKS, WEIGHT_CHECKS
 from isoprune.methods.repairs.weights import weights
 from isoprune.pruning.grains import read_grain, units_of
 from isoprune.pruning.mask import masks_of
@@ -22,7 +22,7 @@ from isoprune.types.method import method_of
 GRAINS = ("channel", "filter", "kernel", "vector", "weight", "2x3")
 cases = pytest.mark.parametrize(
     ("name", "grain"),
-    [(n, g) for n, f in CHECKS.items() for g in GRAINS if read_grain(g).name in method_of(f).grains],
+    [(n, g) for n, f in PLAN_CHECKS.items() for g in GRAINS if read_grain(g).name in method_of(f).grains],
 )
 
 
@@ -31,9 +31,10 @@ def small(net, grain):
     return isoprune.prune(trained(NETWORKS[net]), batches()[0][0][:2], 0.5, grain=grain)
 
 
-@pytest.mark.parametrize("name", [*CHECKS, *WEIGHT_CHECKS])
+@pytest.mark.parametrize("name", CHECKS)
 def test_the_table_knows_functions_by_their_names_and_signature(name):
-    function = {**CHECKS, **WEIGHT_CHECKS}[name]
+    function = CHECKS[name]
+    assert (name in PLAN_CHECKS) != (name in WEIGHT_CHECKS)
     assert function.__name__ == name
     assert inspect.signature(function).parameters["generator"].kind is inspect.Parameter.KEYWORD_ONLY
     assert method_of(function).kind == "check"
@@ -46,7 +47,9 @@ def test_as_many_units_stay_in_all_and_they_are_others(name, grain, net):
     units = units_of(made.graph, grain)
     before = {key: mask.clone() for key, mask in made.plan.kept.items()}
     state = torch.get_rng_state()
-    plan, again = (CHECKS[name](made.plan, units, generator=torch.Generator().manual_seed(3)) for _ in "ab")
+    plan, again = (
+        PLAN_CHECKS[name](made.plan, units, generator=torch.Generator().manual_seed(3)) for _ in "ab"
+    )
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(mask, before[key]) for key, mask in made.plan.kept.items())
     assert plan == again
@@ -77,7 +80,7 @@ def test_each_unit_is_equally_likely_to_stay():
     units, runs = units_of(made.graph, "weight"), 400
     for name in ("mask_shuffle", "random_ticket"):
         generator = torch.Generator().manual_seed(0)
-        plans = [CHECKS[name](made.plan, units, generator=generator) for _ in range(runs)]
+        plans = [PLAN_CHECKS[name](made.plan, units, generator=generator) for _ in range(runs)]
         share = torch.stack([p.kept["1.weight"].double() for p in plans]).mean(0)
         # 192 binomial shares around a half: one further off than 5 standard deviations is 1 in 10,000 tests.
         assert (share - 0.5).abs().max() < 5 * (0.25 / runs) ** 0.5
@@ -88,13 +91,13 @@ def test_smart_ratios_follow_their_rule():
     many = Plan({"2": torch.arange(1000) < 100}, "weight")
     few = Plan({u.name: torch.arange(u.size) < u.size // 5 for u in units}, "weight")
     generator = torch.Generator().manual_seed(0)
-    kept = numbers_kept(units, CHECKS["smart_ratios"](few, units, generator=generator))
+    kept = numbers_kept(units, PLAN_CHECKS["smart_ratios"](few, units, generator=generator))
     # Of 380 that stay 60 are the classifier's; l of L = 4 keeps a part like (L - l + 1)^2 + (L - l + 1).
     factor = 320 / (20 * 400 + 12 * 300 + 6 * 1000)
     want = {"0": factor * 20 * 400, "1": factor * 12 * 300, "2": factor * 6 * 1000, "3": 60}
     assert all(abs(kept[name] - number) < 1 for name, number in want.items())
     # Of 1000, 940 go to the others: what the first cannot hold the next two share.
-    kept = numbers_kept(units, CHECKS["smart_ratios"](many, units, generator=generator))
+    kept = numbers_kept(units, PLAN_CHECKS["smart_ratios"](many, units, generator=generator))
     assert (kept["0"], kept["3"], sum(kept.values())) == (400, 60, 1000)
     assert kept["1"] == pytest.approx(540 * 3600 / 9600, abs=1)
 

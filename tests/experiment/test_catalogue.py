@@ -9,11 +9,11 @@ import sys
 import pytest
 
 from isoprune.experiment.catalogue import REQUIRED, catalogue
-from isoprune.experiment.signatures import KINDS, table
+from isoprune.experiment.signatures import SHOWN, table
 from isoprune.types.method import method_of
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SHOWN)
 def test_the_source_says_what_the_imported_table_says(kind: str):
     imported, read = table(kind), catalogue(kind)
     assert list(read) == list(imported)
@@ -22,7 +22,7 @@ def test_the_source_says_what_the_imported_table_says(kind: str):
         want = {
             option: REQUIRED if p.default is empty else p.default
             for option, p in inspect.signature(function).parameters.items()
-            if option not in KINDS[kind].supplied and p.kind is not p.VAR_KEYWORD
+            if option not in SHOWN[kind].supplied and p.kind is not p.VAR_KEYWORD
         }
         assert read[name].options == want
         assert read[name].method == method_of(function)
@@ -33,7 +33,7 @@ def test_the_source_says_what_the_imported_table_says(kind: str):
 
 def test_it_is_read_without_torch():
     code = (
-        "import sys; from isoprune.experiment.catalogue import KINDS, catalogue; "
-        "assert all(catalogue(kind) for kind in KINDS); sys.exit('torch' in sys.modules)"
+        "import sys; from isoprune.experiment.catalogue import SHOWN, catalogue; "
+        "assert all(catalogue(kind) for kind in SHOWN); sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -8,7 +8,7 @@ from torch import nn
 
 import isoprune
 from graph.small_networks import network
-from isoprune.pruning.erdos_renyi import numbers_by_shapes
+from isoprune.pruning.erdos_renyi import erk
 from isoprune.types import IsopruneError
 
 SHAPES = {"a": (100, 200), "b": (64, 32, 3, 3), "c": (10, 100), "d": (4, 3, 2, 2)}
@@ -18,7 +18,7 @@ SIZES = {name: torch.Size(shape).numel() for name, shape in SHAPES.items()}
 @pytest.mark.parametrize("ratio", [0.2, 0.5, 0.8, 0.9, 0.95, 0.99])
 def test_parts_are_in_proportion_to_the_formula_but_of_tensors_that_keep_all(ratio):
     total = round((1 - ratio) * sum(SIZES.values()))
-    keep = numbers_by_shapes(SHAPES, SIZES, SIZES, total)
+    keep = erk(SHAPES, SIZES, SIZES, total)
     assert sum(keep.values()) == total
     full = {name for name in SHAPES if keep[name] == SIZES[name]}
     rates = {name: keep[name] / sum(shape) for name, shape in SHAPES.items()}  # alike, as the formula says
@@ -35,11 +35,11 @@ def test_parts_are_in_proportion_to_the_formula_but_of_tensors_that_keep_all(rat
 
 def test_what_is_gone_already_is_not_kept_and_others_take_its_part():
     most = SIZES | {"c": 50}
-    keep = numbers_by_shapes(SHAPES, SIZES, most, 3000)
+    keep = erk(SHAPES, SIZES, most, 3000)
     assert keep["c"] == 50
     assert sum(keep.values()) == 3000
     with pytest.raises(IsopruneError, match="99 units are to stay, and there are 10"):
-        numbers_by_shapes({"c": (10, 1)}, {"c": 10}, {"c": 10}, 99)
+        erk({"c": (10, 1)}, {"c": 10}, {"c": 10}, 99)
 
 
 @pytest.mark.parametrize("grain", ["weight", "kernel", "filter"])

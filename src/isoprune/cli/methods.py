@@ -22,7 +22,7 @@ def methods(
     epochs: int | None = None,
     out: Path | None = None,
 ) -> None:
-    """List every data set, model, criterion, penalty, repair, schedule, cadence, check and measure.
+    """List every data set, model, criterion, penalty, repair, schedule, cadence, check, measure and more.
 
     With a name: that method's formula, options, needs, cost and paper. Your own needs no registration: write
     "your_module:your_function" in its place. With --schedules: draw the learning rate of every schedule.
@@ -35,13 +35,13 @@ def methods(
       isoprune methods --schedules --epochs 60 --out schedules.html
 
     Args:
-        name: Only this kind (data, model, criterion, penalty, repair, schedule, cadence, check, measure), or
-            all that is known of one method.
+        name: Only this kind (data, model, criterion, penalty, repair, schedule, cadence, check, measure,
+            allocation, structure, codec), or all that is known of one method.
         schedules: Draw every learning-rate schedule.
         epochs: Over so many epochs of retraining (90).
         out: All methods as a table: .md. With --schedules: .html, .svg, .png or .pdf (in the terminal).
     """
-    from isoprune.experiment.signatures import KINDS
+    from isoprune.experiment.signatures import SHOWN
 
     if schedules:
         if name:
@@ -51,9 +51,9 @@ def methods(
         raise IsopruneError("--epochs is for the picture of the schedules. Add --schedules.")
     if out is not None:
         return _write(name, out)
-    if name and name not in KINDS:
+    if name and name not in SHOWN:
         return _describe(name)
-    for each in (name,) if name else KINDS:
+    for each in (name,) if name else SHOWN:
         _list(each)
     return None
 
@@ -63,10 +63,10 @@ def _list(kind: str) -> None:
 
     from isoprune.experiment.catalogue import catalogue
     from isoprune.experiment.method_table import OTHERS, facts
-    from isoprune.experiment.signatures import KINDS
+    from isoprune.experiment.signatures import SHOWN
 
     console = output_console()
-    console.print(Text(f"{KINDS[kind].word} ({kind})", style="bold"))
+    console.print(Text(f"{SHOWN[kind].word} ({kind})", style="bold"))
     for entry in catalogue(kind).values():
         lines = [*_wrapped(_call(entry), 2, 8), *_wrapped(entry.summary, 6)]
         if kind not in OTHERS:
@@ -85,15 +85,15 @@ def _describe(name: str) -> None:
 
     from isoprune.experiment.catalogue import catalogue, plain
     from isoprune.experiment.method_table import OTHERS, facts
-    from isoprune.experiment.signatures import KINDS
+    from isoprune.experiment.signatures import SHOWN
 
-    found = {kind: catalogue(kind)[name] for kind in KINDS if name in catalogue(kind)}
+    found = {kind: catalogue(kind)[name] for kind in SHOWN if name in catalogue(kind)}
     if not found:
-        known = [*KINDS, *(entry for kind in KINDS for entry in catalogue(kind))]
+        known = [*SHOWN, *(entry for kind in SHOWN for entry in catalogue(kind))]
         raise IsopruneError(f"There is no kind or method {name!r}.{did_you_mean(name, known)}")
     console = output_console()
     for kind, entry in found.items():
-        console.print(Text(f"{entry.name} ({KINDS[kind].word})", style="bold"))
+        console.print(Text(f"{entry.name} ({SHOWN[kind].word})", style="bold"))
         console.print(Text("\n".join(_wrapped(_call(entry), 2, 8))))
         console.print(Text("\n" + textwrap.indent(plain(entry.doc), "  ") + "\n"))
         for word, said in facts(entry).items() if kind not in OTHERS else ():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import isoprune
 from isoprune.experiment.config import Choice, Experiment
 from isoprune.experiment.pins import PINS
 from isoprune.experiment.resolve import chosen_in
-from isoprune.experiment.signatures import KINDS, unknown_method, unknown_option
+from isoprune.experiment.signatures import KINDS, SHOWN, unknown_method, unknown_option
 from isoprune.types.method import Method
 
 REQUIRED = object()  # in place of a default
@@ -71,14 +71,14 @@ def plain(text: str) -> str:
 
 @functools.cache
 def catalogue(kind: str) -> dict[str, MethodEntry]:
-    """Return the methods of a kind (data, model, criterion, penalty, repair, schedule) by name."""
-    spec = KINDS[kind]
+    """Return the methods of a kind (data, model, criterion, penalty, repair, schedule, ...) by name."""
+    spec = SHOWN[kind]
     home = _Source.of(spec.module)
     entries = {}
     for name in home.table(spec.table):
         source, node = home.resolve(name)
         assert isinstance(node, ast.FunctionDef)
-        options = {key: value for key, value in source.parameters(node).items() if key not in spec.supplied}
+        options = source.parameters(node, besides=spec.supplied)
         doc = ast.get_docstring(node) or ""
         entries[name] = MethodEntry(name, options, doc, source.marks(node), node.args.kwarg is not None)
     return entries
@@ -155,13 +155,14 @@ class _Source:
         assert isinstance(listed, ast.Tuple)
         return [element.id for element in listed.elts if isinstance(element, ast.Name)]
 
-    def parameters(self, node: ast.FunctionDef) -> dict[str, Any]:
-        """Return the parameters of a function and their defaults."""
+    def parameters(self, node: ast.FunctionDef, *, besides: Container[str] = ()) -> dict[str, Any]:
+        """Return the parameters of a function but those named ``besides``, and their defaults."""
         given = node.args
         placed = [*given.posonlyargs, *given.args]
         defaults = [None] * (len(placed) - len(given.defaults)) + given.defaults
         pairs = [*zip(placed, defaults, strict=True), *zip(given.kwonlyargs, given.kw_defaults, strict=True)]
-        return {arg.arg: REQUIRED if default is None else self.value(default) for arg, default in pairs}
+        own = ((arg.arg, default) for arg, default in pairs if arg.arg not in besides)
+        return {name: REQUIRED if default is None else self.value(default) for name, default in own}
 
     def marks(self, node: ast.FunctionDef) -> Method:
         """Return what `@method` says of a function."""

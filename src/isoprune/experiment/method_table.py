@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 from isoprune.experiment.catalogue import MethodEntry, catalogue
-from isoprune.experiment.signatures import KINDS
+from isoprune.experiment.signatures import SHOWN
 
 OTHERS = ("data", "model")  # kinds that are no methods
+_OF_UNITS = ("criterion", "allocation", "check", "penalty")  # kinds that know grains
 _COLUMNS = ("what", "grains", "needs", "cost", "memory", "paper", "year")
 _HEAD = """# Every method
 
@@ -20,7 +21,7 @@ gathered while the network trains.
 
 def method_table() -> str:
     """Return a page of Markdown: a table a kind, without the columns that are empty."""
-    tables = [_table(kind) for kind in KINDS if kind not in OTHERS]
+    tables = [_table(kind) for kind in SHOWN if kind not in OTHERS]
     return "\n".join([_HEAD, *tables])
 
 
@@ -29,10 +30,11 @@ def facts(entry: MethodEntry) -> dict[str, str]:
     method, words = entry.method, ("data", "labels", "gradients", "dense", "plan", "batchnorm", "history")
     every = {grain for other in catalogue("criterion").values() for grain in other.method.grains}
     grains = "all" if set(method.grains) == every else ", ".join(method.grains)
+    of_units = method.kind in _OF_UNITS and (method.kind != "penalty" or "plan" in method.needs)
     changes = ["changes the weights that stay"] if method.updates_weights and not method.repair else []
     after = [f"then {method.repair}"] if method.repair else []
     return {
-        "grains": grains if method.kind == "criterion" else "",
+        "grains": grains if of_units else "",
         "needs": ", ".join(word for word in words if word in method.needs),
         "cost": "; ".join(filter(None, [entry.cost, *changes, *after])),
         "memory": entry.memory,
@@ -46,7 +48,7 @@ def _table(kind: str) -> str:
     rows = [{"name": f"`{e.name}`", "what": e.doc.partition("\n")[0], **facts(e)} for e in found]
     columns = ["name", *(c for c in _COLUMNS if any(row[c] for row in rows))]
     lines = [columns, ["---"] * len(columns), *([_cell(row[c]) for c in columns] for row in rows)]
-    title = KINDS[kind].word.capitalize()
+    title = SHOWN[kind].word.capitalize()
     return f"## {title}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 

@@ -64,14 +64,28 @@ KINDS = {
         "schedule", "schedules", "epochs", nested={"warm_up": "schedule", "lr_rewinding": "schedule"}
     ),
     "cadence": _methods("cadence", "cadences", "rounds"),
-    "check": _methods("check", "checks", "plan", "units", "generator"),
+    "check": _methods("check", "checks", "plan", "units", "pruned", "signals", "generator"),
     "measure": _methods("measure", "measures", "pruned", "signals", "generator"),
+}  # fmt: skip
+
+# With what `isoprune methods` shows besides: methods that are a word of a step, or a verb.
+SHOWN = {
+    **KINDS,
+    "allocation": MethodKind(
+        "allocation", "isoprune.pruning.erdos_renyi", "ALLOCATIONS",
+        frozenset({"shapes", "sizes", "most", "total"}),
+    ),
+    "structure": MethodKind(
+        "change of structure", "isoprune.verbs.eigendamage", "STRUCTURES",
+        frozenset({"network", "example_inputs", "batches", "task", "loss", "output", "seed"}),
+    ),
+    "codec": _methods("codec", "codecs", "network", "path"),
 }  # fmt: skip
 
 
 def table(kind: str) -> Mapping[str, Callable[..., Any]]:
     """Return the folder's table of methods: name -> function."""
-    return getattr(importlib.import_module(KINDS[kind].module), KINDS[kind].table)
+    return getattr(importlib.import_module(SHOWN[kind].module), SHOWN[kind].table)
 
 
 def find(kind: str, name: str) -> Callable[..., Any]:

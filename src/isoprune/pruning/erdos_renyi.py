@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from isoprune.types import IsopruneError
+from isoprune.types.method import method
 
 
-def numbers_by_shapes(
+@method(
+    "allocation",
+    grains=("filter", "kernel", "vector", "weight", "block"),
+    label="ERK",
+    source="Mocanu et al., 2018; Evci, Gale, Menick, Castro & Elsen, ICML 2020, arXiv 1911.11134",
+)
+def erk(
     shapes: Mapping[str, tuple[int, ...]], sizes: Mapping[str, int], most: Mapping[str, int], total: int
 ) -> dict[str, int]:
     r"""Return how many units each tensor keeps, ``total`` of all: thin tensors lose less than wide ones.
@@ -22,6 +29,8 @@ def numbers_by_shapes(
         sizes: How many units each is made of.
         most: How many units each has still.
         total: How many stay, at most the sum of ``most``.
+
+    Cost: none.
 
     Raises:
         IsopruneError: If more are to stay than there are.
@@ -43,6 +52,9 @@ def numbers_by_shapes(
     for name in sorted(wanted, key=lambda n: keep[n] - wanted[n])[: total - sum(keep.values())]:
         keep[name] += 1
     return keep
+
+
+ALLOCATIONS = {f.__name__: f for f in (erk,)}
 
 
 def _numel(shape: tuple[int, ...]) -> int:

@@ -18,7 +18,7 @@ from isoprune.pruning.allocation import (
     ratios_of,
     removed_of,
 )
-from isoprune.pruning.erdos_renyi import numbers_by_shapes
+from isoprune.pruning.erdos_renyi import erk
 from isoprune.pruning.grains import Grain, weights_of
 from isoprune.types import IsopruneError, Plan, Scores, Units
 
@@ -41,7 +41,7 @@ def plan_units(
         ratio: Fraction of the units of every tensor that ``before`` keeps, rounded up; or name patterns ->
             fractions. None with n:m, whose numbers say it.
         allocation: "uniform"; "global": all units compete by their scores as they are, as SNIP's and
-            magnitude's do; or "erk": each tensor keeps so many as `numbers_by_shapes` gives it.
+            magnitude's do; or "erk": each tensor keeps so many as `erk` gives it.
         floor: No tensor keeps fewer units than this, as far as it had so many.
         before: What earlier rounds kept; what they removed stays away.
 
@@ -117,7 +117,7 @@ def _by_shapes(
     sizes = {name: mask.numel() for name, mask in alive.items()}
     left = {name: int(mask.sum()) for name, mask in alive.items()}
     total = sum(left.values())
-    keep = numbers_by_shapes(shapes, sizes, left, total - removed_of(total, ratio))
+    keep = erk(shapes, sizes, left, total - removed_of(total, ratio))
     kept = {}
     for name, mask in alive.items():
         goes = left[name] - max(keep[name], min(floor, left[name]))

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 from isoprune.experiment.digests import derived_seed, digest
-from isoprune.methods.checks import CHECKS, WEIGHT_CHECKS
+from isoprune.methods.checks import CHECKS, PLAN_CHECKS, WEIGHT_CHECKS
 from isoprune.methods.criteria import CRITERIA
 from isoprune.methods.repairs import REPAIRS
 from isoprune.pruning import Pruned, prune_by
@@ -36,7 +36,7 @@ from isoprune.verbs import prune, repair, retrain
 
 OWN = "the method"
 REINITIALISED, HALF_DATA = "reinitialised", "half_data"
-BATTERY = (*CHECKS, *WEIGHT_CHECKS, REINITIALISED, HALF_DATA)
+BATTERY = (*CHECKS, REINITIALISED, HALF_DATA)
 _FIXED = (
     "network",
     "data",
@@ -182,7 +182,7 @@ def _made(
         return repair(small, REPAIRS["scratch"], seed=drawing)
     if check in WEIGHT_CHECKS:
         return repair(small, WEIGHT_CHECKS[check], seed=drawing)
-    if check not in CHECKS:
+    if check not in PLAN_CHECKS:
         return small
     made = checked(small, check, drawing, mask=how["mask"])
     # The repair that a criterion brings is no part of its choice: chance gets it too.
@@ -195,7 +195,7 @@ def checked(small: Pruned, check: str, seed: int, *, mask: bool = False) -> Prun
     Raises:
         IsopruneError: For a grain that the check does not know.
     """
-    function, grain = CHECKS[check], small.plan.grain
+    function, grain = PLAN_CHECKS[check], small.plan.grain
     kind = read_grain(grain).name
     if kind not in method_of(function).grains:
         raise IsopruneError(f"{check} does not know the grain {grain}. Leave it out: checks=.")

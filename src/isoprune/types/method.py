@@ -19,7 +19,8 @@ class Method:
     """What is known of a method besides its function.
 
     Attributes:
-        kind: "criterion", "repair", "penalty", "schedule", "cadence", "check", "measure".
+        kind: "criterion", "repair", "penalty", "schedule", "cadence", "check", "measure", "allocation",
+            "structure", "codec".
         needs: Of "data", "labels", "gradients", "dense", "plan", "batchnorm", "history".
         grains: The grains of units that it knows.
         updates_weights: Whether it changes the weights that stay.

@@ -21,10 +21,19 @@ from isoprune.pruning.mask import masks_of
 from isoprune.pruning.pruned import as_pruned, example_inputs_of
 from isoprune.signals import Signals
 from isoprune.types import CLASSIFICATION, IsopruneError, Network, Plan, Task, module_of
+from isoprune.types.method import method
 from isoprune.types.seeded import seeded
 from isoprune.verbs.tasks import task_of
 
 
+@method(
+    "structure",
+    "data",
+    "gradients",
+    updates_weights=True,
+    label="EigenDamage",
+    source="Wang, Grosse, Fidler & Zhang, ICML 2019, arXiv 1905.05934",
+)
 def eigendamage(
     network: Network,
     example_inputs: Any = None,
@@ -66,7 +75,8 @@ def eigendamage(
     Raises:
         IsopruneError: Bad options; a masked network; no layer that gets smaller.
 
-    Source: Wang, Grosse, Fidler & Zhang, ICML 2019, arXiv 1905.05934.
+    Cost: a forward and a backward of the samples; eigenvectors of both factors of each layer. Memory: A, G
+    and their eigenvectors, in float64.
     """
     check_ratio(ratio)
     check_ratio(cap, "cap")
@@ -99,6 +109,9 @@ def eigendamage(
     history = network.history if isinstance(network, Pruned) else ()
     made = replace(made, history=(*history, entry))
     return _costs_of_given(made, model, trace(model, example_inputs))
+
+
+STRUCTURES = {f.__name__: f for f in (eigendamage,)}
 
 
 @dataclass(frozen=True)

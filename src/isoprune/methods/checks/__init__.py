@@ -16,7 +16,12 @@ from isoprune.methods.checks.smart_ratios import smart_ratios
 from isoprune.methods.checks.weight_shuffle import weight_shuffle
 from isoprune.types import Plan
 
-CHECKS: dict[str, Callable[..., Plan]] = {f.__name__: f for f in (mask_shuffle, random_ticket, smart_ratios)}
+PLAN_CHECKS: dict[str, Callable[..., Plan]] = {
+    f.__name__: f for f in (mask_shuffle, random_ticket, smart_ratios)
+}
 WEIGHT_CHECKS: dict[str, Callable[..., nn.Module]] = {f.__name__: f for f in (weight_shuffle,)}
+CHECKS: dict[str, Callable[..., Plan | nn.Module]] = {
+    f.__name__: f for f in (mask_shuffle, random_ticket, smart_ratios, weight_shuffle)
+}
 
-__all__ = ["CHECKS", "WEIGHT_CHECKS"]
+__all__ = ["CHECKS", "PLAN_CHECKS", "WEIGHT_CHECKS"]

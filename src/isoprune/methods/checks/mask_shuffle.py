@@ -22,5 +22,7 @@ def mask_shuffle(plan: Plan, units: Sequence[Units], *, generator: Generator) ->
     """Keep as many units of every tensor as the method did, drawn by chance: its own ratios, nothing else.
 
     A method that is level with it has chosen how much goes of each layer, and no unit.
+
+    Cost: a draw of every unit.
     """
     return drawn(plan, units, numbers_kept(units, plan), generator)

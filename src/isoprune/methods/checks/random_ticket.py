@@ -23,6 +23,8 @@ def random_ticket(plan: Plan, units: Sequence[Units], *, generator: Generator) -
     """Keep as many units in all as the method did, drawn by chance from the whole network.
 
     One unit of every tensor stays, as with the method: a tensor without any would cut the network.
+
+    Cost: a draw of every unit.
     """
     total, sizes = sum(numbers_kept(units, plan).values()), [u.size for u in units]
     free = torch.randperm(sum(sizes) - len(sizes), generator=generator)[: total - len(sizes)]

@@ -25,6 +25,8 @@ def weight_shuffle(pruned: Pruned, signals: Signals | None = None, *, generator:
 
     What is masked stays so; biases and norms keep their values. A method that is level with it has kept how
     the weights of a layer are spread, and no weight in its place.
+
+    Cost: a draw of every weight that stays.
     """
     model = copied(pruned.model)
     for weight in weights(model):

@@ -15,7 +15,10 @@ from isoprune.types.units import DEPTH, GRAINS
 
 
 @method(
-    "criterion", grains=(*GRAINS, DEPTH), label="L1", source="Li, Kadav, Durdanovic, Samet & Graf, ICLR 2017"
+    "criterion",
+    grains=(*GRAINS, DEPTH),
+    label="L1",
+    source="Han, Pool, Tran & Dally, NeurIPS 2015; Li, Kadav, Durdanovic, Samet & Graf, ICLR 2017",
 )
 def l1_norm(signals: Signals, units: Sequence[Units], *, generator: Generator) -> Scores:
     r"""Mean absolute weight of each unit: :math:`s_i = \frac{1}{n_i} \sum_{j \in i} |w_j|`.

@@ -14,7 +14,12 @@ from isoprune.types.method import method
 from isoprune.types.units import DEPTH, GRAINS
 
 
-@method("criterion", grains=(*GRAINS, DEPTH), label="L2")
+@method(
+    "criterion",
+    grains=(*GRAINS, DEPTH),
+    label="L2",
+    source="Han, Pool, Tran & Dally, NeurIPS 2015, arXiv 1506.02626",
+)
 def l2_norm(signals: Signals, units: Sequence[Units], *, generator: Generator) -> Scores:
     r"""Root mean square weight of each unit: :math:`s_i = \sqrt{\frac{1}{n_i} \sum_{j \in i} w_j^2}`.
 

@@ -50,6 +50,8 @@ def greg_1(
     BatchNorm are left as they are.
 
     Constants are those of the public code for CIFAR.
+
+    Cost: a pass over the weights a step. Memory: a bool a unit.
     """
     grows = Growth(growth, interval, ceiling)
     goes, layers = gone(model, graph, plan), layers_of(model, graph, plan)
@@ -96,6 +98,8 @@ def greg_2(
     Args:
         plan: At the start: which layers lose filters, and how many.
         choose: Returns a plan by the weights that the network has when it is called.
+
+    Cost: a pass over the weights a step, and the scores once. Memory: a bool a unit.
     """
     first, grows = Growth(pick_growth, interval, pick_ceiling), Growth(growth, interval, ceiling)
     start = pick_ceiling

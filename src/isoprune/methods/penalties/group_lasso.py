@@ -37,6 +37,8 @@ def group_lasso(
         over: "filters", "channels", "shapes" or "depth".
         strength: lambda; theirs lie around 1e-4 to 1e-3, by network.
         only: Pattern of the names of layers. Depth: only layers that a path leads around.
+
+    Cost: a pass over the weights a step.
     """
     groups = pick(_GROUPS, over, "kind of group")
     if not strength > 0:

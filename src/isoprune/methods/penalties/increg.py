@@ -45,6 +45,8 @@ def increg(
 
     The plan says how many go, the ranks which. Theirs sets A to half of the weight decay.
 
+    Cost: a pass over the weights a step, a sort of the units an update. Memory: two numbers a unit.
+
     Raises:
         IsopruneError: If what goes cannot be made of these strengths; see `Growth`.
     """

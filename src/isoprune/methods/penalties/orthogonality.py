@@ -22,6 +22,8 @@ def kernel_orthogonality(model: nn.Module, plan: Plan, *, strength: float = 1e-2
     Gram matrix cannot be the identity, so the other is taken. Convolutions in groups are one matrix a group.
 
     It is KernOrth in TPP's table 1, which does not give its strength.
+
+    Cost: a product of each filter matrix with its transpose a step. Memory: these products.
     """
     weights = _weights(model, strength)
 
@@ -43,6 +45,8 @@ def orthogonal_convolution(model: nn.Module, plan: Plan, *, strength: float = 1e
     as in `kernel_orthogonality`.
 
     It is OrthConv in TPP's table 1, which does not give its strength.
+
+    Cost: a convolution of each layer's filters with one another a step. Memory: what it makes.
     """
     weights = _weights(model, strength)
 

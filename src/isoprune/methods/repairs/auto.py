@@ -59,6 +59,8 @@ def auto(
         retrain_budget: Samples that the retraining will see, 0 if there will be none. None: not known, and
             nothing is trained here.
 
+    Cost: that of `reconstruct` and `balance`, and of `polish` where it follows.
+
     Raises:
         IsopruneError: Without data, for a budget that is no number of samples, or if dense network and plan
             do not belong to the pruned network.

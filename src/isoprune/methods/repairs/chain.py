@@ -25,6 +25,8 @@ def chain(
 
     Args:
         steps: Repairs with their options bound; each gets the same dense network, plan and data.
+
+    Cost: that of its steps.
     """
     done = Repaired(copied(pruned.model))
     for step in steps:

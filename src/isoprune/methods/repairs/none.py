@@ -12,5 +12,8 @@ from isoprune.types.method import method
 
 @method("repair", label="no repair")
 def none(pruned: Pruned, signals: Signals, *, generator: Generator) -> nn.Module:
-    """Return a copy of the pruned network: the baseline that every repair is measured against."""
+    """Return a copy of the pruned network: the baseline that every repair is measured against.
+
+    Cost: a copy.
+    """
     return copied(pruned.model)

@@ -25,6 +25,8 @@ def refit(
     Args:
         samples: How many inputs are looked at.
         places: Positions of an output map (or of a sequence), drawn for each sample.
+
+    Cost: that of `reconstruct`.
     """
     how = {"samples": samples, "places": places, "give": 0.0, "rectified": _ROUNDS}
     return reconstruct(pruned, signals, generator=generator, **how)

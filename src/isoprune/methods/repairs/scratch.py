@@ -22,6 +22,8 @@ def scratch(pruned: Pruned, signals: Signals, *, generator: Generator) -> nn.Mod
     fresh statistics), children before parents as at construction. The draw depends on the generator alone,
     not on the device: it is made on the CPU and copied.
 
+    Cost: a draw of every weight.
+
     Raises:
         IsopruneError: If a parameter belongs to a module without ``reset_parameters``, which would keep it
             trained.
