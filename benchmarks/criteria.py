@@ -2,11 +2,12 @@
 
     python benchmarks/criteria.py                               resnet50 at 224 x 224, 64 images
     python benchmarks/criteria.py --criteria obs kron_obs --limit 600
+    python benchmarks/criteria.py --criteria obd --set draws=4        with an option of the criterion
 
 Each prunes half of torchvision's network (of weights drawn anew) by `isoprune.prune`: of channels where it
-knows them, else of weights (by masks), with its defaults. The time of l1_norm is that of all the rest:
-recording, planning, shrinking, proving. A criterion that refuses says what to lower; one that takes more
-than ``--limit`` seconds or ``--gigabytes`` is ended.
+knows them, else of weights (by masks), with its defaults and what ``--set`` gives. The time of l1_norm is
+that of all the rest: recording, planning, shrinking, proving. A criterion that refuses says what to lower;
+one that takes more than ``--limit`` seconds or ``--gigabytes`` is ended.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import resource
 import subprocess
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,6 +40,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=120, help="seconds of the processor for each")
     parser.add_argument("--gigabytes", type=float, default=12.0, help="that each may take")
     parser.add_argument("--criteria", nargs="+", default=[name for name in CRITERIA if name != "karnin"])
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="options of the criteria")
     parser.add_argument("--one", help="measure this one here")
     options = parser.parse_args()
     if options.one:
@@ -46,6 +49,7 @@ def main() -> None:
     print("| criterion | grain | seconds | peak GB | |\n|---|---|---:|---:|---|", flush=True)
     for name in options.criteria:
         same = ["--network", options.network, "--size", str(options.size), "--images", str(options.images)]
+        same += ["--set", *options.set] if options.set else []
         command = [sys.executable, __file__, "--one", name, "--limit", str(options.limit), *same]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -71,9 +75,11 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     x = torch.randn(options.images, 3, options.size, options.size, generator=generator)
     y = torch.randint(1000, (options.images,), generator=generator)
     batches = list(zip(x.split(8), y.split(8), strict=True))
+    given = dict(one.split("=", 1) for one in options.set)
+    criterion = partial(CRITERIA[options.one], **{name: json.loads(value) for name, value in given.items()})
     began, said = time.process_time(), ""
     try:
-        isoprune.prune(model, x[:1], 0.5, criterion=options.one, grain=grain_of(options.one), batches=batches)
+        isoprune.prune(model, x[:1], 0.5, criterion=criterion, grain=grain_of(options.one), batches=batches)
     except IsopruneError as error:
         said = f"refused: {error}"
     seconds = time.process_time() - began

@@ -8,12 +8,12 @@ from typing import Literal
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from isoprune.isometry.estimate import products_of
-from isoprune.isometry.function import SampleFunction, sample_function
+from isoprune.isometry.function import sample_function
 from isoprune.isometry.memory import default_memory
 from isoprune.isometry.picks import InputPick, Inputs, OutputPick
+from isoprune.signals.cost import multiply_adds
 
 SAMPLES = 64
 # Multiply-adds for one network's singular values: about ten seconds of one core. Counted and not timed, so
@@ -56,7 +56,9 @@ def plan_effort(
     """
     with sample_function(model, inputs, input=input, output=output) as f:
         weights = sum(p.numel() for p in model.parameters() if p.dim() > 1)
-        forward = _multiply_adds(f, max(f.x[0].numel(), weights))
+        one = f.rows(0, 1)
+        with torch.no_grad():
+            forward = multiply_adds(lambda: f(f.x[one], one), least=max(f.x[0].numel(), weights))
         small, large = sorted((f.outputs, f.x[0].numel()))
         exact = f.outputs * forward + float(small) ** 2 * large
         estimate = products_of() * forward
@@ -69,11 +71,3 @@ def plan_effort(
     if samples is None:
         wanted = max(int(min(wanted, budget / each)), 1)
     return Effort(method, wanted, small, exact, estimate)
-
-
-def _multiply_adds(f: SampleFunction, least: int) -> float:
-    """Return the multiply-adds of one sample's forward; ``least`` where torch cannot count."""
-    one = f.rows(0, 1)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        f(f.x[one], one)
-    return max(counter.get_total_flops() / 2, float(least))

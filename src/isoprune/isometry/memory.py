@@ -13,6 +13,8 @@ import psutil
 import torch
 from torch import Tensor
 
+from isoprune.signals.cost import saved_by
+
 _NO_LIMIT = 2**60  # version 1 of control groups writes the largest number of pages where version 2 has "max"
 
 
@@ -53,17 +55,8 @@ def footprint(forward: Callable[[], Tensor], beside: frozenset[int]) -> Footprin
 
 def with_footprint(forward: Callable[[], Tensor], beside: frozenset[int]) -> tuple[Tensor, Footprint]:
     """Return what ``forward`` returns, with its graph, and what that keeps."""
-    sizes: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in beside:
-            sizes[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        y = forward()
-    return y, Footprint(sum(sizes.values()), max([y.numel() * y.element_size(), *sizes.values()]))
+    y, sizes = saved_by(forward, beside)
+    return y, Footprint(sum(sizes), max([y.numel() * y.element_size(), *sizes]))
 
 
 def _control_group() -> int | None:

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from torch.func import jacrev
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from isoprune.signals import products
 from isoprune.types import IsopruneError
 from isoprune.types.task import Task
 
@@ -29,13 +30,13 @@ def gauss_newton(signals: Signals, draws: int | None, generator: Generator | Non
     Raises:
         IsopruneError: If one sample has more than 4,096 outputs, or the loss is not finite.
     """
-    signals.gradients  # noqa: B018  raises where the loss is not finite
+    outputs = outputs_of_sample(signals)
+    products.require_finite(signals)
     task, total = signals.task, None
-    number = draws or _outputs(signals)
     with torch.random.fork_rng():
         if draws:
             torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
-        for column in range(number):
+        for column in range(draws or outputs):
             along = _along(task, None if draws else column)
             squares = replace(signals, task=along).sample_mean(
                 lambda g: {name: t.square().sum(0) for name, t in g.items()}
@@ -45,10 +46,25 @@ def gauss_newton(signals: Signals, draws: int | None, generator: Generator | Non
     return {name: t / draws for name, t in total.items()} if draws else total
 
 
-def _outputs(signals: Signals) -> int:
+def outputs_of_sample(signals: Signals) -> int:
+    """Return how many numbers the outputs of one sample are.
+
+    Raises:
+        IsopruneError: If they are more than 4,096.
+    """
     with torch.no_grad():
-        outputs = signals.forward(next(signals.chunks(1)))
-    return sum(t.numel() for t in tree_flatten(outputs)[0] if _counts(t))
+        outputs = signals.outputs(next(signals.first(1)), signals.weights)
+    number = sum(t.numel() for t in tree_flatten(outputs)[0] if _counts(t))
+    _require_few(number)
+    return number
+
+
+def _require_few(outputs: int) -> None:
+    if outputs > _MOST:
+        raise IsopruneError(
+            f"One sample has {outputs:,} outputs, and the Hessian of the loss by them is square in that: "
+            f"more than {_MOST:,} are too many. Take a criterion of gradients, such as 'fisher'."
+        )
 
 
 def _along(task: Task, column: int | None) -> Task:
@@ -58,11 +74,7 @@ def _along(task: Task, column: int | None) -> Task:
         leaves, structure = tree_flatten(outputs)
         counted = [leaf for leaf in leaves if _counts(leaf)]
         o = torch.cat([leaf.flatten() for leaf in counted])
-        if len(o) > _MOST:
-            raise IsopruneError(
-                f"One sample has {len(o):,} outputs, and the Hessian of the loss by them is square in that: "
-                f"more than {_MOST:,} are too many. Take a criterion of gradients, such as 'fisher'."
-            )
+        _require_few(len(o))
 
         def of_outputs(flat: Tensor) -> Tensor:
             parts = iter(flat.split([leaf.numel() for leaf in counted]))

@@ -93,6 +93,13 @@ def gauss_newton(signals: Signals, batch: Any, vector: Tensors) -> dict[str, Ten
         return _named(weights, back)
 
 
+def require_finite(signals: Signals) -> None:
+    """Raise unless the loss of every batch is finite."""
+    for batch in _checked(signals):
+        with torch.no_grad():
+            _finite(signals.loss(batch, signals.weights))
+
+
 def finite_or_raise(losses: Tensor) -> None:
     """Raise unless every loss is finite."""
     bad = losses[~torch.isfinite(losses)].flatten()

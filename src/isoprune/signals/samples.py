@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,25 @@ def _are_inputs(field: Sequence[Any], number: int) -> bool:
     rows = all(isinstance(inner, Tensor) and inner.dim() and len(inner) == number for inner in field)
     images = len(field) == number and number in (3, 4) and all(inner.dim() == 3 for inner in field if rows)
     return rows and not images  # three images of three channels are samples
+
+
+def pieces(batch: Any, most: int, *, number: int) -> Iterator[Any]:
+    """Yield a batch of ``number`` samples as batches of at most ``most``."""
+    for start in range(0, number, most):
+        yield cut(batch, start, min(start + most, number), number=number)
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Batches of at most ``most`` samples, cut from others as they come."""
+
+    batches: Iterable[Any]
+    samples: Callable[[Any], int]
+    most: int
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self.batches:
+            yield from pieces(batch, self.most, number=self.samples(batch))
 
 
 BATCH = 100  # samples, where data has samples and nothing says how many go together

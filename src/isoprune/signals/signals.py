@@ -16,7 +16,7 @@ from isoprune.signals.effective import WeightSource, computed_from, effective
 from isoprune.signals.losses import loss_of
 from isoprune.signals.matrices import filter_matrices
 from isoprune.signals.modes import in_train_mode, normalised_by_batch
-from isoprune.signals.samples import batches_of, cut, joined
+from isoprune.signals.samples import Pieces, batches_of, cut, joined
 from isoprune.types import IsopruneError
 from isoprune.types.network import Network, module_of
 from isoprune.types.task import CLASSIFICATION, Task, forward, to_device
@@ -84,6 +84,10 @@ class Signals:
     def taking(self, samples: int) -> Signals:
         """Return what follows from the first ``samples`` samples alone."""
         return replace(self, batches=list(self.first(samples)))
+
+    def in_batches_of(self, most: int) -> Signals:
+        """Return what follows from the same samples, at most ``most`` at a time."""
+        return replace(self, batches=Pieces(self._all_batches, self.task.samples, most))
 
     @cached_property
     def _all_batches(self) -> Iterable[Any]:

@@ -37,7 +37,7 @@ def explicit(model, x):
 
 def of(model, x, name="0"):
     units = [u for u in trace(model, x).groups if u.name == name]
-    how = {"samples": 100, "places": 1000, "generator": torch.Generator()}
+    how = {"samples": 100, "places": 1000, "gigabytes": 1.0, "generator": torch.Generator()}
     return units, contributions(Signals(model, [(x[:3], None), (x[3:], None)]), units, **how)[name]
 
 

@@ -33,6 +33,7 @@ def channel_lasso(
     keep: Mapping[str, int] | None = None,
     samples: int = 512,
     places: int = 10,
+    gigabytes: float = 12.0,
 ) -> Scores:
     r"""LASSO on units: :math:`\min_\beta \frac{1}{2} \|y - \sum_i \beta_i W_i x_i\|^2 + \lambda \|\beta\|_1`.
 
@@ -49,11 +50,13 @@ def channel_lasso(
         keep: How many of which units are to stay.
         samples: How many inputs are looked at.
         places: Positions of an output map (or of a sequence), drawn for each sample.
+        gigabytes: What the moments of what layers read may take; more is refused before anything is computed.
 
     Cost: a forward of the samples; per group a path of some sixty strengths, a linear system a step. Memory:
     [fan_in, fan_in] of every layer.
     """
-    found = contributions(signals, units, samples=samples, places=places, generator=generator)
+    how = {"samples": samples, "places": places, "generator": generator, "gigabytes": gigabytes}
+    found = contributions(signals, units, **how)
     scores = l2_norm(signals, [u for u in units if u.name not in found], generator=generator)
     for u in units:
         if u.name in found:

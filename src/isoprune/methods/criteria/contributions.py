@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from isoprune.methods.criteria.output_errors import watched_sums
+from isoprune.methods.criteria.output_errors import OF_GRADIENTS, require_fits, watched_sums
 from isoprune.methods.criteria.readers import ReadingLayer, reading_layers
 from isoprune.methods.criteria.working_copy import working_copy
 from isoprune.methods.repairs.attention import taken_apart
@@ -37,16 +37,27 @@ class Contributions:
 
 
 def contributions(
-    signals: Signals, units: Sequence[Units], *, samples: int, places: int, generator: Generator
+    signals: Signals,
+    units: Sequence[Units],
+    *,
+    samples: int,
+    places: int,
+    generator: Generator,
+    gigabytes: float,
 ) -> dict[str, Contributions]:
     """Return the contributions of units, by their names; those that no layer reads are left out and logged.
 
     Args:
         samples, places: How many inputs are looked at, and positions of a map in each: see `watched_sums`.
+        gigabytes: What the moments of what layers read may take.
+
+    Raises:
+        IsopruneError: Before anything is computed, if the moments take more than that.
     """
     network, example, chunks = working_copy(signals, samples)
     with taken_apart(network) as parts:
         layers = reading_layers(network, parts, units, example)
+        require_fits({layer.name: [layer] for layer in layers}, gigabytes, OF_GRADIENTS)
         sums = watched_sums(
             network, layers, {}, chunks, signals.task, most=places, generator=generator, slopes=False
         )

@@ -12,8 +12,9 @@ from torch import Generator, Tensor
 from isoprune.methods.criteria.unit_scores import makers
 from isoprune.pruning.allocation import check_ratio, removed_of
 from isoprune.signals import Signals
+from isoprune.signals.cost import WORK, gradient_work, require_work, samples_in_memory
 from isoprune.signals.products import finite_or_raise
-from isoprune.signals.samples import cut, joined
+from isoprune.signals.samples import cut, joined, pieces
 from isoprune.types import IsopruneError, Member, Scores, Units
 from isoprune.types.method import method
 from isoprune.types.units import GRAINS
@@ -40,6 +41,8 @@ def edge_popup(
     lr: float = 0.1,
     momentum: float = 0.9,
     weight_decay: float = 1e-4,
+    work: float = WORK,
+    gigabytes: float = 4.0,
 ) -> Scores:
     r"""Popularity: :math:`|s_i|` after training s while only the weights with the largest :math:`|s_i|` work.
 
@@ -56,16 +59,23 @@ def edge_popup(
             their order. They count as training in any comparison of budgets. 0: the drawn scores.
         batch: Samples a step.
         lr, momentum, weight_decay: Of SGD on the scores.
+        work: Multiply-adds that the training may take; more is refused before it starts.
+        gigabytes: What the graph of the loss may take; a batch with a larger one is taken in parts.
 
-    Cost: ``train_samples`` times a forward and a backward. Memory: the graph of a batch.
+    Cost: ``train_samples`` times a forward and a backward. Memory: the graph of a batch, within
+    ``gigabytes``.
 
     Raises:
         IsopruneError: If ``ratio`` is outside [0, 1) or a number of samples is negative; if the loss is not
-            finite.
+            finite; if it takes more multiply-adds than ``work``, or the graph of one sample more than
+            ``gigabytes``.
     """
     check_ratio(ratio)
     if train_samples < 0 or batch < 1:
         raise IsopruneError(f"train_samples is {train_samples}, batch {batch}: give at least 0, at least 1.")
+    if train_samples:
+        _require_work(signals, train_samples, work)
+        fit = samples_in_memory(signals, gigabytes)
     scores = {u.name: _drawn(u, signals, generator).requires_grad_() for u in units}
     if not scores:
         return {}
@@ -74,13 +84,21 @@ def edge_popup(
     for step, part in enumerate(_batches(signals, batch, train_samples)):
         for group in optimizer.param_groups:
             group["lr"] = lr * (1 + math.cos(math.pi * step / steps)) / 2
-        loss = signals.loss(part, gated(signals, units, scores, ratio))
-        finite_or_raise(loss.detach())
-        found = torch.autograd.grad(loss, list(scores.values()), allow_unused=True)
-        for score, slope in zip(scores.values(), found, strict=True):
-            score.grad = slope
+        optimizer.zero_grad()
+        number = signals.task.samples(part)
+        for piece in pieces(part, fit, number=number):
+            loss = signals.loss(piece, gated(signals, units, scores, ratio))
+            finite_or_raise(loss.detach())
+            (loss * (signals.task.samples(piece) / number)).backward(inputs=list(scores.values()))
         optimizer.step()
     return {name: s.detach().abs().cpu() for name, s in scores.items()}
+
+
+def _require_work(signals: Signals, train_samples: int, work: float) -> None:
+    each = gradient_work(signals)
+    fit = int(work // each)
+    remedy = f"Lower train_samples (at {fit:,} it is {fit * each:.0e})"
+    require_work(f"A training of {train_samples:,} samples takes", train_samples * each, work, remedy)
 
 
 def gated(

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 
-from isoprune.methods.criteria.output_errors import ErrorSums, watched_sums
+from isoprune.methods.criteria.output_errors import ErrorSums, require_fits, watched_sums
 from isoprune.methods.criteria.readers import ReadingLayer
 from isoprune.methods.criteria.working_copy import working_copy
 from isoprune.methods.repairs.attention import taken_apart
 from isoprune.methods.repairs.weights import Weight, weights
 from isoprune.signals import Signals
 from isoprune.signals.matrices import LAYERS
-from isoprune.types import IsopruneError
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +75,9 @@ def layer_moments(
                 mine = [ReadingLayer(weight.name, weight, {}, False)]
             if mine:
                 found[weight.tensor], layers[weight.tensor] = weight, mine
-        _require_fits(found, gigabytes)
+        require_fits(
+            layers, gigabytes, "criterion 'obs' or 'woodfisher', whose memory grows with samples instead"
+        )
         flat = [layer for several in layers.values() for layer in several]
         sums = watched_sums(
             network, flat, {}, chunks, signals.task, most=places, generator=generator, slopes=slopes
@@ -95,18 +96,3 @@ def _of(weight: Weight, sums: list[ErrorSums]) -> LayerMoments:
     inputs = torch.cat([one.xx / one.rows for one in sums])
     outputs = torch.cat([one.gg / max(one.samples, 1) for one in sums])
     return LayerMoments(weight, weight.matrices.double().cpu(), inputs, outputs)
-
-
-def _require_fits(found: Mapping[str, Weight], gigabytes: float) -> None:
-    sizes = {}
-    for name, weight in found.items():
-        blocks, filters, fan_in = weight.matrices.shape
-        # Sums, their means, and an inverse.
-        sizes[name] = 3 * 8 * blocks * (filters**2 + fan_in**2) / 1e9
-    if sum(sizes.values()) > gigabytes:
-        largest = max(sizes, key=lambda name: sizes[name])
-        raise IsopruneError(
-            f"The moments of what layers read and make take {sum(sizes.values()):.1f} GB, those of {largest} "
-            f"alone {sizes[largest]:.1f}, more than gigabytes={gigabytes:g}. Raise gigabytes, or take "
-            "criterion 'obs' or 'woodfisher', whose memory grows with samples instead."
-        )

@@ -13,8 +13,9 @@ from isoprune.linalg.row_elimination import refit_rows, traces
 from isoprune.methods.criteria.layer_moments import LayerMoments, layer_moments
 from isoprune.methods.criteria.unit_scores import score_units
 from isoprune.signals import Signals
+from isoprune.signals.cost import require_work
 from isoprune.signals.matrices import TRANSPOSED
-from isoprune.types import IsopruneError, Units, UpdatingScores
+from isoprune.types import Units, UpdatingScores
 from isoprune.types.method import method
 
 _ORDER = 1e-10  # of the greatest score: what is added from one turn to the next
@@ -174,10 +175,10 @@ def _require_work(signals: Signals, tensors: Sequence[str], block: int | None, w
         return sum(number * min(block, row) ** 2 for number, row in sizes) / 3
 
     longest = max((row for _, row in sizes), default=1)
-    if needed(block or longest) > work:
-        fits = max((b for i in range(13) if needed(b := 2**i) <= work), default=1)
-        raise IsopruneError(
-            f"Rows of up to {block or longest} weights take {needed(block or longest):.0e} multiply-adds one "
-            f"by one, more than work={work:.0e}. Lower block (at {fits} it is {needed(fits):.0e}), or raise "
-            "work."
-        )
+    fits = max((b for i in range(13) if needed(b := 2**i) <= work), default=1)
+    require_work(
+        f"Rows of up to {block or longest} weights take",
+        needed(block or longest),
+        work,
+        f"Lower block (at {fits} it is {needed(fits):.0e})",
+    )

@@ -12,17 +12,12 @@ from torch import Generator, Tensor, nn
 from isoprune.linalg.elimination import Elimination
 from isoprune.methods.criteria.l2_norm import l2_norm
 from isoprune.methods.criteria.output_errors import ErrorSums, watched_sums
-from isoprune.methods.criteria.pruned_so_far import PrunedSoFar, ranks, rises, stages_of
-from isoprune.methods.criteria.readers import (
-    ReadingLayer,
-    kept_units,
-    multiply_adds,
-    reading_layers,
-    weights_that_read,
-)
+from isoprune.methods.criteria.pruned_so_far import PrunedSoFar, ranks, rises, stages_of, with_readers
+from isoprune.methods.criteria.readers import ReadingLayer, kept_units, reading_layers, weights_that_read
 from isoprune.methods.criteria.working_copy import working_copy
 from isoprune.methods.repairs.attention import taken_apart
 from isoprune.signals import Signals
+from isoprune.signals.cost import forward_work
 from isoprune.types import Units, UpdatingScores
 from isoprune.types.method import method
 from isoprune.types.task import samples_in
@@ -52,6 +47,7 @@ def osscar(
     stages: int | None = None,
     ridge: float = 1e-6,
     swaps: int | None = None,
+    gigabytes: float = 12.0,
 ) -> UpdatingScores:
     r"""Search for the inputs without which :math:`\min_{\hat W} \|X W - X \hat W\|^2` is least.
 
@@ -80,6 +76,8 @@ def osscar(
         ridge: Added to X^T X, relative to its mean eigenvalue.
         swaps: At most so many a group; None: as many as units stay, and none where a reader has more than
             1,024 inputs.
+        gigabytes: What the moments of what the layers of one stage read and make may take; more is refused
+            before anything is computed.
 
     Cost: two forwards of the samples a stage; per group and reader, for each unit that goes, a product of
     [fan_in, fan_in] with the unit's inputs.
@@ -97,7 +95,13 @@ def osscar(
             found = so_far.eliminate_(u, read, sums, keep[u.name], swaps=swaps, refit=True)
             scores[u.name] = ranks(found)
 
-    how = {"samples": samples, "places": places, "ridge": ridge, "generator": generator}
+    how = {
+        "samples": samples,
+        "places": places,
+        "ridge": ridge,
+        "gigabytes": gigabytes,
+        "generator": generator,
+    }
     wanted = [u for u in units if keep is None or keep.get(u.name, u.size) < u.size]
     _from_the_front(signals, units, wanted, choose, stages=1 if keep is None else stages, **how)
     for u in wanted:
@@ -130,6 +134,7 @@ def _from_the_front(
     samples: int,
     places: int,
     ridge: float,
+    gigabytes: float,
     generator: Generator,
 ) -> nn.Module:
     """Visit the units that are ``wanted`` in the order in which they are read, and return what came of it."""
@@ -139,10 +144,9 @@ def _from_the_front(
         first = {name: i for i, x in reversed(list(enumerate(layers))) for name in x.inputs}
         order = sorted((u for u in wanted if u.name in first), key=lambda u: first[u.name])
         so_far = PrunedSoFar.nothing(layers, fisher=False, ridge=ridge)
-        work = multiply_adds(network, example) * sum(map(samples_in, chunks))
+        work = forward_work(signals) * sum(map(samples_in, chunks))
         look = partial(watched_sums, most=places, generator=generator, slopes=False)
-        for group in stages_of(order, stages, work):
-            mine = [x for x in layers if any(u.name in x.inputs for u in group)]
+        for group, mine in with_readers(stages_of(order, stages, work), layers, gigabytes):
             sums = look(network, mine, so_far.offsets, chunks, signals.task)
             for u in group:
                 visit(so_far, u, [x for x in mine if u.name in x.inputs], sums)

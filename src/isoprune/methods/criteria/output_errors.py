@@ -58,6 +58,35 @@ class ErrorSums:
         return mean, second - mean[:, :, None] * mean[:, None, :] if intercept else second
 
 
+# What to take where moments do not fit: each has the memory of a gradient.
+OF_GRADIENTS = "criterion 'taylor' or 'fisher'"
+
+
+def require_fits(layers: Mapping[str, Sequence[ReadingLayer]], gigabytes: float, remedy: str) -> None:
+    """Refuse sums that take more memory than they may, before any is made.
+
+    Args:
+        layers: Those whose sums are taken, by the name of their weight.
+        remedy: What to do instead.
+
+    Raises:
+        IsopruneError: If the moments take more than ``gigabytes``.
+    """
+    sizes = {name: sum(_bytes(layer) for layer in several) for name, several in layers.items()}
+    if sum(sizes.values()) > gigabytes * 1e9:
+        largest = max(sizes, key=lambda name: sizes[name])
+        raise IsopruneError(
+            f"The moments of what layers read and make take {sum(sizes.values()) / 1e9:.1f} GB, those of "
+            f"{largest} alone {sizes[largest] / 1e9:.1f}, more than gigabytes={gigabytes:g}. Raise "
+            f"gigabytes, or take {remedy}."
+        )
+
+
+def _bytes(layer: ReadingLayer) -> int:
+    blocks, outputs, inputs = layer.weight.matrices.shape
+    return 3 * 8 * blocks * (outputs**2 + inputs**2)  # sums, their means, and an inverse
+
+
 def watched_sums(
     network: nn.Module,
     layers: Sequence[ReadingLayer],

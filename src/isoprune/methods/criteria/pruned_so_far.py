@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from isoprune.linalg.elimination import Elimination, Reader, eliminate
-from isoprune.methods.criteria.output_errors import ErrorSums
+from isoprune.methods.criteria.output_errors import OF_GRADIENTS, ErrorSums, require_fits
 from isoprune.methods.criteria.readers import ReadingLayer
 from isoprune.types import Units
 
@@ -143,7 +143,7 @@ def ranks(found: Elimination) -> Tensor:
 
 
 def stages_of(
-    order: Sequence[Units], stages: int | None, work: int, *, most: int | None = None
+    order: Sequence[Units], stages: int | None, work: float, *, most: int | None = None
 ) -> list[Sequence[Units]]:
     """Return consecutive parts of about equal length, ``stages`` of them at most.
 
@@ -153,3 +153,17 @@ def stages_of(
     stages = stages or max(1, min(most or len(order), int(_WORK // max(work, 1))))
     size = max(1, -(-len(order) // stages))
     return [order[i : i + size] for i in range(0, len(order), size)]
+
+
+def with_readers(
+    stages: Sequence[Sequence[Units]], layers: Sequence[ReadingLayer], gigabytes: float
+) -> list[tuple[Sequence[Units], list[ReadingLayer]]]:
+    """Return the units of each stage and the layers that read them.
+
+    Raises:
+        IsopruneError: If the moments of those of one stage take more than ``gigabytes``.
+    """
+    found = [(group, [x for x in layers if any(u.name in x.inputs for u in group)]) for group in stages]
+    for _, mine in found:
+        require_fits({x.name: [x] for x in mine}, gigabytes, OF_GRADIENTS)
+    return found

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from isoprune.methods.repairs.attention import ProjectionBlock
 from isoprune.methods.repairs.probe import sites
 from isoprune.methods.repairs.weights import Weight, weights
 from isoprune.signals.matrices import LAYERS
 from isoprune.types import Units
-from isoprune.types.task import forward
 
 
 @dataclass(frozen=True)
@@ -64,13 +62,6 @@ def reading_layers(
         for site in order
         for weight, inputs in [found[site.name]]
     ]
-
-
-def multiply_adds(network: nn.Module, example: object) -> int:
-    """Return about how many multiply-adds a forward of ``example`` takes."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        forward(network, example)
-    return counter.get_total_flops() // 2
 
 
 def kept_units(units: Units, masks: Mapping[str, Tensor]) -> Tensor:

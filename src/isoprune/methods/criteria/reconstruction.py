@@ -10,11 +10,12 @@ from torch import Generator, Tensor
 
 from isoprune.methods.criteria.l2_norm import l2_norm
 from isoprune.methods.criteria.output_errors import watched_sums
-from isoprune.methods.criteria.pruned_so_far import PrunedSoFar, ranks, rises, stages_of
-from isoprune.methods.criteria.readers import multiply_adds, reading_layers
+from isoprune.methods.criteria.pruned_so_far import PrunedSoFar, ranks, rises, stages_of, with_readers
+from isoprune.methods.criteria.readers import reading_layers
 from isoprune.methods.criteria.working_copy import working_copy
 from isoprune.methods.repairs.attention import taken_apart
 from isoprune.signals import Signals
+from isoprune.signals.cost import forward_work
 from isoprune.types import Scores, Units
 from isoprune.types.method import method
 from isoprune.types.task import samples_in
@@ -43,6 +44,7 @@ def reconstruction(
     stages: int | None = None,
     ridge: float = 1e-6,
     swaps: int | None = None,
+    gigabytes: float = 12.0,
 ) -> Scores:
     r"""Elimination: one after the other that unit goes that is missed least once its readers are refit.
 
@@ -75,6 +77,8 @@ def reconstruction(
         ridge: Added to G, relative to its mean eigenvalue.
         swaps: At most so many a group; None: as many as units stay, and none where a reader has more than
             1,024 inputs.
+        gigabytes: What the moments of what the layers of one part read and make may take; more is refused
+            before anything is computed.
 
     Cost: a forward and a backward of the samples a stage; per group and reader, for each unit that goes, a
     product of [fan_in, fan_in] with the unit's inputs.
@@ -93,9 +97,9 @@ def reconstruction(
         if keep is not None:
             order = [u for u in order if keep.get(u.name, u.size) < u.size]
         end = PrunedSoFar.nothing(layers, fisher=True, ridge=ridge)
-        work = multiply_adds(network, example) * sum(map(samples_in, chunks))
-        for group in stages_of(order, 1 if keep is None else stages, work, most=_STAGES):
-            mine = [x for x in layers if any(u.name in x.inputs for u in group)]
+        work = forward_work(signals) * sum(map(samples_in, chunks))
+        chosen = stages_of(order, 1 if keep is None else stages, work, most=_STAGES)
+        for group, mine in with_readers(chosen, layers, gigabytes):
             look = partial(watched_sums, most=places, generator=generator)
             sums = look(network, mine, end.offsets, chunks, signals.task)
             for u in group:

@@ -28,7 +28,13 @@ _RIDGE = 1e-9  # of the mean diagonal: contributions may be multiples of each ot
     source="Luo, Wu & Lin, ICCV 2017, arXiv 1707.06342",
 )
 def thinet(
-    signals: Signals, units: Sequence[Units], *, generator: Generator, samples: int = 512, places: int = 10
+    signals: Signals,
+    units: Sequence[Units],
+    *,
+    generator: Generator,
+    samples: int = 512,
+    places: int = 10,
+    gigabytes: float = 12.0,
 ) -> UpdatingScores:
     r"""Greedy order of going: always the unit that leaves the least :math:`\| \sum_{i \in T} W_i x_i \|^2`.
 
@@ -44,10 +50,12 @@ def thinet(
     Args:
         samples: How many inputs are looked at.
         places: Positions of an output map (or of a sequence), drawn for each sample.
+        gigabytes: What the moments of what layers read may take; more is refused before anything is computed.
 
     Cost: a forward of the samples; units squared additions a group. Memory: [fan_in, fan_in] of every layer.
     """
-    found = contributions(signals, units, samples=samples, places=places, generator=generator)
+    how = {"samples": samples, "places": places, "generator": generator, "gigabytes": gigabytes}
+    found = contributions(signals, units, **how)
     scores = l2_norm(signals, [u for u in units if u.name not in found], generator=generator)
     scores = {**scores, **{name: _places(greedy(c.total)) for name, c in found.items()}}
 
