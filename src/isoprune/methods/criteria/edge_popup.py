@@ -75,7 +75,7 @@ def edge_popup(
         raise IsopruneError(f"train_samples is {train_samples}, batch {batch}: give at least 0, at least 1.")
     if train_samples:
         _require_work(signals, train_samples, work)
-        fit = samples_in_memory(signals, gigabytes)
+    fit = samples_in_memory(signals, gigabytes) if train_samples else 1
     scores = {u.name: _drawn(u, signals, generator).requires_grad_() for u in units}
     if not scores:
         return {}
