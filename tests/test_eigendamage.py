@@ -148,3 +148,14 @@ def test_a_ratio_that_is_none_is_refused(ratio):
     net, x, batches = convolutional()
     with pytest.raises(IsopruneError, match=r"not a number in \[0, 1\)"):
         isoprune.eigendamage(net, x, ratio, batches=batches)
+
+
+def test_factors_that_do_not_fit_are_refused_before_the_network_runs():
+    net, x, batches = convolutional()
+
+    def run(*_):
+        raise AssertionError("the network ran")
+
+    net.register_forward_pre_hook(run)
+    with pytest.raises(IsopruneError, match=r"more than gigabytes=1e-07\. Raise gigabytes, or take"):
+        isoprune.eigendamage(net, x, 0.5, batches=batches, gigabytes=1e-7)
