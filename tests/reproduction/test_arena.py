@@ -93,6 +93,9 @@ def test_tables_of_the_laptop_study():
     assert rows["lenet_5, grains"] == {"weight", "vector", "kernel", "filter"}
     assert {"l1_norm", "l1_norm, ERK", "obs", "random"} <= rows["lenet_5, weights"]
     assert "obs + reconstruct" in rows["lenet_5, weights, repaired"]
+    for grain in ("channel", "weight", "vector", "kernel", "filter"):
+        assert {"l1_norm", "snip", "random"} <= rows[f"lenet_5, {grain}s, 10 epochs"]
+    assert "lenet_5, kernels" not in rows
 
 
 def test_a_ranking_has_the_mean_paired_difference_over_the_ratios_that_both_have():

@@ -35,7 +35,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "c_obd": {"samples": 256},
     "grasp": {"statistics": "network"},
 }
-_GRAINS = {"channel": "channels", "weight": "weights"}
+_SHORT = 2  # epochs of retraining, where a table does not say how many
 
 
 def in_place(each: Callable[[Experiment], Iterable[Experiment]]) -> Callable[[Study, int], Study]:
@@ -96,22 +96,24 @@ with_every_criterion = in_place(_each)
 
 
 def place_arena(flat: Flat) -> Place:
-    """Return a run's place: the main tables, one of grains, one of tickets, one of repairs."""
+    """Return a run's place: a table for each network, grain and budget, one of grains, tickets, repairs."""
     model, grain = str(flat["model.name"]), str(flat.get("prune.grain", "channel"))
     allocation = flat.get("prune.allocation", "uniform")
     name, repair = str(flat.get("prune.criterion.name")), str(flat.get("repair.name", "none"))
-    if grain not in _GRAINS or (grain == "weight" and allocation == "uniform"):
-        return Place(f"{model}, grains", grain, ratio_of(flat))
     if (
         flat.get("rewind") is not None
         or repair == "scratch"
         or flat.get("retrain.schedule.name") == "constant"
     ):
         return Place(f"{model}, tickets", _ticket(flat, repair), ratio_of(flat))
+    epochs = int(flat["retrain.epochs"])
+    if epochs <= _SHORT and grain != "channel" and allocation == "uniform":
+        return Place(f"{model}, grains", grain, ratio_of(flat))
     row = name if allocation != "erk" else f"{name}, ERK"
+    panel = f"{model}, {grain}s" + (f", {epochs} epochs" if epochs > _SHORT else "")
     if repair != "none":
-        return Place(f"{model}, {_GRAINS[grain]}, repaired", f"{row} + {repair}", ratio_of(flat))
-    return Place(f"{model}, {_GRAINS[grain]}", row, ratio_of(flat))
+        return Place(f"{panel}, repaired", f"{row} + {repair}", ratio_of(flat))
+    return Place(panel, row, ratio_of(flat))
 
 
 def _ticket(flat: Flat, repair: str) -> str:
@@ -124,8 +126,8 @@ def _ticket(flat: Flat, repair: str) -> str:
 
 def ranked_panels(cells: Cells) -> list[str]:
     """Return the tables in which criteria stand side by side."""
-    ends = tuple(f", {grain}" for grain in _GRAINS.values())
-    return [panel for panel in dict.fromkeys(p.panel for p in cells) if panel.endswith(ends)]
+    others = (", grains", ", tickets", ", repaired")
+    return [panel for panel in dict.fromkeys(p.panel for p in cells) if not panel.endswith(others)]
 
 
 def arena_sections(cells: Cells) -> list[Section]:

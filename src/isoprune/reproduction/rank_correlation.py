@@ -90,10 +90,13 @@ def correlations(cells: Cells, panels: Sequence[str]) -> Section | None:
         "seeds. 1: the number orders the criteria just as the accuracy that they reach; 0: it says nothing."
     )
     title = "Does the mean JSV after pruning order the criteria?"
-    return Section(title, lead, Table(head, tuple(rows), words=1), _scatter(cells, panels))
+    return Section(
+        title, lead, Table(head, tuple(rows), words=1), _scatter(cells, panels[: len(theme.PALETTE)])
+    )
 
 
 def _scatter(cells: Cells, panels: Sequence[str]) -> Figure | None:
+    """Return a point for each method of a few tables, each in its own colour."""
     rows = []
     for place, seeds in cells.items():
         if place.panel not in panels:
