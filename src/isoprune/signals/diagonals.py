@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from isoprune.signals.signals import Signals
 
 _MOST = 4096  # numbers of one sample's outputs, whose Hessian is square in them
+_NOTHING = 1e-15  # of the largest number of a matrix
 
 
 def gauss_newton(signals: Signals, draws: int | None, generator: Generator | None) -> dict[str, Tensor]:
@@ -81,8 +82,7 @@ def _along(task: Task, column: int | None) -> Task:
             again = [next(parts).view(leaf.shape) if _counts(leaf) else leaf for leaf in leaves]
             return task.loss(tree_unflatten(again, structure), batch)
 
-        values, V = torch.linalg.eigh(jacrev(jacrev(of_outputs))(o.detach()))
-        S = V * values.clamp_min(0).sqrt()
+        S = _root(jacrev(jacrev(of_outputs))(o.detach()))
         if column is None:
             s = S @ torch.where(torch.rand(len(o), dtype=o.dtype, device=o.device) < 0.5, 1.0, -1.0).to(o)
         else:
@@ -92,6 +92,18 @@ def _along(task: Task, column: int | None) -> Task:
     return Task(
         task.inputs, loss, {}, task.name, loss_in_train_mode=task.loss_in_train_mode, samples=task.samples
     )
+
+
+def _root(H: Tensor) -> Tensor:
+    r"""Return S with :math:`S S^\top = H`, of a matrix with no eigenvalue below zero.
+
+    In float64, scaled, and without what is far below its rounding: the Hessian by a thousand outputs of which
+    one is sure is nearly zero, and as it is torch does not find the eigenvalues of every such matrix.
+    """
+    size = H.abs().amax().double().clamp_min(torch.finfo(H.dtype).tiny)
+    scaled = H.double() / size
+    values, V = torch.linalg.eigh(torch.where(scaled.abs() < _NOTHING, 0.0, scaled))
+    return (V * (values.clamp_min(0) * size).sqrt()).to(H.dtype)
 
 
 def _counts(leaf: Any) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -61,3 +63,21 @@ def test_too_many_outputs_and_no_draws_are_refused():
     wide = nn.Sequential(nn.Linear(7, 4097)).double()
     with pytest.raises(IsopruneError, match="One sample has 4,097 outputs"):
         Signals(wide, data.batches).gauss_newton_diagonal(1, torch.Generator())
+
+
+@pytest.mark.parametrize("size", [1e-3, 70.0])
+def test_of_a_thousand_outputs_that_are_sure_or_all_alike_it_is_found_in_float32_too(size):
+    torch.manual_seed(0)
+    x, y = torch.randn(8, 4), torch.arange(8) * 100
+    model = nn.Sequential(nn.Linear(4, 1000))
+    with torch.no_grad():
+        model[0].weight.normal_(0, size / 2)
+    found = [
+        Signals(net, [(inputs, y)]).gauss_newton_diagonal(2, torch.Generator().manual_seed(0))
+        for net, inputs in ((model, x), (copy.deepcopy(model).double(), x.double()))
+    ]
+    p = torch.softmax(model(x).detach().double(), 1)
+    mean = ((p - p.square())[:, :, None] * x.double().square()[:, None]).mean(0)  # of all draws
+    for each in found:
+        assert bool(each["0.weight"].isfinite().all())
+        assert 0 < float(each["0.weight"].sum()) < 1e3 * float(mean.sum())
