@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from torch.func import jacrev
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from isoprune.linalg.pivoted_cholesky import pivoted_cholesky
 from isoprune.signals import products
 from isoprune.types import IsopruneError
 from isoprune.types.task import Task
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from isoprune.signals.signals import Signals
 
 _MOST = 4096  # numbers of one sample's outputs, whose Hessian is square in them
-_NOTHING = 1e-15  # of the largest number of a matrix
+# Of a thousand outputs of which one is sure the Hessian is nearly zero, and LAPACK's eigenvalues of it do not
+# converge or are NaN. The other root cannot be taken of samples side by side (vmap): few outputs keep those.
+_MANY = 100
 
 
 def gauss_newton(signals: Signals, draws: int | None, generator: Generator | None) -> dict[str, Tensor]:
@@ -95,15 +98,11 @@ def _along(task: Task, column: int | None) -> Task:
 
 
 def _root(H: Tensor) -> Tensor:
-    r"""Return S with :math:`S S^\top = H`, of a matrix with no eigenvalue below zero.
-
-    In float64, scaled, and without what is far below its rounding: the Hessian by a thousand outputs of which
-    one is sure is nearly zero, and as it is torch does not find the eigenvalues of every such matrix.
-    """
-    size = H.abs().amax().double().clamp_min(torch.finfo(H.dtype).tiny)
-    scaled = H.double() / size
-    values, V = torch.linalg.eigh(torch.where(scaled.abs() < _NOTHING, 0.0, scaled))
-    return (V * (values.clamp_min(0) * size).sqrt()).to(H.dtype)
+    r"""Return S with :math:`S S^\top = H`, of a matrix with no eigenvalue below zero."""
+    if len(H) > _MANY:
+        return pivoted_cholesky(H.double()).to(H.dtype)
+    values, V = torch.linalg.eigh(H)
+    return V * values.clamp_min(0).sqrt()
 
 
 def _counts(leaf: Any) -> bool:
