@@ -9,7 +9,10 @@ import torch
 from torch import nn
 
 import isoprune
+from graph.attention_networks import Fused
+from isoprune.pruning.grains import read_grain
 from isoprune.types import Plan
+from isoprune.types.units import DEPTH, GRAINS
 
 
 class Residual(nn.Module):
@@ -44,6 +47,26 @@ class Attends(nn.Module):
         return self.head(self.act(self.inner(x)).mean(1))
 
 
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.act, self.outer = nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 6)
+
+    def forward(self, x):
+        return x + self.outer(self.act(self.inner(x)))
+
+
+def stack():
+    """Return a list of residual blocks."""
+    blocks = nn.Sequential(*(Block() for _ in range(4)))
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 6), blocks, nn.Linear(6, 4))
+
+
+def heads():
+    """Return a network whose attention can do with fewer heads, which torch's own layer cannot."""
+    return nn.Sequential(nn.Flatten(1, 2), nn.Linear(4, 7), Fused(8, 2))
+
+
 def mlp():
     return nn.Sequential(
         nn.Flatten(), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 10), nn.ReLU(), nn.Linear(10, 4)
@@ -62,7 +85,30 @@ WAYS = {
     "channels gone": {"grain": "channel"},
     "channels masked": {"grain": "channel", "mask": True},
     "weights masked": {"grain": "weight"},
+    "n:m masked": {"grain": "2:4", "ratio": None},
+    "blocks masked": {"grain": "2x3"},
+    "vectors masked": {"grain": "vector"},
+    "kernels masked": {"grain": "kernel"},
+    "filters masked": {"grain": "filter"},
+    "heads gone": {"grain": "head"},
+    "heads masked": {"grain": "head", "mask": True},
+    "residual blocks gone": {"grain": DEPTH},
 }
+# Of some grains other networks have units.
+OWN = {"head": {"heads": heads}, DEPTH: {"stack": stack}}
+
+
+def grain_of(way):
+    return read_grain(WAYS[way]["grain"]).name
+
+
+assert {*map(grain_of, WAYS)} == {*GRAINS, DEPTH}, "a grain that no repair is checked at"
+
+
+def networks(way):
+    """Return the networks that lose units in a way, by name; of each grain the most telling one first."""
+    few = ("mlp", *NETWORKS) if grain_of(way) in ("channel", "weight") else ("convolutional", *NETWORKS)
+    return OWN.get(grain_of(way), {name: NETWORKS[name] for name in few})
 
 
 def trained(build, seed=5):
@@ -81,16 +127,17 @@ def batches():
     return [(x[:7], torch.arange(7) % 3), (x[7:], torch.arange(5) % 3)]
 
 
-def pruned(name, way="channels gone"):
+def pruned(name, way="channels gone", ratio=0.5):
     """Return a network of which half of the units went."""
-    return isoprune.prune(trained(NETWORKS[name]), batches()[0][0][:2], 0.5, **WAYS[way])
+    how = {"ratio": ratio, **WAYS[way]}
+    return isoprune.prune(trained(networks(way)[name]), batches()[0][0][:2], **how)
 
 
 def permuted(result, order):
     """Return a pruned MLP as it is where the dense one has its first hidden neurons in another order."""
     unit = result.graph.groups[0].name
     before = result.plan.kept.get(unit, torch.ones(12, dtype=torch.bool))
-    masked = result.plan.grain == "weight"
+    masked = result.plan.grain != "channel"
     plan, small = result.plan, order
     if not masked:
         plan = Plan({**plan.kept, unit: before[order]}, plan.grain, plan.request)

@@ -1,13 +1,15 @@
-"""What every repair promises, checked on every entry of the table, on networks that were really pruned."""
+"""What every repair promises, for every entry of the table at every grain, on networks really pruned."""
 
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
+from dataclasses import replace
 
 import pytest
 import torch
-from repaired_networks import NETWORKS, WAYS, batches, in_order, permuted, pruned
+from repaired_networks import WAYS, batches, grain_of, in_order, networks, permuted, pruned
 from torch import nn
 
 import isoprune
@@ -22,31 +24,46 @@ from isoprune.types.method import method_of, takes_steps
 from isoprune.verbs.repair import require_needs
 
 every_repair = pytest.mark.parametrize("repair", REPAIRS.values(), ids=REPAIRS.keys())
-every_way = pytest.mark.parametrize("way", WAYS)
+# Blocks that stay can be too few for as many orthonormal filters.
+NO_ROOM = [("exact_orthogonal_sparse", name, "blocks masked") for name in ("mlp", "Attends")]
+USUAL = ("channels gone", "channels masked", "weights masked")
 
 
-def ways_of(names):
-    """Return all ways of all networks; those of further networks under masks go with the matrix."""
+def ways_of(known=lambda _name, _way: True, *, often=tuple(WAYS)):
+    """Return each repair with all ways that it knows, of all networks that lose units so.
+
+    Of the ways in ``often`` the first network is for every run; the rest goes with the matrix.
+    """
+
+    def case(key, i, name, way):
+        marks = [pytest.mark.matrix] * (i > 0 or way not in often)
+        return pytest.param(REPAIRS[key], name, way, marks=marks, id=f"{key}-{name}-{way}")
+
     return pytest.mark.parametrize(
-        ("name", "way"),
+        ("repair", "name", "way"),
         [
-            pytest.param(n, way, marks=pytest.mark.matrix)
-            if n != "mlp" and way != "channels gone"
-            else (n, way)
-            for n in names
+            case(key, i, name, way)
+            for key, f in REPAIRS.items()
             for way in WAYS
+            if grain_of(way) in method_of(f).grains
+            for i, name in enumerate(networks(way))
+            if known(name, way) and (key, name, way) not in NO_ROOM
         ],
     )
 
 
 @pytest.fixture(scope="module")
 def results():
-    return {(name, way): pruned(name, way) for name in NETWORKS for way in WAYS}
+    return functools.cache(pruned)
+
+
+FEW = {"train_samples": 240, "sweeps": 4}  # of those that go on for long
 
 
 def call(repair, result, seed=0, data=True):
     generator = torch.Generator().manual_seed(seed)
-    made = repair(result, Signals(result.model, batches() if data else None), generator=generator)
+    options = {key: FEW[key] for key in inspect.signature(repair).parameters if key in FEW}
+    made = repair(result, Signals(result.model, batches() if data else None), generator=generator, **options)
     done = Repaired.of(made)
     assert not done.trained or takes_steps(repair), "it trains, and no option of `TRAINS` says so"
     return done.model
@@ -73,10 +90,9 @@ def test_the_table_knows_functions_by_their_names_and_signature(name):
     assert not {"network", "method", "batches", "task", "seed"} & set(parameters), "words of isoprune.repair"
 
 
-@ways_of(NETWORKS)
-@every_repair
+@ways_of(often=tuple(way for way in WAYS if grain_of(way) not in ("vector", "kernel")))
 def test_gives_a_new_network_of_the_same_shape_and_masks_and_leaves_the_old(repair, name, way, results):
-    result = results[name, way]
+    result = results(name, way)
     before, dense = copy.deepcopy(everything(result.model)), copy.deepcopy(everything(result.dense))
     state = torch.get_rng_state()
     new = call(repair, result)
@@ -99,8 +115,57 @@ def test_gives_a_new_network_of_the_same_shape_and_masks_and_leaves_the_old(repa
     assert torch.isfinite(new(batches()[0][0])).all()
     assert all(p.grad is None for p in [*new.parameters(), *result.model.parameters()])
     assert [m.training for m in new.modules()] == [m.training for m in result.model.modules()]
+    for module in (m for net in (new, result.model, result.dense) for m in net.modules()):
+        assert not module._forward_hooks
+        assert "forward" not in vars(module)
     again = everything(call(repair, result))
     assert all(torch.equal(tensor, again[key]) for key, tensor in made.items()), "not by the seed"
+
+
+@ways_of(often=("channels masked",))
+def test_it_is_still_the_network_of_its_plan(repair, name, way, results):
+    isoprune.verify(replace(results(name, way), model=call(repair, results(name, way))))
+
+
+# These change no outputs; what compares with the dense network changes none where nothing went.
+SAME = ("none", "balance", "chain")
+WHOLE = [(name, "channels gone") for name in networks("channels gone")]
+WHOLE += [("convolutional", "weights masked"), ("heads", "heads masked")]
+
+
+@pytest.mark.parametrize(
+    ("repair", "name", "way"),
+    [
+        pytest.param(f, name, way, marks=[pytest.mark.matrix] * (name in ("Residual", "Attends")))
+        for key, f in REPAIRS.items()
+        if "dense" in method_of(f).needs or key in SAME
+        for name, way in WHOLE
+        if grain_of(way) in method_of(f).grains
+    ],
+)
+def test_where_nothing_went_outputs_stay(repair, name, way, results):
+    result = results(name, way, 0)
+    x = torch.cat([x for x, _ in batches()])
+    torch.testing.assert_close(call(repair, result)(x), result.model(x), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [(name, way) for name, f in REPAIRS.items() for way in WAYS if grain_of(way) not in method_of(f).grains],
+)
+def test_a_grain_that_a_repair_does_not_know_is_refused_by_its_name(name, way, results):
+    result = results(next(iter(networks(way))), way)
+    for asked in (name, ["none", name]):
+        with pytest.raises(IsopruneError, match=f"^Repair '{name}' .* Take '[a-z]+', which .+$"):
+            isoprune.repair(result, asked, batches=batches())
+    with pytest.raises(IsopruneError, match=f"^Repair '{name}' "):
+        call(functools.partial(REPAIRS["chain"], steps=[REPAIRS[name]]), result)
+
+
+@pytest.mark.parametrize(("repair", "name", "way"), NO_ROOM)
+def test_what_a_mask_leaves_no_room_for_is_refused_by_the_layer(repair, name, way, results):
+    with pytest.raises(IsopruneError, match=r"^[\w.]+: The mask leaves no room .+$"):
+        isoprune.repair(results(name, way), repair)
 
 
 @every_repair
@@ -111,8 +176,10 @@ def test_keeps_what_is_frozen_frozen(repair):
     assert [p.requires_grad for p in new.parameters()] == [p.requires_grad for p in result.model.parameters()]
 
 
-@ways_of(["mlp", "convolutional"])
-@every_repair
+@ways_of(
+    lambda name, way: name in ("mlp", "convolutional") and grain_of(way) not in ("vector", "kernel"),
+    often=USUAL,
+)
 def test_is_finite_with_dead_filters(repair, name, way):
     result = pruned(name, way)
     with torch.no_grad():
@@ -125,21 +192,20 @@ def test_is_finite_with_dead_filters(repair, name, way):
     assert zeros_held(new)
 
 
-@every_way
-@every_repair
-def test_follows_a_filter_permutation_or_says_that_it_does_not(repair, way, results):
-    result = results["mlp", way]
+@ways_of(lambda name, way: name == "mlp" and grain_of(way) not in ("vector", "kernel"), often=USUAL)
+def test_follows_a_filter_permutation_or_says_that_it_does_not(repair, name, way, results):
+    result = results(name, way)
     other, order = permuted(result, torch.randperm(12, generator=torch.Generator().manual_seed(1)))
     a, b = in_order(call(repair, result).state_dict(), order), call(repair, other).state_dict()
     # Least squares divides rounding by its weakest pull, 1e-6; a descent under a mask multiplies it.
-    close = {"rtol": 1e-8, "atol": 1e-6 if way == "weights masked" else 1e-9}
+    close = {"rtol": 1e-8, "atol": 1e-9 if grain_of(way) == "channel" else 1e-6}
     follows = all(torch.allclose(a[key], b[key], **close) for key in a)
     assert follows == method_of(repair).follows_order
 
 
 @every_repair
 def test_draws_from_its_generator_alone(repair, results):
-    result = results["convolutional", "channels gone"]
+    result = results("convolutional", "channels gone")
     a, b = (call(repair, result, seed).state_dict() for seed in (0, 1))
     if any(not torch.equal(a[key], b[key]) for key in a):
         source = inspect.getsource(repair)
@@ -148,7 +214,7 @@ def test_draws_from_its_generator_alone(repair, results):
 
 @every_repair
 def test_works_with_what_it_needs_and_says_what_is_missing(repair, results):
-    needs, result = method_of(repair).needs, results["mlp", "channels gone"]
+    needs, result = method_of(repair).needs, results("mlp", "channels gone")
     assert method_of(repair).kind == "repair"
     assert needs <= {"data", "dense", "plan"}
     call(repair, result if "dense" in needs else as_pruned(result.model), data="data" in needs)
@@ -166,4 +232,4 @@ def test_a_repair_of_ones_own_must_keep_masks(results):
         return isoprune.pruning.mask.harden(pruned.model)
 
     with pytest.raises(IsopruneError, match=r"the mask of 1.weight is gone or another"):
-        isoprune.repair(results["mlp", "weights masked"], forgetful)
+        isoprune.repair(results("mlp", "weights masked"), forgetful)

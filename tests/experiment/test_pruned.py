@@ -166,6 +166,10 @@ def test_tpp_keeps_the_mean_jsv_above_that_of_l1_on_a_linear_perceptron(tmp_path
             {"prune": {"ratio": 0.5, "train": {**TRAIN, "distill": {"weight": 0.5, "temperature": 2}}}},
             r"prune\.train\.distill: there is no network yet to learn from",
         ),
+        (
+            {"prune": {"ratio": 0.5, "grain": "weight"}, "repair": ["none", "merging"]},
+            r"repair\[1\]: Repair 'merging' knows units of grain channel, and those .* are of grain 'weight'",
+        ),
         ({"prune": {"ratio": {"layers.*": 1.5}}}, r"prune\.ratio\.layers\.\* is 1\.5, outside \[0, 1\)"),
     ],
 )

@@ -185,3 +185,16 @@ def test_one_sample_or_two_prove_the_same_network():
     assert one.plan.removed == two.plan.removed
     for (name, a), b in zip(one.model.state_dict().items(), two.model.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
+
+
+@pytest.mark.parametrize("mask", [False, True])
+def test_a_channel_that_never_varies_is_proven_on_drawn_weights_too(mask):
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(24, 3)
+    ).double()
+    # Statistics of data on which these filters, of which some go, are silent.
+    model[1].running_var[:5] = 0
+    result = prune(model, torch.randn(3, 1, 4, 4, dtype=torch.float64), 0.5, mask=mask)
+    assert len(result.plan.removed["0"]) == 3
+    assert any("and weights" in trial for trial in result.proof.trials)

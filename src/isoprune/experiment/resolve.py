@@ -47,6 +47,7 @@ def resolve(experiment: Experiment) -> Experiment:
     task_of(experiment.task)
     steps = _Steps()
     done = [steps.complete(step, key) for key, step in experiment.keyed()]
+    _check_repairs(experiment)
     return structs.replace(
         experiment,
         data=complete("data", experiment.data, "data"),
@@ -158,6 +159,28 @@ def _check_grain(grain: str, key: str) -> None:
         )
 
 
+def _check_repairs(experiment: Experiment) -> None:
+    """Raise for a repair that does not know the units that the last pruning before it takes away."""
+    from isoprune.methods.repairs.known_grains import require_grain
+
+    grain = "channel"
+    for key, step in experiment.keyed():
+        if isinstance(step, Prune):
+            grain = step.grain
+        for one, where in _repairs_of(step, key) if isinstance(step, Repair) else ():
+            try:
+                require_grain(find("repair", one.name), grain)
+            except IsopruneError as error:
+                raise IsopruneError(f"{where}: {error}") from None
+
+
+def _repairs_of(step: Repair, key: str) -> Iterator[tuple[Choice, str]]:
+    """Yield the repair of a step, and those that it is a chain of, each with its key."""
+    yield step.method, key if key == "repair" else f"{key}.method"
+    parts = step.method.options.get("steps", ()) if step.method.name == "chain" else ()
+    yield from ((choice(part, f"{key}[{i}]"), f"{key}[{i}]") for i, part in enumerate(parts))
+
+
 def _check_penalty(penalty: Choice, key: str, *, removes: bool) -> None:
     """Raise if it pushes channels out and nothing is pruned afterwards, or the other way round."""
     facts = method_of(find("penalty", penalty.name))
@@ -201,10 +224,7 @@ def chosen_in(experiment: Experiment) -> Iterator[tuple[str, Choice, str]]:
                 if step.train is not None and step.train.penalty is not None:
                     yield "penalty", step.train.penalty, f"{key}.train.penalty"
             case Repair():
-                yield "repair", step.method, key if key == "repair" else f"{key}.method"
-                parts = step.method.options.get("steps", ()) if step.method.name == "chain" else ()
-                for i, part in enumerate(parts):
-                    yield "repair", choice(part, f"{key}[{i}]"), f"{key}[{i}]"
+                yield from (("repair", one, where) for one, where in _repairs_of(step, key))
             case Training():
                 yield "schedule", step.schedule, f"{key}.schedule"
                 if step.penalty is not None:

@@ -140,6 +140,8 @@ def change_weights_(
             if bool(zero.any()):
                 factor = factors.get(name) if kept is not None else None
                 added = change if factor is None else change * factor.to(change)
+                # Of a channel that is always the same the variance is zero; below zero none is.
+                added = added.abs() if full.endswith("running_var") else added
                 tensor.add_(torch.where(zero, _AMPLITUDE * added, 0))
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from isoprune.isometry.picks import OutputPick
 from isoprune.methods.repairs import REPAIRS, chain
+from isoprune.methods.repairs.known_grains import require_grain
 from isoprune.methods.repairs.repaired import Repaired
 from isoprune.pruning.mask import masks_of
 from isoprune.pruning.pruned import Pruned, as_pruned
@@ -22,7 +23,6 @@ from isoprune.types.method import method_of
 from isoprune.types.network import Network
 from isoprune.types.seeded import seeded
 from isoprune.types.task import CLASSIFICATION, Task
-from isoprune.types.units import DEPTH
 from isoprune.verbs.tasks import task_of
 
 Repair = Callable[..., nn.Module | Repaired]
@@ -55,7 +55,7 @@ def repair(
             with functools.partial.
 
     Raises:
-        IsopruneError: If the method is unknown, or lacks what it needs.
+        IsopruneError: If the method is unknown, lacks what it needs, or does not know the grain of the plan.
     """
     several = not (isinstance(method, str) or callable(method))
     steps = [pick(REPAIRS, one, "repair") if isinstance(one, str) else one for one in _listed(method)]
@@ -87,7 +87,7 @@ def require_needs(repair: Repair, pruned: Pruned, batches: Iterable[Any] | None)
 
     Raises:
         IsopruneError: If it looks at data, and there is none, or at the network before pruning, and that is
-            not known.
+            not known; if it does not know units of the plan's grain.
     """
     needs, name = method_of(repair).needs, getattr(repair, "__name__", "own")
     if "data" in needs and batches is None:
@@ -95,11 +95,7 @@ def require_needs(repair: Repair, pruned: Pruned, batches: Iterable[Any] | None)
             f"Repair {name!r} looks at data, and batches is None. Pass batches=, such as a DataLoader of "
             "training data; labels are not read."
         )
-    if "plan" in needs and pruned.plan.grain == DEPTH:
-        raise IsopruneError(
-            f"Repair {name!r} fits layers that lost channels, and whole blocks went. Take 'polish', which "
-            "trains toward the dense outputs, or 'batchnorm'."
-        )
+    require_grain(repair, pruned.plan.grain)
     if "dense" in needs and pruned.dense is pruned.model:
         raise IsopruneError(
             f"Repair {name!r} looks at the network before pruning, and a module alone does not know it. Pass "

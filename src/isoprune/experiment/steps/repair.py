@@ -11,6 +11,7 @@ from isoprune.experiment.signatures import bind
 from isoprune.experiment.step_result import Bench, Made, StepResult, pruned_of, rewound_to
 from isoprune.experiment.step_types import Repair
 from isoprune.experiment.steps.rewind import earlier
+from isoprune.methods.repairs.known_grains import require_grain
 from isoprune.methods.repairs.repaired import Repaired
 from isoprune.signals import Signals
 
@@ -23,7 +24,9 @@ def make_repaired(bench: Bench, step: PlacedStep, way: Sequence[StepResult], _: 
     # What a repair restores is what the dense network was at the epoch that was rewound to.
     pruned = pruned_of(bench, way, dense=None if epoch is None else earlier(bench, way, epoch))
     batches = seeds.batches(method, bench.splits.train, batch=bench.batch, seed=bench.seed)
-    made = bind("repair", method)(
+    repair = bind("repair", method)
+    require_grain(repair, pruned.plan.grain)
+    made = repair(
         pruned,
         Signals(last.model, batches, bench.task),
         generator=bench.generator(step.stream("repair")),

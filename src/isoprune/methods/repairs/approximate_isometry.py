@@ -9,9 +9,10 @@ from isoprune.methods.repairs.weights import Weight, rewritten
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method
+from isoprune.types.units import DEPTH, GRAINS
 
 
-@method("repair", source="Lee et al., 2020")
+@method("repair", grains=(*GRAINS, DEPTH), source="Lee et al., 2020")
 def approximate_isometry(
     pruned: Pruned,
     signals: Signals,

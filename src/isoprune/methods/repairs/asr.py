@@ -17,11 +17,14 @@ from isoprune.pruning.pruned import Pruned
 from isoprune.signals.samples import cut
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method
+from isoprune.types.units import GRAINS
 
 _ROUNDING = 1e-6  # of the greatest deviation in a layer
 
 
-@method("repair", "data", "dense", "plan", label="ASR", source="Zhan, Chen & Hu, arXiv 2605.21426")
+@method(
+    "repair", "data", "dense", "plan", grains=GRAINS, label="ASR", source="Zhan, Chen & Hu, arXiv 2605.21426"
+)
 @torch.no_grad()
 def asr(
     pruned: Pruned, signals: Signals, *, generator: Generator, samples: int = 256, shrink: float = 0.1

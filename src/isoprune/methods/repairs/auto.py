@@ -24,13 +24,14 @@ from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError
 from isoprune.types.method import method
 from isoprune.types.task import forward
+from isoprune.types.units import GRAINS
 
 _CHUNK = 256
 _GIVE = 0.02
 _log = logging.getLogger(__name__)
 
 
-@method("repair", "data", "dense", "plan")
+@method("repair", "data", "dense", "plan", grains=GRAINS)
 def auto(
     pruned: Pruned,
     signals: Signals,

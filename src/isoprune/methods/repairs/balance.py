@@ -22,6 +22,7 @@ from isoprune.signals.samples import joined
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method
 from isoprune.types.task import forward
+from isoprune.types.units import DEPTH, GRAINS
 
 _OUTPUTS = 16  # up to so many each is pulled back
 _DIRECTIONS = 4  # beyond, so many random sums of them
@@ -29,7 +30,7 @@ _PROBE = 2.0  # the factor by which two layers are scaled to see whether that ch
 _SAME = 1e-9  # relative, in float64
 
 
-@method("repair", "data")
+@method("repair", "data", grains=(*GRAINS, DEPTH))
 def balance(pruned: Pruned, signals: Signals, *, generator: Generator, samples: int = 16) -> nn.Module:
     r"""Return a copy that computes the same, its layers scaled so that none is sharper than the others.
 

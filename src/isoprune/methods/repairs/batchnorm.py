@@ -15,11 +15,12 @@ from isoprune.signals.signals import Signals
 from isoprune.types.errors import IsopruneError
 from isoprune.types.method import method
 from isoprune.types.task import forward, samples_in
+from isoprune.types.units import DEPTH, GRAINS
 
 _CHUNK = 256  # inputs normalised together; large, as the variance within a chunk is what is averaged
 
 
-@method("repair", "data")
+@method("repair", "data", grains=(*GRAINS, DEPTH))
 def batchnorm(pruned: Pruned, signals: Signals, *, generator: Generator, samples: int = 1024) -> nn.Module:
     """Return a copy whose BatchNorm layers hold the mean and variance of what they read on this data.
 

@@ -8,14 +8,16 @@ from typing import Any
 
 from torch import Generator
 
+from isoprune.methods.repairs.known_grains import require_grain
 from isoprune.methods.repairs.repaired import Repaired
 from isoprune.methods.repairs.stored import copied
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method
+from isoprune.types.units import DEPTH, GRAINS
 
 
-@method("repair")
+@method("repair", grains=(*GRAINS, DEPTH))
 def chain(
     pruned: Pruned, signals: Signals, *, generator: Generator, steps: Sequence[Callable[..., Any]] = ()
 ) -> Repaired:
@@ -27,7 +29,12 @@ def chain(
         steps: Repairs with their options bound; each gets the same dense network, plan and data.
 
     Cost: that of its steps.
+
+    Raises:
+        IsopruneError: From a step; if one does not know the grain of the plan, before any is done.
     """
+    for step in steps:
+        require_grain(step, pruned.plan.grain)
     done = Repaired(copied(pruned.model))
     for step in steps:
         now = replace(pruned, model=done.model)

@@ -18,6 +18,7 @@ from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError
 from isoprune.types.method import method
+from isoprune.types.units import DEPTH, GRAINS
 
 _PATCHES = 20  # looked at for each filter and each of its weights that a start estimates
 _CONSTANT = 1e-6  # a channel that varies by less than this part of its size does not vary
@@ -25,7 +26,7 @@ _CONSTANT = 1e-6  # a channel that varies by less than this part of its size doe
 _Filters = Callable[..., Tensor]
 
 
-@method("repair", "data", source="Krähenbühl et al., 2016")
+@method("repair", "data", grains=(*GRAINS, DEPTH), source="Krähenbühl et al., 2016")
 def data_dependent(
     pruned: Pruned,
     signals: Signals,

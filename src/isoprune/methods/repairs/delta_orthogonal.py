@@ -11,10 +11,11 @@ from isoprune.methods.repairs.weights import Weight, rewritten
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method
+from isoprune.types.units import DEPTH, GRAINS
 
 
 # It draws anew and does not look at the weights, so permuting them changes nothing.
-@method("repair", follows_order=False, source="Xiao et al., 2018")
+@method("repair", grains=(*GRAINS, DEPTH), follows_order=False, source="Xiao et al., 2018")
 def delta_orthogonal(
     pruned: Pruned, signals: Signals, *, generator: Generator, gain: int | float | None = None
 ) -> nn.Module:

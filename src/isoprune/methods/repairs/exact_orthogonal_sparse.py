@@ -11,10 +11,11 @@ from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError
 from isoprune.types.method import method
+from isoprune.types.units import DEPTH, GRAINS
 
 
 # It draws anew and does not look at the weights, permuted or not.
-@method("repair", follows_order=False, source="Nowak et al., 2024")
+@method("repair", grains=(*GRAINS, DEPTH), follows_order=False, source="Nowak et al., 2024")
 def exact_orthogonal_sparse(
     pruned: Pruned,
     signals: Signals,

@@ -14,10 +14,11 @@ from isoprune.methods.repairs.weights import weights
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method
+from isoprune.types.units import DEPTH, GRAINS
 
 
 # The published start draws anew; with start="kept" the result follows the order.
-@method("repair", "data", follows_order=False, source="Mishkin & Matas, 2016")
+@method("repair", "data", grains=(*GRAINS, DEPTH), follows_order=False, source="Mishkin & Matas, 2016")
 def lsuv(
     pruned: Pruned,
     signals: Signals,

@@ -8,9 +8,10 @@ from isoprune.methods.repairs.stored import copied
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method
+from isoprune.types.units import DEPTH, GRAINS
 
 
-@method("repair", label="no repair")
+@method("repair", grains=(*GRAINS, DEPTH), label="no repair")
 def none(pruned: Pruned, signals: Signals, *, generator: Generator) -> nn.Module:
     """Return a copy of the pruned network: the baseline that every repair is measured against.
 

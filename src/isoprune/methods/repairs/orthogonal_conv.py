@@ -11,9 +11,10 @@ from isoprune.pruning.pruned import Pruned
 from isoprune.signals.matrices import CONVOLUTIONS, TRANSPOSED
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method
+from isoprune.types.units import DEPTH, GRAINS
 
 
-@method("repair")
+@method("repair", grains=(*GRAINS, DEPTH))
 def orthogonal_conv(
     pruned: Pruned,
     signals: Signals,

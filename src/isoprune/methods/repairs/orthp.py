@@ -9,10 +9,11 @@ from isoprune.methods.repairs.weights import rewritten
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method
+from isoprune.types.units import DEPTH, GRAINS
 
 
 # QR keeps the first filter's direction and bends each one to be orthogonal to those before it.
-@method("repair", follows_order=False, label="OrthP", source="Wang et al., 2021")
+@method("repair", grains=(*GRAINS, DEPTH), follows_order=False, label="OrthP", source="Wang et al., 2021")
 def orthp(
     pruned: Pruned,
     signals: Signals,

@@ -11,9 +11,10 @@ from isoprune.methods.repairs.weights import rewritten
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method
+from isoprune.types.units import DEPTH, GRAINS
 
 
-@method("repair", source="Fan & Hoffman, 1955")
+@method("repair", grains=(*GRAINS, DEPTH), source="Fan & Hoffman, 1955")
 def polar(
     pruned: Pruned,
     signals: Signals,

@@ -27,6 +27,7 @@ from isoprune.training.distill import distillation_loss
 from isoprune.types import Data, IsopruneError
 from isoprune.types.method import method
 from isoprune.types.task import Task, forward, reads_classes
+from isoprune.types.units import DEPTH, GRAINS
 
 SAMPLES = 76_800  # 300 steps of 256: what the trials of it took
 _PASSES = 40  # more over the same images only learn them by heart
@@ -34,7 +35,9 @@ _PATIENCE = 4  # a run ends when a part of so many of it has brought nothing
 _RATES = (1.0, 0.25, 0.06)  # parts of lr: one that brings nothing at all is followed by the next
 
 
-@method("repair", "data", "dense", label="polish (trains)", source="Hinton et al., 2015")
+@method(
+    "repair", "data", "dense", grains=(*GRAINS, DEPTH), label="polish (trains)", source="Hinton et al., 2015"
+)
 def polish(
     pruned: Pruned,
     signals: Signals,

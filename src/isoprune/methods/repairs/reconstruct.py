@@ -21,12 +21,13 @@ from isoprune.methods.repairs.stored import copied
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method
+from isoprune.types.units import GRAINS
 
 _FOLDS = 4
 _log = logging.getLogger(__name__)
 
 
-@method("repair", "data", "dense", "plan", source="He et al., 2017")
+@method("repair", "data", "dense", "plan", grains=GRAINS, source="He et al., 2017")
 @torch.no_grad()
 def reconstruct(
     pruned: Pruned,

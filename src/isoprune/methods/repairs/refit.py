@@ -8,11 +8,12 @@ from isoprune.methods.repairs.reconstruct import reconstruct
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method
+from isoprune.types.units import GRAINS
 
 _ROUNDS = 10
 
 
-@method("repair", "data", "dense", "plan", source="He et al., 2017")
+@method("repair", "data", "dense", "plan", grains=GRAINS, source="He et al., 2017")
 def refit(
     pruned: Pruned, signals: Signals, *, generator: Generator, samples: int = 2048, places: int = 16
 ) -> nn.Module:

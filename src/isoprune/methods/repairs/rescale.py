@@ -16,9 +16,10 @@ from isoprune.signals.modes import in_eval_mode
 from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError
 from isoprune.types.method import method
+from isoprune.types.units import GRAINS
 
 
-@method("repair", "data", "dense")
+@method("repair", "data", "dense", grains=GRAINS)
 def rescale(
     pruned: Pruned,
     signals: Signals,

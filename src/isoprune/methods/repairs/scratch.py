@@ -11,10 +11,11 @@ from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError
 from isoprune.types.method import method
+from isoprune.types.units import DEPTH, GRAINS
 
 
 # It draws anew and does not look at the weights, so permuting them changes nothing.
-@method("repair", follows_order=False)
+@method("repair", grains=(*GRAINS, DEPTH), follows_order=False)
 def scratch(pruned: Pruned, signals: Signals, *, generator: Generator) -> nn.Module:
     """Return a network of the pruned shape with freshly drawn weights: what the kept weights are worth.
 

@@ -11,11 +11,12 @@ from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError
 from isoprune.types.method import method
+from isoprune.types.units import DEPTH, GRAINS
 
 _RTOL = 1e-6  # numerical rank, as in `polar_factor`
 
 
-@method("repair")
+@method("repair", grains=(*GRAINS, DEPTH))
 def spectrum(
     pruned: Pruned, signals: Signals, *, generator: Generator, strength: int | float = 0.5
 ) -> nn.Module:

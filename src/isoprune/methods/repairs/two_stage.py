@@ -17,11 +17,19 @@ from isoprune.methods.repairs.stored import copied
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method
+from isoprune.types.units import GRAINS
 
 _log = logging.getLogger(__name__)
 
 
-@method("repair", "data", "dense", "plan", source="Li et al., Expert Systems with Applications, 2026")
+@method(
+    "repair",
+    "data",
+    "dense",
+    "plan",
+    grains=GRAINS,
+    source="Li et al., Expert Systems with Applications, 2026",
+)
 @torch.no_grad()
 def two_stage(
     pruned: Pruned,
@@ -50,7 +58,8 @@ def two_stage(
     plainest that fit it. Against `reconstruct`: one strength instead of a cross-validated one, y is the
     layer's own output also where it goes into a sum, and the pull is toward the aggregated weights.
 
-    It starts from the dense network: do it right after pruning.
+    It starts from the dense network: do it right after pruning. Where units of another grain than channels
+    went, nothing reads what is gone through others, and the second stage is all.
 
     Args:
         samples: How many inputs are looked at.
