@@ -123,6 +123,8 @@ OTHER: dict[str, Any] = {
     "measure.bins": 5,
     "measure.measures": ["size"],
     "measure.batches": 2,
+    "measure.barrier": 11,
+    "measure.instability": 11,
     "rewind": 3,
     "task": "mine:task",
     "retrain.distill": {"weight": 0.5, "temperature": 4.0},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 
 import msgspec
@@ -13,6 +14,7 @@ from isoprune.comparison import compare
 from isoprune.comparison.records import load_records, runs_of
 from isoprune.reporting import report
 from isoprune.reporting.pivots import pivot
+from isoprune.reporting.study import make_cells
 from isoprune.types import IsopruneError
 from isoprune.types.json_files import sealed
 from isoprune.types.record import Record, TrainingCost
@@ -155,6 +157,17 @@ def rounds(seed: int, repair: str) -> Record:
     ]
     config = {key: one.config[key] for key in ("seed", "data", "model")} | {"steps": steps}
     return replace(one, digest=f"{repair}{seed}", config=config, networks=networks)
+
+
+def test_cadences_of_two_ratios_have_each_its_own_ratio():
+    def to(ratio: float, seed: int) -> Record:
+        one = copy.deepcopy(rounds(seed, "none"))
+        one.config["steps"][1]["cadence"]["ratio"] = ratio
+        removals = [replace(r, ratios=dict.fromkeys(r.ratios, ratio)) for r in one.removals]
+        return replace(one, digest=f"{ratio}-{seed}", removals=removals)
+
+    cells = make_cells([to(ratio, seed) for ratio in (0.5, 0.8) for seed in (0, 1)])
+    assert [(cell.ratio, len(cell.records)) for cell in cells] == [(0.5, 2), (0.8, 2)]
 
 
 def test_a_recipe_of_rounds_is_read_like_any_other(tmp_path):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from isoprune.experiment.config import Experiment, choice
 from isoprune.experiment.digests import canonical, digest, run_digest
+from isoprune.experiment.error_paths import error_paths
 from isoprune.experiment.measure import Measured, measure
 from isoprune.experiment.measured_files import measured_once
 from isoprune.experiment.measures_taken import measures_taken
@@ -65,9 +66,10 @@ def run(
         started = time.perf_counter()
         measured = [_measured(bench, result) for result in way]
         measures = [measures_taken(bench, way[: i + 1]) for i in range(len(way))]
+        paths = [error_paths(bench, way[: i + 1]) for i in range(len(way))]
         seconds = time.perf_counter() - started
         store.write_record(
-            make_record(key, name, experiment, way, measured, measures, measure_seconds=seconds)
+            make_record(key, name, experiment, way, measured, measures, paths, measure_seconds=seconds)
         )
         # As a later run will read it, so that the record does not depend on who made it.
         record = store.read_record(key)
@@ -94,6 +96,7 @@ def make_step(
         way = results(bench, last=place)
         _measured(bench, way[-1])
         measures_taken(bench, way)
+        error_paths(bench, way)
 
 
 def make_bench(

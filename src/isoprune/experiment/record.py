@@ -17,7 +17,7 @@ from isoprune.experiment.step_result import StepResult, dense_of
 from isoprune.experiment.step_types import Prune, Retrain, Training
 from isoprune.experiment.validation import plain
 from isoprune.training import multiply_adds, trainability_accuracy
-from isoprune.types.record import Measure, Network, Record, Removal, TrainingCost, UnitsRemoved
+from isoprune.types.record import ErrorPath, Measure, Network, Record, Removal, TrainingCost, UnitsRemoved
 
 
 def make_record(
@@ -27,6 +27,7 @@ def make_record(
     way: Sequence[StepResult],
     measured: Sequence[Measured],
     measures: Sequence[Mapping[str, Measure]],
+    paths: Sequence[Mapping[str, ErrorPath]],
     *,
     measure_seconds: float,
 ) -> Record:
@@ -39,6 +40,7 @@ def make_record(
         way: Its networks, in the order of the steps.
         measured: What was measured of each.
         measures: And of those that were retrained next, by the measure.
+        paths: The lines that lead to those that were retrained: "barrier", "instability".
     """
     return Record(
         digest=digest,
@@ -47,8 +49,8 @@ def make_record(
         labels=labels(experiment),
         environment=environment(),
         networks=[
-            _network(way[: i + 1], numbers, dict(taken))
-            for i, (numbers, taken) in enumerate(zip(measured, measures, strict=True))
+            _network(way[: i + 1], numbers, dict(taken), lines)
+            for i, (numbers, taken, lines) in enumerate(zip(measured, measures, paths, strict=True))
         ],
         removals=[
             _removal(result, result.step.step) for result in way if isinstance(result.step.step, Prune)
@@ -58,7 +60,12 @@ def make_record(
     )
 
 
-def _network(way: Sequence[StepResult], numbers: Measured, measures: dict[str, Measure]) -> Network:
+def _network(
+    way: Sequence[StepResult],
+    numbers: Measured,
+    measures: dict[str, Measure],
+    paths: Mapping[str, ErrorPath],
+) -> Network:
     *_, result = way
     step, facts = result.step, result.facts
     return Network(
@@ -79,6 +86,7 @@ def _network(way: Sequence[StepResult], numbers: Measured, measures: dict[str, M
         training=_cost(way),
         advice=facts.get("advice"),
         measures=measures,
+        **paths,
     )
 
 

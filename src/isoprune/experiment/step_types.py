@@ -17,6 +17,7 @@ Count = Annotated[int, Meta(ge=1, le=MOST)]
 Seed = Whole
 Epochs = Annotated[int, Meta(ge=0, le=10**6)]  # a list has each of them
 Rounds = Annotated[int, Meta(ge=1, le=10**4)]
+Points = Annotated[int, Meta(ge=3, le=10**4)]  # both ends and what is between them
 Bits = Annotated[int, Meta(ge=1, le=8)]
 Fraction = Annotated[float, Meta(ge=0, lt=1)]
 Ratio = Annotated[
@@ -102,13 +103,21 @@ class Measuring(Struct, frozen=True, forbid_unknown_fields=True):
     """How finely each network is measured: samples of the JSV, bins of their histogram.
 
     ``measures`` are taken of every network that is about to be retrained: "all", or those of a list, on so
-    many ``batches`` of training data (none: all of it).
+    many ``batches`` of training data (none: all of it). ``barrier`` and ``instability`` are how many points a
+    line has on which the error of every network is measured that was retrained (none: not measured); see
+    `experiment.error_paths`.
     """
 
     samples: Count = 64
     bins: Count = 40
     measures: tuple[Choice, ...] | Literal["all"] = ()
     batches: Count | None = None
+    barrier: Points | None = None
+    instability: Points | None = None
+
+
+# Of a config they are a part only where they are set: the experiments of before they came keep their digests.
+LATER_KEYS = ("barrier", "instability")
 
 
 class Train(Training, frozen=True, tag="train", tag_field="kind"):

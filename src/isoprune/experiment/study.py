@@ -15,7 +15,7 @@ from isoprune.experiment.grid import Study
 from isoprune.experiment.recipe_steps import PlacedStep, placed
 from isoprune.experiment.remote import open_mirror, put
 from isoprune.experiment.resolve import resolve
-from isoprune.experiment.step_types import SECTIONS, Rewind, Train
+from isoprune.experiment.step_types import SECTIONS, Retrain, Rewind, Train
 from isoprune.experiment.store import Store
 from isoprune.types.files import DamagedFile
 from isoprune.types.json_files import read_json
@@ -76,7 +76,7 @@ def plan_work(study: Study, store: Store) -> StudyWork:
         for step in missing[key]:
             dense = isinstance(step.step, Train)
             if not dense and runs_of[step.digest] < 2:
-                own += step.epochs
+                own += _epochs(experiment, step)
                 continue
             name = f"{step.role}-{step.digest}"
             if name not in tasks:
@@ -85,7 +85,7 @@ def plan_work(study: Study, store: Store) -> StudyWork:
                 labels[name] = (
                     f"{step.label} {label(experiment, study.axes, only=_sections(experiment, step))}"
                 )
-                epochs[name] = step.epochs + REST
+                epochs[name] = _epochs(experiment, step) + REST
             if dense:
                 # While it trains it keeps what its runs rewind to; later, it would be trained again.
                 rewinds = [s.step.epoch for s in placed(experiment) if isinstance(s.step, Rewind)]
@@ -96,6 +96,12 @@ def plan_work(study: Study, store: Store) -> StudyWork:
         epochs[key] = own + REST
     in_order = sorted(tasks.values(), key=lambda task: task.work.get("place", math.inf))
     return StudyWork(study, store, tuple(experiments), kept, tuple(in_order), labels, epochs)
+
+
+def _epochs(experiment: Experiment, step: PlacedStep) -> int:
+    """Return the epochs of a step, and of the copy that is trained to measure its instability."""
+    copied = isinstance(step.step, Retrain) and experiment.measure.instability is not None
+    return step.epochs * (2 if copied else 1)
 
 
 def _sections(experiment: Experiment, last: PlacedStep) -> set[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import vl_convert
 
 from isoprune.comparison import text
-from isoprune.reporting import figures, html, theme
+from isoprune.reporting import connectivity_figures, figures, html, theme
 from isoprune.reporting.charts import VEGA_LITE, Figure, specification
 from isoprune.reporting.study import Cell, grouped, make_cells
 from isoprune.types import IsopruneError
@@ -33,7 +33,7 @@ def export_figures(
 
     One file per figure and format: ``jsv_vs_ratio``, and per network and ratio ``singular_values``,
     ``final_accuracy``, ``accuracy_per_epoch``, ``jsv_per_epoch`` and ``frontier``; per network
-    ``accuracy_vs_size``.
+    ``accuracy_vs_size``; per setting ``error_between_rounds`` and ``error_between_copies``.
 
     Args:
         width: Of each figure, axes and legend included, in pixels.
@@ -88,6 +88,11 @@ def _charts(cells: Sequence[Cell]) -> list[tuple[str, str, Figure]]:
             (f"{kind.file}_{ending}", f"{kind.title}: {network}, ratio {text.plain(ratio)}", kind.make(here))
             for kind in (*figures.OF_A_NETWORK, figures.BY_BUDGET)
         ]
+    lines = connectivity_figures.lines(cells)
+    made += [
+        (f"error_{kind.file}_{_file_name(name)}", f"Error on the line from {kind.start}: {name}", chart)
+        for kind, name, chart in connectivity_figures.drawn(lines)
+    ]
     return [(name, title, chart) for name, title, chart in made if chart is not None]
 
 

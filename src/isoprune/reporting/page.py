@@ -8,7 +8,16 @@ from typing import Any
 
 from isoprune.comparison import text
 from isoprune.comparison.records import runs_of
-from isoprune.reporting import figures, frontier, html, series, study_settings, tables, theme
+from isoprune.reporting import (
+    connectivity_figures,
+    figures,
+    frontier,
+    html,
+    series,
+    study_settings,
+    tables,
+    theme,
+)
 from isoprune.reporting.schedule_figures import used, used_series
 from isoprune.reporting.sentences import findings
 from isoprune.reporting.study import Cell, apart, grouped, make_cells, over_seeds, unique
@@ -71,6 +80,7 @@ def _render(records: Sequence[Record], *, title: str | None, lead: str | None) -
         sections=sections,
         results=tables.results(cells),
         budgets=frontier.table(cells) if budgets else None,
+        barriers=_barriers(cells),
         sizes=tables.sizes(cells),
         latency=tables.latency(records),
         groups=tables.groups(cells),
@@ -86,6 +96,16 @@ def _overview(cells: Sequence[Cell]) -> dict[str, Any]:
     note = "dense at ratio 0; band: lowest to highest seed"
     charts = html.charts(("jsv-ratio", chart, "Before retraining", note))
     return {"id": "ratio", "charts": charts, "legend": _legend(series.ratio_series(cells))}
+
+
+def _barriers(cells: Sequence[Cell]) -> dict[str, Any]:
+    """Return what the template needs of the lines to retrained networks."""
+    lines = connectivity_figures.lines(cells)
+    made = [
+        (f"line-{i}", figure, f"Error on the line from {kind.start}", f"{name}; mean over seeds")
+        for i, (kind, name, figure) in enumerate(connectivity_figures.drawn(lines), start=1)
+    ]
+    return {"table": connectivity_figures.barriers(lines), "charts": html.charts(*made)}
 
 
 def _section(name: str, cells: Sequence[Cell]) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def _ratios(runs: Runs, networks: Sequence[str]) -> list[float]:
         for ratio, realised in zip(runs.values("prune.ratio"), removed, strict=True)
     ]
     targets: dict[tuple[str, int], list[float]] = {}
-    places = list(zip(networks, runs.kinds(runs.below(["prune"]))[1], strict=True))
+    places = list(zip(networks, runs.kinds(runs.below(["prune", "repeat"]))[1], strict=True))
     for place, ratio in zip(places, own, strict=True):
         targets.setdefault(place, []).append(ratio)
     return [median_low(targets[place]) for place in places]

@@ -44,6 +44,25 @@ class Measure(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     refused: str = ""
 
 
+class ErrorPath(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """The error on a straight line to the network that it belongs to; None where it is not finite.
+
+    ``start`` is the network at its other end; None: a copy that was trained for this line alone.
+    ``errors`` are at equal distances, both ends included: 1 minus ``metric``, or a ``loss`` as it is.
+    ``barrier`` and ``above_line`` are those of `isoprune.error_path`. ``samples``: what the training of such
+    a copy saw. ``refused``: why there is no line; then there are no numbers.
+    """
+
+    start: Name | None = None
+    metric: str = ""
+    loss: bool = False
+    errors: list[float | None] = []
+    barrier: float | None = None
+    above_line: float | None = None
+    samples: int = 0
+    refused: str = ""
+
+
 class Network(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """One network on the way, with its role; ``step`` is the place of the step that made it, 0 the first.
 
@@ -52,7 +71,8 @@ class Network(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     the parameters that no mask holds at zero. ``flops``: multiply-adds of one sample. ``coded_bytes``: of the
     file that `isoprune.compress` writes, where weights are shared. ``peak_memory``: bytes by which the
     process grew at most while the network was made; None where the system does not tell. ``measures``: by
-    name, of a network that was retrained next.
+    name, of a network that was retrained next. Of a network that was retrained, ``barrier``: from the end of
+    the training before it; ``instability``: from a copy that was retrained in another order of samples.
     """
 
     role: str
@@ -72,6 +92,8 @@ class Network(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     training: TrainingCost | None = None
     advice: dict[str, Any] | None = None
     measures: dict[str, Measure] = {}
+    barrier: ErrorPath | None = None
+    instability: ErrorPath | None = None
 
     def __post_init__(self) -> None:
         if not all(type(row.get("epoch")) is int for row in self.history):

@@ -18,7 +18,7 @@ from isoprune.comparison.records.places import read_outlines
 from isoprune.comparison.records.read import Outline
 from isoprune.types.collector import uncollected
 from isoprune.types.errors import IsopruneError
-from isoprune.types.record import Record
+from isoprune.types.record import ErrorPath, Record
 
 # What may be said of a run in one word -> its column.
 VALUES = {
@@ -206,6 +206,14 @@ def numbers_of(record: Record | Outline) -> dict[str, Any]:
             row |= {f"{role}.measure.{key}": _finite(value) for key, value in measure.numbers.items()}
             if not measure.refused:
                 row[f"{role}.measure_seconds.{name}"] = measure.seconds
+        for name in ("barrier", "instability"):
+            line: ErrorPath | None = getattr(network, name)
+            if line is not None and not line.refused:
+                row[f"{role}.{name}"] = _finite(line.barrier)
+                row[f"{role}.{name}_above_line"] = _finite(line.above_line)
+                if line.samples:  # of all rounds together
+                    key = f"{role}.{name}_samples"
+                    row[key] = row.get(key, 0) + line.samples
         if network.training is not None:
             for key in ("samples", "multiply_adds"):  # of all rounds together
                 name = f"{role}.training.{key}"

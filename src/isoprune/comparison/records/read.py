@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from isoprune.types.collector import uncollected
 from isoprune.types.errors import IsopruneError
-from isoprune.types.record import Measure, Record, TrainingCost
+from isoprune.types.record import ErrorPath, Measure, Record, TrainingCost
 from isoprune.types.record_files import read_record, shown
 
 RECORD = "record.json"
@@ -40,6 +40,8 @@ class OutlineNetwork(Struct, frozen=True):
     training: TrainingCost | None = None
     advice: Advised | None = None
     measures: dict[str, Measure] = {}
+    barrier: ErrorPath | None = None
+    instability: ErrorPath | None = None
 
 
 class OutlineRemoval(Struct, frozen=True):

@@ -43,6 +43,7 @@ def trained(
     penalty: Callable[[nn.Module], Penalty] | None = None,
     keep: Callable[[int, nn.Module], object] | None = None,
     again: Watch | None = None,
+    stream: str | None = None,
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Return the trained network, its history, how many samples its steps took, and the advice on its rate.
 
@@ -52,6 +53,7 @@ def trained(
         penalty: In place of that of the config.
         keep: As in `Watch`.
         again: Who sees it in place of the usual ones, where it is trained once more, without a checkpoint.
+        stream: Of its random numbers, the order of samples among them; None: that of the step.
     """
     if not training.epochs or training.lr is None:
         return model, {"history": []}
@@ -100,7 +102,7 @@ def trained(
             model,
             bench.splits,
             dataclasses.replace(steps, lr=lr),
-            generator=bench.generator(step.stream()),
+            generator=bench.generator(stream or step.stream()),
             task=bench.task,
             distill=distill,
             penalty=penalty,
