@@ -56,6 +56,20 @@ def test_the_page_of_all_methods_is_what_the_methods_say(tmp_path: Path):
         assert len({row.count(" | ") for row in rows}) == 1, table.splitlines()[0]
 
 
+def test_no_method_lacks_cost_or_memory():
+    from isoprune.experiment.catalogue import catalogue
+    from isoprune.experiment.method_table import NUMBERS, OTHERS, facts
+    from isoprune.experiment.signatures import SHOWN
+
+    for kind in {*SHOWN} - {*OTHERS, *NUMBERS}:
+        for entry in catalogue(kind).values():
+            known = facts(entry)
+            assert known["cost"], f"{kind} {entry.name}"
+            assert known["memory"], f"{kind} {entry.name}"
+            assert "Memory:" not in known["cost"]  # one ends where the other begins
+    assert all(facts(e)["memory"] == "" for kind in NUMBERS for e in catalogue(kind).values())
+
+
 def test_the_list_is_made_without_torch():
     code = (
         "import sys; from isoprune.cli import main; assert main(['methods', 'snip']) == 0; "

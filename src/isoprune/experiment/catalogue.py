@@ -60,7 +60,7 @@ class MethodEntry:
         return found[-1] if found else ""
 
     def _paragraph(self, word: str) -> str:
-        found = re.search(rf"\b{word}: (.*?)(?:\.?\s+Memory: |\n\n|$)", self.doc, re.S)
+        found = re.search(rf"\b{word}:\s(.*?)(?:\.?\s+Memory:\s|\n\n|$)", self.doc, re.S)
         return plain(" ".join(found[1].split())).removesuffix(".") if found else ""
 
 

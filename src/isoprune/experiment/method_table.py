@@ -8,6 +8,7 @@ from isoprune.experiment.catalogue import MethodEntry, catalogue
 from isoprune.experiment.signatures import SHOWN
 
 OTHERS = ("data", "model")  # kinds that are no methods
+NUMBERS = ("schedule", "cadence")  # kinds that work out a number, and so take nothing
 _OF_UNITS = ("criterion", "repair", "allocation", "check", "penalty")  # kinds that know grains
 _COLUMNS = ("what", "grains", "needs", "cost", "memory", "paper", "year")
 _HEAD = """# Every method

@@ -30,7 +30,7 @@ def erk(
         most: How many units each has still.
         total: How many stay, at most the sum of ``most``.
 
-    Cost: none.
+    Cost: none. Memory: a number a tensor.
 
     Raises:
         IsopruneError: If more are to stay than there are.

@@ -26,7 +26,7 @@ def weight_shuffle(pruned: Pruned, signals: Signals | None = None, *, generator:
     What is masked stays so; biases and norms keep their values. A method that is level with it has kept how
     the weights of a layer are spread, and no weight in its place.
 
-    Cost: a draw of every weight that stays.
+    Cost: a draw of every weight that stays. Memory: a copy of the network, and of one tensor.
     """
     model = copied(pruned.model)
     for weight in weights(model):

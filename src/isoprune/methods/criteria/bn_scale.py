@@ -29,6 +29,8 @@ def bn_scale(signals: Signals, units: Sequence[Units], *, generator: Generator) 
 
     Raises:
         IsopruneError: If none of the channels go through a BatchNorm with a scale.
+
+    Memory: a number a channel.
     """
     norms = [name for name, module in signals.network.named_modules() if isinstance(module, _BatchNorm)]
     known = [t for name in norms if (t := f"{name}.weight".lstrip(".")) in signals.weights]

@@ -25,5 +25,7 @@ def l1_norm(signals: Signals, units: Sequence[Units], *, generator: Generator) -
 
     Channels that several layers make (residual sums) get the mean over those layers. Mean instead of sum as
     in the paper's code, which orders the filters of a layer alike; of single weights it is the magnitude.
+
+    Memory: the absolute values of one tensor, and a number a unit.
     """
     return score_units(signals.weights, units, lambda total, number: total / number, each=torch.abs)

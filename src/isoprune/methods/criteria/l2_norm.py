@@ -24,5 +24,7 @@ def l2_norm(signals: Signals, units: Sequence[Units], *, generator: Generator) -
     r"""Root mean square weight of each unit: :math:`s_i = \sqrt{\frac{1}{n_i} \sum_{j \in i} w_j^2}`.
 
     Channels that several layers make (residual sums) get the mean over those layers.
+
+    Memory: the squares of one tensor, and a number a unit.
     """
     return score_units(signals.weights, units, lambda total, n: (total / n).sqrt(), each=torch.square)

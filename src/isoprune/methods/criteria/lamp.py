@@ -29,6 +29,8 @@ def lamp(signals: Signals, units: Sequence[Units], *, generator: Generator) -> S
     every layer keeps its largest weight longest (its score is 1). Of equals each counts those after it. For
     units of several weights the square is their sum; of channels that several layers make, the mean over
     those.
+
+    Memory: the squares of the weights; a sorted copy of those of one tensor in float64.
     """
     squares = score_units(signals.weights, units, lambda total, _: total, each=torch.square)
     return {name: _relative(s.double().flatten()).reshape(s.shape) for name, s in squares.items()}

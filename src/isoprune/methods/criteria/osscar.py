@@ -80,7 +80,8 @@ def osscar(
             before anything is computed.
 
     Cost: two forwards of the samples a stage; per group and reader, for each unit that goes, a product of
-    [fan_in, fan_in] with the unit's inputs.
+    [fan_in, fan_in] with the unit's inputs. Memory: three times [fan_in, fan_in] and [filters, filters] of
+    every layer of one stage in float64, up to ``gigabytes``.
     """
     scores: dict[str, Tensor] = {}
 

@@ -15,5 +15,8 @@ from isoprune.types.units import DEPTH, GRAINS
 
 @method("criterion", grains=(*GRAINS, DEPTH), follows_order=False, label="random")
 def random(signals: Signals, units: Sequence[Units], *, generator: Generator) -> Scores:
-    """Uniform random scores, drawn from ``generator`` units by units."""
+    """Uniform random scores, drawn from ``generator`` units by units.
+
+    Memory: a number a unit in float64.
+    """
     return {u.name: torch.rand(u.shape, generator=generator, dtype=torch.float64) for u in units}

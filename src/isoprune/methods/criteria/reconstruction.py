@@ -81,7 +81,8 @@ def reconstruction(
             before anything is computed.
 
     Cost: a forward and a backward of the samples a stage; per group and reader, for each unit that goes, a
-    product of [fan_in, fan_in] with the unit's inputs.
+    product of [fan_in, fan_in] with the unit's inputs. Memory: three times [fan_in, fan_in] and [filters,
+    filters] of every layer of one stage in float64, up to ``gigabytes``.
 
     Sources: Hassibi & Stork, 1993 (refit of what is left); Luo, Wu & Lin, 2017 (ThiNet: choice by the
     reader's error).

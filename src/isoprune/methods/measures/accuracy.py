@@ -21,7 +21,7 @@ def accuracy(
 
     ``accuracy``, in [0, 1], of the first ``samples`` samples, without any retraining.
 
-    Cost: a forward of the samples.
+    Cost: a forward of the samples. Memory: ``samples`` inputs, and a forward of a batch.
 
     Raises:
         IsopruneError: If the task measures no accuracy.

@@ -28,7 +28,8 @@ def dead_units(
     makes at all of its places, y the outputs. So its activation never lets anything through, or nothing
     reads it, and no training by gradients wakes it up. Filters that are masked as a whole are not counted.
 
-    Cost: a forward and a backward of the samples.
+    Cost: a forward and a backward of the samples. Memory: the graph of a batch, and what each layer makes of
+    it twice, with its gradient.
 
     Raises:
         IsopruneError: If no Linear layer or convolution runs.

@@ -28,7 +28,9 @@ def effective_rank(
 
     Between 1 and the number of features; 0 where features do not depend on the sample.
 
-    Cost: a forward of the samples, and a symmetric eigenvalue problem a layer, of at most 4,096 rows.
+    Cost: a forward of the samples, and a symmetric eigenvalue problem a layer, of at most 4,096 rows. Memory:
+    what every layer reads of a batch; of each some 4,096 rows of features, and one kernel of at most that
+    size in float64.
 
     Raises:
         IsopruneError: If there is no hidden layer.

@@ -25,7 +25,9 @@ def gains(pruned: Pruned, signals: Signals, *, generator: Generator, samples: in
 
     A residual network's layers are each taken along their own path.
 
-    Cost: a backward of the samples for each output, for 32 random sums of them where there are more.
+    Cost: a backward of the samples for each output, for 32 random sums of them where there are more. Memory:
+    the graph of ``samples`` inputs, and a gradient by what every layer reads and makes, of some outputs at a
+    time within 1 GiB.
 
     Raises:
         IsopruneError: If there are no layers to tell apart.

@@ -19,7 +19,8 @@ def gradient_norm(
 
     ``log_gradient_norm``, to base ten, over the weights that retraining can change, in eval mode.
 
-    Cost: a forward and a backward of the samples.
+    Cost: a forward and a backward of the samples. Memory: the graph of a batch, and two gradients of the
+    weights, one in float64.
     """
     few = signals.taking(samples)
     return {"log_gradient_norm": log10(float(flat(few.gradients, free_weights(few)).norm()))}

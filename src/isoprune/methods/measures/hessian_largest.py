@@ -23,7 +23,8 @@ def hessian_largest(
     change, in eval mode: the largest Ritz value after ``steps`` of Lanczos' iteration from the gradient (at
     random where that is zero), which is never above it.
 
-    Cost: ``steps`` times a backward and a second backward of the samples.
+    Cost: ``steps`` times a backward and a second backward of the samples. Memory: the graph of the gradient
+    of all ``samples``, and ``steps`` vectors of the weights in float64.
     """
     hessian = Hessian(signals.taking(samples))
     start = hessian.gradient

@@ -30,7 +30,8 @@ def hessian_trace(
     of variance :math:`2 (\|H\|_F^2 - \sum_i H_{ii}^2)` over ``draws``. A trace that is estimated as negative
     has no logarithm: None.
 
-    Cost: ``draws`` times a backward and a second backward of the samples.
+    Cost: ``draws`` times a backward and a second backward of the samples. Memory: the graph of the gradient
+    of all ``samples``, and some vectors of the weights in float64.
     """
     if draws < 1:
         raise IsopruneError(f"draws = {draws} of hessian_trace; give 1 or more.")

@@ -31,7 +31,8 @@ def jsv(
     Values below eps times the sample's largest count as that in typical, spread and condition. Exact; fewer
     samples where one alone takes long.
 
-    Cost: a backward of the samples for each output.
+    Cost: a backward of the samples for each output. Memory: Jacobians [outputs, inputs] and the graphs of
+    some samples at a time, within a quarter of the free memory.
     """
     sigma = singular_values(signals, samples)
     found = summary(sigma)

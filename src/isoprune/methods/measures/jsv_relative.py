@@ -20,7 +20,8 @@ def jsv_relative(
 
     ``log_jsv_relative``, to base ten: 0 where pruning lost nothing, negative where signals got weaker.
 
-    Cost: a backward of the samples for each output, through both networks.
+    Cost: a backward of the samples for each output, through both networks. Memory: Jacobians [outputs,
+    inputs] and the graphs of some samples at a time, within a quarter of the free memory.
 
     Raises:
         IsopruneError: If the dense network passes on nothing.

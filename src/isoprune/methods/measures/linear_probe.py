@@ -26,7 +26,8 @@ def linear_probe(
     ``linear_probe_accuracy``, in [0, 1]. Least squares of the labels (one-hot) on the features of one half of
     the samples (drawn), with a ridge of the least leave-one-out error, judged on the other half.
 
-    Cost: a forward of the samples, and an eigenvalue problem of half as many rows.
+    Cost: a forward of the samples, and an eigenvalue problem of half as many rows. Memory: what every layer
+    reads of a batch; ``samples`` rows of features, and kernels [samples / 2, samples / 2] in float64.
 
     Raises:
         IsopruneError: If there is no hidden layer, or the labels are no classes, or all of one.

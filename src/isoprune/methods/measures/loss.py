@@ -20,7 +20,7 @@ def loss(
 
     ``loss``, of the first ``samples`` samples, without any retraining.
 
-    Cost: a forward of the samples.
+    Cost: a forward of the samples. Memory: ``samples`` inputs, and a forward of a batch.
 
     Raises:
         IsopruneError: If only outputs of train mode have a loss.

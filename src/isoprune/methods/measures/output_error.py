@@ -21,7 +21,7 @@ def output_error(
 
     ``output_error``, over all numbers in the outputs of all samples. Outputs of zero are 1 off.
 
-    Cost: a forward of the samples through both networks.
+    Cost: a forward of the samples through both networks. Memory: a forward of a batch through each network.
 
     Raises:
         IsopruneError: If the two networks' outputs differ in number or shape.

@@ -21,7 +21,7 @@ def output_kl(
 
     ``output_kl``, the mean over samples (and places, if there are some) in nats. No label is read.
 
-    Cost: a forward of the samples through both networks.
+    Cost: a forward of the samples through both networks. Memory: a forward of a batch through each network.
 
     Raises:
         IsopruneError: If the task's loss is no cross-entropy, or the outputs are no logits of classes.

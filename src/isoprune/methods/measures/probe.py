@@ -39,7 +39,9 @@ def probe(
         images: How many of the data are looked at.
         batch: Samples a step.
 
-    Cost: a forward and a backward of ``samples``, and a forward of half of ``images``.
+    Cost: a forward and a backward of ``samples``, and a forward of half of ``images``. Memory: ``images``
+    inputs, a copy of the network, a gradient and a momentum of the weights, and the graph of ``batch``
+    samples.
 
     Raises:
         IsopruneError: With fewer than two images, if the task measures no accuracy, or if training diverges.

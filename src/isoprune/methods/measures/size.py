@@ -16,7 +16,7 @@ def size(pruned: Pruned, signals: Signals, *, generator: Generator) -> dict[str,
     ``parameters_left`` and ``flops_left``, in (0, 1]. What a mask holds at zero is no parameter, but is
     multiplied all the same. A network of which nothing went has 1.
 
-    Cost: none.
+    Cost: none. Memory: none.
     """
     ratios = pruned.costs.ratios
     return {"parameters_left": 1 - ratios["parameters"], "flops_left": 1 - ratios["flops"]}

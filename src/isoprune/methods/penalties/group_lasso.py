@@ -38,7 +38,7 @@ def group_lasso(
         strength: lambda; theirs lie around 1e-4 to 1e-3, by network.
         only: Pattern of the names of layers. Depth: only layers that a path leads around.
 
-    Cost: a pass over the weights a step.
+    Cost: a pass over the weights a step. Memory: a norm a group.
     """
     groups = pick(_GROUPS, over, "kind of group")
     if not strength > 0:

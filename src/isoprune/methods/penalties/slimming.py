@@ -18,7 +18,7 @@ def slimming(model: nn.Module, plan: Plan, *, strength: float = 1e-4) -> Penalty
     Its gradient at zero is zero. A channel whose scale is small then goes by the size of its scale, all
     channels of the network competing. Theirs: 1e-4 (VGG), 1e-5 (ResNet, DenseNet).
 
-    Cost: a pass over the scales a step.
+    Cost: a pass over the scales a step. Memory: the absolute values of the scales.
 
     Raises:
         IsopruneError: If the network has no BatchNorm with a scale.

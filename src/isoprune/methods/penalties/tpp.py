@@ -55,7 +55,8 @@ def tpp(
         stabilise: Steps after the growth.
         gram: Weight of the Gram term, times the strength.
 
-    Cost: a product of W's n filters with the pruned ones per layer and step, n * |P| * fan_in.
+    Cost: a product of W's n filters with the pruned ones per layer and step, n * |P| * fan_in. Memory: a Gram
+    matrix [filters, filters] of every layer.
 
     Raises:
         IsopruneError: For a plan whose units are not whole filters.

@@ -39,7 +39,8 @@ def approximate_isometry(
         classifier_gain: Factor on the last Linear; None: ``gain``.
         steps: Of a layer's descent, at most; it ends before at convergence.
 
-    Cost: two or three products of the filter matrix with its transpose a step.
+    Cost: two or three products of the filter matrix with its transpose a step. Memory: a copy of the network;
+    some twenty copies of one filter matrix (L-BFGS).
 
     Source: Lee et al., "A signal propagation perspective for pruning neural networks at initialization",
     2020.

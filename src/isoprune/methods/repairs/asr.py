@@ -55,7 +55,8 @@ def asr(
         shrink: :math:`\kappa`; 0: every deviation becomes the dense one.
 
     Cost: a forward of ``samples`` inputs through the dense network and one through the pruned one, and three
-    more of each layer.
+    more of each layer. Memory: a copy of the network; what one layer reads and makes of all ``samples``, in
+    float64.
 
     Raises:
         IsopruneError: Without data; if dense network and plan do not belong to the pruned network; if an

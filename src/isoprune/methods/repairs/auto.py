@@ -60,7 +60,8 @@ def auto(
         retrain_budget: Samples that the retraining will see, 0 if there will be none. None: not known, and
             nothing is trained here.
 
-    Cost: that of `reconstruct` and `balance`, and of `polish` where it follows.
+    Cost: that of `reconstruct` and `balance`, and of `polish` where it follows. Memory: three copies of the
+    network, ``samples`` inputs, and what `reconstruct` and `balance` hold; that of `polish` where it follows.
 
     Raises:
         IsopruneError: Without data, for a budget that is no number of samples, or if dense network and plan

@@ -48,6 +48,8 @@ def balance(pruned: Pruned, signals: Signals, *, generator: Generator, samples: 
         samples: How many inputs the traces are averaged over.
 
     Cost: a forward per layer, a backward per sample and output (beyond 16 outputs, of four random sums).
+    Memory: a copy of the network, one more in float64; the graph of one sample, and a gradient of the
+    weights.
     """
     inputs = list(signals.chunks(samples, chunk=1))
     repaired = copied(pruned.model)

@@ -28,7 +28,7 @@ def chain(
     Args:
         steps: Repairs with their options bound; each gets the same dense network, plan and data.
 
-    Cost: that of its steps.
+    Cost: that of its steps. Memory: a copy of the network, and what the step that holds most does.
 
     Raises:
         IsopruneError: From a step; if one does not know the grain of the plan, before any is done.

@@ -59,7 +59,9 @@ def data_dependent(
         between: Whether the second step is taken.
         sweeps: Its corrections at most.
 
-    Cost: two forwards of ``samples`` inputs, and in each correction four and a backward.
+    Cost: two forwards of ``samples`` inputs, and in each correction four and a backward. Memory: a copy of
+    the network; what one layer reads and makes of all ``samples``, in float64; the graph of a 32nd of them,
+    and two gradients of the weights.
 
     Source: Krähenbühl, Doersch, Donahue & Darrell, "Data-dependent initializations of convolutional neural
     networks", 2016, algorithms 1 and 2.

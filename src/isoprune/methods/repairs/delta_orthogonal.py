@@ -36,7 +36,8 @@ def delta_orthogonal(
     Args:
         gain: Factor on every layer. None: sqrt(2) if the network has a ReLU-like nonlinearity, else 1.
 
-    Cost: a QR factorisation of [max(out, in), min(out, in)] a layer.
+    Cost: a QR factorisation of [max(out, in), min(out, in)] a layer. Memory: a copy of the network; Q and R
+    of one layer in float64.
 
     Source: Xiao et al., "Dynamical isometry and a mean field theory of CNNs", 2018.
 

@@ -39,7 +39,8 @@ def exact_orthogonal_sparse(
         density: Fraction of the weights of unmasked layers that may be other than zero; 1 draws a Haar
             distributed matrix.
 
-    Cost: a rotation of two columns for every few weights; seconds for a layer of millions.
+    Cost: a rotation of two columns for every few weights; seconds for a layer of millions. Memory: a copy of
+    the network; one filter matrix in float64, and its mask.
 
     Raises:
         IsopruneError: If a layer's mask leaves no room for orthonormal rows (columns, where there are more

@@ -33,7 +33,8 @@ def folding(
 
     It starts from the dense network: do it right after pruning. No data is read.
 
-    Cost: one forward, and k-means of each group's filters.
+    Cost: one forward, and k-means of each group's filters. Memory: a copy of each network; of one group
+    [units, kept] and its filters, in float64.
     """
     work = Substitution(pruned)
     for units, kept in work.losing():

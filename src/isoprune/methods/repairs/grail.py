@@ -36,6 +36,8 @@ def grail(
         strength: :math:`\lambda`.
 
     Cost: a forward of ``samples`` inputs, and a system of equations of the kept units, for each group.
+    Memory: a copy of each network; the Gram matrix [units, units] of one group in float64, and a forward of a
+    batch.
     """
     work, chunks = Substitution(pruned), list(signals.chunks(samples))
     for units, kept in work.losing():

@@ -34,7 +34,8 @@ def intra_fusion(pruned: Pruned, signals: Signals, *, generator: Generator, orde
         order: Of the norm of differences, at least 1.
 
     Cost: one forward, and a linear programme of n times k variables for each group of n filters of which k
-    stay (of 300 to 30 a tenth of a second, of 512 to 256 one second).
+    stay (of 300 to 30 a tenth of a second, of 512 to 256 one second). Memory: a copy of each network; of one
+    group some [units, kept] and its filters, in float64.
     """
     work = Substitution(pruned)
     for units, kept in work.losing():

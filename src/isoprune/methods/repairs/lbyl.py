@@ -29,7 +29,8 @@ def lbyl(
         shift: :math:`\alpha`.
         strength: :math:`\lambda`.
 
-    Cost: one forward, and a system of equations of the kept filters of each group.
+    Cost: one forward, and a system of equations of the kept filters of each group. Memory: a copy of each
+    network; of one group [units, kept], [kept, kept] and its filters, in float64.
     """
     work = Substitution(pruned)
     for units, kept in work.losing():

@@ -44,7 +44,8 @@ def lsuv(
         tolerance: On the variance.
         iterations: Divisions of a layer at most.
 
-    Cost: one forward of ``samples`` inputs, and a few more of each layer.
+    Cost: one forward of ``samples`` inputs, and a few more of each layer. Memory: a copy of the network; what
+    one layer reads and makes of all ``samples``, in float64.
 
     Source: Mishkin & Matas, "All you need is a good init", 2016, algorithm 1.
 

@@ -27,7 +27,8 @@ def merging(
 
     It starts from the dense network: do it right after pruning. No data is read.
 
-    Cost: one forward, and a product of the filters of each group.
+    Cost: one forward, and a product of the filters of each group. Memory: a copy of each network; of one
+    group [units, kept] and its filters, in float64.
     """
     work = Substitution(pruned)
     for units, kept in work.losing():

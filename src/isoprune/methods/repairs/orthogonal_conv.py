@@ -54,6 +54,8 @@ def orthogonal_conv(
             centre or another one tap of each kernel is used.
 
     Cost: minutes for a large network (VGG19 at full width); see `linalg.nearest_orthogonal_convolution`.
+    Memory: a copy of the network; the projectors of one kernel, [n, n] each with n the larger of filters and
+    channels, and twenty copies of them (L-BFGS).
 
     Raises:
         IsopruneError: If a weight is parametrised, holds NaN or infinity, or ``gain`` is None and

@@ -43,7 +43,8 @@ def orthp(
         classifier_gain: Factor on the last Linear (the last convolution, if there is none) in order of
             registration, which no nonlinearity follows. None: ``gain``, as published; 1 keeps isometry.
 
-    Cost: a QR factorisation of every filter matrix.
+    Cost: a QR factorisation of every filter matrix. Memory: a copy of the network; Q and R of one filter
+    matrix.
 
     Raises:
         IsopruneError: If a weight is parametrised (the repair would be undone), holds NaN or infinity, or

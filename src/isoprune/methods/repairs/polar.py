@@ -40,7 +40,8 @@ def polar(
         solver: "svd" is exact, and the faster one on a CPU; "newton_schulz" needs matrix products only, to
             1e-5 in float32 (1e-12 in float64).
 
-    Cost: an SVD of every filter matrix, or its Newton-Schulz iteration.
+    Cost: an SVD of every filter matrix, or its Newton-Schulz iteration. Memory: a copy of the network; U,
+    sigma and V of one filter matrix.
 
     Raises:
         IsopruneError: If a weight is parametrised, holds NaN or infinity; if ``gain`` is None and

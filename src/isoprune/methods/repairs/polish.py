@@ -83,7 +83,8 @@ def polish(
         match: As above.
 
     Cost: ``train_samples`` times a forward and a backward, and a forward of the dense network; for each pass
-    a forward of an eighth of ``images`` through both.
+    a forward of an eighth of ``images`` through both. Memory: a copy of each network, and four numbers a
+    weight (gradient, Adam's two, the best so far); the graph of ``batch`` samples, and ``images`` inputs.
 
     Raises:
         IsopruneError: Without data; with fewer than two images; for options outside of their range; if the

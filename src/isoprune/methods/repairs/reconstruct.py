@@ -75,7 +75,9 @@ def reconstruct(
         memory: Bound in bytes on the dense network's outputs at those places.
 
     Cost: a forward of the dense network, and per layer a forward up to it and `_FOLDS` + 1
-    eigendecompositions of [fan_in, fan_in] (at most [samples x places, samples x places]).
+    eigendecompositions of [fan_in, fan_in] (at most [samples x places, samples x places]). Memory: a copy of
+    the network; what the dense layers make at ``places`` of ``samples``, up to ``memory`` bytes; of one layer
+    `_FOLDS` + 1 times [fan_in, fan_in + filters] in float64.
 
     Raises:
         IsopruneError: Without data; if dense network and plan do not belong to the pruned

@@ -27,7 +27,7 @@ def refit(
         samples: How many inputs are looked at.
         places: Positions of an output map (or of a sequence), drawn for each sample.
 
-    Cost: that of `reconstruct`.
+    Cost: that of `reconstruct`. Memory: that of `reconstruct`.
     """
     how = {"samples": samples, "places": places, "give": 0.0, "rectified": _ROUNDS}
     return reconstruct(pruned, signals, generator=generator, **how)

@@ -60,7 +60,8 @@ def rescale(
         tolerance: Relative; on every factor, or on the mean singular value.
         sweeps: Measurements at most.
 
-    Cost: a measurement of `layer_gains` (or Jacobians) of the dense network, and one a sweep.
+    Cost: a measurement of `layer_gains` (or Jacobians) of the dense network, and one a sweep. Memory: a copy
+    of the network; the graph of ``samples`` inputs (what the Jacobians of some of them take).
 
     Raises:
         IsopruneError: Without data; if the dense network has no such layers; for

@@ -23,7 +23,7 @@ def scratch(pruned: Pruned, signals: Signals, *, generator: Generator) -> nn.Mod
     fresh statistics), children before parents as at construction. The draw depends on the generator alone,
     not on the device: it is made on the CPU and copied.
 
-    Cost: a draw of every weight.
+    Cost: a draw of every weight. Memory: two copies of the network.
 
     Raises:
         IsopruneError: If a parameter belongs to a module without ``reset_parameters``, which would keep it

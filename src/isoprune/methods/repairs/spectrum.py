@@ -31,7 +31,7 @@ def spectrum(
     Args:
         strength: s. 0 changes nothing; 1 makes all singular values equal.
 
-    Cost: an SVD of every filter matrix.
+    Cost: an SVD of every filter matrix. Memory: a copy of the network; U, sigma and V of one filter matrix.
 
     Raises:
         IsopruneError: If ``strength`` is not in [0, 1]; if a weight is parametrised, or holds NaN or

@@ -68,7 +68,9 @@ def two_stage(
         strength: :math:`\lambda`, and that of the first stage.
         memory: Bound in bytes on the dense network's outputs at those places.
 
-    Cost: for each group and each layer a forward up to it, and a system of equations.
+    Cost: for each group and each layer a forward up to it, and a system of equations. Memory: a copy of each
+    network; what the dense layers make at ``places`` of ``samples``, up to ``memory`` bytes; of one layer
+    [fan_in, fan_in + filters] in float64; before that what `grail` holds.
 
     Raises:
         IsopruneError: Without data; if dense network and plan do not belong to the pruned network; beyond
