@@ -46,6 +46,7 @@ KNOWN = {
     ("export/onnx.py", "import_module"): "onnx, onnxscript and onnxruntime",
     ("experiment/catalogue.py", "eval"): "defaults in our own source, without builtins",
     ("experiment/catalogue.py", "compile"): "defaults in our own source",
+    ("experiment/memory.py", "ctypes"): "malloc_trim of the C library that the interpreter has loaded",
     ("experiment/executor.py", "Popen"): "our own worker, with -P: no module of the folder it starts in",
     ("experiment/record.py", "system"): "platform.system()",
     ("graph/cloning.py", "getattr(nn)"): "the ways of copying that nn.Module has",

@@ -8,7 +8,7 @@ import math
 
 import pytest
 import torch
-from repaired_networks import NETWORKS, WAYS, batches, permuted, pruned, trained
+from repaired_networks import NETWORKS, WAYS, batches, networks, permuted, pruned, trained
 
 import isoprune
 from isoprune.methods.measures import MEASURES
@@ -52,8 +52,14 @@ def test_the_table_knows_functions_by_their_names_and_signature(name):
     assert method_of(MEASURES[name]).kind == "measure"
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("net", NETWORKS)
+USUAL = ("channels gone", "channels masked", "weights masked")
+
+
+def of_ways(net, way):
+    return pytest.param(net, way, marks=[pytest.mark.matrix] * (way not in USUAL), id=f"{net}-{way}")
+
+
+@pytest.mark.parametrize(("net", "way"), [of_ways(net, way) for way in WAYS for net in networks(way)])
 def test_all_numbers_are_finite(net, way):
     found = whole(net, way)
     assert not found.refused
@@ -95,7 +101,7 @@ def test_a_network_in_train_mode_is_measured_as_in_eval_mode():
     assert measured(small).numbers == whole("convolutional").numbers
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", USUAL)
 def test_numbers_do_not_depend_on_the_order_of_filters(way):
     other, _ = permuted(pruned("mlp", way), torch.randperm(12, generator=torch.Generator().manual_seed(1)))
     got, want = (followed(found.numbers) for found in (measured(other), whole("mlp", way)))

@@ -145,7 +145,9 @@ def check_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
 
 def harden(model: nn.Module) -> nn.Module:
     """Return a copy whose masked tensors are plain parameters again, zeros included, but no longer held."""
-    out = copy.deepcopy(model)
+    # What a hook computes before each forward (weight norm of old) is no leaf, and deepcopy refuses it.
+    held = (t for module in model.modules() for t in vars(module).values() if isinstance(t, Tensor))
+    out = copy.deepcopy(model, {id(t): t.detach().clone() for t in held if not t.is_leaf})
     harden_(out)
     return out
 
