@@ -37,6 +37,19 @@ def clone_sharing(model: nn.Module) -> nn.Module:
     return _cloned(model, memo)
 
 
+def copied(model: nn.Module) -> nn.Module:
+    """Return a deep copy, also where a hook keeps a computed weight beside its original (masks, norms).
+
+    Such a weight is the result of a computation, which `copy.deepcopy` refuses; its value is copied.
+    """
+    memo: dict[int, Tensor] = {}
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach().clone()
+    return copy.deepcopy(model, memo)
+
+
 def runnable_copy(model: nn.Module, convert: Callable[[Tensor], Tensor] | None = None) -> nn.Module:
     """Return a copy in eval mode whose forward writes into nothing of ``model``'s: parameters are shared.
 

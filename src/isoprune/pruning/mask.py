@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from isoprune.graph import Graph
-from isoprune.graph.cloning import tensor_names
+from isoprune.graph.cloning import copied, tensor_names
 from isoprune.graph.labels import keep_mask
 from isoprune.types import IsopruneError, Plan, Units
 
@@ -145,9 +145,7 @@ def check_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
 
 def harden(model: nn.Module) -> nn.Module:
     """Return a copy whose masked tensors are plain parameters again, zeros included, but no longer held."""
-    # What a hook computes before each forward (weight norm of old) is no leaf, and deepcopy refuses it.
-    held = (t for module in model.modules() for t in vars(module).values() if isinstance(t, Tensor))
-    out = copy.deepcopy(model, {id(t): t.detach().clone() for t in held if not t.is_leaf})
+    out = copied(model)
     harden_(out)
     return out
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from isoprune.graph.cloning import copied
 from isoprune.methods.criteria import CRITERIA, scores_of
-from isoprune.methods.repairs.stored import copied
 from isoprune.pruning.grains import Grain
 from isoprune.pruning.plan import numbers_kept
 from isoprune.pruning.pruned import Pruned

@@ -11,8 +11,8 @@ from torch import Generator, nn
 from torch.nn.utils import prune as masks
 
 import isoprune
+from isoprune.graph.cloning import copied
 from isoprune.methods.repairs.reconstruct import reconstruct
-from isoprune.methods.repairs.stored import copied
 from isoprune.types import Plan
 
 ALL = 10**6  # places: every one

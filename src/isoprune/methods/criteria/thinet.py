@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Generator, Tensor
 
+from isoprune.graph.cloning import copied
 from isoprune.methods.criteria.contributions import Contributions, contributions
 from isoprune.methods.criteria.l2_norm import l2_norm
 from isoprune.methods.criteria.readers import kept_units, reading_layers, weights_that_read
 from isoprune.methods.repairs.attention import taken_apart
-from isoprune.methods.repairs.stored import copied
 from isoprune.signals import Signals
 from isoprune.types import Units, UpdatingScores
 from isoprune.types.method import method

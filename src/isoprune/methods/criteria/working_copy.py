@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import nn
 
+from isoprune.graph.cloning import copied
 from isoprune.graph.outputs import tensors_of
-from isoprune.methods.repairs.stored import copied
 from isoprune.signals import Signals
 
 _AT_ONCE = 2**20  # numbers of the inputs that go through the network together: their graph may be kept

@@ -8,10 +8,10 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from isoprune.graph.cloning import clone_sharing
+from isoprune.graph.cloning import clone_sharing, copied
 from isoprune.methods.repairs.kept_outputs import Kept, kept_outputs
 from isoprune.methods.repairs.passes import Reached, norms_behind, sweep_
-from isoprune.methods.repairs.stored import copied, write_
+from isoprune.methods.repairs.stored import write_
 from isoprune.methods.repairs.weights import shared_with_tables, weights
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.samples import cut

@@ -11,9 +11,10 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from isoprune.graph.cloning import copied
 from isoprune.graph.outputs import tensors_in
 from isoprune.methods.repairs.probe import sites
-from isoprune.methods.repairs.stored import copied, differentiable, write_
+from isoprune.methods.repairs.stored import differentiable, write_
 from isoprune.methods.repairs.weights import Weight, weights
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.matrices import CONVOLUTIONS

@@ -8,11 +8,11 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor, nn
 
+from isoprune.graph.cloning import copied
 from isoprune.methods.repairs.change_rates import equalise_
 from isoprune.methods.repairs.data_filters import cluster_filters, principal_filters
 from isoprune.methods.repairs.passes import Reached, sweep_
 from isoprune.methods.repairs.patches import patches
-from isoprune.methods.repairs.stored import copied
 from isoprune.methods.repairs.weights import weights
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals

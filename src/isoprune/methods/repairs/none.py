@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Generator, nn
 
-from isoprune.methods.repairs.stored import copied
+from isoprune.graph.cloning import copied
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method

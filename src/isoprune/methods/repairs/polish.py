@@ -13,9 +13,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.data import DataLoader
 
+from isoprune.graph.cloning import copied
 from isoprune.graph.outputs import tensors_in
 from isoprune.methods.repairs.repaired import Repaired
-from isoprune.methods.repairs.stored import copied, refresh_
+from isoprune.methods.repairs.stored import refresh_
 from isoprune.methods.schedules import cosine
 from isoprune.pruning.allocation import check_known
 from isoprune.pruning.pruned import Pruned

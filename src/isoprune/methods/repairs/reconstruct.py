@@ -13,11 +13,11 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from isoprune.graph.cloning import copied
 from isoprune.linalg.rectified import rectified_fit
 from isoprune.linalg.ridge import STRENGTHS, Fit, Moments, ridge
 from isoprune.methods.repairs.fitted_layers import FittedLayer, fitted_layers
 from isoprune.methods.repairs.norms import follow_
-from isoprune.methods.repairs.stored import copied
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Generator, nn
 
+from isoprune.graph.cloning import copied
 from isoprune.isometry import jacobian_singular_values, layer_gains
 from isoprune.methods.repairs.passes import layers_with_output, scale_layers_
-from isoprune.methods.repairs.stored import copied
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.modes import in_eval_mode
 from isoprune.signals.signals import Signals

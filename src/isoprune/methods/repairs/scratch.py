@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Generator, nn
 
-from isoprune.methods.repairs.stored import copied, write_
+from isoprune.graph.cloning import copied
+from isoprune.methods.repairs.stored import write_
 from isoprune.pruning.mask import harden
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals

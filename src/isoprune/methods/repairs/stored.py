@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,19 +11,6 @@ from torch.nn.utils import parametrize
 
 from isoprune.pruning.mask import Mask
 from isoprune.types import IsopruneError
-
-
-def copied(model: nn.Module) -> nn.Module:
-    """Return a deep copy, also where `torch.nn.utils.prune` has put a masked weight beside its original.
-
-    Such a weight is the result of a computation, which `copy.deepcopy` refuses; its value is copied.
-    """
-    memo: dict[int, Tensor] = {}
-    for module in model.modules():
-        for value in vars(module).values():
-            if isinstance(value, Tensor) and not value.is_leaf:
-                memo[id(value)] = value.detach().clone()
-    return copy.deepcopy(model, memo)
 
 
 def stored(module: nn.Module, key: str) -> Tensor | None:

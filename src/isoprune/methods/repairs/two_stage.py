@@ -10,10 +10,10 @@ import torch
 from torch import Generator, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from isoprune.graph.cloning import copied
 from isoprune.linalg.ridge import Fit, Moments, ridge
 from isoprune.methods.repairs.fitted_layers import FittedLayer, fitted_layers
 from isoprune.methods.repairs.grail import grail
-from isoprune.methods.repairs.stored import copied
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method

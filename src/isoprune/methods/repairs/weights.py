@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from isoprune.graph.cloning import copied
 from isoprune.methods.repairs.gain import gain_or_default
-from isoprune.methods.repairs.stored import copied, kept_by_mask, require_plain, stored, write_
+from isoprune.methods.repairs.stored import kept_by_mask, require_plain, stored, write_
 from isoprune.signals.matrices import LAYERS, TRANSPOSED, as_matrices
 from isoprune.types import IsopruneError
 
