@@ -7,7 +7,7 @@ import inspect
 
 import pytest
 import torch
-from repaired_networks import NETWORKS, WAYS, batches, pruned, trained
+from repaired_networks import NETWORKS, WAYS, batches, networks, pruned, trained
 
 import isoprune
 from isoprune.methods.checks import CHECKS, PLAN_CHECKS, WEIGHT_CHECKS
@@ -102,8 +102,7 @@ def test_smart_ratios_follow_their_rule():
     assert kept["1"] == pytest.approx(540 * 3600 / 9600, abs=1)
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("net", NETWORKS)
+@pytest.mark.parametrize(("net", "way"), [(net, way) for way in WAYS for net in networks(way)])
 def test_weights_are_shuffled_in_their_place(net, way):
     made = pruned(net, way)
     new = isoprune.repair(made, WEIGHT_CHECKS["weight_shuffle"], seed=1).model
