@@ -10,8 +10,6 @@ vectors (Wang et al., 2021). Set OMP_NUM_THREADS for the number of threads.
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import json
 import math
 import os
@@ -23,6 +21,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from isoprune.experiment.memory import growth
 from isoprune.isometry import jacobian_singular_values
 from isoprune.models import build
 
@@ -98,19 +97,9 @@ def peak(name, memory):
     model, x = network(name)
     x = x.repeat(max(100 // len(x), 1), *[1] * (x.ndim - 1))
     jacobian_singular_values(model, x, memory=memory)  # libraries are loaded, kernels compiled
-    gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)  # what was freed goes back, or it would not count again
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak so far
-    before = status("VmRSS")
-    jacobian_singular_values(model, x, memory=memory)
-    print(status("VmHWM") - before)
-
-
-def status(key):
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(key):
-            return int(line.split()[1]) * 1024
-    raise KeyError(key)
+    with growth() as grown:
+        jacobian_singular_values(model, x, memory=memory)
+    print(*grown)
 
 
 def memory_table():

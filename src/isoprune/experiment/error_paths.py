@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from msgspec import structs
 from torch import nn
@@ -47,23 +48,15 @@ def error_paths(bench: Bench, way: Sequence[StepResult]) -> dict[str, ErrorPath]
     last, how = way[-1], bench.experiment.measure
     if not isinstance(last.step.step, Retrain):
         return {}
-    wanted = {
-        name: (points, take)
-        for name, points, take in (
-            ("barrier", how.barrier, _barrier),
-            ("instability", how.instability, _instability),
-        )
-        if points is not None
-    }
     taken = {}
-    for name, (points, take) in wanted.items():
+    asked = (("barrier", how.barrier, _barrier), ("instability", how.instability, _instability))
+    for name, points, take in asked:
+        if points is None:
+            continue
         path = last.folder / f"{name}-{digest([points, bench.batch])}.json"
         with bench.store.making(last.folder):
             taken[name] = measured_once(
-                path,
-                ErrorPath,
-                lambda take=take, points=points: take(bench, way, points),
-                lambda line: bench.on_event({"say": line}),
+                path, ErrorPath, partial(take, bench, way, points), lambda line: bench.on_event({"say": line})
             )
     return taken
 

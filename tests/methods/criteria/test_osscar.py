@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 from itertools import pairwise
 
 import pytest
@@ -13,7 +12,7 @@ from torch import nn
 import isoprune
 from graph.small_networks import network
 from isoprune.graph import trace
-from isoprune.methods.criteria import CRITERIA, scores_of
+from isoprune.methods.criteria import scores_of
 from isoprune.signals import Signals
 
 SAMPLES = 64
@@ -157,23 +156,3 @@ def test_at_ratio_zero_nothing_changes():
     model, x = perceptron(6, 12, 4), drawn(SAMPLES, 6)
     small = prune(model, x, 0.0)
     assert all(torch.equal(v, small.model.state_dict()[k]) for k, v in model.state_dict().items())
-
-
-def test_what_no_layer_can_be_refit_for_is_scored_by_its_weights(caplog):
-    class Recurrent(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.first = nn.Linear(5, 8)
-            self.memory = nn.GRU(8, 4, batch_first=True)
-
-        def forward(self, x):
-            return self.memory(self.first(x))[0]
-
-    model, x = Recurrent().double().eval(), drawn(3, 6, 5)
-    units = [g for g in trace(model, x).groups if g.name == "first"]
-    caplog.set_level(logging.INFO)
-    task = isoprune.Task(inputs=lambda batch: batch, loss=lambda outputs, _: outputs.square().mean())
-    found = CRITERIA["osscar"](Signals(model, [x], task), units, generator=torch.Generator())
-    want = CRITERIA["l2_norm"](Signals(model), units, generator=torch.Generator())
-    assert torch.equal(found["first"], want["first"])
-    assert "first: no layer that can be refit reads it" in caplog.text

@@ -138,7 +138,8 @@ def test_a_second_round_goes_on_from_the_first():
     assert [entry["step"] for entry in twice.history] == ["prune", "repair"] * 2
 
 
-def test_what_no_layer_can_be_refit_for_is_scored_by_its_weights(caplog):
+@pytest.mark.parametrize("criterion", ["reconstruction", "osscar"])
+def test_what_no_layer_can_be_refit_for_is_scored_by_its_weights(criterion, caplog):
     class Recurrent(nn.Module):
         def __init__(self):
             super().__init__()
@@ -153,7 +154,7 @@ def test_what_no_layer_can_be_refit_for_is_scored_by_its_weights(caplog):
     caplog.set_level(logging.INFO)
     generator = torch.Generator()
     task = isoprune.Task(inputs=lambda batch: batch, loss=lambda outputs, _: outputs.square().mean())
-    found = CRITERIA["reconstruction"](Signals(model, [x], task), units, generator=generator)
+    found = CRITERIA[criterion](Signals(model, [x], task), units, generator=generator)
     want = CRITERIA["l2_norm"](Signals(model), units, generator=generator)
     assert all(torch.equal(found[k], want[k]) for k in want)
     assert units

@@ -50,6 +50,26 @@ def mlp(*widths, activation=nn.ReLU, bias=True):
     return nn.Sequential(*layers)
 
 
+class Summed(nn.Module):
+    """A sum, a depthwise and a grouped convolution, no BatchNorm."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.block = nn.Conv2d(2, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.grouped, self.head = nn.Conv2d(8, 8, 1, groups=2), nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = torch.relu(self.stem(x))
+        x = torch.relu(x + self.block(x))
+        x = torch.relu(self.grouped(torch.relu(self.depthwise(x))))
+        return self.head(x.mean((2, 3)))
+
+
+def perceptron():
+    return mlp(6, 12, 10, 4)
+
+
 def masked(net, ratio=0.5):
     """Put a magnitude mask on every Linear and convolution, in place."""
     for module in net.modules():

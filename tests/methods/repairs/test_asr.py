@@ -4,49 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
+from repair_networks import Summed, inputs, perceptron, seeded
 from torch import nn
 
 import isoprune
 from isoprune.methods.repairs.batchnorm import reestimate_
 
-
-def drawn(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def built(make, seed=0):
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return make().double().eval()
-
-
-def mlp():
-    return nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 10), nn.ReLU(), nn.Linear(10, 4))
-
-
-class Convolutions(nn.Module):
-    """A sum, a depthwise and a grouped convolution, no BatchNorm."""
-
-    def __init__(self):
-        super().__init__()
-        self.stem, self.block = nn.Conv2d(2, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
-        self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8)
-        self.grouped, self.head = nn.Conv2d(8, 8, 1, groups=2), nn.Linear(8, 3)
-
-    def forward(self, x):
-        x = torch.relu(self.stem(x))
-        x = torch.relu(x + self.block(x))
-        x = torch.relu(self.grouped(torch.relu(self.depthwise(x))))
-        return self.head(x.mean((2, 3)))
-
-
-NETWORKS = {"mlp": (mlp, (40, 6)), "convolutions": (Convolutions, (20, 2, 5, 5))}
+NETWORKS = {"mlp": (perceptron, (40, 6)), "convolutions": (Summed, (20, 2, 5, 5))}
 every_network = pytest.mark.parametrize("net", NETWORKS)
 
 
 def pruned(net, ratio=0.5, **how):
     make, shape = NETWORKS[net]
-    model, x = built(make), drawn(*shape)
+    model, x = seeded(make), inputs(*shape)
     return isoprune.prune(model, x[:2], ratio, **how), x
 
 
@@ -131,7 +101,7 @@ def normed():
 
 
 def test_before_a_batchnorm_full_reliability_is_its_statistics_taken_anew():
-    model, x = built(normed), drawn(30, 2, 4, 4)
+    model, x = seeded(normed), inputs(30, 2, 4, 4)
     small = isoprune.prune(model, x[:2], {"0": 0.5})
     new = repaired(small, x, shrink=0.0)
     want = isoprune.harden(small).model
@@ -145,7 +115,7 @@ def test_before_a_batchnorm_full_reliability_is_its_statistics_taken_anew():
 
 @torch.no_grad()
 def test_a_batchnorm_keeps_what_the_shrinkage_leaves_of_the_deviation():
-    model, x = built(normed), drawn(30, 2, 4, 4)
+    model, x = seeded(normed), inputs(30, 2, 4, 4)
     small = isoprune.prune(model, x[:2], {"0": 0.5})
     new = repaired(small, x, shrink=0.2)
     y, dense = new[3](new[:3](x)), model[3](model[:3](x))
@@ -183,7 +153,7 @@ def test_a_layer_tied_to_an_embedding_stays_as_it_is():
         def forward(self, x):
             return self.head(self.out(torch.relu(self.inner(self.table(x)))).mean(1))
 
-    model, x = built(Tied), torch.randint(9, (20, 5), generator=torch.Generator().manual_seed(0))
+    model, x = seeded(Tied), torch.randint(9, (20, 5), generator=torch.Generator().manual_seed(0))
     small = isoprune.prune(model, x[:2], {"inner": 0.5})
     new = repaired(small, x)
     assert torch.equal(new.table.weight, model.table.weight)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import pytest
 import torch
+from repair_networks import inputs, mlp, seeded
 from torch import nn
 
 import isoprune
@@ -13,19 +15,9 @@ from isoprune.linalg.transport import transport_plan
 from isoprune.methods.repairs.intra_fusion import _plan
 
 
-def drawn(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def mlp(seed=0):
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).double().eval()
-
-
 @torch.no_grad()
 def test_filters_are_means_and_readers_read_by_shares():
-    model, x = mlp(), drawn(4, 6)
+    model, x = seeded(partial(mlp, 6, 8, 3)), inputs(4, 6)
     small = isoprune.prune(model, x, 0.5)
     new, kept = isoprune.repair(small, "intra_fusion").model, small.plan.kept["0"]
     rows = torch.cat([model[0].weight, model[0].bias[:, None]], 1)
@@ -39,7 +31,7 @@ def test_filters_are_means_and_readers_read_by_shares():
 
 @torch.no_grad()
 def test_copies_of_equal_importance_are_fused_into_one_and_the_function_comes_back():
-    model, x = mlp(), drawn(4, 6)
+    model, x = seeded(partial(mlp, 6, 8, 3)), inputs(4, 6)
     rows = torch.cat([model[0].weight, model[0].bias[:, None]], 1)
     rows = torch.nn.functional.normalize(rows, p=1, dim=1)[:4].repeat(2, 1)
     model[0].weight.copy_(rows[:, :6])
@@ -54,7 +46,7 @@ def test_copies_of_equal_importance_are_fused_into_one_and_the_function_comes_ba
 
 
 def test_a_kept_filter_of_no_importance_stays_what_it_is():
-    rows, kept = drawn(6, 4), torch.tensor([True, True, False, False, True, False])
+    rows, kept = inputs(6, 4), torch.tensor([True, True, False, False, True, False])
     rows[1] = 0
     P = _plan(rows, kept, 1.0)
     assert P[1].tolist() == [0, 1, 0]
@@ -64,7 +56,7 @@ def test_a_kept_filter_of_no_importance_stays_what_it_is():
 
 @pytest.mark.parametrize("ratio", [0.0, 0.5])
 def test_nothing_changes_at_ratio_zero(ratio):
-    small = isoprune.prune(mlp(), drawn(4, 6), ratio)
+    small = isoprune.prune(seeded(partial(mlp, 6, 8, 3)), inputs(4, 6), ratio)
     new = isoprune.repair(small, "intra_fusion").model
     same = [torch.equal(a, b) for a, b in zip(new.parameters(), small.model.parameters(), strict=True)]
     assert all(same) == (ratio == 0)
@@ -74,7 +66,7 @@ def test_grouped_readers_stay_as_pruned_and_the_log_names_what_they_read(caplog)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = nn.Sequential(nn.Conv2d(1, 8, 1), nn.ReLU(), nn.Conv2d(8, 4, 1, groups=2), nn.Flatten())
-    net, x = net.double().eval(), drawn(2, 1, 2, 2)
+    net, x = net.double().eval(), inputs(2, 1, 2, 2)
     small = isoprune.prune(net, x, 0.5)
     caplog.set_level(logging.INFO)
     new = isoprune.repair(small, "intra_fusion").model

@@ -4,23 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from repair_networks import Summed, inputs, perceptron, seeded
 from torch import nn
 
 import isoprune
-
-
-def drawn(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def built(make, seed=0):
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return make().double().eval()
-
-
-def mlp():
-    return nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 10), nn.ReLU(), nn.Linear(10, 4))
 
 
 def normed():
@@ -34,29 +21,17 @@ def normed():
     return net
 
 
-class Summed(nn.Module):
-    """A sum, a depthwise and a grouped convolution."""
-
-    def __init__(self):
-        super().__init__()
-        self.stem, self.block = nn.Conv2d(2, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
-        self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8)
-        self.grouped, self.head = nn.Conv2d(8, 8, 1, groups=2), nn.Linear(8, 3)
-
-    def forward(self, x):
-        x = torch.relu(self.stem(x))
-        x = torch.relu(x + self.block(x))
-        x = torch.relu(self.grouped(torch.relu(self.depthwise(x))))
-        return self.head(x.mean((2, 3)))
-
-
-NETWORKS = {"mlp": (mlp, (80, 6)), "normed": (normed, (60, 2, 4, 4)), "summed": (Summed, (60, 2, 4, 4))}
+NETWORKS = {
+    "mlp": (perceptron, (80, 6)),
+    "normed": (normed, (60, 2, 4, 4)),
+    "summed": (Summed, (60, 2, 4, 4)),
+}
 every_network = pytest.mark.parametrize("net", NETWORKS)
 
 
 def pruned(net, ratio=0.5, **how):
     make, shape = NETWORKS[net]
-    model, x = built(make), drawn(*shape)
+    model, x = seeded(make), inputs(*shape)
     return isoprune.prune(model, x[:2], ratio, **how), x
 
 
@@ -120,7 +95,7 @@ def test_the_statistics_of_a_batchnorm_are_those_of_what_it_reads_then():
 
 @torch.no_grad()
 def test_where_channels_that_went_are_copies_of_others_nothing_is_lost():
-    model, x = built(mlp), drawn(80, 6)
+    model, x = seeded(perceptron), inputs(80, 6)
     model[0].weight[6:], model[0].bias[6:] = model[0].weight[:6], model[0].bias[:6]
 
     def first(_signals, units, *, generator):

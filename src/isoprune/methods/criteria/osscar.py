@@ -9,7 +9,6 @@ from functools import partial
 
 from torch import Generator, Tensor, nn
 
-from isoprune.linalg.elimination import Elimination
 from isoprune.methods.criteria.l2_norm import l2_norm
 from isoprune.methods.criteria.output_errors import ErrorSums, watched_sums
 from isoprune.methods.criteria.pruned_so_far import PrunedSoFar, ranks, rises, stages_of, with_readers
@@ -88,7 +87,6 @@ def osscar(
     def choose(
         so_far: PrunedSoFar, u: Units, read: Sequence[ReadingLayer], sums: Mapping[str, ErrorSums]
     ) -> None:
-        found: Elimination
         if keep is None:  # an order of going, which swaps would tear
             found = so_far.eliminate_(u, read, sums, 1, swaps=0, refit=False)
             scores[u.name] = rises(found)
