@@ -158,3 +158,14 @@ def test_a_layer_tied_to_an_embedding_stays_as_it_is():
     new = repaired(small, x)
     assert torch.equal(new.table.weight, model.table.weight)
     assert not torch.equal(new.out.weight, small.model.out.weight)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("asr", {"shrink": -1.0}), ("two_stage", {"strength": -1.0}), ("intra_fusion", {"order": 0.5})],
+)
+def test_numbers_that_mean_nothing_are_refused_by_name(method, options):
+    small, x = pruned("mlp")
+    ((key, value),) = options.items()
+    with pytest.raises(isoprune.IsopruneError, match=rf"^{key} is {value}"):
+        isoprune.repair(small, method, batches=[(x, torch.zeros(len(x)))], **options)

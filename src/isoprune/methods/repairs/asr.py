@@ -16,6 +16,7 @@ from isoprune.methods.repairs.weights import shared_with_tables, weights
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.samples import cut
 from isoprune.signals.signals import Signals
+from isoprune.types import IsopruneError
 from isoprune.types.method import method
 from isoprune.types.units import GRAINS
 
@@ -59,9 +60,11 @@ def asr(
     float64.
 
     Raises:
-        IsopruneError: Without data; if dense network and plan do not belong to the pruned network; if an
-            output on the data is NaN or infinity.
+        IsopruneError: Without data; if ``shrink`` is below 0; if dense network and plan do not belong to the
+            pruned network; if an output on the data is NaN or infinity.
     """
+    if not shrink >= 0:
+        raise IsopruneError(f"shrink is {shrink!r}. Give 0, which shrinks nothing, or more.")
     repaired = copied(pruned.model)
     if not pruned.plan:
         return repaired

@@ -9,6 +9,7 @@ from isoprune.linalg.transport import transport_plan
 from isoprune.methods.repairs.substitution import Substitution
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
+from isoprune.types import IsopruneError
 from isoprune.types.method import method
 
 
@@ -33,10 +34,17 @@ def intra_fusion(pruned: Pruned, signals: Signals, *, generator: Generator, orde
     Args:
         order: Of the norm of differences, at least 1.
 
+    Raises:
+        IsopruneError: If ``order`` is below 1.
+
     Cost: one forward, and a linear programme of n times k variables for each group of n filters of which k
     stay (of 300 to 30 a tenth of a second, of 512 to 256 one second). Memory: a copy of each network; of one
     group some [units, kept] and its filters, in float64.
     """
+    if not order >= 1:
+        raise IsopruneError(
+            f"order is {order!r}, of a norm of differences. Give 1, 2, or any number from 1 on."
+        )
     work = Substitution(pruned)
     for units, kept in work.losing():
         made = work.made(units)

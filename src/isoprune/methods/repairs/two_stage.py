@@ -16,6 +16,7 @@ from isoprune.methods.repairs.fitted_layers import FittedLayer, fitted_layers
 from isoprune.methods.repairs.grail import grail
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
+from isoprune.types import IsopruneError
 from isoprune.types.method import method
 from isoprune.types.units import GRAINS
 
@@ -73,9 +74,11 @@ def two_stage(
     [fan_in, fan_in + filters] in float64; before that what `grail` holds.
 
     Raises:
-        IsopruneError: Without data; if dense network and plan do not belong to the pruned network; beyond
-            memory.
+        IsopruneError: Without data; if ``strength`` is below 0; if dense network and plan do not belong to the
+            pruned network; beyond memory.
     """
+    if not strength >= 0:
+        raise IsopruneError(f"strength is {strength!r}. Give 0, which pulls nothing back, or more.")
     if not pruned.plan:
         return copied(pruned.model)
     repaired = grail(pruned, signals, generator=generator, samples=samples, strength=strength)
