@@ -74,8 +74,8 @@ def two_stage(
     [fan_in, fan_in + filters] in float64; before that what `grail` holds.
 
     Raises:
-        IsopruneError: Without data; if ``strength`` is below 0; if dense network and plan do not belong to the
-            pruned network; beyond memory.
+        IsopruneError: Without data; if ``strength`` is below 0; if dense network and plan do not belong to
+            the pruned network; beyond memory.
     """
     if not strength >= 0:
         raise IsopruneError(f"strength is {strength!r}. Give 0, which pulls nothing back, or more.")
