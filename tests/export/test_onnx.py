@@ -99,12 +99,12 @@ def test_the_exporters_failure_has_a_reason_and_leaves_no_file(tmp_path):
 
 def test_a_file_that_computes_something_else_is_not_written(tmp_path, monkeypatch):
     (tmp_path / "n.onnx").write_text("the old one")
-    model, real = nn.Linear(3, 3), onnx._translated
+    model, real = nn.Linear(3, 3), onnx.exported
 
     def wrong(network, inputs, *, batch):
         return real(nn.Linear(3, 3), inputs, batch=batch)
 
-    monkeypatch.setattr(onnx, "_translated", wrong)
+    monkeypatch.setattr(onnx, "exported", wrong)
     with pytest.raises(IsopruneError, match=r"onnxruntime differs from torch by .* nothing was written"):
         export_onnx(model, tmp_path / "n.onnx", torch.randn(2, 3), dynamic_batch=False)
     assert (tmp_path / "n.onnx").read_text() == "the old one"

@@ -8,25 +8,29 @@ import math
 import re
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch import nn
+from torch.utils._pytree import tree_leaves
 
-from isoprune.export.outputs import TensorsOnly, inputs_of, tensors_of
+from isoprune.export.onnx_program import batch_of, doubled, exported, other_values, traced
+from isoprune.export.outputs import by_name, inputs_of, tensors_of
 from isoprune.graph.cloning import clone_sharing
 from isoprune.graph.entries import as_call
 from isoprune.pruning.mask import harden, masks_of
 from isoprune.pruning.pruned import example_inputs_of
 from isoprune.types import IsopruneError, Network, module_of
 from isoprune.types.files import explained
+from isoprune.types.task import are_images
 from isoprune.types.temporary import clear_temporary, temporary
 
 TOLERANCE = 1e-4  # of the largest output; onnxruntime fuses and sums in another order
+_Way = Callable[[nn.Module, Any], Any]  # network, example inputs -> an ONNX program
 EXTERNAL = 3 * 2**29  # bytes; a protocol buffer, which an ONNX file is, ends at 2 GB
 
 
@@ -42,7 +46,9 @@ def export_onnx(
 
     Inputs and outputs bear the names of the forward's arguments and of its output's keys. The file is
     written only if it computes the same; the network is left as it was. Masks are folded into the weights.
-    Weights of more than 1.5 GB go into a second file, ``path`` with ``.data`` after it.
+    Weights of more than 1.5 GB go into a second file, ``path`` with ``.data`` after it. Where values stand in
+    the way of torch.export, as the boxes that a detector finds, TorchScript traces the forward: the file then
+    takes as many images, of the same sizes, and is compared on others of these sizes too.
 
     Args:
         network: What a verb gave back, or any module.
@@ -67,26 +73,35 @@ def export_onnx(
     path = Path(path)
     alone = clone_sharing(harden(model) if masks_of(model) else model).eval()
     fixed_batch, proof = (None if dynamic_batch else "not asked for"), {}
+    if dynamic_batch and any(map(are_images, tree_leaves(as_call(example_inputs), is_leaf=are_images))):
+        fixed_batch = "a list of images holds as many as it does"
     part = temporary(path)
     clear_temporary(path.parent, path.name)
     with explained(path), _scratch(part):
         file = part / path.name
         if dynamic_batch:
-            larger = doubled(example_inputs)
+            trials = (doubled(example_inputs), example_inputs)
+            way = partial(exported, batch=batch_of(trials[0]))
             try:
-                proof = _proven(alone, file, larger, example_inputs, dynamic=True, metadata=metadata)
+                proof = _proven(alone, file, way, trials, metadata)
             except Exception as error:
                 fixed_batch = reason(error)
         if fixed_batch is not None:
             try:
-                proof = _proven(alone, file, example_inputs, dynamic=False, metadata=metadata)
+                proof = _proven(alone, file, partial(exported, batch=None), (example_inputs,), metadata)
             except IsopruneError:
                 raise
-            except Exception as error:
-                raise IsopruneError(
-                    f"torch's ONNX exporter cannot translate {type(model).__name__}: {reason(error)}. The "
-                    "network itself is fine: use torch.compile, or rewrite that operation."
-                ) from error
+            except Exception as error:  # values stand in its way
+                trials = (example_inputs, *other_values(example_inputs))
+                try:
+                    proof = _proven(alone, file, traced, trials, metadata)
+                except Exception as second:
+                    raise IsopruneError(
+                        f"torch's ONNX exporter cannot translate {type(model).__name__}: {reason(error)}. "
+                        f"Nor can TorchScript's: {reason(second)}. The network itself is fine: use "
+                        "torch.compile, or rewrite that operation."
+                    ) from error
+                fixed_batch = f"traced by TorchScript, as torch.export stops at {reason(error)}"
         size = sum(f.stat().st_size for f in part.iterdir())
         for made in sorted(part.iterdir(), reverse=True):  # the .data before the file that names it
             made.replace(path.with_name(made.name))
@@ -100,11 +115,11 @@ def export_onnx(
 
 
 def _proven(
-    network: nn.Module, file: Path, *trials: Any, dynamic: bool, metadata: Mapping[str, str] | None
+    network: nn.Module, file: Path, way: _Way, trials: tuple[Any, ...], metadata: Mapping[str, str] | None
 ) -> dict[str, Any]:
     """Write the file, made from the first of ``trials``; return how far it is from torch on all of them."""
     with _quiet():
-        program = _translated(network, trials[0], batch=_batch_of(trials[0]) if dynamic else None)
+        program = way(network, trials[0])
         program.model.metadata_props.update(metadata or {})
         program.save(file, external_data=_nbytes(network) > EXTERNAL)
     try:
@@ -115,7 +130,12 @@ def _proven(
             f"onnxruntime does not run {type(network).__name__}: {reason(error)}. Nothing was written; "
             "float32 is what it knows best."
         ) from error
-    error, scale = max(errors, key=lambda e: e[0] / max(e[1], 1e-30))
+    if not any(number for *_, number in errors):
+        raise IsopruneError(
+            "On example_inputs the network's outputs are empty, so nothing can be compared and nothing was "
+            "written. Give inputs on which it finds something, or lower its threshold of scores."
+        )
+    error, scale, _ = max(errors, key=lambda e: e[0] / max(e[1], 1e-30))
     if not math.isfinite(scale):
         raise IsopruneError(
             "The network's output holds NaN or infinity, so nothing can be compared and nothing was written. "
@@ -164,7 +184,12 @@ def session_of(
     """Return an onnxruntime session of ``model`` and its feed, for timing: with the batch as it comes."""
     needed()
     with _quiet():
-        _translated(clone_sharing(model).eval(), example_inputs, batch=None).save(file)
+        network = clone_sharing(model).eval()
+        try:
+            program = exported(network, example_inputs, batch=None)
+        except Exception:
+            program = traced(network, example_inputs)
+        program.save(file)
     session = _session(file, threads)
     return session, _feed(model, example_inputs, session)
 
@@ -180,44 +205,8 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {line[:200].rstrip('. ')}"
 
 
-def doubled(example_inputs: Any) -> Any:
-    """Return the same inputs twice: torch.export takes a batch of one for a constant."""
-    batch = _batch_of(example_inputs)
-    return tree_map(lambda t: torch.cat([t, t]) if _has_batch(t, batch) else t, example_inputs)
-
-
-def _batch_of(example_inputs: Any) -> int:
-    sizes = [t.shape[0] for t in tree_leaves(example_inputs) if isinstance(t, Tensor) and t.dim()]
-    return sizes[0] if sizes else 0
-
-
-def _has_batch(value: Any, batch: int) -> bool:
-    return isinstance(value, Tensor) and value.dim() > 0 and value.shape[0] == batch
-
-
-def _translated(network: nn.Module, example_inputs: Any, *, batch: int | None) -> Any:
-    args, kwargs = as_call(example_inputs)
-    dynamic: dict[str, Any] | None = None
-    if batch is not None:
-        size = torch.export.Dim("batch")
-        spec = tree_map(lambda t: {0: size} if _has_batch(t, batch) else None, (args, kwargs))
-        dynamic = {**({"args": spec[0]} if args else {}), **spec[1]}
-    with torch.no_grad():
-        outputs = network(*args, **kwargs)
-        return torch.onnx.export(
-            TensorsOnly(network),
-            args,
-            kwargs=kwargs,
-            dynamo=True,
-            verbose=False,
-            dynamic_shapes=dynamic,
-            input_names=[name for name, _ in tensors_of(inputs_of(network, example_inputs))],
-            output_names=[name for name, _ in tensors_of(outputs)],
-        )
-
-
-def _difference(network: nn.Module, example_inputs: Any, session: Any) -> tuple[float, float]:
-    """Return the largest difference between onnxruntime and torch, and the largest output."""
+def _difference(network: nn.Module, example_inputs: Any, session: Any) -> tuple[float, float, int]:
+    """Return the largest difference between onnxruntime and torch, the largest output, and of how many."""
     args, kwargs = as_call(example_inputs)
     with torch.no_grad():
         want = [t.cpu() for _, t in tensors_of(network(*args, **kwargs))]
@@ -225,15 +214,16 @@ def _difference(network: nn.Module, example_inputs: Any, session: Any) -> tuple[
     error, scale = 0.0, 0.0
     for a, b in zip(want, got, strict=True):
         if a.shape != b.shape:
-            return math.inf, 1.0
+            return math.inf, 1.0, a.numel()
         if a.numel():
             error = max(error, float((a.double() - b.double()).abs().nan_to_num(math.inf, math.inf).max()))
             scale = max(scale, float(a.double().abs().nan_to_num(math.inf, math.inf).max()))
-    return error, scale
+    return error, scale, sum(t.numel() for t in want)
 
 
 def _feed(network: nn.Module, example_inputs: Any, session: Any) -> dict[str, Any]:
-    arrays = {name: t.detach().cpu().numpy() for name, t in tensors_of(inputs_of(network, example_inputs))}
+    named = by_name(inputs_of(network, example_inputs))
+    arrays = {name: t.detach().cpu().numpy() for name, t in named.items()}
     return {i.name: arrays[i.name] for i in session.get_inputs()}  # those that the forward reads
 
 

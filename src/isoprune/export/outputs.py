@@ -30,6 +30,15 @@ def tensors_of(value: Any, name: str = "output") -> Named:
             yield from tensors_of(getattr(value, part.name), part.name)
 
 
+def by_name(value: Any) -> dict[str, Tensor]:
+    """Return those tensors by name; one that comes again, as of a second image, has a number behind it."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors_of(value):
+        numbered = (f"{name}_{i}" for i in range(1, len(found) + 2))
+        found[name if name not in found else next(n for n in numbered if n not in found)] = tensor
+    return found
+
+
 def inputs_of(model: nn.Module, example_inputs: Any) -> dict[str, Any]:
     """Return the arguments of the call by the names that the forward gives them; what it adds is numbered."""
     args, kwargs = as_call(example_inputs)

@@ -92,7 +92,7 @@ def asr(
 def _kept(repaired: nn.Module, pruned: Pruned, inputs: Any) -> dict[str, Kept]:
     """Return which outputs of the dense network's layers are left, by the names of their weights."""
     small = weights(repaired)
-    return kept_outputs(clone_sharing(pruned.dense), small, pruned.plan, cut(inputs, 0, 1))[0]
+    return kept_outputs(clone_sharing(pruned.dense), small, pruned, cut(inputs, 0, 1))[0]
 
 
 def _deviations(dense: nn.Module, inputs: Any, kept: dict[str, Kept]) -> dict[str, Tensor]:

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
-from torch import Generator, nn
+from torch import Generator
 
 from isoprune.graph.outputs import tensors_in
 from isoprune.methods.repairs.balance import balance
 from isoprune.methods.repairs.batchnorm import batchnorm
+from isoprune.methods.repairs.distances import layers_off, outputs_off
 from isoprune.methods.repairs.none import none
 from isoprune.methods.repairs.polish import SAMPLES, polish
 from isoprune.methods.repairs.reconstruct import reconstruct
 from isoprune.methods.repairs.repaired import Repaired
 from isoprune.pruning.pruned import Pruned
-from isoprune.signals.modes import in_eval_mode
 from isoprune.signals.samples import held_out, in_batches
 from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError
 from isoprune.types.method import method
-from isoprune.types.task import forward
 from isoprune.types.units import GRAINS
 
-_CHUNK = 256
+_CHUNK, _BYTES = 256, 2**26  # samples that go through together, and bytes of their inputs
 _GIVE = 0.02
 _log = logging.getLogger(__name__)
 
@@ -44,11 +41,12 @@ def auto(
     r"""Return the best by its outputs of `reconstruct` + `balance`, `batchnorm` and `none`.
 
     The best has the least :math:`\sum_n |f(x_n) - f_{dense}(x_n)|^2` over all tensors of floats in the
-    outputs, on every eighth sample, which the repairs do not see; no label is read. In the studies that chose
-    it (docs/repairs.md) that was `reconstruct` wherever pruning had cost accuracy: it restores what the
-    network computes, and the size of its Jacobian with it; `balance` then lets it be retrained at the dense
-    network's rates. Where layers cannot be fitted (few samples, kinds that `reconstruct` does not know), one
-    of the others is nearer.
+    outputs, on every eighth sample, which the repairs do not see; no label is read. Where the outputs are of
+    other numbers, as the boxes that a detector finds, what layers make counts that lost no channel. In the
+    studies that chose it (docs/repairs.md) that was `reconstruct` wherever pruning had cost accuracy: it
+    restores what the network computes, and the size of its Jacobian with it; `balance` then lets it be
+    retrained at the dense network's rates. Where layers cannot be fitted (few samples, kinds that
+    `reconstruct` does not know), one of the others is nearer.
 
     With ``retrain_budget`` the result is `polish`ed and balanced where the retraining that follows is shorter
     than polishing (76,800 samples). That is training: its samples are in what comes back, and count with
@@ -74,7 +72,7 @@ def auto(
             f"Repair 'auto' judges on every eighth sample, and batches hold {len(each)}. Pass more, "
             "or name a repair."
         )
-    judges, fitted = (in_batches(part, _CHUNK) for part in held_out(each))
+    judges, fitted = (in_batches(part, _at_once(each[0])) for part in held_out(each))
     seen = replace(signals, batches=fitted, task=replace(signals.task, inputs=lambda inputs: inputs))
     if give is None:
         give = 0.0 if retrain_budget == 0 else _GIVE
@@ -84,7 +82,17 @@ def auto(
         "batchnorm": batchnorm(pruned, seen, generator=generator, samples=samples),
         "reconstruct and balance": balance(replace(pruned, model=restored), seen, generator=generator),
     }
-    off = {name: _off(network, pruned.dense, judges) for name, network in candidates.items()}
+    judged: dict[str, float | None] = {}
+    for judge in (outputs_off, layers_off):
+        judged = {name: judge(network, pruned.dense, judges) for name, network in candidates.items()}
+        if None not in judged.values():
+            break
+    off = {name: value for name, value in judged.items() if value is not None}
+    if len(off) < len(candidates):
+        raise IsopruneError(
+            "Repair 'auto' compares outputs, and those of the pruned and the dense network differ in number "
+            "or shape on the same inputs, and so do those of all layers. Name a repair instead."
+        )
     best = min(off, key=off.__getitem__)
     _log.info("auto takes %s; outputs are off by %s", best, off)
     if retrain_budget is None or retrain_budget >= SAMPLES:
@@ -104,17 +112,7 @@ def check_retrain_budget(samples: int | None) -> None:
         )
 
 
-@torch.no_grad()
-def _off(network: nn.Module, dense: nn.Module, inputs: Sequence[Any]) -> float:
-    """Return the squared distance of all outputs; infinite if one is not finite."""
-    total = 0.0
-    with in_eval_mode(network, dense):
-        for x in inputs:
-            made, want = (list(tensors_in(forward(model, x))) for model in (network, dense))
-            if [t.shape for t in made] != [t.shape for t in want]:
-                raise IsopruneError(
-                    "Repair 'auto' compares outputs, and those of the pruned and the dense network differ in "
-                    "number or shape on the same inputs. Name a repair instead."
-                )
-            total += sum(float((a - b).double().square().sum()) for a, b in zip(made, want, strict=True))
-    return total if total == total else float("inf")
+def _at_once(sample: Any) -> int:
+    """Return how many samples like this one go through the network together."""
+    size = sum(t.nbytes for t in tensors_in(sample))
+    return max(1, min(_CHUNK, _BYTES // max(size, 1)))

@@ -99,7 +99,7 @@ def fitted_layers(
     """
     example, dense = cut(chunks[0], 0, 1), clone_sharing(pruned.dense)
     stored_weights = weights(repaired)
-    kept, factors = kept_outputs(dense, stored_weights, pruned.plan, example)
+    kept, factors = kept_outputs(dense, stored_weights, pruned, example)
     with in_eval_mode(repaired, dense), taken_apart(repaired) as parts, taken_apart(dense) as whole:
         shared = shared_with_tables(repaired)
         free = [w for w in stored_weights if id(w.parameter) not in shared]

@@ -15,6 +15,7 @@ from isoprune.graph.labels import restrict
 from isoprune.methods.repairs.attention import ProjectionBlock
 from isoprune.methods.repairs.stored import stored
 from isoprune.methods.repairs.weights import Weight
+from isoprune.pruning.pruned import Pruned
 from isoprune.pruning.shrink import scales
 from isoprune.signals.matrices import TRANSPOSED
 from isoprune.types import IsopruneError, Plan
@@ -42,21 +43,23 @@ class Kept:
 
 
 def kept_outputs(
-    dense: nn.Module, small: Sequence[Weight], plan: Plan, example: Any
+    dense: nn.Module, small: Sequence[Weight], pruned: Pruned, example: Any
 ) -> tuple[dict[str, Kept], dict[str, Tensor]]:
-    """Return what is left of the outputs of the weights ``small`` (of the pruned network), by their names.
+    """Return what is left of the outputs of the weights ``small`` (of ``pruned``), by their names.
 
     The projections in one weight of an attention come one after the other, each counted from its own first
     output. Second: the factors of `scales`, by tensor.
 
     Raises:
-        IsopruneError: If ``plan`` is not the one by which the dense network became the pruned one.
+        IsopruneError: If the plan is not the one by which the dense network became the pruned one.
     """
+    plan = pruned.plan
     modules = {weight.name: dense.get_submodule(weight.tensor.rpartition(".")[0]) for weight in small}
     shapes = [getattr(modules[weight.name], weight.key).shape for weight in small]
     if [weight.parameter.shape for weight in small] == shapes and any(w.mask is not None for w in small):
         plan = Plan()  # the units are still there, and those that are masked make zeros
-    graph = trace(dense, example)
+    # As it was recorded for the plan: on an image in which a detector finds nothing less of it runs.
+    graph = pruned.graph if pruned.graph.nodes else trace(dense, example)
     left, names = graph.kept_ids(plan), tensor_names(dense)
     factors = scales(dense, graph, plan) if plan.removed else {}
     kept = {}
