@@ -128,6 +128,33 @@ def test_repairs_take_any_inputs_and_outputs(name, method):
         assert off(repaired) < off(small)
 
 
+@pytest.mark.parametrize("method", ["auto", "reconstruct", "batchnorm"])
+def test_a_batch_that_is_a_tensor_or_a_list_of_images_is_the_inputs(method):
+    small = isoprune.prune(body(4).eval(), x, 0.5)
+    alone, first = (isoprune.repair(small, method, batches=b).model for b in ([x], [(x, classes)]))
+    torch.testing.assert_close(alone.state_dict(), first.state_dict(), rtol=0, atol=0)
+    images = [drawn(3, 5, 5, seed=n) for n in range(3)]
+    assert isoprune.types.task.CLASSIFICATION.inputs_of(images) is images
+
+
+@pytest.mark.parametrize("criterion", ["taylor", "fisher", "snip"])
+def test_a_loss_of_inputs_alone_is_refused(criterion):
+    for how in ({}, {"loss": nn.MSELoss()}):
+        with pytest.raises(
+            IsopruneError, match=r"inputs alone, and the loss needs targets\. Give batches of"
+        ):
+            isoprune.prune(body(4).eval(), x, 0.5, criterion=criterion, batches=[x], **how)
+
+
+@pytest.mark.parametrize("method", ["auto", "reconstruct", "balance", "batchnorm"])
+def test_a_batch_of_names_without_a_task_is_refused_in_words(method):
+    small = isoprune.prune(Named().eval(), {"x": x, "y": other}, 0.5)
+    with pytest.raises(
+        IsopruneError, match=r"cannot read its inputs off a batch, which is a dict of x, y: Key"
+    ):
+        isoprune.repair(small, method, batches=[{"x": x, "y": other}])
+
+
 @pytest.mark.parametrize(
     ("make", "targets", "message"),
     [

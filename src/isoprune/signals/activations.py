@@ -63,7 +63,7 @@ def _of_batch(
             stack.callback(module.register_forward_hook(ran).remove)
         if not gradients:
             with torch.no_grad():
-                signals.forward(signals.task.inputs(batch))
+                signals.forward(signals.task.inputs_of(batch))
             found = {name: [Activation(*run) for run in each] for name, each in runs.items()}
             return found | {name: [] for name in modules if name not in found}
         outputs = signals.outputs(batch, signals.leaves())

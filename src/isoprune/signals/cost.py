@@ -55,7 +55,7 @@ def saved_by(run: Callable[[], T], beside: frozenset[int]) -> tuple[T, list[int]
 def forward_work(signals: Signals) -> float:
     """Return the multiply-adds of one sample's forward; a weight counts one at least."""
     batch, number = _sample(signals)
-    inputs = signals.task.inputs(batch)
+    inputs = signals.task.inputs_of(batch)
     with torch.no_grad():
         return multiply_adds(lambda: signals.forward(inputs), least=number * _weights(signals)) / number
 

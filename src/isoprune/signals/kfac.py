@@ -63,7 +63,7 @@ def factors(
         network,
         loss or nn.CrossEntropyLoss(),
         [module.weight.requires_grad_() for module in layers.values()],
-        [(signals.task.inputs(batch), batch[1]) for batch in signals.data()],
+        [(signals.task.inputs_of(batch), batch[1]) for batch in signals.data()],
         fisher_type=fisher_type,
         kfac_approx=kfac_approx,
         seed=seed,

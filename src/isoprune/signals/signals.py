@@ -124,7 +124,7 @@ class Signals:
         for batch in self.first(samples):
             number = self.task.samples(batch)
             for start in range(0, number, chunk):
-                yield self.task.inputs(cut(batch, start, min(start + chunk, number), number=number))
+                yield self.task.inputs_of(cut(batch, start, min(start + chunk, number), number=number))
 
     def example_inputs(self) -> Any:
         """Return what the forward takes, on the network's device: ``example``, or the first sample.
@@ -148,7 +148,7 @@ class Signals:
 
         Norms and dropout are in eval mode even then, and what is drawn is the same at every call.
         """
-        inputs = self.task.inputs(batch)
+        inputs = self.task.inputs_of(batch)
         if not self.task.loss_in_train_mode:
             return self.forward(inputs, weights)
         with in_train_mode(self.network):

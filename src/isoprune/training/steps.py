@@ -60,7 +60,7 @@ class Trainer:
 
     def inputs(self, batch: Any) -> Any:
         """Return what the forward takes of a batch that is on the device, laid out as the network is."""
-        inputs = self.task.inputs(batch)
+        inputs = self.task.inputs_of(batch)
         return tree_map(_channels_last, inputs) if self.loop.channels_last else inputs
 
 

@@ -68,7 +68,17 @@ def are_images(value: Any) -> bool:
 
 
 def _first(batch: Any) -> Any:
-    return batch[0]
+    """Return the first part of a batch; what is a tensor, or a list of images, is the inputs itself."""
+    return batch if isinstance(batch, Tensor) or are_images(batch) else batch[0]
+
+
+def _second(batch: Any) -> Any:
+    if isinstance(batch, Tensor) or are_images(batch):
+        raise IsopruneError(
+            "A batch is inputs alone, and the loss needs targets. Give batches of (inputs, targets), or "
+            "task=isoprune.Task(inputs=..., loss=...)."
+        )
+    return batch[1]
 
 
 def cross_entropy_loss(outputs: Any, batch: Any, *, label_smoothing: float = 0.0) -> Tensor:
@@ -77,15 +87,15 @@ def cross_entropy_loss(outputs: Any, batch: Any, *, label_smoothing: float = 0.0
             f"The network has one output ({tuple(outputs.shape)}), and cross-entropy over one class is "
             "always 0. Give loss=torch.nn.BCEWithLogitsLoss() for a logit, or torch.nn.MSELoss() for a value."
         )
-    return cross_entropy(outputs, batch[1], label_smoothing=label_smoothing)
+    return cross_entropy(outputs, _second(batch), label_smoothing=label_smoothing)
 
 
 def _right(outputs: Tensor, batch: Any) -> Tensor:
-    return (outputs.argmax(1) == batch[1]).sum()
+    return (outputs.argmax(1) == _second(batch)).sum()
 
 
 def _summed_entropy(outputs: Tensor, batch: Any) -> Tensor:
-    return cross_entropy(outputs.double(), batch[1], reduction="sum")
+    return cross_entropy(outputs.double(), _second(batch), reduction="sum")
 
 
 def _classification() -> Mapping[str, Metric]:
@@ -135,20 +145,27 @@ class Task:
     def _weighted(self, mean: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         return lambda outputs, batch: float(mean(outputs, batch)) * self.samples(batch)
 
+    def inputs_of(self, batch: Any) -> Any:
+        """Return what the forward takes of a batch.
+
+        Raises:
+            IsopruneError: If the batch is not as ``inputs`` expects it.
+        """
+        try:
+            return self.inputs(batch)
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise IsopruneError(
+                f"The task {self.name!r} cannot read its inputs off a batch, which is {described(batch)}: "
+                f"{type(error).__name__}: {error}. Give task=Task(inputs=..., loss=...)."
+            ) from error
+
     def outputs(self, model: nn.Module, batch: Any) -> Any:
         """Return what the network makes of a batch.
 
         Raises:
             IsopruneError: If the batch is not as ``inputs`` expects it.
         """
-        try:
-            inputs = self.inputs(batch)
-        except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise IsopruneError(
-                f"The task {self.name!r} cannot read its inputs off a batch, which is {described(batch)}: "
-                f"{type(error).__name__}: {error}. Give task=Task(inputs=..., loss=...)."
-            ) from error
-        return forward(model, inputs)
+        return forward(model, self.inputs_of(batch))
 
     @property
     def judged_by(self) -> tuple[str, bool]:
@@ -163,7 +180,7 @@ class Task:
 
 
 def _of_targets(loss: Callable[..., Tensor], outputs: Any, batch: Any) -> Tensor:
-    return loss(outputs, batch[1])
+    return loss(outputs, _second(batch))
 
 
 def reads_classes(task: Task, batch: Any) -> bool:

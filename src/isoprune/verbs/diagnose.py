@@ -107,7 +107,7 @@ class _Inputs:
         self.batches, self.task = batches, task
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        return ((self.task.inputs(batch), batch) for batch in self.batches)
+        return ((self.task.inputs_of(batch), batch) for batch in self.batches)
 
 
 def every_repair() -> list[str]:

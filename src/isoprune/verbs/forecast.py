@@ -69,7 +69,7 @@ def forecast_of(
             f"the measure {name!r} that it is made of cannot be taken. {reason}",
             samples, dense=dense, seconds=seconds,
         )  # fmt: skip
-    parameters, flops = left_of(pruned.dense, pruned.model, task.inputs(first))
+    parameters, flops = left_of(pruned.dense, pruned.model, task.inputs_of(first))
     return forecast(
         fitted,
         found.numbers,

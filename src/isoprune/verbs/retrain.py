@@ -121,6 +121,6 @@ def retrain(
     dense = pruned.dense if pruned.plan else trained.model
     example = pruned.example_inputs
     if example is None:
-        example = task.inputs(source.first())
+        example = task.inputs_of(source.first())
     history = (*pruned.history, done)
     return replace(pruned, model=trained.model, dense=dense, example_inputs=example, history=history)
