@@ -75,6 +75,32 @@ class Stack(nn.Module):
         return self.out(x)
 
 
+class Dropping(nn.Module):
+    """A block that leaves its branch out for some samples while it is trained, and drops some of it."""
+
+    def __init__(self, always):
+        super().__init__()
+        self.a, self.b, self.always = nn.Linear(8, 16), nn.Linear(16, 8), always
+
+    def forward(self, x):
+        y = self.b(nn.functional.dropout(self.a(x).relu(), 0.3, self.training or self.always))
+        return x + y * (torch.rand(len(x), 1) > 0.4) if self.training else x + y
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_blocks_that_draw_are_proven_under_the_draws_of_those_that_stay(always):
+    torch.manual_seed(0)
+    body = nn.Sequential(*(Dropping(always) for _ in range(6)))
+    model = nn.Sequential(nn.Linear(4, 8), body, nn.Linear(8, 3)).eval()
+    small = isoprune.prune(model, torch.randn(5, 4), 0.5, grain="residual_block")
+    assert small.costs.units == (("1", 6, 3),)
+    assert small.proof.relative_error < 1e-12
+    assert any("train mode" in trial for trial in small.proof.trials)
+    small.model[1][0].always = not always
+    with pytest.raises(WrongNetwork):
+        isoprune.verify(small)
+
+
 def gone_branches(model, name, gone, last):
     """Return the dense network of which the last layers of what blocks add are zero: the oracle."""
     dense = copy.deepcopy(model)
@@ -176,3 +202,33 @@ def test_channels_went_before():
         isoprune.prune(small, ratio=0.5, grain="residual_block")
     both = isoprune.prune(small.model, X, 0.5, grain="residual_block")
     assert len(both.model.blocks) == 2
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(
+    ("name", "lists"),
+    [
+        ("vit_tiny_patch16_224", {"blocks": 12}),
+        ("swin_tiny_patch4_window7_224", {f"layers.{i}.blocks": n for i, n in enumerate((2, 2, 6, 2))}),
+        ("efficientnet_b0", {"blocks.3": 3, "blocks.4": 3, "blocks.5": 4}),
+    ],
+)
+def test_networks_of_timm_lose_a_third_of_their_blocks_and_train_on(name, lists):
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    options = {} if name.startswith("eff") else {"img_size": 64}
+    options |= {"window_size": 2} if name.startswith("swin") else {}
+    model, x = timm.create_model(name, num_classes=5, **options).eval(), torch.randn(2, 3, 64, 64)
+    small = isoprune.prune(model, x, 0.34, grain="residual_block")
+    assert {n: size for n, size, gone in small.costs.units if gone} == lists
+    assert small.proof.relative_error < 1e-9
+    small.model.train()(x).square().mean().backward()
+    assert any(p.grad is not None and p.grad.any() for p in small.model.parameters())
+
+
+@pytest.mark.matrix
+def test_blocks_that_hand_on_all_that_they_were_given_are_none():
+    torchvision = pytest.importorskip("torchvision")
+    model = torchvision.models.densenet121(num_classes=5).eval()
+    with pytest.raises(NothingRemoved, match=r"of DenseNet went: found were none.*channels instead"):
+        isoprune.prune(model, torch.randn(1, 3, 64, 64), 0.5, grain="residual_block")

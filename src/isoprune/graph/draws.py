@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
 from isoprune.graph.aten import operation_name
 from isoprune.graph.isolation import seed_all
@@ -37,6 +37,7 @@ class Seeded(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.count = 0
+        self.muted = 0  # how many modules are running whose draws are not counted
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -44,7 +45,7 @@ class Seeded(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        if not draws(func):
+        if self.muted or not draws(func):
             return func(*args, **kwargs)
         self.count += 1
         torch.manual_seed(_SEED + self.count)
@@ -54,6 +55,13 @@ class Seeded(TorchDispatchMode):
 
     def drawn(self, func: Any, args: Any, kwargs: Any) -> Any:
         return func(*args, **kwargs)
+
+
+def muted_by(change: int) -> None:
+    """Add to how many modules are running whose draws are not counted: the other network has none of them."""
+    for mode in _get_current_dispatch_mode_stack():
+        if isinstance(mode, Seeded):
+            mode.muted += change
 
 
 @dataclass

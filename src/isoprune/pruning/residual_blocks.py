@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from isoprune.graph import Graph
 from isoprune.graph.cloning import clone_sharing, runnable_copy, tensor_names
+from isoprune.graph.draws import muted_by
 from isoprune.graph.entries import EntryPoint
 from isoprune.graph.inputs import copied_inputs
 from isoprune.graph.isolation import isolated
@@ -187,12 +188,14 @@ def pass_on_(model: nn.Module, plan: Plan) -> None:
 def _keeper(given: list[Tensor]) -> Callable[..., None]:
     def keep(_module: nn.Module, args: Any, kwargs: Any) -> None:
         given[:] = [_first((args, kwargs)).clone()]  # a block may write into its input
+        muted_by(1)
 
     return keep
 
 
 def _giver(given: list[Tensor]) -> Callable[..., Any]:
     def give(_module: nn.Module, _args: Any, output: Any) -> Any:
+        muted_by(-1)
         return given[0] if isinstance(output, Tensor) else _with_first(output, given[0])
 
     return give

@@ -55,7 +55,8 @@ def without_whole_blocks(
         found = ", ".join(f"{len(b)} in {name}" for name, b in blocks.items()) or "none"
         raise NothingRemoved(
             f"No residual block of {type(model).__name__} went: found were {found}, and the last of a list "
-            "stays. A block is an item of a ModuleList or Sequential that adds to what it is given."
+            "stays. A block is an item of a ModuleList or Sequential that adds to what it is given; one that "
+            "concatenates, as DenseNet's, is none: prune its channels instead, without grain."
         )
     made = drop_blocks(model, example_inputs, graph, plan_of_items(model, blocks, plan))
     if before is None:
