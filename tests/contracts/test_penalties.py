@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 
 import pytest
@@ -31,6 +32,12 @@ def test_the_table_knows_functions_by_their_names():
         assert method_of(make).removes == bool(method_of(make).grows)
 
 
+@functools.cache
+def plans(net: str, grain: str):
+    """Return graph and plan of a network that `drawn` gives, once for all penalties."""
+    return planned(drawn(net), grain=grain)
+
+
 SAID = {"n:m": "2:4", "block": "2x3"}  # how a grain with numbers is requested
 cases = pytest.mark.parametrize(
     ("name", "net", "grain"),
@@ -46,7 +53,7 @@ cases = pytest.mark.parametrize(
 @cases
 def test_the_gradient_is_that_of_finite_differences(name, net, grain):
     network = drawn(net)
-    penalty = made(name, network, *planned(network, grain=grain))
+    penalty = made(name, network, *plans(net, grain))
     got = gradients(penalty(LATE), network)
     generator = torch.Generator().manual_seed(0)
     # One direction in all parameters at once: what autograd says of it, and what two evaluations say.
@@ -66,7 +73,7 @@ def test_the_gradient_is_that_of_finite_differences(name, net, grain):
 @cases
 def test_it_is_zero_where_it_must_be(name, net, grain):
     network = drawn(net)
-    graph, plan = planned(network, grain=grain)
+    graph, plan = plans(net, grain)
     if name in PRUNING:
         assert made(name, network, graph, plan)(0) == 0  # nothing has grown yet
         if name != "greg_2":
@@ -106,7 +113,7 @@ def _make_delta(block) -> None:
 @cases
 def test_asking_changes_neither_the_network_nor_its_gradients(name, net, grain):
     network = drawn(net)
-    penalty = made(name, network, *planned(network, grain=grain))
+    penalty = made(name, network, *plans(net, grain))
     before = {n: t.clone() for n, t in network.state_dict().items()}
     penalty(LATE).backward()
     assert all(torch.equal(t, before[n]) for n, t in network.state_dict().items())
@@ -118,7 +125,7 @@ def test_asking_changes_neither_the_network_nor_its_gradients(name, net, grain):
 @cases
 def test_it_presses_on_layers_that_lose_units_alone(name, net, grain):
     network = drawn(net)
-    graph, plan = planned(network, grain=grain)
+    graph, plan = plans(net, grain)
     if name not in PRUNING:
         return
     last = {"channel": "", "head": ""}.get(plan.grain, list(network.named_modules())[-1][0] + ".weight")
@@ -131,7 +138,7 @@ def test_it_presses_on_layers_that_lose_units_alone(name, net, grain):
 @pytest.mark.parametrize("name", PENALTIES)
 def test_the_network_is_no_part_of_it(name):
     network = drawn("plain")
-    penalty = made(name, network, *planned(network))
+    penalty = made(name, network, *plans("plain", "channel"))
     assert not list(penalty.parameters())
     shapes = {tuple(p.shape) for p in network.parameters() if p.dim() > 1}
     assert not any(tuple(t.shape) in shapes for t in penalty.state_dict().values())
@@ -145,4 +152,4 @@ def test_the_steps_that_it_needs_are_known_from_its_options(name):
         for key, p in inspect.signature(PENALTIES[name]).parameters.items()
         if p.default is not p.empty
     }
-    assert steps_needed(PENALTIES[name], options) == made(name, network, *planned(network)).steps
+    assert steps_needed(PENALTIES[name], options) == made(name, network, *plans("plain", "channel")).steps

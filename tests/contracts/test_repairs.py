@@ -27,16 +27,20 @@ every_repair = pytest.mark.parametrize("repair", REPAIRS.values(), ids=REPAIRS.k
 # Blocks that stay can be too few for as many orthonormal filters.
 NO_ROOM = [("exact_orthogonal_sparse", name, "blocks masked") for name in ("mlp", "Attends")]
 USUAL = ("channels gone", "channels masked", "weights masked")
+# Half of the time of all: these are for every run in the usual ways, `reconstruct` that they use in all.
+LONG = ("auto", "refit", "polish", "rescale", "approximate_isometry")
 
 
 def ways_of(known=lambda _name, _way: True, *, often=tuple(WAYS)):
     """Return each repair with all ways that it knows, of all networks that lose units so.
 
-    Of the ways in ``often`` the first network is for every run; the rest goes with the matrix.
+    Of the ways in ``often`` the first network is for every run, of repairs in ``LONG`` of ``USUAL`` ones; the
+    rest goes with the matrix.
     """
 
     def case(key, i, name, way):
-        marks = [pytest.mark.matrix] * (i > 0 or way not in often)
+        seldom = way not in often or (key in LONG and way not in USUAL)
+        marks = [pytest.mark.matrix] * (i > 0 or seldom)
         return pytest.param(REPAIRS[key], name, way, marks=marks, id=f"{key}-{name}-{way}")
 
     return pytest.mark.parametrize(
@@ -171,8 +175,9 @@ def test_what_a_mask_leaves_no_room_for_is_refused_by_the_layer(repair, name, wa
 
 
 @every_repair
-def test_keeps_what_is_frozen_frozen(repair):
-    result = pruned("mlp")
+def test_keeps_what_is_frozen_frozen(repair, results):
+    result = results("mlp", "channels gone")
+    result = replace(result, model=copy.deepcopy(result.model))
     result.model[-1].weight.requires_grad_(False)
     new = call(repair, result)
     assert [p.requires_grad for p in new.parameters()] == [p.requires_grad for p in result.model.parameters()]
@@ -182,8 +187,9 @@ def test_keeps_what_is_frozen_frozen(repair):
     lambda name, way: name in ("mlp", "convolutional") and grain_of(way) not in ("vector", "kernel"),
     often=USUAL,
 )
-def test_is_finite_with_dead_filters(repair, name, way):
-    result = pruned(name, way)
+def test_is_finite_with_dead_filters(repair, name, way, results):
+    result = results(name, way)
+    result = replace(result, model=copy.deepcopy(result.model))
     with torch.no_grad():
         for module in result.model.modules():
             if isinstance(module, (nn.Linear, nn.Conv2d)):
