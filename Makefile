@@ -31,10 +31,11 @@ lint: $(READY)
 test: $(READY)
 	$(MAKE) --no-print-directory -j 2 lint tests
 
-# One torch thread a process: the machine's cores go to the test processes.
+# One torch thread a process: the machine's cores go to the test processes. A file's tests stay with one of them,
+# which makes what they share once.
 tests: export OMP_NUM_THREADS := 1
 tests: $(READY)
-	$(BIN)/python -m pytest -n 2 -m "not matrix and not long"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not matrix and not long"
 
 # A network's tests stay with one process, which prunes it once.
 test-matrix: export OMP_NUM_THREADS := 1

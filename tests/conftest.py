@@ -1,5 +1,6 @@
 """Shapes and types are checked here, in tests, and nowhere else."""
 
+import gc
 import os
 
 from jaxtyping import install_import_hook
@@ -16,3 +17,9 @@ def pytest_configure() -> None:
     from isoprune.cli import console
 
     console.SECONDS_BETWEEN_LINES = float("inf")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported by now out of every garbage collection: a record's step makes a full one."""
+    gc.collect()
+    gc.freeze()
