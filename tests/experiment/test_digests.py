@@ -58,6 +58,8 @@ OTHER: dict[str, Any] = {
     "repair.classifier_gain": 1.0,
     "seed": 1,
     "measure.samples": 5,
+    "measure.barrier": 5,
+    "measure.instability": 5,
     "measure.bins": 9,
     "measure.measures": [{"name": "experiment.tiny:measured"}],
     "measure.batches": 3,

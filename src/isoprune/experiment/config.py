@@ -52,7 +52,6 @@ from msgspec import Struct, structs
 from isoprune.experiment.choice import Chain, Choice, choice
 from isoprune.experiment.config_checks import check
 from isoprune.experiment.step_types import (
-    LATER_KEYS,
     SECTIONS,
     Distilling,
     Measuring,
@@ -158,11 +157,7 @@ class Experiment(_Common, frozen=True, kw_only=True):
     def as_dict(self) -> dict[str, Any]:
         """Return the record's ``config``: plain JSON, read back by `experiment`."""
         common = plain({name: getattr(self, name) for name in _Common.__struct_fields__})
-        measure = {
-            key: value
-            for key, value in common.pop("measure").items()
-            if value is not None or key not in LATER_KEYS
-        }
+        measure = common.pop("measure")
         if not self.is_short:
             return {**common, "steps": [step_dict(step) for step in self.steps], "measure": measure}
         sections: dict[str, Any] = {"rewind": None, "retrain": {"epochs": 0}}

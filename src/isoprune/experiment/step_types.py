@@ -116,10 +116,6 @@ class Measuring(Struct, frozen=True, forbid_unknown_fields=True):
     instability: Points | None = None
 
 
-# Of a config they are a part only where they are set: the experiments of before they came keep their digests.
-LATER_KEYS = ("barrier", "instability")
-
-
 class Train(Training, frozen=True, tag="train", tag_field="kind"):
     """The training of the network as it is drawn, or as its weights were given."""
 
