@@ -138,4 +138,4 @@ def test_what_cannot_be_written_is_told(store: Store, capsys: Any, tmp_path: Pat
     code, _, err = compared(capsys, store.root, "--out", tmp_path / "file" / "x.md")
     assert code == 2
     assert "cannot be written" in err
-    assert "Give another --out." in err
+    assert "Give another place for it." in err

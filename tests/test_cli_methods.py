@@ -57,8 +57,7 @@ def test_the_page_of_all_methods_is_what_the_methods_say(tmp_path: Path):
 
 
 def test_no_method_lacks_cost_or_memory():
-    from isoprune.experiment.catalogue import catalogue
-    from isoprune.experiment.method_table import NUMBERS, OTHERS, facts
+    from isoprune.experiment.catalogue import NUMBERS, OTHERS, catalogue, facts
     from isoprune.experiment.signatures import SHOWN
 
     for kind in {*SHOWN} - {*OTHERS, *NUMBERS}:
@@ -79,8 +78,7 @@ def test_the_list_is_made_without_torch():
 
 
 def test_methods_draws_every_schedule(capsys: Any, tmp_path: Path):
-    from isoprune.cli.schedule_curves import schedule_curves
-    from isoprune.cli.schedule_sketch import BLOCKS, heights
+    from isoprune.cli.schedule_curves import BLOCKS, heights, schedule_curves
     from isoprune.methods.schedules import SCHEDULES, build
     from isoprune.methods.schedules.examples import LEAST, examples
 

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from experiment.test_study import study
-from isoprune.cli import study_page
+from isoprune.cli import study_shown
 from isoprune.experiment.progress import StudyProgress
 from isoprune.experiment.store import Store
 from isoprune.experiment.study import StudyWork, plan_work
@@ -18,14 +18,14 @@ from isoprune.experiment.study import StudyWork, plan_work
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr(study_page.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(study_shown.time, "monotonic", lambda: now[0])
     return now
 
 
 def writer(root: Path) -> tuple[Any, Path]:
     work: StudyWork = plan_work(study(), Store(root))
     progress = StudyProgress(work.labels, work.epochs, Console(quiet=True))
-    return study_page.page_writer(work, progress, again="again", report="report"), study_page.page_of(work)
+    return study_shown.page_writer(work, progress, again="again", report="report"), study_shown.page_of(work)
 
 
 def test_page_is_written_at_most_every_two_seconds_and_at_the_end(tmp_path: Path, clock: list[float]):

@@ -52,7 +52,7 @@ KNOWN = {
     ("graph/cloning.py", "getattr(nn)"): "the ways of copying that nn.Module has",
     ("data/cifar.py", "getattr(torchvision)"): "CIFAR10 or CIFAR100",
     ("reproduction/studies.py", "getattr(judges)"): "the judges that the package's own studies name",
-    ("data/idx.py", "getattr(datasets)"): "MNIST or FashionMNIST",
+    ("data/mnist.py", "getattr(datasets)"): "MNIST or FashionMNIST",
     ("graph/draws.py", "getattr(torch)"): "an operation of torch that a forward called just now",
     ("graph/rules/picking.py", "getattr(torch)"): "an operation of torch that a forward called just now",
     ("graph/rules/shape.py", "getattr(torch)"): "an operation of torch that a forward called just now",

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
-from isoprune.data.idx import FILES
+from isoprune.data.mnist import FILES
 
 
 def idx_bytes(values: Tensor) -> bytes:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Generator
 
-from isoprune.data.augment import crop_flip, crop_flip_for
+from isoprune.data.cifar import crop_flip, crop_flip_for
 from isoprune.types.samples import Split
 
 

@@ -5,7 +5,7 @@ import gzip
 import pytest
 import torch
 
-from isoprune.data.idx import FILES, find, read_idx, read_pair
+from isoprune.data.mnist import FILES, find, read_idx, read_pair
 from isoprune.types import IsopruneError
 
 from .idx_files import idx_bytes, tiny_set, write_set

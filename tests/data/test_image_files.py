@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Generator
 from torchvision.transforms import v2
 
-from isoprune.data.image_files import ImageFiles, random_box, readers, seed_of
+from isoprune.data.image_files import ImageFiles, random_box, readers, sample_seed
 from isoprune.data.images import COLOUR, middle, open_image, pixels_of
 from isoprune.types import IsopruneError, Samples
 from isoprune.types.samples import inputs_at
@@ -85,7 +85,7 @@ def test_trained_on_is_what_torchvision_trains_on(root):
     for part, seed, (inputs, _) in zip(PARTS, SEEDS, got, strict=True):
         for place, i in enumerate(part.tolist()):
             with torch.random.fork_rng():
-                torch.manual_seed(seed_of(seed, place))
+                torch.manual_seed(sample_seed(seed, place))
                 want = transform(open_image(root / f"{i}.png", 3))
             torch.testing.assert_close(inputs[place], want)
 

@@ -14,7 +14,7 @@ import torchvision
 from sklearn.datasets import load_digits
 
 from isoprune.data import DATA_SETS, load
-from isoprune.data.idx import FILES, find
+from isoprune.data.mnist import FILES, find
 from isoprune.types import IsopruneError
 
 from .idx_files import idx_bytes, tiny_set, write_set

@@ -12,7 +12,7 @@ from torch import nn
 import isoprune
 from isoprune.export import latency
 from isoprune.export.latency import Timing, _verdicts, quartiles, take_turns
-from isoprune.export.widths import odd_widths
+from isoprune.export.proof_text import odd_widths
 from isoprune.types import IsopruneError
 
 from .networks import Convolutions, Untranslatable, bits, images, seeded
@@ -159,7 +159,7 @@ def test_a_backend_that_cannot_run_a_network_is_reported_with_its_reason():
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"backends": ["egaer"]}, "Unknown backend 'egaer'. Did you mean eager?"),
+        ({"backends": ["egaer"]}, "Unknown backend 'egaer'. Did you mean 'eager'?"),
         ({"backends": []}, "Nothing to time: 1 networks on 0 backends"),
         ({"threads": 0}, "0 threads cannot run a network"),
         ({"runs": 0}, "0 runs"),

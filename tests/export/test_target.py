@@ -172,7 +172,7 @@ def test_without_a_backend_it_is_onnxruntime_if_that_can_be(monkeypatch):
 def test_a_share_on_a_backend_that_does_not_run_it():
     with pytest.raises(IsopruneError, match=r"onnxruntime does not run Untranslatable: .* Measure on eager"):
         share_of_time(Untranslatable(), torch.randn(3, 3), backend="onnxruntime")
-    with pytest.raises(IsopruneError, match=r"Unknown backend 'egaer'. Did you mean eager\?"):
+    with pytest.raises(IsopruneError, match=r"Unknown backend 'egaer'. Did you mean 'eager'\?"):
         share_of_time(nn.Linear(2, 2), torch.randn(1, 2), backend="egaer")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from forecast.made import MEASURE_OF, rows
 from isoprune.forecast import Judged, read_fitted, write_fitted
-from isoprune.forecast.columns import numbers_of
+from isoprune.forecast.columns import columns_of
 from isoprune.forecast.fitting import Plan, fit
 from isoprune.types import IsopruneError
 from isoprune.types.json_files import sealed
@@ -26,7 +26,7 @@ def test_what_is_written_is_read_and_forecasts_the_same(tmp_path, fitted):
     (tmp_path / "fitted.json").write_bytes(write_fitted(fitted))
     back = read_fitted(tmp_path / "fitted.json")
     frame = rows(40, seed=3)
-    numbers = numbers_of(frame, [feature.key for feature in fitted.features])
+    numbers = columns_of(frame, [feature.key for feature in fitted.features])
     np.testing.assert_allclose(back.points(numbers), fitted.points(numbers), rtol=1e-6)
     np.testing.assert_allclose(back.distance(numbers), fitted.distance(numbers), rtol=1e-6)
     # Nine digits stay: written again, the file is the same.
@@ -57,7 +57,7 @@ def test_a_damaged_file_is_refused_in_one_line(tmp_path, fitted, damage, message
 
 def test_distance_is_that_of_mahalanobis(fitted):
     frame = rows(20, seed=4)
-    numbers = numbers_of(frame, [feature.key for feature in fitted.features])
+    numbers = columns_of(frame, [feature.key for feature in fitted.features])
     z = fitted.scaled(numbers)
     slow = [np.sqrt(row @ np.array(fitted.precision) @ row / len(row)) for row in z]
     np.testing.assert_allclose(fitted.distance(numbers), slow, rtol=1e-12)
@@ -65,7 +65,7 @@ def test_distance_is_that_of_mahalanobis(fitted):
 
 def test_networks_like_those_fitted_on_are_near_and_others_far(fitted):
     frame = rows(400, seed=5)
-    numbers = numbers_of(frame, [feature.key for feature in fitted.features])
+    numbers = columns_of(frame, [feature.key for feature in fitted.features])
     assert np.mean(fitted.distance(numbers) <= fitted.furthest) == pytest.approx(0.95, abs=0.04)
     for key in ("useful", "log_parameters_left", "log_samples"):
         moved = {**numbers, key: numbers[key] + 8 * next(f.scale for f in fitted.features if f.key == key)}

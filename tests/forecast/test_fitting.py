@@ -10,11 +10,10 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from forecast.made import MEASURE_OF, NOISE, SLOPE, rows
-from isoprune.forecast.columns import Costs, columns, numbers_of
+from isoprune.forecast.columns import Costs, columns, columns_of
 from isoprune.forecast.fitted import Fitted, unsquashed, write_fitted
 from isoprune.forecast.fitted import squashed as squash_points
-from isoprune.forecast.fitting import PERCENTS, Plan, affordable, fit, quantile
-from isoprune.forecast.ridge import ridge
+from isoprune.forecast.fitting import PERCENTS, Plan, affordable, fit, quantile, ridge
 from isoprune.types import IsopruneError
 
 PLAN = Plan(MEASURE_OF)
@@ -32,7 +31,7 @@ def later() -> pl.DataFrame:
 
 
 def told(fitted: Fitted, frame: pl.DataFrame):
-    return numbers_of(frame, [feature.key for feature in fitted.features])
+    return columns_of(frame, [feature.key for feature in fitted.features])
 
 
 def test_a_planted_line_is_found_with_the_planted_error(fitted, later):

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from isoprune.isometry import jacobian_singular_values
-from isoprune.isometry.first_linear import through_first_linear
+from isoprune.isometry.exact import through_first_linear
 from isoprune.isometry.function import sample_function
 from isoprune.isometry.path import Path
 from isoprune.isometry.products import pull_back

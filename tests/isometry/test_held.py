@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from isoprune.isometry import jacobian_singular_values
-from isoprune.isometry.constant_parameters import held_constant
+from isoprune.isometry.function import held_constant
 
 
 def tied():

@@ -7,8 +7,16 @@ import json
 import pytest
 
 from isoprune.reporting import report
-from isoprune.reporting.schedule_figures import LOW, MOST, Curve, panel, sheet, used, used_series
-from isoprune.reporting.schedule_page import draw_schedules
+from isoprune.reporting.schedule_figures import (
+    LOW,
+    MOST,
+    Curve,
+    draw_schedules,
+    panel,
+    sheet,
+    used,
+    used_series,
+)
 from isoprune.reporting.study import make_cells
 from isoprune.types import IsopruneError
 from reporting.browsing import draw_all

@@ -16,9 +16,8 @@ from isoprune.experiment.store import Store
 from isoprune.methods.criteria import CRITERIA
 from isoprune.reproduction import find, study_of, tables
 from isoprune.reproduction.claims import CONFIRMED, NOT_CONFIRMED, NOT_TESTABLE, Place
-from isoprune.reproduction.forecasts.jsv_claim import forecast_sections, jsv_foretells
+from isoprune.reproduction.forecasts.jsv_claim import forecast_rows, forecast_sections, jsv_foretells
 from isoprune.reproduction.forecasts.networks import RATIOS
-from isoprune.reproduction.forecasts.retrainings import forecast_rows
 from isoprune.types.method import method_of
 from isoprune.types.record import Measure, Network, Record, TrainingCost
 

@@ -14,14 +14,14 @@ from forecast.made import MEASURE_OF, NOISE, rows
 from isoprune.cli import main
 from isoprune.comparison.statistics import kendall_tau
 from isoprune.forecast import read_fitted, write_fitted
+from isoprune.forecast.columns import KNOWN
 from isoprune.forecast.fitting import Plan, fit
-from isoprune.forecast.known import KNOWN
 from isoprune.forecast.rows import at_best_rate, read_rows
 from isoprune.reproduction.forecasts import measure_names
 from isoprune.reproduction.forecasts import page as pages
-from isoprune.reproduction.forecasts.figure import best_measures, reached_against_measures
+from isoprune.reproduction.forecasts.contest import by_trees
 from isoprune.reproduction.forecasts.held_out import held_out
-from isoprune.reproduction.forecasts.trees import by_trees
+from isoprune.reproduction.forecasts.page import best_measures, reached_against_measures
 from isoprune.reproduction.forecasts.verdict import judge_measures, outcomes
 from isoprune.types import IsopruneError
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Group, Parameter
 from msgspec import structs
 
-from isoprune.cli.console import error_console, output_console, progress, say, write_out
+from isoprune.cli.console import error_console, output_console, progress, say
 from isoprune.cli.options import check_choice, check_out, check_samples, check_seed, read_shape
 from isoprune.experiment.network_names import check_network, is_delivery, is_record
 from isoprune.experiment.step_types import (
@@ -23,9 +23,10 @@ from isoprune.experiment.step_types import (
 )
 from isoprune.experiment.validation import read
 from isoprune.types.errors import IsopruneError
+from isoprune.types.files import write_output
 
 if TYPE_CHECKING:
-    from isoprune.experiment.named_advice import Question
+    from isoprune.experiment.advice_record import Question
     from isoprune.training.rates import Advice, Probe
 
 _Training = Parameter(group=Group("The training that is advised on", sort_key=1))
@@ -110,8 +111,8 @@ def advise(
     check_choice("data", data, "--data")
     console = error_console()
     with console.status("Measuring the damage"):
+        from isoprune.experiment.advice_record import open_question
         from isoprune.experiment.choice import read_choice
-        from isoprune.experiment.named_advice import open_question
         from isoprune.experiment.named_network import open_network
 
         training = structs.replace(
@@ -141,7 +142,7 @@ def advise(
 
 def _answered(question: Question) -> Advice:
     """Return the advice, with a line of progress; probes that were kept are not run again."""
-    from isoprune.experiment.named_advice import answer
+    from isoprune.experiment.advice_record import answer
 
     console, rates = error_console(), len(question.rates)
     left = rates - len(question.known)
@@ -193,7 +194,7 @@ def _write(file: Path, record: dict[str, Any]) -> None:
 
         advice_page(record, file)
     elif file.suffix == ".json":
-        write_out(file, json.dumps(record, indent=1, allow_nan=False))
+        write_output(json.dumps(record, indent=1, allow_nan=False), file)
     else:
         from isoprune.reporting import advice_figures, write_figure
         from isoprune.reporting import advice_words as words

@@ -9,8 +9,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from isoprune.cli.console import output_console, say, write_out
+from isoprune.cli.console import output_console, say
 from isoprune.cli.options import check_out
+from isoprune.types.files import write_output
 
 
 def compare(
@@ -65,7 +66,7 @@ def compare(
     if out.suffix == ".json":
         plain = library.as_dict(comparison)
         content = json.dumps(plain, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    write_out(out, content, remedy="Give another --out.")
+    write_output(content, out)
     say(f"\nWritten: {out.resolve()}")
 
 

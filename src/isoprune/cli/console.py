@@ -7,14 +7,12 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.segment import Segment
 
 from isoprune.types.duration import duration
-from isoprune.types.errors import IsopruneError
 
 SECONDS_BETWEEN_LINES = 30.0  # of progress, where there is no terminal
 
@@ -74,17 +72,3 @@ def progress() -> Iterator[Callable[[str], None]]:
                 console.print(f"{duration(now - started)}: {text}", markup=False, highlight=False)
 
         yield tell
-
-
-def write_out(file: Path, content: str, *, remedy: str = "Give another place: --out FILE.") -> None:
-    """Write what ``--out`` asks for, whole or not at all.
-
-    Raises:
-        IsopruneError: If it cannot be written, with the ``remedy``.
-    """
-    from isoprune.types.files import write_atomic
-
-    try:
-        write_atomic(file, content.encode())
-    except OSError as error:
-        raise IsopruneError(f"{file} cannot be written: {error.strerror}. {remedy}") from error

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from isoprune.cli.console import error_console, output_console, say, write_out
+from isoprune.cli.console import error_console, output_console, say
 from isoprune.cli.options import check_choice, check_out, check_samples, check_seed, listed, read_shape
 from isoprune.experiment.catalogue import check
 from isoprune.experiment.choice import Choice
@@ -16,6 +16,7 @@ from isoprune.experiment.network_names import check_network
 from isoprune.experiment.step_types import Count
 from isoprune.experiment.validation import read
 from isoprune.types.errors import IsopruneError
+from isoprune.types.files import write_output
 
 LAYERS = 40  # of more, the table shows those that lost most; the page and the JSON have all
 LAYER_KEYS = (
@@ -97,9 +98,8 @@ def diagnose(
     for repair in tried or ():
         check("repair", Choice(repair), "--repairs")
     with error_console().status("Measuring"):
-        from isoprune.experiment.diagnosis_record import diagnosis_record
+        from isoprune.experiment.diagnosis_record import diagnose_network, diagnosis_record
         from isoprune.experiment.named_data import open_inputs
-        from isoprune.experiment.named_diagnosis import diagnose_network
         from isoprune.experiment.named_network import open_network
         from isoprune.forecast import read_fitted
         from isoprune.verbs.diagnose import every_repair
@@ -161,4 +161,4 @@ def _write(file: Path, record: dict[str, Any]) -> None:
 
         diagnosis_page(record, file)
     else:
-        write_out(file, json.dumps(record, indent=1, allow_nan=False))
+        write_output(json.dumps(record, indent=1, allow_nan=False), file)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from isoprune.cli.console import error_console, say
 from isoprune.cli.options import Again, check_out
+from isoprune.types.files import write_output
 
 
 def forecast(
@@ -36,16 +37,14 @@ def forecast(
     check_out(out, (".json",), "fitted.json")
     with error_console().status("Judging"):
         from isoprune.forecast import write_fitted
-        from isoprune.reporting import html
         from isoprune.reporting.export import write_picture
-        from isoprune.reproduction.forecasts import figure as figures
         from isoprune.reproduction.forecasts import page as pages
         from isoprune.reproduction.forecasts.measure_names import measure_of
 
         found = pages.judge(rows, measure_of())
-        html.write(write_fitted(found.fitted), out, what="forecast")
+        write_output(write_fitted(found.fitted), out, what="forecast")
         if page is not None:
             pages.replace_in(page, pages.page(found, rows=rows.name, command=again))
         if figure is not None:
-            write_picture(figures.reached_against_measures(found.rows, found.measures), figure)
+            write_picture(pages.reached_against_measures(found.rows, found.measures), figure)
     say(*pages.sentences(found), f"Written: {out}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from isoprune.cli.console import output_console, say
 from isoprune.types.errors import IsopruneError, did_you_mean
-from isoprune.types.files import write_atomic
+from isoprune.types.files import write_output
 
 if TYPE_CHECKING:
     from isoprune.experiment.catalogue import MethodEntry
@@ -61,8 +61,7 @@ def methods(
 def _list(kind: str) -> None:
     from rich.text import Text
 
-    from isoprune.experiment.catalogue import catalogue
-    from isoprune.experiment.method_table import OTHERS, facts
+    from isoprune.experiment.catalogue import OTHERS, catalogue, facts
     from isoprune.experiment.signatures import SHOWN
 
     console = output_console()
@@ -83,8 +82,7 @@ def _describe(name: str) -> None:
     """Print all that is known of the methods of a name: formula, options, needs, cost, paper."""
     from rich.text import Text
 
-    from isoprune.experiment.catalogue import catalogue, plain
-    from isoprune.experiment.method_table import OTHERS, facts
+    from isoprune.experiment.catalogue import OTHERS, catalogue, facts, without_roles
     from isoprune.experiment.signatures import SHOWN
 
     found = {kind: catalogue(kind)[name] for kind in SHOWN if name in catalogue(kind)}
@@ -95,7 +93,7 @@ def _describe(name: str) -> None:
     for kind, entry in found.items():
         console.print(Text(f"{entry.name} ({SHOWN[kind].word})", style="bold"))
         console.print(Text("\n".join(_wrapped(_call(entry), 2, 8))))
-        console.print(Text("\n" + textwrap.indent(plain(entry.doc), "  ") + "\n"))
+        console.print(Text("\n" + textwrap.indent(without_roles(entry.doc), "  ") + "\n"))
         for word, said in facts(entry).items() if kind not in OTHERS else ():
             if said:
                 console.print(Text("\n".join(_wrapped(f"{word + ':':<9}{said}", 2, 11))))
@@ -116,7 +114,7 @@ def _wrapped(text: str, first: int, later: int | None = None) -> list[str]:
 
 
 def _write(name: str | None, out: Path) -> None:
-    from isoprune.experiment.method_table import method_table
+    from isoprune.experiment.catalogue import method_table
 
     if name is not None or out.suffix != ".md":
         raise IsopruneError(
@@ -124,14 +122,13 @@ def _write(name: str | None, out: Path) -> None:
             + (f" of {name!r}" if name else "")
             + ", or for the picture of the schedules: add --schedules."
         )
-    write_atomic(out, method_table().encode())
+    write_output(method_table(), out, what="table")
     say(f"Table: {out}")
 
 
 def _draw(epochs: int, out: Path | None) -> None:
-    from isoprune.cli.schedule_curves import schedule_curves
-    from isoprune.cli.schedule_sketch import sketch
-    from isoprune.reporting.schedule_page import draw_schedules
+    from isoprune.cli.schedule_curves import schedule_curves, sketch
+    from isoprune.reporting.schedule_figures import draw_schedules
 
     curves = schedule_curves(epochs)
     if out is None:

@@ -10,7 +10,7 @@ from cyclopts import Group, Parameter
 
 from isoprune.cli.console import error_console, output_console, progress, say
 from isoprune.cli.options import Settings, check_choice, check_seed, listed, read_shape
-from isoprune.cli.prune_summary import latency_table, megabytes, print_delivery, print_summary
+from isoprune.cli.prune_summary import megabytes, print_delivery, print_summary
 from isoprune.experiment.network_names import is_folder, saved_name
 from isoprune.experiment.recipe import EPOCHS
 from isoprune.experiment.step_types import Pruning
@@ -252,7 +252,10 @@ def _alone(
                 threads=options["threads"],
                 on_backend=lambda backend: stage(f"timing on {backend}"),
             )
-        output_console().print(latency_table(report.as_rows()))
+        from isoprune.reporting.pivots import terminal
+        from isoprune.reporting.tables import latency
+
+        output_console().print(terminal(latency(report.as_rows())))
         say(str(report))
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -46,11 +45,13 @@ def print_delivery(done: Delivery, folder: Path, source: str) -> None:
     from isoprune.experiment.delivery import PAGE
     from isoprune.export.folder import PREDICT, WEIGHTS
     from isoprune.reporting import explain, report
+    from isoprune.reporting.pivots import terminal
+    from isoprune.reporting.tables import latency
 
     page = report([done.record], folder / PAGE, title=f"{done.name}, pruned", lead=lead(done.record))
     console = output_console()
     console.print(network_table(done.record))
-    console.print(latency_table(done.record.latency))
+    console.print(terminal(latency(done.record.latency)))
     onnx = "ONNX: not written, onnx is not installed: pip install 'isoprune[export]'."
     if done.onnx is not None:
         onnx = f"ONNX: {done.onnx['path']}, differs from torch by {done.onnx['max_abs_error']:.2g} at most."
@@ -126,22 +127,6 @@ def _latency_sentence(measured: Mapping[str, Any], ratio: float) -> str:
         f"{measured['share']:.1%} on {measured['backend']} ({measured['threads']} "
         f"thread{'s' * (measured['threads'] > 1)}) at ratio {ratio:.3f}."
     )
-
-
-def latency_table(rows: Iterable[Mapping[str, Any]]) -> Table:
-    """Return the times of networks on backends as a table of the terminal."""
-    table = Table("network", "backend", box=None)
-    for heading in ("median ms", "quartiles", "gain", "FLOPs gain"):
-        table.add_column(heading, justify="right")
-    for row in rows:
-        if row["problem"]:
-            table.add_row(row["model"], row["backend"], "-", "", "", f"{row['flops_gain']:.2f}")
-            continue
-        numbers = (f"{row['median_ms']:.2f}", f"{row['lower_ms']:.2f}-{row['upper_ms']:.2f}")
-        # Against a dense network that does not run there is no gain: NaN, or null in a record.
-        gain = f"{row['gain']:.2f}" if (row["gain"] or math.nan) > 0 else "-"
-        table.add_row(row["model"], row["backend"], *numbers, gain, f"{row['flops_gain']:.2f}")
-    return table
 
 
 def outcome(record: Record) -> str:

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
-from isoprune.cli.console import error_console, output_console, say, write_out
+from isoprune.cli.console import error_console, output_console, say
 from isoprune.cli.options import check_word, listed
 from isoprune.types.errors import IsopruneError
+from isoprune.types.files import write_output
 
 FIGURES = ("pdf", "svg", "png")
 TABLES = {".md": "markdown", ".tex": "latex", ".csv": "csv"}
@@ -76,7 +77,7 @@ def report(
     text = _table(paths, value or "test_accuracy", _format(format, out), how)
     if out is None:
         return output_console().out(text, end="", highlight=False)
-    write_out(out, text)
+    write_output(text, out)
     return say(f"Table: {out.resolve()}")
 
 

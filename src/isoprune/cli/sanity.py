@@ -8,12 +8,13 @@ from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
 
-from isoprune.cli.console import error_console, progress, say, write_out
+from isoprune.cli.console import error_console, progress, say
 from isoprune.cli.options import check_choice, check_out, check_seed, listed, read_shape
 from isoprune.experiment.network_names import check_network, is_record
 from isoprune.experiment.step_types import Count, Epochs, Positive, Ratio
 from isoprune.experiment.validation import read
 from isoprune.types.errors import IsopruneError
+from isoprune.types.files import write_output
 
 _Method = Parameter(group=Group("The method", sort_key=1))
 _Training = Parameter(group=Group("The training of every network", sort_key=2))
@@ -124,7 +125,7 @@ def sanity(
         )
     say(*result.sentences)
     if out is not None:
-        write_out(out, json.dumps(result.as_dict(), indent=1, allow_nan=False))
+        write_output(json.dumps(result.as_dict(), indent=1, allow_nan=False), out)
         say(f"Written: {out}")
 
 

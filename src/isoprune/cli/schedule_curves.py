@@ -1,16 +1,19 @@
-"""Every schedule's learning rate over the epochs, as curves to draw."""
+"""Every schedule's learning rate over the epochs: as curves to draw, and in the terminal."""
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from isoprune.methods.schedules import SCHEDULES, build
 from isoprune.methods.schedules.examples import LEAST, examples
 from isoprune.reporting.schedule_figures import Curve
 from isoprune.types.errors import IsopruneError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 POINTS = 360  # of a curve, at least
 
@@ -43,3 +46,33 @@ def _word(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(_word(v) for v in value)
     return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+BLOCKS = " ▁▂▃▄▅▆▇█"
+LINES = 2  # of the terminal, for each schedule
+DECADES = 4  # that they span
+
+
+def sketch(console: Console, curves: Sequence[Curve], epochs: int) -> None:
+    """Print two lines of blocks per schedule, its factor on a logarithmic scale."""
+    from rich.text import Text
+
+    width = max(20, min(72, console.width - 22))
+    console.print(
+        Text(f"factor on the learning rate over {epochs} epochs, from 1e-{DECADES} to 1", style="dim")
+    )
+    for curve in curves:
+        levels = heights([factor for _, factor in curve.points], width)
+        for line in reversed(range(LINES)):
+            blocks = "".join(BLOCKS[min(8, max(0, level - 8 * line))] for level in levels)
+            name = curve.name if line == LINES - 1 else ""
+            console.print(Text.assemble((f"{name:<14}", "bold"), (blocks, "blue")), no_wrap=True)
+        console.print(Text(f"{'':<14}{curve.told}", style="dim"))
+
+
+def heights(factors: list[float], width: int) -> list[int]:
+    """Return how many eighths of a line each of ``width`` columns is high: one at least, to be seen."""
+    columns = [factors[i * (len(factors) - 1) // width] for i in range(width)]
+    most = 8 * LINES
+    logs = [math.log10(max(factor, 10.0**-DECADES)) for factor in columns]
+    return [1 + round((most - 1) * (1 + log / DECADES)) for log in logs]

@@ -1,10 +1,11 @@
-"""What `run`, `study`, `demo` and `reproduce` share: do a study, show it, and say how it ended."""
+"""What `run`, `study`, `demo` and `reproduce` share: do a study, show it, keep its page, say how it ended."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -15,6 +16,7 @@ from isoprune.experiment.study_run import finished, listing_path, run_study
 if TYPE_CHECKING:
     from isoprune.experiment.executor import OnEvent
     from isoprune.experiment.grid import Study
+    from isoprune.experiment.progress import StudyProgress
     from isoprune.experiment.study import StudyWork
     from isoprune.types.record import Record
 
@@ -57,7 +59,6 @@ def _shown(store: str, *, again: str, page: bool) -> Any:
 
     @contextmanager
     def watch(work: StudyWork) -> Iterator[OnEvent]:
-        from isoprune.cli.study_page import page_of, page_writer
         from isoprune.experiment.progress import StudyProgress
 
         console = error_console()
@@ -116,3 +117,38 @@ def _metric(name: str, value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.2%}" if name.endswith("accuracy") else f"{value:.4g}"
+
+
+SECONDS = 2.0  # between two pages
+SHARE = 0.01  # of the time, at most: on a slow disk there are fewer
+
+
+def page_of(work: StudyWork) -> Path:
+    return work.store.study_path(work.study.name).with_suffix(".html")
+
+
+def page_writer(
+    work: StudyWork, progress: StudyProgress, *, again: str, report: str
+) -> Callable[[str], None]:
+    """Return what writes the page: given "running", when it is time to; given how the study ended, at once.
+
+    A page that cannot be written is left as it is: the study goes on.
+    """
+    from isoprune.reporting import live_page
+
+    due = 0.0
+
+    def write(state: str) -> None:
+        nonlocal due
+        began = time.monotonic()
+        if state == "running" and began < due:
+            return
+        with suppress(ValueError):  # An IsopruneError, which says where it cannot be written.
+            live_page(
+                work.study.name, state, progress.shown(), page_of(work),
+                kept=len(work.kept), again=again, report=report,
+            )  # fmt: skip
+        ended = time.monotonic()
+        due = ended + max(SECONDS, (ended - began) / SHARE)
+
+    return write

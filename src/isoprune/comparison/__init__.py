@@ -5,9 +5,9 @@ from isoprune.comparison.cross import Cross
 from isoprune.comparison.difference import Difference
 from isoprune.comparison.grade import Grade, setup_of
 from isoprune.comparison.methods import FAMILIES
+from isoprune.comparison.pairs import UnfairComparison
 from isoprune.comparison.scratch import scratch_b, scratch_e, train_samples
 from isoprune.comparison.setups import Setup, read_setup
-from isoprune.comparison.unfair import UnfairComparison
 from isoprune.comparison.words import COLUMNS, as_dict, rows, sentences
 
 __all__ = [

@@ -11,7 +11,11 @@ from isoprune.comparison.methods import FAMILIES
 from isoprune.comparison.records import under, written
 from isoprune.comparison.settings import Setting, Settings, described, differing
 from isoprune.comparison.setups import METHODS, Setup
-from isoprune.comparison.unfair import UnfairComparison
+from isoprune.types.errors import IsopruneError
+
+
+class UnfairComparison(IsopruneError):
+    """Two runs share less than the comparison asks for: the message says what, and what to do."""
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ class ImageFiles:
         image = open_image(self.root / self.files[i], self.channels)
         if seed is None or not self.augment:
             return input_of(image, (self.size, self.size), self._how)
-        generator = Generator().manual_seed(seed_of(seed, place))
+        generator = Generator().manual_seed(sample_seed(seed, place))
         box = random_box(image.height, image.width, generator)
         mirrored = bool(torch.rand(1, generator=generator) < 0.5)
         if self._how.transform is not None:
@@ -98,7 +98,7 @@ class ImageFiles:
         return pixels_of(transforms().horizontal_flip(image) if mirrored else image)
 
 
-def seed_of(seed: int, place: int) -> int:
+def sample_seed(seed: int, place: int) -> int:
     """Return the seed of the sample that is ``place``-th in a part: nothing else decides what is drawn."""
     return int.from_bytes(hashlib.blake2b(f"{seed}:{place}".encode(), digest_size=8).digest()) >> 1
 

@@ -1,20 +1,36 @@
-"""Advice on a learning rate as plain data; its sentences are those of the reports."""
+"""Advice on a network that is called by its name, its probes kept, and the same as plain data."""
 
 from __future__ import annotations
 
 import json
 import platform
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from msgspec import structs
+from torch import Generator
 
 import isoprune
+from isoprune.data import DATA_SETS
 from isoprune.experiment.config import Choice
-from isoprune.experiment.named_advice import Question
-from isoprune.isometry import Diagnosis
-from isoprune.training.rates import TOLERANCE, Advice
+from isoprune.experiment.digests import digest
+from isoprune.experiment.named_data import EXAMPLE, RANDOM, Inputs, load_splits, named_data, require_fit
+from isoprune.experiment.named_network import NamedNetwork
+from isoprune.experiment.probe_cache import ProbeCache
+from isoprune.experiment.seeds import jsv_inputs
+from isoprune.experiment.signatures import complete, schedule
+from isoprune.experiment.step_types import Training
+from isoprune.experiment.validation import plain
+from isoprune.isometry import Diagnosis, diagnose
+from isoprune.isometry.effort import SAMPLES
+from isoprune.training.rates import TOLERANCE, Advice, Probe
+from isoprune.training.resume import fingerprint
+from isoprune.types import Schedule, Splits
+from isoprune.types.errors import IsopruneError
+from isoprune.verbs.advise import HELD, LEAST_STEPS, MOST_HELD, RATES, SHARE, advise
 
 POINTS = 240  # of the curve of a schedule
 DEFAULTS = {"batch": 100, "momentum": 0.9, "weight_decay": 1e-4, "steps": None}
@@ -121,3 +137,134 @@ def _settings(question: Question, called: Mapping[str, Any]) -> dict[str, Any]:
             f"weight {training.distill.weight:g}, temperature {training.distill.temperature:g}"
         )
     return settings
+
+
+@dataclass(frozen=True)
+class Question:
+    """Which rate for this network, these data and this training?
+
+    ``written`` is the schedule as it was given, ``training`` has it complete. ``damage`` is a diagnosis, or
+    why there is none. ``cache`` has the probes of this question; it is in a file named by all they depend on.
+    """
+
+    network: NamedNetwork
+    splits: Splits
+    data: Choice
+    training: Training
+    written: Choice
+    schedule: Schedule
+    rates: tuple[float, ...]
+    seed: int
+    damage: Diagnosis | str
+    cache: ProbeCache
+
+    @property
+    def known(self) -> list[Probe]:
+        """The probes that are kept, of the rates that are asked about."""
+        kept = self.cache.read()
+        return [kept[lr] for lr in self.rates if lr in kept]
+
+
+def open_question(
+    network: NamedNetwork,
+    data: str | None,
+    training: Training,
+    *,
+    rates: Sequence[float] | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+) -> Question:
+    """Return the question, everything checked and the damage measured on training inputs.
+
+    Args:
+        network: From `open_network`, with its dense network if ``training`` distils.
+        data: Names a data set or a folder of images; None: what a network of the store was trained on.
+        training: Without its rate.
+        rates: To choose from; None: `RATES`.
+        samples: Of the Jacobian.
+
+    Raises:
+        IsopruneError: If there is no such data or schedule, they do not fit the network, or probes cannot be
+            kept.
+    """
+    written = training.schedule
+    training = structs.replace(training, schedule=complete("schedule", written, "--schedule"))
+    factor = schedule(training)
+    if training.distill is not None and network.dense is None:
+        raise IsopruneError(
+            "--distill is to learn from the dense network, and there is none. Give it: --dense DENSE."
+        )
+    chosen = _data(data, network)
+    splits = load_splits(chosen, network, seed=seed)
+    inputs = jsv_inputs(splits.train, SAMPLES if samples is None else samples, seed=seed)
+    measured = [(inputs, torch.zeros(len(inputs), dtype=torch.long))]
+    shown = Inputs(measured, [], f"training images of {chosen.name}")
+    require_fit(network.model, shown, network.label)
+    if network.dense is not None:
+        require_fit(network.dense, shown, "The dense network")
+    try:
+        damage = diagnose(network.model, measured, network.dense, samples=samples, seed=seed)
+    except IsopruneError as error:  # Where it cannot be measured it can still be trained.
+        damage = " ".join(str(error).split())
+    cache = ProbeCache.of(_digest(network, chosen, splits, training, seed))
+    cache.require_writable()
+    asked = tuple(rates or RATES)
+    return Question(network, splits, chosen, training, written, factor, asked, seed, damage, cache)
+
+
+def answer(question: Question, *, on_probe: Callable[[Probe], object] = lambda _: None) -> Advice:
+    """Return the advice; probes that were kept are not run again, and each new one is kept.
+
+    Raises:
+        IsopruneError: As `advise` does, or if probes cannot be kept.
+    """
+    training = question.training
+    teaching = training.distill
+
+    def finished(probe: Probe) -> None:
+        question.cache.add(probe)
+        on_probe(probe)
+
+    return advise(
+        question.network.model,
+        question.splits,
+        epochs=training.epochs,
+        schedule=question.schedule,
+        steps=training.steps,
+        rates=question.rates,
+        batch=training.batch,
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+        dense=None if teaching is None else question.network.dense,
+        distill=None if teaching is None else structs.asdict(teaching),
+        seed=question.seed,
+        done=list(question.cache.read().values()),
+        on_probe=finished,
+    )
+
+
+def _data(text: str | None, network: NamedNetwork) -> Choice:
+    known = f"a data set ({', '.join(DATA_SETS)}), a folder of one folder of images a class"
+    if text in (RANDOM, EXAMPLE):
+        raise IsopruneError(
+            f"--data {text} has no labels to train on. Give {known}, or my_package.module:function."
+        )
+    if text is None and network.facts is None:
+        raise IsopruneError(
+            f"Say what to train {network.label} on: --data with {known}, or my_package.module:function."
+        )
+    return named_data(text, network)
+
+
+def _digest(network: NamedNetwork, data: Choice, splits: Splits, training: Training, seed: int) -> str:
+    """Return what a probe depends on but its rate: weights, architecture, data and settings."""
+    recipe = plain(training)
+    settings = {"isoprune": isoprune.__version__, "probing": [HELD, MOST_HELD, SHARE, LEAST_STEPS]}
+    settings |= {"network": network.label, "data": data.as_dict(), "recipe": recipe}
+    generator = Generator().manual_seed(seed)
+    # Of validation data not even the labels: probes do not depend on them.
+    seen = Splits(splits.train, splits.train, splits.train, splits.classes)
+    of = [fingerprint(network.model, seen, generator, settings), repr(network.model)]
+    if training.distill is not None and network.dense is not None:
+        of += [fingerprint(network.dense, seen, generator, {}), repr(network.dense)]
+    return digest(of)

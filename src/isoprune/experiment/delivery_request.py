@@ -12,10 +12,9 @@ import torch
 from msgspec import Meta, Struct, to_builtins
 from torch import nn
 
-from isoprune.experiment.chance import check_trained
 from isoprune.experiment.choice import read_choice
 from isoprune.experiment.config import Experiment, experiment
-from isoprune.experiment.data_fit import fitting
+from isoprune.experiment.data_fit import check_trained, fitting
 from isoprune.experiment.foreign_models import LIBRARIES
 from isoprune.experiment.grid import override
 from isoprune.experiment.named_data import images_in, images_of

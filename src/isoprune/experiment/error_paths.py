@@ -20,7 +20,7 @@ from msgspec import structs
 from torch import nn
 
 from isoprune.experiment.digests import digest
-from isoprune.experiment.measured_files import measured_once
+from isoprune.experiment.measure import measured_once
 from isoprune.experiment.seeds import SeededBatches
 from isoprune.experiment.step_result import Bench, StepResult, dense_of
 from isoprune.experiment.step_types import Cluster, Prune, Retrain, Train

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
 import torch
 from msgspec import Struct
 from torch import Tensor, nn
 
 from isoprune.experiment.seeds import jsv_inputs
 from isoprune.experiment.step_types import Measuring
+from isoprune.experiment.validation import plain, read
 from isoprune.isometry import jacobian_singular_values, summary
 from isoprune.training import evaluate
-from isoprune.types import Splits, Task
+from isoprune.types import IsopruneError, Splits, Task
+from isoprune.types.files import DamagedFile
+from isoprune.types.json_files import read_json, write_json
 from isoprune.types.record import Histogram
 
 # Fixed, so that histograms of different networks share their bins; the outer ones hold what lies outside.
@@ -55,3 +62,32 @@ def histogram(sigma: Tensor, *, bins: int) -> Histogram:
     inner = torch.tensor(edges[1:-1], dtype=torch.float64)
     place = torch.bucketize(sigma.double().log10().flatten(), inner, right=True)
     return Histogram(edges, torch.bincount(place, minlength=bins).tolist())
+
+
+T = TypeVar("T")
+
+
+def measured_once(path: Path, kind: type[T], measure: Callable[[], T], say: Callable[[str], object]) -> T:
+    """Return the numbers in a file of a network's folder; if there are none, those that ``measure`` gives.
+
+    What is damaged is measured again, and said.
+    """
+    try:
+        return _read(path, kind)
+    except FileNotFoundError:
+        pass
+    except DamagedFile as error:
+        say(f"{error} It is measured again now.")
+    write_json(path, {"of": path.parent.name, **plain(measure())})
+    # As a later run will read it, so that the record does not depend on who measured.
+    return _read(path, kind)
+
+
+def _read(path: Path, kind: type[T]) -> T:
+    facts: dict[str, Any] = read_json(path, remedy="")
+    if facts.pop("of", None) != path.parent.name:
+        raise DamagedFile(f"{path} is damaged: it is of another network.")
+    try:
+        return read(kind, facts)
+    except IsopruneError as error:
+        raise DamagedFile(f"{path} is damaged: {error}") from None

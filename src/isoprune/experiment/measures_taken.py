@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from isoprune.experiment import seeds
 from isoprune.experiment.config import Choice
 from isoprune.experiment.digests import digest
-from isoprune.experiment.measured_files import measured_once
+from isoprune.experiment.measure import measured_once
 from isoprune.experiment.signatures import bind
 from isoprune.experiment.step_result import Bench, StepResult, pruned_of
 from isoprune.experiment.step_types import Retrain

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 from msgspec import Meta, Struct
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from isoprune.experiment.bounded_build import built
 from isoprune.experiment.config import Choice, choice
 from isoprune.experiment.digests import digest
 from isoprune.experiment.seeds import build_model
@@ -138,7 +140,7 @@ def rebuild(
     return (masked(network, masks).eval() if masks else network), read
 
 
-def tensors_of(model: nn.Module, plan: Plan) -> dict[str, Tensor]:
+def plain_tensors(model: nn.Module, plan: Plan) -> dict[str, Tensor]:
     """Return all that `rebuild` takes: plain weights, what masks keep, and a plan that is not JSON."""
     masks = {f"{_MASK}{name}": kept for name, kept in masks_of(model).items()}
     units = {} if _is_json(plan) else {f"{_PLAN}{name}": kept for name, kept in plan.kept.items()}
@@ -190,3 +192,42 @@ def _check_tensors(want: Mapping[str, Tensor], got: Mapping[str, Tensor], *, whe
                 f"{where} is the checkpoint of another network: {name} has shape {shapes[1]}, but "
                 f"{shapes[0]} in the network as configured. Delete the folder and start again."
             )
+
+
+LEAST, MOST = 10**7, 1000  # elements: so many, or so many times those of the file
+
+_MAKES = {
+    torch.ops.aten.empty.memory_format,
+    torch.ops.aten.zeros.default,
+    torch.ops.aten.ones.default,
+    torch.ops.aten.full.default,
+    torch.ops.aten.rand.default,
+    torch.ops.aten.randn.default,
+}
+
+
+class _Counting(TorchDispatchMode):
+    # Before the memory is asked for: a system that promises more than it has kills who uses it.
+    def __init__(self, most: int, where: str) -> None:
+        super().__init__()
+        self.left, self.where = most, where
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _MAKES:
+            self.left -= math.prod(args[0])
+            if self.left < 0:
+                raise IsopruneError(
+                    f"{self.where} describes a network of far more weights than it holds. It is not built."
+                )
+        return func(*args, **(kwargs or {}))
+
+
+def built(make: Callable[[], nn.Module], tensors: Mapping[str, Tensor], where: str) -> nn.Module:
+    """Return ``make()``, which a file named, unless it is beyond all measure for the file's ``tensors``.
+
+    Raises:
+        IsopruneError: If it is; before the memory is taken.
+    """
+    most = max(LEAST, MOST * sum(tensor.numel() for tensor in tensors.values()))
+    with _Counting(most, where):
+        return make()

@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from isoprune.experiment.config import Experiment, choice
 from isoprune.experiment.digests import canonical, digest, run_digest
 from isoprune.experiment.error_paths import error_paths
-from isoprune.experiment.measure import Measured, measure
-from isoprune.experiment.measured_files import measured_once
+from isoprune.experiment.measure import Measured, measure, measured_once
 from isoprune.experiment.measures_taken import measures_taken
 from isoprune.experiment.recipe_steps import placed
 from isoprune.experiment.record import make_record

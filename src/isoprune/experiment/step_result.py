@@ -155,7 +155,7 @@ def find_or_make(bench: Bench, step: PlacedStep, make: Callable[[Path], Made]) -
             "plan": networks.plan_facts(made.plan),
             **made.facts,
         }
-        save_network(folder, networks.tensors_of(made.model, made.plan), facts)
+        save_network(folder, networks.plain_tensors(made.model, made.plan), facts)
         forget_checkpoint(folder)
     # As a later run will read it, so that nothing depends on who made it.
     result = _find(bench, step, folder)

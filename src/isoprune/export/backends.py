@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from isoprune.export.onnx import reason, session_of
 from isoprune.graph.cloning import clone_sharing
 from isoprune.graph.entries import as_call
-from isoprune.types import IsopruneError
+from isoprune.types.errors import IsopruneError, did_you_mean
 
 MOST = 1024  # threads: OpenMP ends the process where it cannot make them
 BACKENDS = ("eager", "compile", "onnxruntime")
@@ -28,9 +27,7 @@ def check_backends(backends: Sequence[str], threads: int) -> None:
     """Raise unless each is a backend and threads can be had."""
     for backend in backends:
         if backend not in BACKENDS:
-            close = difflib.get_close_matches(backend, BACKENDS, 1)
-            hint = f" Did you mean {close[0]}?" if close else ""
-            raise IsopruneError(f"Unknown backend {backend!r}.{hint} Known: {', '.join(BACKENDS)}.")
+            raise IsopruneError(f"Unknown backend {backend!r}.{did_you_mean(backend, BACKENDS)}")
     if not 1 <= threads <= MOST:
         raise IsopruneError(f"{threads} threads cannot run a network. Give 1, or as many as there are cores.")
 

@@ -16,7 +16,8 @@ from torch import nn
 
 from isoprune.export.backends import BACKENDS, Call, check_backends, prepared
 from isoprune.export.proof_text import odd_in_words
-from isoprune.export.work import work_of
+from isoprune.graph import trace
+from isoprune.pruning.costs import everything, flops
 from isoprune.types import IsopruneError
 from isoprune.types.shown import shown
 
@@ -219,3 +220,16 @@ def _widths(models: Mapping[str, nn.Module]) -> Iterator[str]:
     dense, *others = models.items()
     for name, model in others:
         yield from odd_in_words(dense[1], model, name)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Parameters, and multiply-adds of convolutions, linear layers and attention for one sample."""
+
+    parameters: int
+    flops: int
+
+
+def work_of(model: nn.Module, example_inputs: Any) -> Work:
+    graph = trace(model, example_inputs)
+    return Work(sum(p.numel() for p in model.parameters()), flops(graph, everything(graph)))

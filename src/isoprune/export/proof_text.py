@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
-from isoprune.export.widths import odd_widths
 from isoprune.graph import Graph
 from isoprune.pruning import Pruned
 
@@ -56,3 +56,13 @@ def odd_in_words(dense: nn.Module, pruned: nn.Module, name: str = "The pruned ne
 def _some(words: Sequence[str], most: int = 2) -> str:
     more = f" and {len(words) - most} more" if len(words) > most else ""
     return ", ".join(words[:most]) + more
+
+
+def odd_widths(model: nn.Module) -> dict[str, int]:
+    """Return, by layer, the outputs of convolutions and Linear layers that are no multiple of 8."""
+    widths = {
+        name: m.out_channels if isinstance(m, _ConvNd) else m.out_features
+        for name, m in model.named_modules()
+        if isinstance(m, _ConvNd | nn.Linear)
+    }
+    return {name: width for name, width in widths.items() if width % 8}

@@ -11,7 +11,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from isoprune.forecast.fitted import FURTHEST, Feature, Numbers
-from isoprune.forecast.known import DENSE, KNOWN
 from isoprune.forecast.rows import MEASURED, SECONDS
 
 _QUARTILES = 1.349  # distance of the quartiles of a standard normal distribution
@@ -23,7 +22,7 @@ def measured_keys(rows: pl.DataFrame) -> list[str]:
     return [key for key in keys if f"log_{key}" not in KNOWN]
 
 
-def numbers_of(rows: pl.DataFrame, keys: Iterable[str]) -> Numbers:
+def columns_of(rows: pl.DataFrame, keys: Iterable[str]) -> Numbers:
     """Return the numbers of every row, NaN where one is missing or not finite."""
     found = {}
     for key in keys:
@@ -107,3 +106,16 @@ def _matrix(features: Sequence[Feature], numbers: Numbers) -> NDArray[np.float64
             made.append(np.isnan(z) * 1.0)
     rows = len(next(iter(numbers.values())))
     return np.stack(made, axis=1) if made else np.zeros((rows, 0))
+
+
+# Of what is left of it, fractions of 1, and of how many samples it will be retrained on: to base ten.
+KNOWN = ("log_parameters_left", "log_flops_left", "log_samples")
+DENSE = "dense_accuracy"  # says how hard the data are
+
+
+def known(parameters_left: float, flops_left: float, samples: float, dense_accuracy: float) -> Numbers:
+    """Return the numbers of one network that need no measure."""
+    logs = [math.log10(value) if value > 0 else math.nan for value in (parameters_left, flops_left, samples)]
+    return {
+        key: np.array([value]) for key, value in zip((*KNOWN, DENSE), (*logs, dense_accuracy), strict=True)
+    }

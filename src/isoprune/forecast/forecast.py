@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from isoprune.forecast.columns import DENSE, KNOWN, known
 from isoprune.forecast.fitted import Feature, Fitted
-from isoprune.forecast.known import DENSE, KNOWN, known
 from isoprune.types.sentences import sentences_of
 from isoprune.types.shown import shown
 

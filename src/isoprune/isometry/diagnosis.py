@@ -114,7 +114,7 @@ def diagnose(
     before = layer_gains(dense, inputs, **where) if dense is not None else None
     layers = _layer_rows(model, gains, before)
     numbers["dead_filters"] = float(sum(row.get("dead_filters", 0) for row in layers))
-    if restoring.loss_of(numbers)[1]:
+    if restoring.what_was_lost(numbers)[1]:
         returns = strength_with(model, inputs, restoring.candidates(layers), seed=seed, **where)
         done: set[str] = set()
         for row in restoring.suspects(layers, returns):

@@ -75,7 +75,7 @@ def layer_of(row: Row) -> str:
     return row["name"].partition("#")[0]
 
 
-def loss_of(numbers: Mapping[str, float]) -> tuple[str, float]:
+def what_was_lost(numbers: Mapping[str, float]) -> tuple[str, float]:
     """Return what was lost: ("mean", decades), or, where it held, ("values", the part that vanished)."""
     decades = math.log10(_reference(numbers) / _mean(numbers, "jsv_mean"))
     vanished = numbers.get("jsv_below_1e3", 0.0) - numbers.get("dense_jsv_below_1e3", 0.0)
@@ -86,7 +86,7 @@ def loss_of(numbers: Mapping[str, float]) -> tuple[str, float]:
 
 def comes_back(numbers: Mapping[str, float], found: Mapping[str, float]) -> float:
     """Return the part of that loss which is back in ``found`` (keys "restored_jsv_..."), 0 within errors."""
-    kind, lost = loss_of(numbers)
+    kind, lost = what_was_lost(numbers)
     if kind == "values":
         return (numbers["jsv_below_1e3"] - found["restored_jsv_below_1e3"]) / lost
     errors = math.hypot(numbers.get("jsv_mean_error", 0.0), found.get("restored_jsv_mean_error", 0.0))

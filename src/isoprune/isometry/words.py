@@ -31,7 +31,7 @@ def told(
         "guilty": guilty[: thresholds.LAYERS_NAMED],
         "cleared": [row for row in tried if row not in guilty and row["lost"] == worst],
         "tried": tried,
-        "lost": restoring.loss_of(numbers)[0],
+        "lost": restoring.what_was_lost(numbers)[0],
         "others": sorted(others, key=ORDER.index),
         "effort": effort,
         "products": products_of(),

@@ -11,6 +11,7 @@ from isoprune.reporting import advice_figures as figures
 from isoprune.reporting import advice_words as words
 from isoprune.reporting import html, theme
 from isoprune.reporting.pivots import Table
+from isoprune.types.files import write_output
 
 _DAMAGE = {
     "jsv_mean": "mean Jacobian singular value",
@@ -60,7 +61,7 @@ def advice_page(record: Mapping[str, Any], file: Path) -> Path:
         settings=Table(("setting", "value"), tuple(record["settings"].items()), words=2),
         version=record["settings"].get("isoprune", ""),
     )
-    return html.write(page, file)
+    return write_output(page, file, what="page")
 
 
 def _damage(damage: Mapping[str, Any]) -> Table | None:

@@ -12,6 +12,7 @@ from isoprune.reporting import html, theme
 from isoprune.reporting.diagnosis_tables import error_bar, layer_table, network_table
 from isoprune.reporting.pivots import Table
 from isoprune.types import IsopruneError
+from isoprune.types.files import write_output
 
 _COLOUR = {"healthy": theme.GREEN, "damaged": theme.ORANGE, "collapsed": theme.RED}
 _THRESHOLDS = {
@@ -86,7 +87,7 @@ def diagnosis_page(record: Mapping[str, Any], file: Path) -> Path:
         settings=Table(("setting", "value"), tuple(record["settings"].items()), words=2),
         version=record["settings"].get("isoprune", ""),
     )
-    return html.write(page, file)
+    return write_output(page, file, what="page")
 
 
 def _layers_titles(layers: Sequence[Mapping[str, Any]]) -> tuple[str, str]:

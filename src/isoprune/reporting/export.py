@@ -11,10 +11,11 @@ from typing import Any
 import vl_convert
 
 from isoprune.comparison import text
-from isoprune.reporting import connectivity_figures, figures, html, theme
+from isoprune.reporting import connectivity_figures, figures, theme
 from isoprune.reporting.charts import VEGA_LITE, Figure, specification
 from isoprune.reporting.study import Cell, grouped, make_cells
 from isoprune.types import IsopruneError
+from isoprune.types.files import write_output
 from isoprune.types.record import Record
 
 WIDTH = 560
@@ -73,7 +74,7 @@ def write_picture(spec: dict[str, Any], file: Path) -> Path:
         IsopruneError: If it cannot be written.
     """
     made = WRITERS[file.suffix.removeprefix(".")](spec, vl_version=VEGA_LITE)
-    return html.write(made, file, what="figure")
+    return write_output(made, file, what="figure")
 
 
 def _charts(cells: Sequence[Cell]) -> list[tuple[str, str, Figure]]:

@@ -1,4 +1,4 @@
-"""One HTML file that works offline: its template, its scripts and styles, and writing it whole."""
+"""One HTML file that works offline: its template, its charts, scripts and styles."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import vl_convert
 from isoprune.reporting import theme
 from isoprune.reporting.charts import VEGA_LITE, Figure, specification
 from isoprune.reporting.pivots import markdown
-from isoprune.types import IsopruneError
-from isoprune.types.files import write_atomic
+from isoprune.types.json_files import finite
+from isoprune.types.sentences import environment
 
 _TEMPLATE = Path(__file__).parent / "template"
 
@@ -64,7 +64,7 @@ def render(template: str, /, **content: Any) -> str:
         .render(
             **content,
             palette=[(colour, theme.DARK[colour]) for colour in theme.PALETTE],
-            data=json.dumps(_finite(data), allow_nan=False, ensure_ascii=False, separators=(",", ":")),
+            data=json.dumps(finite(data), allow_nan=False, ensure_ascii=False, separators=(",", ":")),
             style=(_TEMPLATE / "page.css").read_text(encoding="utf-8"),
             script=(_TEMPLATE / "page.js").read_text(encoding="utf-8"),
             vega=_bundle() if charts else "",
@@ -80,49 +80,17 @@ def _charts_in(content: Any) -> Iterator[Chart]:
             yield from _charts_in(part)
 
 
-def write(page: str | bytes, file: Path, *, what: str = "page") -> Path:
-    """Write a page, or what else, whole or not at all, and return its path.
-
-    Raises:
-        IsopruneError: If it cannot be written.
-    """
-    try:
-        write_atomic(file, page.encode() if isinstance(page, str) else page)
-    except OSError as error:
-        raise IsopruneError(
-            f"The {what} cannot be written to {file}: {error.strerror}. Give another place for it."
-        ) from error
-    return file
-
-
 @functools.cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATE),
-        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"tied": _tied, "markdown": markdown}
-    return environment
+    made = environment(_TEMPLATE)
+    made.filters |= {"tied": _tied, "markdown": markdown}
+    return made
 
 
 def _tied(sentence: object) -> str:
     """Return a sentence whose numbers do not part from their units at the end of a line."""
     tied = str(sentence).replace(" %", "\u00a0%").replace(" = ", "\u00a0=\u00a0")
     return re.sub(r"(?<=\de)-(?=\d)", "\u2011", re.sub(r"LR (?=\d)", "LR\u00a0", tied))
-
-
-def _finite(item: Any) -> Any:
-    """Return JSON without NaN and infinity, which JSON does not have: they become null."""
-    if isinstance(item, dict):
-        return {key: _finite(inner) for key, inner in item.items()}
-    if isinstance(item, list | tuple):
-        return [_finite(inner) for inner in item]
-    return (
-        None if isinstance(item, float) and (item != item or item in (float("inf"), -float("inf"))) else item
-    )
 
 
 @functools.cache

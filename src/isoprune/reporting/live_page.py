@@ -9,6 +9,7 @@ from typing import Any
 
 from isoprune.reporting import html, theme
 from isoprune.types.duration import duration
+from isoprune.types.files import write_output
 
 REFRESH = 2  # seconds
 MOST = 60  # rows of what runs; a large cluster runs more
@@ -56,7 +57,7 @@ def live_page(
         report=report,
         slots={word: theme.PALETTE.index(colour) for word, colour in (_SLOTS | _STATES).items()},
     )
-    return html.write(page, file)
+    return write_output(page, file, what="page")
 
 
 def _grouped(failures: Sequence[tuple[str, str]]) -> list[tuple[str, str, str]]:

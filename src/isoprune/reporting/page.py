@@ -21,6 +21,7 @@ from isoprune.reporting import (
 from isoprune.reporting.schedule_figures import used, used_series
 from isoprune.reporting.sentences import findings
 from isoprune.reporting.study import Cell, apart, grouped, make_cells, over_seeds, unique
+from isoprune.types.files import write_output
 from isoprune.types.record import Record
 
 
@@ -43,7 +44,7 @@ def report(
     """
     page = _render(records, title=title, lead=lead)
     file = out if out.suffix == ".html" else out / "index.html"
-    return html.write(page, file)
+    return write_output(page, file, what="page")
 
 
 def _render(records: Sequence[Record], *, title: str | None, lead: str | None) -> str:
@@ -82,7 +83,7 @@ def _render(records: Sequence[Record], *, title: str | None, lead: str | None) -
         budgets=frontier.table(cells) if budgets else None,
         barriers=_barriers(cells),
         sizes=tables.sizes(cells),
-        latency=tables.latency(records),
+        latency=tables.latency(row for record in records for row in record.latency),
         groups=tables.groups(cells),
         configuration=study_settings.configuration(cells),
         environment=study_settings.environment(cells),

@@ -1,19 +1,23 @@
-"""Learning-rate schedules as charts: a small panel each, or the rates that the runs of a study used."""
+"""Learning-rate schedules as charts, as one page or picture, and the rates that the runs of a study used."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import altair as alt
 
 from isoprune.comparison import text
-from isoprune.reporting import series, theme
+from isoprune.reporting import html, series, theme
 from isoprune.reporting.charts import Figure, in_colours, powers, specification, table
+from isoprune.reporting.export import WRITERS, write_picture
 from isoprune.reporting.series import Series
 from isoprune.reporting.study import Cell, apart
+from isoprune.types import IsopruneError
+from isoprune.types.files import write_output
 
 LOW = 4  # decades below the peak that have a line
 _FLOOR = 10.0 ** -(LOW + 0.4)  # what is lower is drawn here: zero has no logarithm
@@ -149,3 +153,32 @@ def _staircase(entries: list[Series], fields: dict[str, str], low: float, high: 
     reach = table("hover").mark_rect(opacity=0).encode(x=alt.X("from:Q"), x2="to:Q", tooltip=tips)
     chart = alt.LayerChart(layer=[line, reach]).add_params(alt.param(name="hidden", value=[]))
     return chart.properties(height=220)
+
+
+FORMATS = (".html", *(f".{name}" for name in WRITERS))
+
+
+def draw_schedules(curves: Sequence[Curve], out: Path, *, dark: bool = False) -> Path:
+    """Write a page (``.html``), or a picture (``.svg``, ``.png``, ``.pdf``), and return its path.
+
+    Args:
+        dark: The picture's colours; the page follows its reader's.
+
+    Raises:
+        IsopruneError: If the ending is none of these, or the file cannot be written.
+    """
+    if out.suffix not in FORMATS:
+        raise IsopruneError(f"{out} has no ending that can be drawn. Known: {', '.join(FORMATS)}.")
+    if out.suffix == ".html":
+        return write_output(_page(curves), out, what="page")
+    spec = sheet(curves)
+    config = theme.config(dark=dark)
+    config["title"]["subtitleColor"] = config["axis"]["labelColor"]
+    spec["config"] = {**config, "background": "#17181b" if dark else "white", "padding": 16}
+    return write_picture(spec, out)
+
+
+def _page(curves: Sequence[Curve]) -> str:
+    charts = html.charts(*((f"schedule-{c.name}", panel(c), c.name, c.told) for c in curves))
+    epochs = f"{curves[0].points[-1][0]:g}"
+    return html.render("schedules.html.j2", title="Learning-rate schedules", charts=charts, epochs=epochs)

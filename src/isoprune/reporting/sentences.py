@@ -161,7 +161,7 @@ def gap(cells: Sequence[Cell]) -> tuple[Summary, float, float] | None:
     return (difference, rates[-1], rates[0]) if difference.n else None
 
 
-def shown(difference: Summary) -> bool:
+def beyond_noise(difference: Summary) -> bool:
     """Whether a difference is more than noise, as far as its seeds can tell."""
     return difference.excludes_zero if difference.n > 1 else abs(difference.mean) >= ONE_SEED
 
@@ -183,7 +183,7 @@ def _lr_effect(view: View) -> str:
         return ""
     difference, large, small = found
     rates = text.learning_rate(small), text.learning_rate(large)
-    if not shown(difference):
+    if not beyond_noise(difference):
         return (
             f"{view.name} ends {text.points(abs(difference.mean))} points apart at LR {rates[0]} and "
             f"{rates[1]}: open ({_evidence(difference)})"
@@ -208,7 +208,7 @@ def _gap_after(view: View, name: str, cells: list[Cell]) -> str:
         return ""
     left = text.points(after[0].mean)
     size = f"the gap of {view.name} with {name} is {left} points ({_evidence(after[0])})"
-    if before is None or before[1:] != after[1:] or not shown(before[0]) or before[0].mean < 0:
+    if before is None or before[1:] != after[1:] or not beyond_noise(before[0]) or before[0].mean < 0:
         return size
     return f"{size}: {_verdict(view.bare, cells, before[0], after[0])}"
 
@@ -216,14 +216,14 @@ def _gap_after(view: View, name: str, cells: list[Cell]) -> str:
 def _verdict(bare: list[Cell], cells: list[Cell], before: Summary, after: Summary) -> str:
     """Return what became of the gap: level if its whole interval is within a fifth of what it was."""
     reduction = paired_difference(_gaps_by_seed(bare), _gaps_by_seed(cells))
-    if not shown(reduction):
+    if not beyond_noise(reduction):
         return "open: these seeds show no change"
     if reduction.mean < 0:
         return "the effect grows"
     margin = 0.2 * before.mean
     if after.n > 1 and max(-after.interval[0], after.interval[1]) <= margin:
         return f"level within {text.points(margin)} points, a fifth of what it was"
-    if not shown(after):
+    if not beyond_noise(after):
         return "the effect is smaller; whether any of it is left is open"
     if after.mean > 0:
         return f"the effect is smaller, {text.points(after.mean)} of {text.points(before.mean)} points remain"
@@ -252,7 +252,7 @@ def _gain(view: View, name: str, cells: Sequence[Cell]) -> str:
     difference = paired_difference(*(by_seed([cell], _AFTER) for cell in (ours, theirs))) if theirs else None
     if difference is None or difference.n == 0:
         return reached
-    if not shown(difference):
+    if not beyond_noise(difference):
         return f"{reached}, open against no repair ({_evidence(difference)})"
     return f"{reached}, {_above(difference.mean)} no repair ({_evidence(difference)})"
 
@@ -269,7 +269,7 @@ def _control(view: View) -> str:
             continue
         difference = paired_difference(by_seed([control], _AFTER), by_seed([rival], _AFTER))
         if difference.n:
-            where = _above(difference.mean) if shown(difference) else "open against"
+            where = _above(difference.mean) if beyond_noise(difference) else "open against"
             against.append(f"{where} {name}")
     reached = f"the pruned shape of {view.name} ends at {accuracy} %"
     return ", ".join(filter(None, [reached, text.listed(against)]))

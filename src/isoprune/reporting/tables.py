@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
 from rich import box
 from rich.table import Table as RichTable
@@ -107,10 +108,10 @@ def groups(cells: Sequence[Cell]) -> Table:
     return Table(head, tuple(rows), words=len(head) - 4)
 
 
-def latency(records: Sequence[Record]) -> Table:
-    """Return what one forward takes, dense and pruned, by backend, of the records in which it was timed."""
+def latency(timings: Iterable[Mapping[str, Any]]) -> Table:
+    """Return what one forward takes, dense and pruned, by backend."""
     rows = []
-    for timed in (row for record in records for row in record.latency):
+    for timed in timings:
         numbers = (timed["median_ms"], timed["lower_ms"], timed["upper_ms"], timed["gain"])
         # A record from the disk has null where there was no number: the dense network did not run.
         median, lower, upper, gain, flops_gain = (

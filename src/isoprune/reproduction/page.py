@@ -22,6 +22,7 @@ from isoprune.reproduction.claims import (
     Section,
     Verdict,
 )
+from isoprune.types.files import write_output
 from isoprune.types.record import Record
 
 _COLOUR = {CONFIRMED: theme.GREEN, NOT_CONFIRMED: theme.RED, NOT_TESTABLE: theme.ORANGE}
@@ -79,12 +80,12 @@ def reproduction_page(
         "value": reproduction.value.name,
         "versions": sorted({str(record.environment.get("isoprune", "")) for record in finished}),
     }
-    page = html.write(html.render("reproduction.html.j2", **content), folder / f"{reproduction.name}.html")
-    text = html.text("reproduction.md.j2", **content)
-    html.write(text, folder / f"{reproduction.name}.md")
+    name = reproduction.name
+    page = write_output(html.render("reproduction.html.j2", **content), folder / f"{name}.html", what="page")
+    write_output(html.text("reproduction.md.j2", **content), folder / f"{name}.md", what="page")
     if content["sections"]:
         rows = (reproduction.rows or tables.every_run)(cells)
-        html.write(tables.as_csv(rows), folder / f"{reproduction.name}.csv", what="table")
+        write_output(tables.as_csv(rows), folder / f"{name}.csv", what="table")
     return page, verdicts
 
 

@@ -13,11 +13,10 @@ from isoprune.experiment.grid import Study, read_study
 from isoprune.reproduction import judges
 from isoprune.reproduction.arena import arena_sections, ranked_panels, with_every_criterion
 from isoprune.reproduction.claims import VALUES, Claim, Published, Reproduction
-from isoprune.reproduction.forecasts.jsv_claim import forecast_sections, jsv_foretells
+from isoprune.reproduction.forecasts.jsv_claim import forecast_sections, jsv_foretells, rows_of
 from isoprune.reproduction.forecasts.networks import with_drawn_networks
-from isoprune.reproduction.forecasts.retrainings import rows_of
 from isoprune.reproduction.full_budget import full_budget_sections, of_best_rates, with_every_start
-from isoprune.reproduction.jsv_vs_ratio import exact, thousandth
+from isoprune.reproduction.judges import exact, thousandth
 from isoprune.reproduction.places import PLACES
 from isoprune.reproduction.rank_correlation import jsv_orders
 from isoprune.reproduction.repairs_arena import repairs_sections, with_every_repair

@@ -5,14 +5,13 @@ from __future__ import annotations
 from isoprune.training.checks import check_penalty_steps
 from isoprune.training.distill import Distill
 from isoprune.training.diverged import Diverged
-from isoprune.training.evaluate import device_of, evaluate
+from isoprune.training.evaluate import device_of, evaluate, trainability_accuracy
 from isoprune.training.fit import fit
 from isoprune.training.history import History
 from isoprune.training.loop import PLAIN, Loop
 from isoprune.training.processes import check_alone
 from isoprune.training.settings import Saving, Trained, Training, Watch
 from isoprune.training.tracking import Tracking
-from isoprune.training.trainability import trainability_accuracy
 from isoprune.types.cost import multiply_adds, samples_seen
 
 __all__ = [

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from itertools import islice
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 
 from isoprune.signals.modes import in_eval_mode
 from isoprune.training.source import source_of
-from isoprune.types import CLASSIFICATION, Network, Samples, Task, module_of
+from isoprune.types import CLASSIFICATION, IsopruneError, Network, Samples, Task, module_of
 from isoprune.types.task import to_device
 
 # Of float32 inputs, in bytes: what a network holds at once is a few dozen times as much.
@@ -91,3 +93,23 @@ def _place() -> tuple[int, int]:
 def device_of(model: nn.Module) -> torch.device:
     """Return where the model's first parameter lives; the CPU if it has none."""
     return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def trainability_accuracy(history: Sequence[Mapping[str, Any]], *, epochs: int) -> float:
+    r"""Return :math:`T = \frac{1}{N} \sum_{i \le N} \text{Acc}_i`, the mean validation accuracy.
+
+    The sum runs over epochs 1 to N; N, here ``epochs``, is how many the first learning rate lasts.
+    Two T can be compared only under one schedule. The state before the first step (epoch 0) does not count.
+
+    Source: Wang, Qin, Bai & Fu, 2023, arXiv 2301.05219.
+
+    Raises:
+        IsopruneError: If the history does not hold these epochs.
+    """
+    accuracies = [row["validation_accuracy"] for row in history if 1 <= row["epoch"] <= epochs]
+    if epochs < 1 or len(accuracies) < epochs:
+        raise IsopruneError(
+            f"Trainability accuracy over {epochs} epochs cannot be read off a history of {len(accuracies)}. "
+            "Give the number of epochs at the first learning rate, at least 1, or train longer."
+        )
+    return fmean(accuracies)

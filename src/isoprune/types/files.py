@@ -46,6 +46,21 @@ def write_atomic(path: Path, data: bytes) -> None:
     flush(path.parent)
 
 
+def write_output(content: str | bytes, file: Path, *, what: str = "file") -> Path:
+    """Write what the user asked for, whole or not at all, and return its path.
+
+    Raises:
+        IsopruneError: If it cannot be written.
+    """
+    try:
+        write_atomic(file, content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise IsopruneError(
+            f"The {what} cannot be written to {file}: {error.strerror}. Give another place for it."
+        ) from error
+    return file
+
+
 def flush(path: Path) -> None:
     """Have the system write a file or a directory to the disk."""
     handle = os.open(path, os.O_RDONLY)

@@ -37,7 +37,7 @@ _ODD = re.compile(
 )
 
 
-def shown(content: bytes) -> bytes:
+def printable_json(content: bytes) -> bytes:
     """Return JSON in which every text, of keys too, is printable: what reports know of a record."""
     return msgspec.json.encode(_shown(msgspec.json.decode(content))) if _ODD.search(content) else content
 

@@ -17,20 +17,22 @@ def sentences_of(
 
     A template writes numbers as Python does, ``{{ x | fmt(".3g") }}``, or by its own ``filters``.
     """
-    environment = _environment(file.parent)
-    environment.filters |= filters or {}
-    lines = environment.get_template(file.name).render(facts).split("\n")
+    made = environment(file.parent)
+    made.filters |= filters or {}
+    lines = made.get_template(file.name).render(facts).split("\n")
     return [line.strip(" ") for line in lines if line.strip(" ")]
 
 
 @functools.cache
-def _environment(folder: Path) -> jinja2.Environment:
-    environment = jinja2.Environment(
+def environment(folder: Path) -> jinja2.Environment:
+    """Return what renders the templates of a folder; pages escaped, a name that is not there refused."""
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
+        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         extensions=["jinja2.ext.do"],
     )
-    environment.filters["fmt"] = format
-    return environment
+    made.filters["fmt"] = format
+    return made

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from isoprune.export.work import work_of
+from isoprune.export.latency import work_of
 from isoprune.forecast import Fitted, Forecast, forecast, no_forecast, read_fitted
 from isoprune.pruning.mask import masks_of
 from isoprune.pruning.pruned import Pruned

@@ -13,8 +13,7 @@ import isoprune
 from graph.small_networks import network
 from isoprune.graph import trace
 from isoprune.methods.criteria import scores_of
-from isoprune.methods.criteria.obs import obs
-from isoprune.methods.criteria.woodfisher import woodfisher
+from isoprune.methods.criteria.obs import obs, woodfisher
 from isoprune.pruning.grains import units_of
 from isoprune.pruning.mask import masks_of
 from isoprune.signals import Signals

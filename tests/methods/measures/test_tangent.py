@@ -10,7 +10,7 @@ from torch import nn
 
 import isoprune
 from isoprune.isometry import output_mean_kernel
-from isoprune.methods.measures.alignment import alignment
+from isoprune.methods.measures.tangent import alignment
 from isoprune.types import IsopruneError
 from methods.measures.cases import chain, data, draw, drawn, found, mlp, number, refusal, with_dense
 

@@ -12,8 +12,7 @@ from isoprune.methods.penalties import PENALTIES
 from isoprune.methods.penalties.auto_balanced import balanced_factors
 from isoprune.methods.penalties.group_lasso import group_lasso
 from isoprune.methods.penalties.increg import increg, rank_change
-from isoprune.methods.penalties.slimming import slimming
-from isoprune.methods.penalties.sss import soft_threshold, sss
+from isoprune.methods.penalties.slimming import slimming, soft_threshold, sss
 from isoprune.training import Training, fit
 from isoprune.types import Data, IsopruneError, Plan
 from methods.penalties.nets import drawn, gradients, planned

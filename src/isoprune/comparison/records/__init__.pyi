@@ -1,3 +1,4 @@
+from .flat_config import IGNORED as IGNORED
 from .flat_config import UNSET as UNSET
 from .flat_config import Flat as Flat
 from .flat_config import Number as Number
@@ -8,7 +9,6 @@ from .frame import VALUES as VALUES
 from .frame import Runs as Runs
 from .frame import records as records
 from .frame import runs_of as runs_of
-from .ignored_keys import IGNORED as IGNORED
 from .labels import WORDS as WORDS
 from .labels import labels as labels
 from .labels import labels_apart as labels_apart

@@ -13,7 +13,7 @@ from msgspec import Struct
 from isoprune.types.collector import uncollected
 from isoprune.types.errors import IsopruneError
 from isoprune.types.record import ErrorPath, Measure, Record, TrainingCost
-from isoprune.types.record_files import read_record, shown
+from isoprune.types.record_files import printable_json, read_record
 
 RECORD = "record.json"
 
@@ -92,7 +92,7 @@ def _load(paths: str | Path | Iterable[str | Path], decoder: msgspec.json.Decode
     with uncollected():
         for path in given:
             for file in _record_files(Path(path)):
-                record = read_record(file, decoder, change=shown)
+                record = read_record(file, decoder, change=printable_json)
                 found[record.digest] = record
     return list(found.values())
 

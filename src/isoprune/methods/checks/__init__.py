@@ -1,4 +1,4 @@
-"""Sanity checks, one a file: what a method chose, replaced by chance. Su et al., 2020; Frankle et al., 2021.
+"""Sanity checks: what a method chose, replaced by chance. Su et al., 2020; Frankle et al., 2021.
 
 Of a plan `(plan, units, *, generator) -> Plan`; of the weights a repair. A check asks whether scores matter,
 so it reads none: ``units`` are all units of the network, in its order, also of tensors that lose nothing.
@@ -10,9 +10,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from isoprune.methods.checks.mask_shuffle import mask_shuffle
-from isoprune.methods.checks.random_ticket import random_ticket
-from isoprune.methods.checks.smart_ratios import smart_ratios
+from isoprune.methods.checks.chance import mask_shuffle, random_ticket, smart_ratios
 from isoprune.methods.checks.weight_shuffle import weight_shuffle
 from isoprune.types import Plan
 

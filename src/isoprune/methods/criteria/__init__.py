@@ -1,4 +1,4 @@
-"""Score units: one method a file, `(signals, units, *, generator, **options) -> Scores`."""
+"""Score units: `(signals, units, *, generator, **options) -> Scores`."""
 
 from __future__ import annotations
 
@@ -10,21 +10,18 @@ from torch import Generator
 
 from isoprune.methods.criteria.bn_scale import bn_scale
 from isoprune.methods.criteria.c_obd import c_obd
-from isoprune.methods.criteria.c_obs import c_obs
 from isoprune.methods.criteria.channel_lasso import channel_lasso
 from isoprune.methods.criteria.edge_popup import edge_popup
 from isoprune.methods.criteria.fisher import fisher
 from isoprune.methods.criteria.geometric_median import geometric_median
 from isoprune.methods.criteria.grasp import grasp
 from isoprune.methods.criteria.karnin import karnin
-from isoprune.methods.criteria.kron_obd import kron_obd
-from isoprune.methods.criteria.kron_obs import kron_obs
-from isoprune.methods.criteria.l1_norm import l1_norm
-from isoprune.methods.criteria.l2_norm import l2_norm
+from isoprune.methods.criteria.kronecker import c_obs, kron_obd, kron_obs
 from isoprune.methods.criteria.lamp import lamp
+from isoprune.methods.criteria.norms import l1_norm, l2_norm
 from isoprune.methods.criteria.obc import obc
 from isoprune.methods.criteria.obd import obd
-from isoprune.methods.criteria.obs import obs
+from isoprune.methods.criteria.obs import obs, woodfisher
 from isoprune.methods.criteria.osscar import osscar
 from isoprune.methods.criteria.random_scores import random
 from isoprune.methods.criteria.reconstruction import reconstruction
@@ -35,7 +32,6 @@ from isoprune.methods.criteria.synflow import synflow
 from isoprune.methods.criteria.taylor import taylor
 from isoprune.methods.criteria.thinet import thinet
 from isoprune.methods.criteria.unit_scores import score_units
-from isoprune.methods.criteria.woodfisher import woodfisher
 from isoprune.signals import Signals
 from isoprune.signals.effective import WeightSource
 from isoprune.types import IsopruneError, Member, Scores, Units

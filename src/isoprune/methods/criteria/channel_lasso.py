@@ -10,7 +10,7 @@ from torch import Generator
 
 from isoprune.linalg.lasso import path, sparsest
 from isoprune.methods.criteria.contributions import contributions
-from isoprune.methods.criteria.l2_norm import l2_norm
+from isoprune.methods.criteria.norms import l2_norm
 from isoprune.signals import Signals
 from isoprune.types import Scores, Units
 from isoprune.types.method import method

@@ -1,4 +1,4 @@
-"""Optimal brain surgery by the Fisher matrix of the network's own outputs."""
+"""Optimal brain surgery by the Fisher matrix: of the network's own outputs, or empirical, of the labels."""
 
 from __future__ import annotations
 
@@ -59,3 +59,47 @@ def obs(
     outer = Outer(own, samples, block, damping, gigabytes)
     found = outer.scores(units)
     return UpdatingScores({name: s / 2 for name, s in found.items()}, found.update)
+
+
+@method(
+    "criterion",
+    "data",
+    "labels",
+    "gradients",
+    grains=GRAINS,
+    updates_weights=True,
+    comparable=True,
+    label="WoodFisher",
+    source="Singh & Alistarh, NeurIPS 2020, arXiv 2004.14340",
+)
+def woodfisher(
+    signals: Signals,
+    units: Sequence[Units],
+    *,
+    generator: Generator,
+    samples: int = 64,
+    block: int | None = None,
+    damping: float = 1e-5,
+    gigabytes: float = 4.0,
+) -> UpdatingScores:
+    r"""Rise of the loss without each unit, :math:`w_i^2 / [F^{-1}]_{ii}`, and what makes up for it.
+
+    :math:`F = \lambda I + \frac{1}{N} \sum_n g_n g_n^\top` of single samples' gradients, a block for every
+    weight tensor or for so many neighbours in it. Of units of several weights
+    :math:`w_Q^\top ([F^{-1}]_{QQ})^{-1} w_Q`; of channels that several tensors make, the mean over those.
+    The weights that stay become those with the least :math:`\delta^\top F \delta` where the others are zero;
+    in the paper each lost weight is made up for by itself, and what that gives other lost ones is dropped.
+    Its recursion for the inverse is here one system of [samples, samples]. A weight that is zero already
+    makes up for nothing; channels are made up for where they are read.
+
+    Args:
+        samples: N; in the paper 400 to 1,000 mini-batches.
+        block: How many neighbours a block covers (2,000 and more in the paper); None: the tensor.
+        damping: :math:`\lambda`.
+        gigabytes: What gradients may take. Where they take more they are gathered in several passes; where
+            one tensor's do, it is refused before anything is computed.
+
+    Cost: a backward pass a sample, for the scores and again for the update. Memory: ``samples``
+    gradients, of some tensors at a time where they take more than ``gigabytes``.
+    """
+    return Outer(signals, samples, block, damping, gigabytes).scores(units)

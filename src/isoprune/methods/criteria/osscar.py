@@ -9,9 +9,9 @@ from functools import partial
 
 from torch import Generator, Tensor, nn
 
-from isoprune.methods.criteria.l2_norm import l2_norm
+from isoprune.methods.criteria.norms import l2_norm
 from isoprune.methods.criteria.output_errors import ErrorSums, watched_sums
-from isoprune.methods.criteria.pruned_so_far import PrunedSoFar, ranks, rises, stages_of, with_readers
+from isoprune.methods.criteria.pruned_so_far import PrunedSoFar, hull_slopes, ranks, stages_of, with_readers
 from isoprune.methods.criteria.readers import ReadingLayer, kept_units, reading_layers, weights_that_read
 from isoprune.methods.criteria.working_copy import working_copy
 from isoprune.methods.repairs.attention import taken_apart
@@ -89,7 +89,7 @@ def osscar(
     ) -> None:
         if keep is None:  # an order of going, which swaps would tear
             found = so_far.eliminate_(u, read, sums, 1, swaps=0, refit=False)
-            scores[u.name] = rises(found)
+            scores[u.name] = hull_slopes(found)
         else:
             found = so_far.eliminate_(u, read, sums, keep[u.name], swaps=swaps, refit=True)
             scores[u.name] = ranks(found)

@@ -115,7 +115,7 @@ def _root(F: Tensor) -> Tensor:
     return values.clamp_min(_FLOOR * mean).sqrt()[:, None] * V.mT
 
 
-def rises(found: Elimination) -> Tensor:
+def hull_slopes(found: Elimination) -> Tensor:
     """Return the slopes of the lower convex hull of the error over how many went, in the order of going."""
     last = [float(found.loss[u]) for u in found.kept.nonzero().flatten().tolist()]
     errors = [0.0, *found.errors]

@@ -8,9 +8,9 @@ from functools import partial
 
 from torch import Generator, Tensor
 
-from isoprune.methods.criteria.l2_norm import l2_norm
+from isoprune.methods.criteria.norms import l2_norm
 from isoprune.methods.criteria.output_errors import watched_sums
-from isoprune.methods.criteria.pruned_so_far import PrunedSoFar, ranks, rises, stages_of, with_readers
+from isoprune.methods.criteria.pruned_so_far import PrunedSoFar, hull_slopes, ranks, stages_of, with_readers
 from isoprune.methods.criteria.readers import reading_layers
 from isoprune.methods.criteria.working_copy import working_copy
 from isoprune.methods.repairs.attention import taken_apart
@@ -107,7 +107,7 @@ def reconstruction(
                 read = [x for x in mine if u.name in x.inputs]
                 if keep is None:  # an order of going, which swaps would tear
                     found = end.eliminate_(u, read, sums, 1, swaps=0, refit=False)
-                    scores[u.name] = rises(found)
+                    scores[u.name] = hull_slopes(found)
                 else:
                     found = end.eliminate_(u, read, sums, keep[u.name], swaps=swaps, refit=True)
                     scores[u.name] = ranks(found)

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from isoprune.graph.cloning import copied
 from isoprune.methods.criteria.contributions import Contributions, contributions
-from isoprune.methods.criteria.l2_norm import l2_norm
+from isoprune.methods.criteria.norms import l2_norm
 from isoprune.methods.criteria.readers import kept_units, reading_layers, weights_that_read
 from isoprune.methods.repairs.attention import taken_apart
 from isoprune.signals import Signals

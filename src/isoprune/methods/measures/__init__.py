@@ -6,25 +6,19 @@ from collections.abc import Callable
 
 from torch import Generator
 
-from isoprune.methods.measures.accuracy import accuracy
 from isoprune.methods.measures.dead_units import dead_units
 from isoprune.methods.measures.effective_rank import effective_rank
 from isoprune.methods.measures.gains import gains
 from isoprune.methods.measures.gradient_norm import gradient_norm
-from isoprune.methods.measures.hessian_largest import hessian_largest
-from isoprune.methods.measures.hessian_trace import hessian_trace
-from isoprune.methods.measures.jsv import jsv
-from isoprune.methods.measures.jsv_relative import jsv_relative
+from isoprune.methods.measures.hessian import hessian_largest, hessian_trace
+from isoprune.methods.measures.jsv import jsv, jsv_relative
 from isoprune.methods.measures.linear_probe import linear_probe
-from isoprune.methods.measures.loss import loss
-from isoprune.methods.measures.output_error import output_error
-from isoprune.methods.measures.output_kl import output_kl
+from isoprune.methods.measures.metrics import accuracy, loss
+from isoprune.methods.measures.outputs import output_error, output_kl
 from isoprune.methods.measures.probe import probe
 from isoprune.methods.measures.size import size
 from isoprune.methods.measures.synflow_score import synflow_score
-from isoprune.methods.measures.tangent_dense import tangent_dense
-from isoprune.methods.measures.tangent_kernel import tangent_kernel
-from isoprune.methods.measures.tangent_labels import tangent_labels
+from isoprune.methods.measures.tangent import tangent_dense, tangent_kernel, tangent_labels
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals import Signals
 from isoprune.types import IsopruneError

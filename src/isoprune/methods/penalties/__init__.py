@@ -1,4 +1,4 @@
-"""Training with a penalty, one a file: `(model, plan, **options) -> (step -> loss)`."""
+"""Training with a penalty: `(model, plan, **options) -> (step -> loss)`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from isoprune.methods.penalties.growth import Growth
 from isoprune.methods.penalties.increg import increg
 from isoprune.methods.penalties.orthogonality import kernel_orthogonality, orthogonal_convolution
 from isoprune.methods.penalties.penalty import Penalty
-from isoprune.methods.penalties.slimming import slimming
-from isoprune.methods.penalties.sss import sss
+from isoprune.methods.penalties.slimming import slimming, sss
 from isoprune.methods.penalties.tpp import tpp
 from isoprune.types.method import method_of
 

@@ -26,8 +26,7 @@ from isoprune.methods.repairs.orthogonal_conv import orthogonal_conv
 from isoprune.methods.repairs.orthp import orthp
 from isoprune.methods.repairs.polar import polar
 from isoprune.methods.repairs.polish import polish
-from isoprune.methods.repairs.reconstruct import reconstruct
-from isoprune.methods.repairs.refit import refit
+from isoprune.methods.repairs.reconstruct import reconstruct, refit
 from isoprune.methods.repairs.repaired import Repaired
 from isoprune.methods.repairs.rescale import rescale
 from isoprune.methods.repairs.scratch import scratch

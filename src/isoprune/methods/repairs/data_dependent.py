@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor, nn
 
 from isoprune.graph.cloning import copied
-from isoprune.methods.repairs.change_rates import equalise_
-from isoprune.methods.repairs.data_filters import cluster_filters, principal_filters
-from isoprune.methods.repairs.passes import Reached, sweep_
+from isoprune.graph.outputs import tensors_in
+from isoprune.linalg import haar_matrix
+from isoprune.methods.repairs.passes import LinearLayer, Reached, layers_with_output, scale_layers_, sweep_
 from isoprune.methods.repairs.patches import patches
+from isoprune.methods.repairs.stored import differentiable
 from isoprune.methods.repairs.weights import weights
 from isoprune.pruning.pruned import Pruned
+from isoprune.signals.modes import in_eval_mode
+from isoprune.signals.samples import cut
 from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError
 from isoprune.types.method import method
+from isoprune.types.task import forward, samples_in
 from isoprune.types.units import DEPTH, GRAINS
 
 _PATCHES = 20  # looked at for each filter and each of its weights that a start estimates
@@ -107,3 +112,128 @@ def _normalise_(at: Reached) -> None:
     if bias is not None:
         at.layer.weight.write_bias_(bias - mean.to(bias))
     at.layer.scale_(factor, bias=factor)
+
+
+_PARTS = 32  # of the samples: within one, gradients are summed before they are squared
+_DAMPING = 0.5  # of the paper's correction; one is exact on a chain and may swing elsewhere
+_CLOSE = 0.02  # of the rates' logarithms
+
+
+def equalise_(model: nn.Module, inputs: Any, sweeps: int, *, generator: Generator) -> None:
+    r"""Scale layers until all have one change rate; the factors' product is one.
+
+    A layer's rate is :math:`C = \mathrm{mean}_j \sqrt{\mathrm{mean}_i E[(\partial \ell / \partial
+    W_{ij})^2]} / \|W\|`, with i over filters and j over what they read, under the loss :math:`\ell = \eta
+    \cdot y`, :math:`\eta` normal, of the network's output y. Scaling a layer by s, and the others so that
+    signals behind stay, divides its rate by :math:`s^2`: so layer l gets :math:`(C_l / \bar C)^{a / 2}`, with
+    the geometric mean over layers and a damping a of 1/2, again and again. Biases grow with the signal.
+
+    BatchNorm statistics are taken anew. A layer without gradient stays out.
+    """
+    with in_eval_mode(model):
+        layers = {layer.name: layer for layer in layers_with_output(model)}
+        noise = _noise(model, inputs, generator)
+        for _ in range(sweeps):
+            rates = change_rates(model, inputs, layers, noise)
+            logs = {name: math.log(rate) for name, rate in rates.items() if rate > 0}
+            if not logs:
+                return
+            mean = sum(logs.values()) / len(logs)
+            if max(abs(log - mean) for log in logs.values()) < _CLOSE:
+                return
+            factors = {name: math.exp(_DAMPING / 2 * (log - mean)) for name, log in logs.items()}
+            scale_layers_(model, inputs, factors, biases=True, settle=True)
+
+
+def change_rates(
+    model: nn.Module, inputs: Any, layers: dict[str, LinearLayer], noise: Tensor
+) -> dict[str, float]:
+    """Return the change rate of each layer, 0 without gradient; ``noise`` is that of the loss.
+
+    Gradients of a few samples are summed and then squared: with noise of mean 0 that is independent between
+    samples, the expectation is that of the sum of squares.
+    """
+    stored = {name: layer.weight.parameter for name, layer in layers.items()}
+    sums = {name: torch.zeros_like(layer.weight.matrices) for name, layer in layers.items()}
+    with differentiable(*stored.values()):
+        part = math.ceil(len(noise) / _PARTS)
+        for start in range(0, len(noise), part):
+            stop = min(start + part, len(noise))
+            loss = (_output(model, cut(inputs, start, stop)) * noise[start:stop]).sum()
+            grads = torch.autograd.grad(loss, list(stored.values()), allow_unused=True)
+            for (name, layer), grad in zip(layers.items(), grads, strict=True):
+                if grad is not None:
+                    sums[name] += layer.weight.arranged(grad).to(sums[name]).square()
+    rates = {}
+    for name, layer in layers.items():
+        size = float(layer.weight.matrices.norm())
+        column = (sums[name] / len(noise)).mean(1).sqrt().mean()
+        rates[name] = float(column) / size if size > 0 else 0.0
+    return rates
+
+
+def _noise(model: nn.Module, inputs: Any, generator: Generator) -> Tensor:
+    with torch.no_grad():
+        y = _output(model, cut(inputs, 0, 1))
+    shape = (samples_in(inputs), *y.shape[1:])
+    return torch.randn(shape, generator=generator, device=generator.device).to(y)
+
+
+def _output(model: nn.Module, x: Any) -> Tensor:
+    first = next(tensors_in(forward(model, x)), None)
+    if first is None:
+        raise IsopruneError(f"{type(model).__name__} gives no tensor of floats, so there is no loss on it.")
+    return first
+
+
+_RTOL = 1e-6  # of a standard deviation, relative to the largest: less is rounding
+# Added to each variance, of their mean: whitened in full, directions of next to no variance, known from few
+# samples or from rounding, would make clusters and fill the filters.
+_SOFT = 0.01
+
+
+def principal_filters(rows: Tensor, filters: int, *, generator: Generator) -> Tensor:
+    """Return principal components of the rows [points, fan_in] as filters, strongest first.
+
+    Where more are asked for than there are, the rest are random mixtures of whitened components, so that
+    all directions of the data count about alike.
+    """
+    components = _whitening(rows)
+    if filters <= len(components):
+        return components[:filters]
+    more = filters - len(components)
+    mix = haar_matrix(more, len(components), generator=generator).to(rows)
+    return torch.cat([components, torch.nn.functional.normalize(mix, dim=1) @ components])
+
+
+def cluster_filters(rows: Tensor, filters: int, *, generator: Generator) -> Tensor:
+    """Return the centres of k-means on the whitened rows [points, fan_in], as filters on the rows.
+
+    Raises:
+        IsopruneError: If there are fewer different rows than filters.
+    """
+    from sklearn.cluster import KMeans  # a second to import, and this start alone needs it
+
+    components = _whitening(rows)
+    white = (rows - rows.mean(0)) @ components.mT
+    different = len(white.unique(dim=0))
+    if different < filters:
+        raise IsopruneError(
+            f"k-means finds {filters} filters among as many different inputs at least, and the layer reads "
+            f'{different}. Pass more samples, or take start = "pca".'
+        )
+    seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
+    kmeans = KMeans(filters, n_init=1, random_state=seed)  # pyright: ignore[reportArgumentType]
+    found = kmeans.fit(white.double().cpu().numpy())
+    return torch.from_numpy(found.cluster_centers_).to(rows) @ components
+
+
+def _whitening(rows: Tensor) -> Tensor:
+    """Return the principal directions over their standard deviations, softened, [rank, fan_in]."""
+    centred = (rows - rows.mean(0)).double()
+    values, vectors = torch.linalg.eigh(centred.mT @ centred / len(rows))
+    values, vectors = values.flip(0), vectors.flip(1)
+    there = values > (_RTOL**2) * values[0]
+    if not bool(there.any()):  # the layer reads the same everywhere: nothing to look for
+        return torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
+    return (vectors[:, there] / (values[there] + _SOFT * values.mean()).sqrt()).mT.to(rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +11,9 @@ import polars as pl
 from isoprune.comparison.statistics import Summary, summarize
 from isoprune.comparison.tau import DRAWS, Tau, tau_within
 from isoprune.forecast import Judged
-from isoprune.forecast.columns import Costs, numbers_of
-from isoprune.forecast.fitted import Column
+from isoprune.forecast.columns import Costs, columns_of
 from isoprune.forecast.fitting import PERCENTS, Plan, fit, left_out
 from isoprune.forecast.rows import POINTS
-
-Predict = Callable[[pl.DataFrame, pl.DataFrame], Column]  # fitted rows, others -> points below dense
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ def held_out(rows: pl.DataFrame, plan: Plan, *, draws: int = DRAWS) -> HeldOut:
     parts, costs, measures = [], [], []
     for value, rest, out in left_out(rows, plan.group):
         fitted = fit(rest, plan)
-        numbers = numbers_of(out, [feature.key for feature in fitted.features])
+        numbers = columns_of(out, [feature.key for feature in fitted.features])
         points = fitted.points(numbers)
         inside = {}
         for percent in PERCENTS:

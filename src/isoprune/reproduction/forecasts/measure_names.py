@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import torch
 
-from isoprune.forecast.known import KNOWN
+from isoprune.forecast.columns import KNOWN
 from isoprune.methods.measures import MEASURES
 from isoprune.models import mlp_7
 from isoprune.verbs import measures, prune

@@ -10,7 +10,7 @@ import polars as pl
 
 from isoprune.comparison.statistics import holm
 from isoprune.comparison.tau import DRAWS, Tau, tau_within
-from isoprune.forecast.columns import Costs, measured_keys, numbers_of
+from isoprune.forecast.columns import Costs, columns_of, measured_keys
 from isoprune.forecast.rows import at_best_rate, at_fixed_rate
 
 CELL = ("family", "data", "grain", "ratio")  # networks are compared where these are the same
@@ -86,7 +86,7 @@ def judge_measures(
 
 def _taus(frame: pl.DataFrame, key: str, draws: int) -> tuple[Tau, Tau, Tau]:
     """Return tau of a number within cells, over all, and within cells beyond what is known."""
-    values = frame[key].to_numpy() if key in _PLAIN else numbers_of(frame, [key])[key]
+    values = frame[key].to_numpy() if key in _PLAIN else columns_of(frame, [key])[key]
     reached, networks = frame["accuracy"].to_numpy(), frame["network"].to_list()
     cells = list(zip(*(frame[name].to_list() for name in CELL), strict=True))
     known = [frame[name].to_numpy() for name in (SIZE, BEFORE) if name != _SAME.get(key, key)]

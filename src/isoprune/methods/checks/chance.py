@@ -1,15 +1,67 @@
-"""Random masks at ratios that no data and no weight chose."""
+"""Plans that chance makes: so many units of each tensor, drawn alike."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from torch import Generator
+import torch
+from torch import Generator, Tensor
 
-from isoprune.methods.checks.drawn import drawn
 from isoprune.pruning.plan import numbers_kept
 from isoprune.types import IsopruneError, Plan, Units
 from isoprune.types.method import method
+
+
+def drawn(plan: Plan, units: Sequence[Units], numbers: Mapping[str, int], generator: Generator) -> Plan:
+    """Return a plan that keeps so many units of every name, each choice of them equally likely."""
+    kept: dict[str, Tensor] = {}
+    for one in units:
+        if numbers[one.name] < one.size:
+            mask = torch.zeros(one.size, dtype=torch.bool)
+            mask[torch.randperm(one.size, generator=generator)[: numbers[one.name]]] = True
+            kept[one.name] = mask.reshape(one.shape)
+    return replace(plan, kept=kept)
+
+
+@method(
+    "check",
+    grains=("channel", "filter", "kernel", "vector", "weight", "block"),
+    label="mask shuffled in each layer",
+    source="Su et al., NeurIPS 2020, arXiv 2009.11094; Frankle et al., ICLR 2021, arXiv 2009.08576",
+)
+def mask_shuffle(plan: Plan, units: Sequence[Units], *, generator: Generator) -> Plan:
+    """Keep as many units of every tensor as the method did, drawn by chance: its own ratios, nothing else.
+
+    A method that is level with it has chosen how much goes of each layer, and no unit.
+
+    Cost: a draw of every unit. Memory: an order of the units of one tensor, 8 bytes a unit, and a bool a
+    unit.
+    """
+    return drawn(plan, units, numbers_kept(units, plan), generator)
+
+
+@method(
+    "check",
+    grains=("channel", "filter", "kernel", "vector", "weight", "block"),
+    label="random ticket",
+    source="Frankle & Carbin, ICLR 2019, arXiv 1803.03635",
+)
+def random_ticket(plan: Plan, units: Sequence[Units], *, generator: Generator) -> Plan:
+    """Keep as many units in all as the method did, drawn by chance from the whole network.
+
+    One unit of every tensor stays, as with the method: a tensor without any would cut the network.
+
+    Cost: a draw of every unit. Memory: an order of all units, 8 bytes a unit, and a bool a unit.
+    """
+    total, sizes = sum(numbers_kept(units, plan).values()), [u.size for u in units]
+    free = torch.randperm(sum(sizes) - len(sizes), generator=generator)[: total - len(sizes)]
+    edges = torch.tensor([size - 1 for size in sizes]).cumsum(0)
+    # Each tensor lends all but one of its units to the draw.
+    found = torch.bincount(torch.bucketize(free, edges, right=True), minlength=len(sizes))
+    numbers = {u.name: 1 + int(n) for u, n in zip(units, found, strict=True)}
+    return drawn(plan, units, numbers, generator)
+
 
 _LAST = 0.3  # of the classifier stays
 

@@ -1,4 +1,4 @@
-"""L1 norm of the weights."""
+"""L1 and L2 norms of the weights."""
 
 from __future__ import annotations
 
@@ -29,3 +29,19 @@ def l1_norm(signals: Signals, units: Sequence[Units], *, generator: Generator) -
     Memory: the absolute values of one tensor, and a number a unit.
     """
     return score_units(signals.weights, units, lambda total, number: total / number, each=torch.abs)
+
+
+@method(
+    "criterion",
+    grains=(*GRAINS, DEPTH),
+    label="L2",
+    source="Han, Pool, Tran & Dally, NeurIPS 2015, arXiv 1506.02626",
+)
+def l2_norm(signals: Signals, units: Sequence[Units], *, generator: Generator) -> Scores:
+    r"""Root mean square weight of each unit: :math:`s_i = \sqrt{\frac{1}{n_i} \sum_{j \in i} w_j^2}`.
+
+    Channels that several layers make (residual sums) get the mean over those layers.
+
+    Memory: the squares of one tensor, and a number a unit.
+    """
+    return score_units(signals.weights, units, lambda total, n: (total / n).sqrt(), each=torch.square)
