@@ -126,7 +126,7 @@ def test_many_inputs_are_solved_one_strength_after_the_other_and_judged_on_one_p
     errors = [folds[0].error(one.W, one.b) for one in tried]
     enough = min(errors) + give * (errors[-1] - min(errors))
     want = max(strength for strength, error in zip(STRENGTHS, errors, strict=True) if error <= enough)
-    monkeypatch.setattr(module, "_WIDE", 1)
+    monkeypatch.setattr(module, "WIDE", 1)
     fit = ridge(folds, W0, give=give)
     assert fit.strength == want
     assert fit.left == pytest.approx(
@@ -137,7 +137,7 @@ def test_many_inputs_are_solved_one_strength_after_the_other_and_judged_on_one_p
 
 
 def test_many_inputs_that_say_nothing_leave_the_weights(monkeypatch):
-    monkeypatch.setattr(module, "_WIDE", 1)
+    monkeypatch.setattr(module, "WIDE", 1)
     W0, zeros = draw(4, 6), torch.zeros(20, 6, dtype=torch.float64)
     folds = [Moments.of(zeros, draw(20, 4, seed=k)) for k in range(4)]
     torch.testing.assert_close(ridge(folds, W0).W, W0, **CLOSE)

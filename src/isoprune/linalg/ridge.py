@@ -13,10 +13,12 @@ from isoprune.types import IsopruneError
 
 # Strengths tried, relative to the mean eigenvalue of the inputs' covariance. At the last one nothing moves.
 STRENGTHS = (1e-6, 1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 1e6)
-_WIDE = (
+WIDE = (
     1024  # inputs above which strengths are solved for one by one: an eigendecomposition costs as 20 of them
 )
 _ROUNDING = 1e-6  # of a float32 sum of squares, relative to it
+_ROWS = 2048  # whose products are taken at once
+_TENSORS = ("x", "y", "xx", "xy", "yy")
 _WORSE = 2  # strengths in a row, after which no weaker one is tried
 _TOLERANCE = 1e-12  # of the squared residual of the masked solver, relative
 
@@ -45,8 +47,7 @@ class Moments:
         )
 
     def __add__(self, other: Moments) -> Moments:
-        parts = ("n", "x", "y", "xx", "xy", "yy")
-        return Moments(*(getattr(self, p) + getattr(other, p) for p in parts))
+        return Moments(self.n + other.n, *(getattr(self, p) + getattr(other, p) for p in _TENSORS))
 
     def centred(self, intercept: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Return means per sample of x x^T, x y^T and y^2, about the means of x and y if ``intercept``."""
@@ -65,6 +66,36 @@ class Moments:
         squares = self.yy - 2 * (W * self.xy.mT).sum(1) + ((W @ self.xx) * W).sum(1)
         shifts = b * (self.n * b - 2 * self.y + 2 * (W @ self.x))
         return float((squares + shifts).sum())
+
+
+class Sums:
+    """Moments of rows that come in parts.
+
+    Products are taken of many rows at once: adding up [inputs, inputs] costs as much as the products of some
+    hundred rows.
+    """
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[Tensor, Tensor]] = []
+        self._sum: Moments | None = None
+
+    def add(self, X: Float[Tensor, "samples inputs"], Y: Float[Tensor, "samples outputs"]) -> None:
+        """Add samples."""
+        self._rows.append((X, Y))
+        if sum(len(x) for x, _ in self._rows) >= _ROWS:
+            self._multiply()
+
+    def moments(self) -> Moments | None:
+        """Return the moments of what was added; None of nothing."""
+        self._multiply()
+        return self._sum
+
+    def _multiply(self) -> None:
+        rows, self._rows = self._rows, []
+        if not sum(len(x) for x, _ in rows):
+            return
+        new = Moments.of(*(torch.cat(parts) for parts in zip(*rows, strict=True)))
+        self._sum = new if self._sum is None else self._sum + new
 
 
 @dataclass(frozen=True)
@@ -119,7 +150,7 @@ def ridge(
     total = _sum(folds)
     chosen, left = strengths[0], None
     if len(folds) > 1:
-        judges = folds if W0.shape[1] <= _WIDE or mask is not None else folds[:1]
+        judges = folds if W0.shape[1] <= WIDE or mask is not None else folds[:1]
         errors = torch.zeros(len(strengths), dtype=torch.float64)
         for fold in judges:
             rest = _sum([f for f in folds if f is not fold])
@@ -139,7 +170,7 @@ def _errors(solutions: Iterator[tuple[Tensor, Tensor]], fold: Moments, number: i
     for i, (W, b) in zip(reversed(range(number)), solutions, strict=False):
         errors[i] = fold.error(W, b)
         worse = worse + 1 if errors[i] > errors.min() else 0
-        if worse == _WORSE and W.shape[1] > _WIDE:
+        if worse == _WORSE and W.shape[1] > WIDE:
             break
     return errors
 
@@ -155,7 +186,7 @@ def _solutions(
     residual = B.mT - W0 @ A
     if mean <= _ROUNDING * m.xx.diagonal().mean() / m.n:
         residual = torch.zeros_like(residual)  # all inputs are constant: what is left of them is rounding
-    solve = _eigen(A, residual) if mask is None and len(A) <= _WIDE else None
+    solve = _eigen(A, residual) if mask is None and len(A) <= WIDE else None
     for strength in reversed(strengths):
         pull = strength * mean
         if not bool(residual.any()):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-from functools import reduce
-from operator import add
 
 import torch
 from torch import Generator, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoprune.graph.cloning import copied
-from isoprune.linalg.ridge import Fit, Moments, ridge
+from isoprune.linalg.ridge import Fit, Sums, ridge
 from isoprune.methods.repairs.fitted_layers import FittedLayer, fitted_layers
 from isoprune.methods.repairs.grail import grail
 from isoprune.pruning.pruned import Pruned
@@ -93,15 +91,15 @@ def two_stage(
 def _calibrate_(layer: FittedLayer, strength: float) -> None:
     """Fit a layer to what the dense network's made, and let the BatchNorm behind it follow."""
     W1 = layer.weight.matrices
-    sums: list[list[Moments]] = [[] for _ in W1]
+    sums = [Sums() for _ in W1]
     for X, Y in layer.data(sums=False):
-        for g, moments in enumerate(sums):
-            moments.append(Moments.of(X[:, :, g].flatten(0, 1), Y[:, :, g].flatten(0, 1)))
-            moments[:] = [reduce(add, moments)]
-    masks = layer.weight.masks
+        for g, into in enumerate(sums):
+            into.add(X[:, :, g].flatten(0, 1), Y[:, :, g].flatten(0, 1))
+    masks, moments = layer.weight.masks, [into.moments() for into in sums]
     fits = [
-        ridge(moments, W1[g], intercept=layer.intercept, strengths=[strength], mask=masks[g])
-        for g, moments in enumerate(sums)
+        ridge([m], W1[g], intercept=layer.intercept, strengths=[strength], mask=masks[g])
+        for g, m in enumerate(moments)
+        if m is not None
     ]
     layer.weight.write_(torch.stack([f.W for f in fits]).to(W1.dtype))
     _follow_(layer, fits)
