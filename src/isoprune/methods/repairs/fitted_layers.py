@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoprune.graph.cloning import clone_sharing
 from isoprune.methods.repairs.attention import ProjectionBlock, projections, taken_apart
+from isoprune.methods.repairs.finished_outputs import FinishedOutputs
 from isoprune.methods.repairs.kept_outputs import Kept, kept_outputs
 from isoprune.methods.repairs.norms import Affine
 from isoprune.methods.repairs.probe import Callbacks, Site, Stop, made_at, places, read_at, sites, watch
@@ -35,6 +36,7 @@ class FittedLayer:
     goals: Goals
     chunks: Sequence[Any]
     affine: Affine | None  # of the dense network's BatchNorm behind it
+    finished: FinishedOutputs
 
     @property
     def intercept(self) -> bool:
@@ -64,7 +66,8 @@ class FittedLayer:
                 if run == last:
                     raise Stop
 
-            watch(self.network, chunk, {name: layer}, Callbacks(output=output, other=other))
+            with self.finished.running(layer, i):
+                watch(self.network, chunk, {name: layer}, Callbacks(output=output, other=other))
             for run, X in read.items():
                 Y = self.goals.made[name, run, i]
                 if run in added and (name, run, i) in self.goals.totals:
@@ -92,7 +95,7 @@ def fitted_layers(
 
     Args:
         repaired: A network of the pruned one's shape.
-        places, memory: See `goals`.
+        places, memory: See `goals`; a quarter of it, if left, holds what finished layers made.
         log: Is told which attentions stay as they are.
 
     Raises:
@@ -117,12 +120,22 @@ def fitted_layers(
             if factor is not None:
                 kept[site.name] = replace(kept[site.name], norm=factor)
         wanted = goals(dense, originals, kept, chunks, most=places, generator=generator, memory=memory)
-        yield [
-            FittedLayer(
-                site, found[site.name], repaired, wanted, chunks, _affine(dense, site, kept[site.name])
-            )
-            for site in order
-        ]
+        layers = {site.name: found[site.name].module for site in order}
+        spare = min(memory - wanted.nbytes, memory // 4)
+        finished = FinishedOutputs(repaired, layers, len(chunks), spare)
+        with finished.on():
+            yield [
+                FittedLayer(
+                    site,
+                    found[site.name],
+                    repaired,
+                    wanted,
+                    chunks,
+                    _affine(dense, site, kept[site.name]),
+                    finished,
+                )
+                for site in order
+            ]
 
 
 def _tell_whole(
@@ -154,6 +167,11 @@ class Goals:
     where: Mapping[Key, Tensor]
     made: Mapping[Key, Tensor]
     totals: Mapping[Key, Tensor]
+
+    @property
+    def nbytes(self) -> int:
+        """Return what all of it takes in memory."""
+        return sum(t.nbytes for part in (self.where, self.made, self.totals) for t in part.values())
 
     def runs(self, layer: str) -> int:
         """Return how often the layer runs in a forward."""

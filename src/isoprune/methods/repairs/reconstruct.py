@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoprune.graph.cloning import copied
 from isoprune.linalg.rectified import rectified_fit
-from isoprune.linalg.ridge import STRENGTHS, Fit, Moments, ridge
+from isoprune.linalg.ridge import STRENGTHS, WIDE, Fit, Moments, Sums, ridge
 from isoprune.methods.repairs.fitted_layers import FittedLayer, fitted_layers
 from isoprune.methods.repairs.norms import follow_
 from isoprune.pruning.pruned import Pruned
@@ -72,12 +72,13 @@ def reconstruct(
         give: Part of the held-out gain that may be lost by a stronger pull, in [0, 1].
         rectified: Rounds in which a layer that only a ReLU reads is fitted to what passes it: see
             `rectified_fit`. Without masks, and where what the layer reads fits into ``memory``.
-        memory: Bound in bytes on the dense network's outputs at those places.
+        memory: Bound in bytes on the dense network's outputs at those places, and on what is kept of the
+            layers that are finished (a quarter of it at most).
 
-    Cost: a forward of the dense network, and per layer a forward up to it and `_FOLDS` + 1
-    eigendecompositions of [fan_in, fan_in] (at most [samples x places, samples x places]). Memory: a copy of
-    the network; what the dense layers make at ``places`` of ``samples``, up to ``memory`` bytes; of one layer
-    `_FOLDS` + 1 times [fan_in, fan_in + filters] in float64.
+    Cost: a forward of the dense network, and per layer one from where outputs are kept to it, and
+    `_FOLDS` + 1 eigendecompositions of [fan_in, fan_in] (at most [samples x places, samples x places]).
+    Memory: a copy of the network; what the dense layers make at ``places`` of ``samples``, up to ``memory``
+    bytes; of one layer `_FOLDS` + 1 times [fan_in, fan_in + filters] in float64.
 
     Raises:
         IsopruneError: Without data; if dense network and plan do not belong to the pruned
@@ -107,21 +108,21 @@ def _fits(layer: FittedLayer, give: float, rectified: int, memory: int) -> list[
     if layer.weight.mask is None and W0.shape[2] > rows:
         return [_wide(layer, g, W0[g], give) for g in range(len(W0))]
     masks = layer.weight.masks
-    sums: list[list[Moments]] = [[] for _ in W0]
+    # Wide layers are judged by one part alone (see `ridge`), so the others are one.
+    parts = 2 if layer.weight.mask is None and W0.shape[2] > WIDE else _FOLDS
+    sums = [[Sums() for _ in range(parts)] for _ in W0]
     aware = rectified and layer.site.relu and layer.weight.mask is None
     seen = list(layer.data()) if aware and 4 * rows * W0.shape[0] * sum(W0.shape[1:]) < memory else None
     for X, Y in seen or layer.data():
-        for g, moments in enumerate(sums):
-            new = [Moments.of(*(t[k::_FOLDS, :, g].flatten(0, 1) for t in (X, Y))) for k in range(_FOLDS)]
-            moments[:] = [a + b for a, b in zip(moments, new, strict=True)] if moments else new
+        for g, into in enumerate(sums):
+            for k in range(_FOLDS):
+                into[min(k, parts - 1)].add(*(t[k::_FOLDS, :, g].flatten(0, 1) for t in (X, Y)))
+    moments = [[m for one in into if (m := one.moments()) is not None] for into in sums]
     free = layer.intercept
-    fits = [
-        ridge([m for m in moments if m.n], W0[g], intercept=free, give=give, mask=masks[g])
-        for g, moments in enumerate(sums)
-    ]
+    fits = [ridge(folds, W0[g], intercept=free, give=give, mask=masks[g]) for g, folds in enumerate(moments)]
     if seen is None:
         return fits
-    return [_rectified(layer, seen, g, sums[g], fit, rectified) for g, fit in enumerate(fits)]
+    return [_rectified(layer, seen, g, moments[g], fit, rectified) for g, fit in enumerate(fits)]
 
 
 def _rectified(
