@@ -88,3 +88,21 @@ def test_mean_and_variance_are_those_of_the_new_outputs():
     made = X @ fit.W.mT
     torch.testing.assert_close(fit.mean, made.mean(0))
     torch.testing.assert_close(fit.variance, made.var(0, correction=0))
+
+
+def test_sums_of_dependent_inputs_that_float32_made_indefinite_are_taken_again():
+    X, Y, scale, shift = problem(6)
+    spread = torch.randn(4, 90, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    X = 30 * (X @ spread).float().double()  # rank 4 of 90
+    data = [(X.float(), Y.float())]
+    moments = Moments.of(*data[0])
+    A, _, _ = moments.centred(True)
+    W0 = torch.zeros(Y.shape[1], 90, dtype=torch.float64)
+    fit = ridge([moments], W0, intercept=True, strengths=[1e-9])
+    assert torch.linalg.cholesky_ex(A + 1e-9 * A.diagonal().mean() * torch.eye(90)).info
+    how = {"scale": scale, "shift": shift, "intercept": True}
+    errors = [
+        error(rectified_fit(data, moments, W0, fit, **how, rounds=rounds), X, Y, scale, shift)
+        for rounds in (1, 2, 4, 8)
+    ]
+    assert errors == sorted(errors, reverse=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import reduce
+from operator import add
 
 import torch
 from jaxtyping import Float
@@ -44,7 +46,13 @@ def rectified_fit(
     if not mean > 0:
         return fit
     W0 = W0.double()
-    L = torch.linalg.cholesky(A + max(fit.strength, 1e-9) * mean * torch.eye(len(A)).to(A))
+    pull = max(fit.strength, 1e-9) * mean * torch.eye(len(A)).to(A)
+    L, failed = torch.linalg.cholesky_ex(A + pull)
+    if failed:  # where inputs depend on each other, products in float32 may be off by more than the pull
+        xx = reduce(add, (X.double().mT @ X.double() for X, _ in data))
+        moments = replace(moments, xx=xx, x=reduce(add, (X.double().sum(0) for X, _ in data)))
+        A, _, _ = moments.centred(intercept)
+        L = torch.linalg.cholesky(A + pull)
     W, b = fit.W, fit.b
     for _ in range(rounds):
         xy, y = torch.zeros_like(moments.xy), torch.zeros_like(moments.y)
