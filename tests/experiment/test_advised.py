@@ -116,6 +116,17 @@ def test_the_cost_holds_every_probe(whole: tuple[Store, Record]):
     assert cost.multiply_adds == want * 3 * record.network("pruned").flops
 
 
+def test_short_probes_take_their_share_and_average_nothing(tmp_path: Path):
+    how = AUTO | {"average": 0.5, "probe_share": 0.1}
+    record = run(auto(retrain=how), Store(tmp_path))
+    train, advice = len(splits_of(resolve(auto())).train), advice_of(record)
+    steps = AUTO["epochs"] * -(-train // AUTO["batch"])
+    assert {probe["steps"] for probe in advice["probes"]} == {max(round(0.1 * steps), 8)}
+    cost, own = record.network("retrained").training, record.network("pruned").flops
+    # The averaged weights of the training itself are estimated on once.
+    assert cost.multiply_adds == cost.samples * 3 * own + train * own
+
+
 @pytest.mark.parametrize("moment", [{"probe": 1}, {"probe": 2}, {"stage": "retrained", "epoch": 2}])
 def test_interrupted_the_bits_are_those_of_an_unbroken_run(
     moment: dict[str, Any], whole: tuple[Store, Record], tmp_path: Path

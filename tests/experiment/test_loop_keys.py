@@ -26,6 +26,7 @@ CHANGED = {
     "nesterov": True,
     "label_smoothing": 0.1,
     "average": 0.25,
+    "probe_share": 0.1,
     "distill": {"weight": 0.9, "temperature": 4.0},
 }
 WATCHING = {"trackers": ["tensorboard"], "checkpoint_steps": 7, "checkpoint_seconds": 5.0}

@@ -118,6 +118,18 @@ def test_every_probe_is_a_fit_from_the_network_as_it_came():
     assert found.chance == judge.targets.bincount().max() / 6
 
 
+def test_a_probe_takes_the_share_that_is_said():
+    found = advise(small_net(), small_splits(train=60), **RECIPE, share=0.1)
+    assert {probe.steps for probe in found.probes} == {round(0.1 * 20 * 6)}
+    assert found.cost == pytest.approx(len(found.probes) * 12 / (len(found.rates) * 120))
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 1.5])
+def test_a_share_of_nothing_or_more_than_all_is_refused(share):
+    with pytest.raises(IsopruneError, match=r"share is .*, outside \(0, 1\]"):
+        advise(small_net(), small_splits(train=60), **RECIPE, share=share)
+
+
 @pytest.mark.parametrize("end", [0, 1, 2, 3])
 def test_interrupted_advice_is_that_of_one_that_was_not(end):
     class Stop(Exception):

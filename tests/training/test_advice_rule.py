@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from isoprune.methods.schedules import constant, one_cycle
-from isoprune.training.rates import TOLERANCE, Advice, Probe, best_rate, check_rates, climb
+from isoprune.training.rates import (
+    BROKEN,
+    TOLERANCE,
+    Advice,
+    Probe,
+    at_or_below,
+    best_rate,
+    check_rates,
+    climb,
+)
+from isoprune.training.settings import Trained
 from isoprune.types import IsopruneError, Splits
 from isoprune.types.samples import Split
 from isoprune.verbs.advise import advise
@@ -183,3 +193,27 @@ class Cut(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return 0 * x + 0 * self.scale
+
+
+@pytest.mark.parametrize(
+    ("start", "ended", "taken"),
+    [
+        (0.8, 0.9 - BROKEN + 0.01, True),
+        (0.8, 0.9 - BROKEN - 0.01, False),
+        (0.86, 0.9 - BROKEN - 0.01, True),  # it knew the samples of the probes before any step
+        (0.86, 0.9 - BROKEN - 0.07, False),
+        (0.95, 0.8 - BROKEN + 0.01, True),
+        (0.95, 0.8 - BROKEN - 0.01, False),  # below where it began, whatever it remembers
+        (0.7, 0.9 - BROKEN + 0.01, True),  # nothing is remembered: what is worse there counts as nothing
+        (0.7, 0.9 - BROKEN - 0.01, False),
+    ],
+)
+def test_what_a_network_remembers_of_the_samples_of_probes_breaks_no_training(start, ended, taken):
+    """Before any step it has 0.8 of the validation data right and ``start`` of the probes' samples."""
+    advice = {
+        "metric": "accuracy", "higher_is_better": True, "start": start, "lr": 0.1, "rates": [0.01, 0.1],
+        "probes": [{"lr": 0.1, "accuracy": 0.9}],
+    }  # fmt: skip
+    rows = [{"epoch": epoch, "validation_accuracy": a} for epoch, a in enumerate((0.8, 0.2, ended))]
+    lr, _, given_up = at_or_below(advice, lambda _: Trained(nn.Identity(), rows))
+    assert (lr, given_up) == ((0.1, []) if taken else (0.01, [0.1]))

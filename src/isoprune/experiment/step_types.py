@@ -20,10 +20,10 @@ Rounds = Annotated[int, Meta(ge=1, le=10**4)]
 Points = Annotated[int, Meta(ge=3, le=10**4)]  # both ends and what is between them
 Bits = Annotated[int, Meta(ge=1, le=8)]
 Fraction = Annotated[float, Meta(ge=0, lt=1)]
+Share = Annotated[float, Meta(gt=0, le=1)]
 Ratio = Annotated[
     float, Meta(ge=0, lt=1, extra={"hint": "It is the fraction that is removed: 0.8 keeps a fifth."})
 ]
-Budget = Annotated[float, Meta(gt=0, le=1)]
 NotNegative = Annotated[float, Meta(ge=0, le=FINITE)]
 Positive = Annotated[float, Meta(gt=0, le=FINITE)]
 
@@ -38,7 +38,8 @@ class Distilling(Struct, frozen=True, forbid_unknown_fields=True):
 class Training(Struct, frozen=True, forbid_unknown_fields=True):
     """How a network is trained: SGD with momentum, as the paper's code.
 
-    ``lr`` "auto" is the rate that `verbs.advise` recommends for this network and budget.
+    ``lr`` "auto" is the rate that `verbs.advise` recommends for this network and budget, by probes of
+    ``probe_share`` of the steps each; none: as long as `verbs.advise` has them.
 
     ``steps`` ends it after so many of them, to which the schedule then runs; none: after ``epochs``.
     ``jsv_samples`` is the number of fixed samples of the mean JSV after each epoch; 0: not measured.
@@ -65,6 +66,7 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
     average: Fraction = 0.0
     distill: Distilling | None = None
     penalty: Choice | None = None
+    probe_share: Share | None = None
     trackers: tuple[str, ...] = ()
     checkpoint_steps: Count | None = None
     checkpoint_seconds: NotNegative = 60.0
@@ -86,8 +88,8 @@ class Pruning(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     ratio: Ratio | dict[str, Ratio] | None = None
-    flops: Budget | None = None
-    parameters: Budget | None = None
+    flops: Share | None = None
+    parameters: Share | None = None
     criterion: Choice = Choice("l1_norm")
     grain: str = "channel"
     mask: bool = False

@@ -135,7 +135,10 @@ def at_or_below(
 ) -> tuple[float, Trained, list[float]]:
     """Return the advised rate or the next lower one that trains well, its training, and those given up.
 
-    A rate at which the training diverges, or ends below its own probe, is given up for the next lower one.
+    A rate at which the training diverges, or ends below its own probe or where it began, is given up for
+    the next lower one. A network may remember the training samples that probes were judged on, as one does
+    that was repaired: by as much as it was better on them than on validation data before any step, probes
+    may be better too.
 
     Args:
         advice: Of `advise`, as plain data.
@@ -153,8 +156,13 @@ def at_or_below(
     for lr in larger:
         with suppress(Diverged):
             trained = train(lr)
-            ended = trained.history[-1].get(f"validation_{advice['metric']}")
-            if ended is None or score_of(ended, higher) >= reached[lr] - BROKEN:
+            key = f"validation_{advice['metric']}"
+            began, ended = (trained.history[row].get(key) for row in (0, -1))
+            if ended is None:
+                return lr, trained, given_up
+            start, began = score_of(advice["start"], higher), score_of(began, higher)
+            remembered = start - began if start > began else 0.0
+            if score_of(ended, higher) >= max(reached[lr] - remembered, began) - BROKEN:
                 return lr, trained, given_up
         given_up.append(lr)
     return lowest, train(lowest), given_up

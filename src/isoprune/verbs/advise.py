@@ -60,17 +60,18 @@ def advise(
     dense: nn.Module | None = None,
     distill: Distill | Mapping[str, float] | None = None,
     seed: int = 0,
+    share: float = SHARE,
     done: Sequence[Probe] = (),
     on_probe: Callable[[Probe], object] = lambda _: None,
 ) -> Advice:
     """Return the peak learning rate for a training of ``epochs`` (or ``steps``), and the probes behind it.
 
-    At a rate the network is trained for `SHARE` of the steps, with the whole schedule run through in them, on
-    nine tenths of the training data, and judged on the last tenth by the task's first metric. The middle rate
-    comes first, then larger ones as long as they end within `TOLERANCE` of the best one's accuracy; if none
-    does, smaller ones as long as they gain more than that. Of the rates that end within `TOLERANCE` of the
-    best, the largest is advised: a rate that is too large shows in few steps, one that is too small only in
-    many. Validation and test data are not touched.
+    At a rate the network is trained for ``share`` of the steps, with the whole schedule run through in
+    them, on nine tenths of the training data, and judged on the last tenth by the task's first metric. The
+    middle rate comes first, then larger ones as long as they end within `TOLERANCE` of the best one's
+    accuracy; if none does, smaller ones as long as they gain more than that. Of the rates that end within
+    `TOLERANCE` of the best, the largest is advised: a rate that is too large shows in few steps, one that
+    is too small only in many. Validation and test data are not touched.
 
     Give what `retrain` will get; its ``lr`` is then ``advice.lr``.
 
@@ -86,14 +87,18 @@ def advise(
         optimizer: With ``batch``, ``momentum``, ``weight_decay`` and ``loop`` as in `Training`.
         dense: The network to learn from, with ``distill`` (weight and temperature).
         seed: Which samples are held out, and the order of the others.
+        share: Of the training, for the probe of one rate. A network that computes nearly what the dense one
+            does may be probed shortly; elsewhere short probes favour rates that leave collapse quickly.
         done: Probes of an interrupted call with these settings: they are not run again.
         on_probe: Called with each new probe.
 
-    Cost: `SHARE` of one training for each probe, most often three.
+    Cost: ``share`` of one training for each probe, most often three.
 
     Raises:
         IsopruneError: If rates do not ascend, all diverge, or the settings do not fit together.
     """
+    if not 0 < share <= 1:
+        raise IsopruneError(f"share is {share}, outside (0, 1]: the part of a training that a probe takes.")
     if rates is None:
         rates = RATES if optimizer == "sgd" else ADAPTIVE_RATES
     check_rates(rates)
@@ -112,7 +117,7 @@ def advise(
         )
     total = epochs * given.steps
     total = total if steps is None else min(total, steps)
-    length = min(max(round(SHARE * total), LEAST_STEPS), total)
+    length = min(max(round(share * total), LEAST_STEPS), total)
     known = {probe.lr: probe for probe in done if probe.steps == length}
     metric, higher = task.judged_by
 

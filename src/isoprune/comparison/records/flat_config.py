@@ -89,6 +89,7 @@ _STEPS = {
     "checkpoint_steps": "how often the state is written; the result is the same to the bit",
     "checkpoint_seconds": "how often the state is written; the result is the same to the bit",
     "channels_last": "how tensors lie in memory: the same mathematics, faster",
+    "probe_share": "how long the rate was looked for: what was found counts, and what it took",
     "compile": "who runs the steps: the same mathematics, faster",
 }
 

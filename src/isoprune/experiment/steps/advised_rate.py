@@ -15,7 +15,7 @@ from isoprune.experiment.step_result import Bench
 from isoprune.training import Distill, Trained, Training
 from isoprune.training.rates import Probe, at_or_below
 from isoprune.types.files import DamagedFile
-from isoprune.verbs.advise import RATES, advise
+from isoprune.verbs.advise import RATES, SHARE, advise
 
 
 def at_advised_rate(
@@ -25,23 +25,32 @@ def at_advised_rate(
     distill: Distill | None,
     folder: Path,
     train: Callable[[float], Trained],
+    *,
+    share: float | None = None,
 ) -> tuple[Trained, dict[str, Any]]:
     """Return the trained network with its history, and {"advice": ...}; see `at_or_below`.
 
     Args:
         training: Of which the rate is advised on.
         train: Trains at a rate.
+        share: Of the training, for the probe of one rate, whose weights are then not averaged: BatchNorm's
+            statistics of a mean take longer than the probe. None: as `advise` has it.
 
     Raises:
         Diverged: If it diverges at the lowest rate too.
     """
-    advice = _advice(bench, model, training, distill, folder)
+    advice = _advice(bench, model, training, distill, folder, share)
     lr, trained, given_up = at_or_below(advice, train)
     return trained, {"advice": {**advice, "lr": lr, "given_up": given_up}}
 
 
 def _advice(
-    bench: Bench, model: nn.Module, training: Training, distill: Distill | None, folder: Path
+    bench: Bench,
+    model: nn.Module,
+    training: Training,
+    distill: Distill | None,
+    folder: Path,
+    share: float | None,
 ) -> Mapping[str, Any]:
     """Return the advice on the rate; each probe is written down, so that none is run twice."""
     path = folder / "probes.json"
@@ -58,6 +67,8 @@ def _advice(
 
     names = [field.name for field in dataclasses.fields(training) if field.name != "lr"]
     how: dict[str, Any] = {name: getattr(training, name) for name in names}
+    if share is not None:
+        how["loop"] = dataclasses.replace(training.loop, average=0.0)
     seed = derived_seed(bench.seed, "advice")
     return advise(
         model,
@@ -66,6 +77,7 @@ def _advice(
         task=bench.task,
         distill=distill,
         seed=seed,
+        share=SHARE if share is None else share,
         done=tuple(probes),
         on_probe=note,
     ).as_dict()

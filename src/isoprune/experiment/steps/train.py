@@ -111,7 +111,9 @@ def trained(
         )
 
     if isinstance(training.lr, str):
-        (done, history), advice = at_advised_rate(bench, model, steps, distill, folder, train)
+        (done, history), advice = at_advised_rate(
+            bench, model, steps, distill, folder, train, share=training.probe_share
+        )
     else:
         done, history = train(training.lr)
         advice = {}
@@ -132,7 +134,9 @@ def _samples(training: Training, train: int, advice: Mapping[str, Any] | None) -
         trained = times * trained + sum(
             samples_seen(probing, batch=training.batch, epochs=steps, steps=steps) for steps in lengths
         )
-        estimated = times * train + len(lengths) * probing
+        estimated = times * train
+        if training.probe_share is None:  # short probes are not averaged
+            estimated += len(lengths) * probing
     return {"trained": trained, "estimated": estimated if training.average else 0}
 
 
