@@ -107,9 +107,28 @@ def test_the_recipe_is_what_it_says(capsys):
 
 
 @pytest.mark.matrix
-def test_a_short_budget_is_repaired(capsys):
-    told(capsys, *MLP, "--ratio", "0.5", "--epochs", "1")
-    assert record()["config"]["repair"]["name"] == "auto"
+def test_channels_are_chosen_by_reconstruction_where_it_fits(capsys):
+    said = told(capsys, *COMMAND)
+    assert record()["config"]["prune"]["criterion"]["name"] == "reconstruction"
+    assert "chosen by l1_norm" not in said
+
+
+@pytest.mark.matrix
+def test_where_it_does_not_fit_the_summary_says_so_and_says_it_again(capsys):
+    said = told(capsys, *MLP, "--grain", "weight", "--ratio", "0.5", "--epochs", "1")
+    line = "Channels were chosen by l1_norm: reconstruction does not know the grain weight."
+    assert line in said.splitlines()
+    assert record()["config"]["prune"]["criterion"]["name"] == "l1_norm"
+    assert told(capsys, *MLP, "--grain", "weight", "--ratio", "0.5", "--epochs", "1") == said
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(("criterion", "repair"), [("l1_norm", "auto"), ("reconstruction", "none")])
+def test_a_short_budget_is_repaired_where_the_criterion_has_no_repair_of_its_own(criterion, repair, capsys):
+    told(capsys, *MLP, "--ratio", "0.5", "--epochs", "1", "--criterion", criterion)
+    config = record()["config"]
+    assert config["repair"]["name"] == repair
+    assert (config["retrain"].get("probe_share") is None) == (criterion == "l1_norm")
 
 
 @pytest.mark.matrix

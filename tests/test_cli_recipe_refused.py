@@ -144,7 +144,7 @@ def test_a_folder_without_images_is_refused(capsys):
         (("--ratio", "0.5", "--epochs", "1", "--floor", "2"), "prune.floor is 1 there and 2 here"),
         (
             ("--ratio", "0.5", "--epochs", "1", "--criterion", "random"),
-            'prune.criterion.name is "l1_norm" there and "random" here',
+            'prune.criterion.name is "reconstruction" there and "random" here',
         ),
         (
             ("--ratio", "0.5", "--epochs", "1", "--set", "retrain.lr=0.1"),
@@ -186,7 +186,7 @@ def test_what_changes_no_result_is_no_other_recipe(capsys, settled):
         "--set",
         "retrain.epochs=1",
         "--set",
-        "repair=auto",
+        "repair=none",
         out=str(settled),
     )
 

@@ -32,7 +32,8 @@ def made(asked, out, monkeypatch, loop):
     out.mkdir(exist_ok=True)
     told = []
     found = claim(asked, out, choose(asked, out, TimingRequest(), told.append))
-    return (found.retrain.precision, found.retrain.channels_last), measured, told
+    how = found.experiment.retrain
+    return (how.precision, how.channels_last), measured, told
 
 
 def test_the_folder_keeps_what_was_measured_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -34,7 +34,7 @@ def prune(
     parameters: Annotated[float | None, _Amount] = None,
     latency: Annotated[float | None, _Amount] = None,
     only: Annotated[tuple[str, ...], _Amount, Parameter(show_default=False)] = (),
-    criterion: Annotated[str, _Which] = "l1_norm",
+    criterion: Annotated[str | None, _Which] = None,
     grain: Annotated[str, _Which] = "channel",
     mask: Annotated[bool, _Which] = False,
     scope: Annotated[str, _Which] = "all",
@@ -85,7 +85,8 @@ def prune(
         parameters: The fraction of parameters that may stay.
         latency: The fraction of the measured time that may stay.
         only: PATTERN=R, the ratio of layers by name, last match wins; others: --ratio (may be repeated).
-        criterion: See isoprune methods criterion; or zeros, without a ratio: channels that are zero already.
+        criterion: See isoprune methods criterion; by default l1_norm, and with --data reconstruction where
+            that takes no more than a half of retraining. Or zeros, without a ratio: channels that are zero.
         grain: What goes as one: channel, head, filter, kernel, vector, weight, 2:4 (needs no ratio), 4x4.
             All but channels and heads are held at zero by masks.
         mask: Hold whole channels at zero, too, and change no shape.
@@ -112,8 +113,8 @@ def prune(
     zeros = criterion == "zeros"  # looks for channels, scores none
     target = {} if (":" in grain or zeros) and not (given or only) else _target(given, only)
     sizes = read_shape(shape)
-    pruning = {
-        "criterion": criterion,
+    named = {} if criterion is None else {"criterion": criterion}
+    pruning = named | {
         "grain": grain,
         "scope": scope,
         "allocation": allocation,

@@ -59,6 +59,7 @@ def print_delivery(done: Delivery, folder: Path, source: str) -> None:
     size = (done.network / WEIGHTS).stat().st_size
     say(
         outcome(done.record),
+        *([done.because] if done.because else []),
         *explain([done.record])[:2],
         f"Network: {done.network} ({megabytes(size)})",
         onnx,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +47,16 @@ _OURS = (RECIPE, RECORD, PAGE, NETWORK, RUNS)
 
 @dataclass(frozen=True)
 class Delivery:
-    """What came out: the record with its times, where the network is, and its ONNX form if there is one."""
+    """What came out: the record with its times, where the network is, and its ONNX form if there is one.
+
+    ``because`` is why channels were not chosen by `reconstruction`; "" where they were, or one was named.
+    """
 
     name: str
     record: Record
     network: Path
     onnx: Mapping[str, Any] | None
+    because: str = ""
 
 
 def deliver(
@@ -81,12 +85,14 @@ def deliver(
         with explained(out):
             held.enter_context(locked(out / LOCK))
             clear_temporary(out)
-            experiment = claim(request, out, chosen)
-        store = Store(out / RUNS)
+            chosen = claim(request, out, chosen)
+        store, experiment = Store(out / RUNS), chosen.experiment
         record = pipeline.run(experiment, store, name=name, on_event=tell)
         # Found in the store, and built anew from what was asked for.
         way = pipeline.results(pipeline.make_bench(experiment, store, tell))
-        return _delivered(request, name, record, way, pipeline.splits_of(experiment), out, timing, on_stage)
+        splits = pipeline.splits_of(experiment)
+        made = _delivered(request, name, record, way, splits, out, timing, on_stage)
+        return replace(made, because=chosen.criterion.because)
 
 
 def _check_folder(out: Path) -> None:

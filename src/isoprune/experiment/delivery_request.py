@@ -21,6 +21,7 @@ from isoprune.experiment.named_data import images_in, images_of
 from isoprune.experiment.named_network import of_source
 from isoprune.experiment.network_names import RECIPE, saved_place
 from isoprune.experiment.recipe import EPOCHS, recipe
+from isoprune.experiment.recipe_criterion import ChosenCriterion, criterion_for
 from isoprune.experiment.resolve import resolve
 from isoprune.experiment.validation import read
 from isoprune.export import manifest, open_source
@@ -34,6 +35,7 @@ from isoprune.types.samples import inputs_at
 from isoprune.verbs import prune
 
 _LOOP_KEYS = ("retrain.precision", "retrain.channels_last")
+_CRITERION_KEYS = ("prune", "prune.criterion", "prune.criterion.name")
 _REMEDY = "Give another --out, or delete that folder."
 
 
@@ -41,9 +43,10 @@ _REMEDY = "Give another --out, or delete that folder."
 class Request:
     """What is to be made of which network, and on which data.
 
-    ``target`` is one of ratio, flops, parameters and latency, as `isoprune.prune` takes them, ``pruning`` its
-    other options. ``settings`` are ``key=value`` of an experiment's file, which change anything else.
-    ``build`` makes the dense network of a source that is a saved folder.
+    ``target`` is one of ratio, flops, parameters and latency, as `isoprune.prune` takes them, ``pruning``
+    its other options, with a criterion only if the user names one. ``settings`` are ``key=value`` of an
+    experiment's file, which change anything else. ``build`` makes the dense network of a source that is a
+    saved folder.
     """
 
     source: str
@@ -75,16 +78,21 @@ class Steps(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
     channels_last: bool = False
 
 
+_PLAIN_STEPS, _L1 = Steps(), ChosenCriterion()
+
+
 @dataclass(frozen=True)
 class Chosen:
     """The experiment of a request, and what was measured for it.
 
-    ``ratio`` is what a target in time came to, else 0; ``steps`` how retraining takes its steps fastest.
+    ``ratio`` is what a target in time came to, else 0; ``steps`` how retraining takes its steps fastest,
+    ``criterion`` what channels are chosen by where the request says nothing.
     """
 
     experiment: Experiment
-    ratio: float
-    steps: Steps
+    ratio: float = 0.0
+    steps: Steps = _PLAIN_STEPS
+    criterion: ChosenCriterion = _L1
 
 
 def choose(request: Request, out: Path, timing: TimingRequest, on_stage: Callable[[str], object]) -> Chosen:
@@ -95,7 +103,7 @@ def choose(request: Request, out: Path, timing: TimingRequest, on_stage: Callabl
     """
     if (there := _found(request, out)) is not None:
         return there
-    chosen = _of(request, 0.0, Steps())
+    chosen = _of(request)
     _check_trainings(request.source, chosen.experiment)
     on_stage("reading the data")
     model, splits = fitting(chosen.experiment)
@@ -103,26 +111,34 @@ def choose(request: Request, out: Path, timing: TimingRequest, on_stage: Callabl
         check_trained(model, splits, request.source)
     timed = "latency" in request.target
     ratio = _ratio_in_time(request, model, splits, timing, on_stage) if timed else 0.0
-    return _of(request, ratio, _fastest(request, chosen.experiment, model, splits, on_stage))
+    steps = _fastest(request, chosen.experiment, model, splits, on_stage)
+    named = "criterion" in request.pruning or _sets(request, _CRITERION_KEYS)
+    criterion = _L1 if named else criterion_for(chosen.experiment, model, splits)
+    return _of(request, ratio, steps, criterion)
 
 
-def claim(request: Request, out: Path, chosen: Chosen) -> Experiment:
-    """Make a folder, whose lock is held, be about a request, and return its experiment."""
+def claim(request: Request, out: Path, chosen: Chosen) -> Chosen:
+    """Make a folder, whose lock is held, be about a request, and return what it then is about."""
     if (there := _found(request, out)) is not None:  # Another process was faster, and its ratio counts.
-        return there.experiment
+        return there
     config = chosen.experiment.as_dict()
-    facts = {"ratio": chosen.ratio, "steps": to_builtins(chosen.steps)}
-    write_json(out / RECIPE, {"request": _plain(request), **facts, "config": config})
-    return chosen.experiment
+    facts = {"steps": to_builtins(chosen.steps), "criterion": to_builtins(chosen.criterion)}
+    write_json(out / RECIPE, {"request": _plain(request), "ratio": chosen.ratio, **facts, "config": config})
+    return chosen
 
 
 def _plain(request: Request) -> dict[str, Any]:
     return json.loads(json.dumps(asdict(request)))
 
 
-def _of(request: Request, ratio: float, steps: Steps) -> Chosen:
-    table = override(_table(request, ratio, steps), request.settings)
-    return Chosen(resolve(experiment(table)), ratio, steps)
+def _of(request: Request, *measured: Any) -> Chosen:
+    ratio, steps, criterion = measured or (0.0, _PLAIN_STEPS, _L1)
+    table = override(_table(request, ratio, steps, criterion), request.settings)
+    return Chosen(resolve(experiment(table)), ratio, steps, criterion)
+
+
+def _sets(request: Request, keys: Sequence[str]) -> bool:
+    return any(setting.partition("=")[0].strip() in keys for setting in request.settings)
 
 
 class _Recipe(Struct, frozen=True, forbid_unknown_fields=True):
@@ -132,13 +148,15 @@ class _Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     ratio: Annotated[float, Meta(ge=0, lt=1)]
     steps: Steps
     config: dict[str, Any]
+    criterion: ChosenCriterion = _L1  # of folders from before it was chosen
 
 
 def _found(request: Request, out: Path) -> Chosen | None:
     """Return the experiment of a folder that is about the request, None if it is about nothing yet.
 
     It is made from the request alone, and compared: the folder may be anybody's. What was measured, which
-    may be another if it were measured again, the folder knows: the ratio of a target in time, and the steps.
+    may be another if it were measured again, the folder knows: the ratio of a target in time, the steps and
+    the criterion.
 
     Raises:
         IsopruneError: If it is about something else.
@@ -153,14 +171,14 @@ def _found(request: Request, out: Path) -> Chosen | None:
     if timed and found.request != asked:
         difference = _difference(found.request, asked)
         raise IsopruneError(f"{out} holds another recipe: {difference}. {_REMEDY}")
-    chosen = _of(request, found.ratio, found.steps)
+    chosen = _of(request, found.ratio, found.steps, found.criterion)
     if found.config != chosen.experiment.as_dict():
         difference = _difference(found.config, chosen.experiment.as_dict())
         raise IsopruneError(f"{out} holds another recipe: {difference}. {_REMEDY}")
     return chosen
 
 
-def _table(request: Request, ratio: float, steps: Steps) -> dict[str, Any]:
+def _table(request: Request, ratio: float, steps: Steps, criterion: ChosenCriterion) -> dict[str, Any]:
     """Return the recipe's table; ``ratio`` is that of a target in time, 0 as long as it is not known."""
     target = {"ratio": ratio} if "latency" in request.target else dict(request.target)
     given = {"weights": request.weights, "build": request.build}
@@ -168,7 +186,7 @@ def _table(request: Request, ratio: float, steps: Steps) -> dict[str, Any]:
     return recipe(
         model={"name": request.source, **given},
         data=_data(request),
-        prune={**target, **request.pruning},
+        prune={"criterion": criterion.criterion, **target, **request.pruning},
         epochs=request.epochs,
         dense_epochs=request.dense_epochs,
         seed=request.seed,
@@ -218,8 +236,8 @@ def _fastest(
     request: Request, chosen: Experiment, model: nn.Module, splits: Splits, on_stage: Callable[[str], object]
 ) -> Steps:
     """Return the fastest way to take the steps of retraining here, unless the request says one."""
-    if any(setting.partition("=")[0].strip() in _LOOP_KEYS for setting in request.settings):
-        return Steps()
+    if _sets(request, _LOOP_KEYS):
+        return _PLAIN_STEPS
     on_stage("looking for the fastest way to take steps")
     how = chosen.retrain
     batch = min(how.batch, len(splits.train))

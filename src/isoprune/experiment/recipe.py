@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from isoprune.experiment.choice import choice
+
 EPOCHS = 10
-# From so many epochs on, retraining finds by itself what a repair would restore (docs/repairs-study.md).
+RECONSTRUCTION, L1 = "reconstruction", "l1_norm"
+# From so many epochs on, retraining finds by itself what a repair of what L1 chose would restore.
 LONG = 3
+# Of retraining, for a probe of its rate: a network that was refit computes nearly what the dense one does,
+# and shows soon which rates destroy that. Others need longer probes (docs/advice.md).
+PROBE_SHARE = 0.08
 
 
 def recipe(
@@ -22,14 +28,16 @@ def recipe(
 ) -> dict[str, Any]:
     """Return the table of the experiment, as a TOML file would hold it.
 
-    What is filled in is what docs/recipe.md measured: L1 scores, one cycle at the advised rate in small
-    batches, distillation from the dense network, the mean of the last weights, and a repair where the budget
-    is short.
+    What is filled in is what docs/recipe.md measured: one cycle at the advised rate in small batches,
+    distillation from the dense network, and the mean of the last weights; after the criterion
+    "reconstruction", which brings its repair, by short probes of the rate, after others with a repair where
+    the budget is short.
 
     Args:
         model: The choice of the network; with ``dense_epochs`` 0 it starts from its weights.
         data: The choice of the data set.
-        prune: One of ratio, flops and parameters, and what else differs from the defaults.
+        prune: One of ratio, flops and parameters, and what else differs from the defaults. A criterion too;
+            without one, L1.
         epochs: Of retraining.
         dense_epochs: Of training before; 0: the network is trained already.
         loop: How retraining takes its steps, where it is not the plain way: precision, channels_last.
@@ -37,14 +45,17 @@ def recipe(
     dense: dict[str, Any] = {"epochs": 0}
     if dense_epochs:
         dense = {"epochs": dense_epochs, "lr": "auto", **SGD, "schedule": "one_cycle"}
+    prune = {"criterion": L1, **prune}
+    refit = choice(prune["criterion"], "prune.criterion").name == RECONSTRUCTION
+    share = {"probe_share": PROBE_SHARE} if refit else {}
     return {
         "seed": seed,
         "model": dict(model),
         "data": dict(data),
         "dense": dense,
-        "prune": {"criterion": "l1_norm", **prune},
-        "repair": "auto" if epochs < LONG else "none",
-        "retrain": {"epochs": epochs, "lr": "auto", **SGD, **RETRAIN, **(loop or {})},
+        "prune": prune,
+        "repair": "none" if refit or epochs >= LONG else "auto",
+        "retrain": {"epochs": epochs, "lr": "auto", **SGD, **RETRAIN, **share, **(loop or {})},
     }
 
 
