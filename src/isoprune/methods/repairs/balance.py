@@ -56,8 +56,11 @@ def balance(pruned: Pruned, signals: Signals, *, generator: Generator, samples: 
     inputs = list(signals.chunks(samples, chunk=1))
     repaired = copied(pruned.model)
     with in_eval_mode(repaired):
-        for chain in _chains(repaired, inputs):
-            traces = _traces(repaired, inputs, chain, generator)
+        chains = _chains(repaired, inputs)
+        # Of all chains at once: scaling one changes no other's, as the function stays.
+        left = iter(_traces(repaired, inputs, [w for chain in chains for w in chain], generator))
+        for chain in chains:
+            traces = [next(left) for _ in chain]
             if min(traces) > 0:
                 mean = math.exp(sum(map(math.log, traces)) / len(traces))
                 scale_(chain, [math.sqrt(t / mean) for t in traces])
@@ -140,11 +143,13 @@ def _largest(t: Tensor) -> float:
 
 
 def _traces(
-    model: nn.Module, inputs: Sequence[Any], chain: Sequence[Weight], generator: Generator
+    model: nn.Module, inputs: Sequence[Any], layers: Sequence[Weight], generator: Generator
 ) -> list[float]:
     """Return the mean over samples of the squared norm of the outputs' gradient, weight by weight."""
     # Gradients are asked for explicitly: nothing is accumulated anywhere.
-    leaves = [w.parameter for w in chain]
+    leaves = [w.parameter for w in layers]
+    if not leaves:
+        return []
     total = torch.zeros(len(leaves), dtype=torch.float64)
     with differentiable(*leaves):
         for x in inputs:
@@ -153,7 +158,8 @@ def _traces(
                 continue
             y = torch.cat(y)
             for u in _directions(len(y), generator).to(y):
-                grads = torch.autograd.grad(y, leaves, u, retain_graph=True)
+                how = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
+                grads = torch.autograd.grad(y, leaves, u, **how)
                 total += torch.stack([g.double().square().sum().cpu() for g in grads])
     return (total / len(inputs)).tolist()
 
