@@ -74,6 +74,7 @@ TRAINING = {
     "nesterov": True,
     "label_smoothing": 0.1,
     "average": 0.25,
+    "probe_share": 0.1,
     "penalty": {"name": "kernel_orthogonality"},
 }
 OTHER["retrain.distill"] = {"weight": 0.9, "temperature": 4.0}
