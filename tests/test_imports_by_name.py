@@ -44,6 +44,7 @@ KNOWN = {
     ("cli/__init__.py", "getattr(import_module)"): "the table VERBS",
     ("export/sources.py", "import_module"): "timm or transformers",
     ("export/onnx.py", "import_module"): "onnx, onnxscript and onnxruntime",
+    ("export/onnx_program.py", "import_module"): "onnx and onnx_ir",
     ("experiment/catalogue.py", "eval"): "defaults in our own source, without builtins",
     ("experiment/catalogue.py", "compile"): "defaults in our own source",
     ("experiment/memory.py", "ctypes"): "malloc_trim of the C library that the interpreter has loaded",
