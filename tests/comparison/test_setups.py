@@ -87,6 +87,7 @@ TRAINING = {
     "weight_decay": 0.0,
     "jsv_samples": 3,
     "precision": "bf16",
+    "probe_share": 0.1,
     "accumulate": 2,
     "channels_last": True,
     "compile": True,

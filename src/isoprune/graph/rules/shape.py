@@ -166,6 +166,9 @@ def stack(tracer: Tracer, call: Call) -> list[Planes]:
 
 def join_along(tracer: Tracer, call: Call, parts: list[tuple[Planes, Any]], dim: int) -> Planes:
     shape = tuple(call.outs[0].shape)
+    parts = [part for part in parts if 0 not in part[1]]  # an empty part adds nothing
+    if not parts:
+        return ()
     across = []
     for planes, size in parts:  # what varies along other dimensions only must agree in all parts
         others = tuple(p for p in planes if dim not in p.dims)
