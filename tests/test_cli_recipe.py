@@ -296,8 +296,8 @@ def test_without_onnx_the_rest_is_delivered_and_it_is_said(capsys, monkeypatch):
 def test_rates_that_were_given_up_are_told(capsys, monkeypatch):
     real = train.at_advised_rate
 
-    def given_up(*args: Any) -> Any:
-        trained, more = real(*args)
+    def given_up(*args: Any, **kwargs: Any) -> Any:
+        trained, more = real(*args, **kwargs)
         return trained, {"advice": {**more["advice"], "given_up": [0.3, 0.1]}}
 
     monkeypatch.setattr(train, "at_advised_rate", given_up)
