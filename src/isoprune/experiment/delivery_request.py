@@ -131,8 +131,9 @@ def _plain(request: Request) -> dict[str, Any]:
     return json.loads(json.dumps(asdict(request)))
 
 
-def _of(request: Request, *measured: Any) -> Chosen:
-    ratio, steps, criterion = measured or (0.0, _PLAIN_STEPS, _L1)
+def _of(
+    request: Request, ratio: float = 0.0, steps: Steps = _PLAIN_STEPS, criterion: ChosenCriterion = _L1
+) -> Chosen:
     table = override(_table(request, ratio, steps, criterion), request.settings)
     return Chosen(resolve(experiment(table)), ratio, steps, criterion)
 
@@ -147,8 +148,8 @@ class _Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     request: dict[str, Any]
     ratio: Annotated[float, Meta(ge=0, lt=1)]
     steps: Steps
+    criterion: ChosenCriterion
     config: dict[str, Any]
-    criterion: ChosenCriterion = _L1  # of folders from before it was chosen
 
 
 def _found(request: Request, out: Path) -> Chosen | None:

@@ -15,11 +15,12 @@ from isoprune.graph.outputs import tensors_in
 from isoprune.methods.criteria.own_labels import by_classes, drawn_classes, drawn_signs
 from isoprune.methods.criteria.readers import ReadingLayer
 from isoprune.methods.repairs.probe import as_positions, places, read_at
+from isoprune.methods.repairs.weights import Weight
 from isoprune.signals.matrices import CONVOLUTIONS, TRANSPOSED
 from isoprune.types import IsopruneError
 from isoprune.types.task import Task, forward, samples_in
 
-_ROWS = 4  # at least, for each input, where there are as many
+ROWS = 4  # at least, for each input, where there are as many
 
 
 @dataclass
@@ -72,7 +73,7 @@ def require_fits(layers: Mapping[str, Sequence[ReadingLayer]], gigabytes: float,
     Raises:
         IsopruneError: If the moments take more than ``gigabytes``.
     """
-    sizes = {name: sum(_bytes(layer) for layer in several) for name, several in layers.items()}
+    sizes = {name: sum(moment_bytes(layer.weight) for layer in several) for name, several in layers.items()}
     if sum(sizes.values()) > gigabytes * 1e9:
         largest = max(sizes, key=lambda name: sizes[name])
         raise IsopruneError(
@@ -82,8 +83,9 @@ def require_fits(layers: Mapping[str, Sequence[ReadingLayer]], gigabytes: float,
         )
 
 
-def _bytes(layer: ReadingLayer) -> int:
-    blocks, outputs, inputs = layer.weight.matrices.shape
+def moment_bytes(weight: Weight) -> int:
+    """Return what the moments of what a layer reads and makes take in memory."""
+    blocks, outputs, inputs = weight.matrices.shape
     return 3 * 8 * blocks * (outputs**2 + inputs**2)  # sums, their means, and an inverse
 
 
@@ -119,7 +121,7 @@ def watched_sums(
                 stack.callback(module.register_forward_hook(partial(_shifted, offsets[name])).remove)
         number = sum(map(samples_in, chunks))
         for layer in layers:
-            enough = max(most, -(-_ROWS * sums[layer.name].x.shape[1] // number))
+            enough = max(most, -(-ROWS * sums[layer.name].x.shape[1] // number))
             hook = partial(_watched, sums[layer.name], offsets.get(layer.name), enough, generator)
             stack.callback(layer.module.register_forward_hook(hook).remove)
         for chunk in chunks:

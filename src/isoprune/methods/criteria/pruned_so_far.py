@@ -150,9 +150,14 @@ def stages_of(
     None: ``most``, or fewer where a stage takes so much ``work`` that all together took more than 3e12
     multiply-adds.
     """
-    stages = stages or max(1, min(most or len(order), int(_WORK // max(work, 1))))
+    stages = stages or number_of_stages(most or len(order), work)
     size = max(1, -(-len(order) // stages))
     return [order[i : i + size] for i in range(0, len(order), size)]
+
+
+def number_of_stages(most: int, work: float) -> int:
+    """Return how many passes of so much ``work`` each there are, ``most`` at most."""
+    return max(1, min(most, int(_WORK // max(work, 1))))
 
 
 def with_readers(

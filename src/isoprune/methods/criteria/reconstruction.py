@@ -20,7 +20,7 @@ from isoprune.types import Scores, Units
 from isoprune.types.method import method
 from isoprune.types.task import samples_in
 
-_STAGES = 16
+STAGES = 16
 _log = logging.getLogger(__name__)
 
 
@@ -99,7 +99,7 @@ def reconstruction(
             order = [u for u in order if keep.get(u.name, u.size) < u.size]
         end = PrunedSoFar.nothing(layers, fisher=True, ridge=ridge)
         work = forward_work(signals) * sum(map(samples_in, chunks))
-        chosen = stages_of(order, 1 if keep is None else stages, work, most=_STAGES)
+        chosen = stages_of(order, 1 if keep is None else stages, work, most=STAGES)
         for group, mine in with_readers(chosen, layers, gigabytes):
             look = partial(watched_sums, most=places, generator=generator)
             sums = look(network, mine, end.offsets, chunks, signals.task)

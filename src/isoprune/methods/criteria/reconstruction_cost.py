@@ -10,13 +10,15 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from isoprune.methods.criteria.output_errors import ROWS, moment_bytes
+from isoprune.methods.criteria.pruned_so_far import number_of_stages
+from isoprune.methods.criteria.reconstruction import STAGES
 from isoprune.methods.repairs.weights import Weight, weights
 from isoprune.signals.cost import multiply_adds
 from isoprune.signals.matrices import LAYERS
 from isoprune.signals.modes import in_eval_mode
 
-_PLACES, _STAGES, _STAGED = 16, 16, 3e12  # defaults of `reconstruction`
-_ROWS = 4  # for each input of a layer, at least, where there are as many
+_PLACES = 16  # the default of `reconstruction`
 _SOLVES = 25  # of [fan_in, fan_in]: five eigendecompositions of about five products
 
 
@@ -51,12 +53,12 @@ def reconstruction_cost(model: nn.Module, sample: Tensor, samples: int) -> Recon
     work = moments = outputs = 0.0
     for layer in layers:
         blocks, filters, fan_in = layer.matrices.shape
-        each = min(places.get(layer.name, 1), max(_PLACES, -(-_ROWS * fan_in // samples)))
+        each = min(places.get(layer.name, 1), max(_PLACES, -(-ROWS * fan_in // samples)))
         rows = each * samples
         work += blocks * (2 * rows * (fan_in**2 + filters**2) + _SOLVES * fan_in**2 * min(fan_in, rows))
-        moments += 24e-9 * blocks * (fan_in**2 + filters**2)
+        moments += 1e-9 * moment_bytes(layer)
         outputs += 8e-9 * samples * min(each, _PLACES) * blocks * filters  # and the sum that it goes into
-    stages = max(1, min(_STAGES, len(layers), int(_STAGED // (forward * samples))))
+    stages = number_of_stages(min(STAGES, len(layers)), forward * samples)
     # A stage is a forward and a backward; the refit a forward of the dense network, and one up to each layer.
     work += samples * forward * (3 * stages + 1 + len(layers) / 2)
     return ReconstructionCost(work, moments, outputs, forward)
