@@ -115,19 +115,16 @@ def test_a_folder_that_names_another_criterion_is_refused(named: object, tmp_pat
         choose(request(), tmp_path, TimingRequest(), lambda _: None)
 
 
-def test_a_folder_from_before_the_choice_goes_on_by_l1(tmp_path: Path):
-    claimed = claim(
-        request(criterion="l1_norm"),
-        tmp_path,
-        choose(request(criterion="l1_norm"), tmp_path, TimingRequest(), lambda _: None),
-    )
+@pytest.mark.parametrize("lost", ["criterion", "request", "config"])
+def test_a_recipe_with_a_part_missing_is_refused_with_the_remedy(lost: str, tmp_path: Path):
+    claim(request(), tmp_path, choose(request(), tmp_path, TimingRequest(), lambda _: None))
     file = tmp_path / "recipe.json"
     facts = json.loads(file.read_text())
-    delivery_request.write_json(
-        file, {key: value for key, value in facts.items() if key not in ("checksum", "criterion")}
-    )
-    found = choose(request(), tmp_path, TimingRequest(), lambda _: None)
-    assert found.experiment == claimed.experiment
+    kept = {key: value for key, value in facts.items() if key not in ("checksum", lost)}
+    delivery_request.write_json(file, kept)
+    with pytest.raises(IsopruneError, match=rf"recipe\.json\.{lost}'.* Or delete the file"):
+        choose(request(), tmp_path, TimingRequest(), lambda _: None)
+    assert file.is_file()
 
 
 @pytest.mark.parametrize("asked", [request(criterion="l2_norm"), request("prune.criterion=l2_norm")])

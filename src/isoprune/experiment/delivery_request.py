@@ -162,11 +162,15 @@ def _found(request: Request, out: Path) -> Chosen | None:
     Raises:
         IsopruneError: If it is about something else.
     """
+    file, remedy = out / RECIPE, "delete the file and start again: what is finished is kept."
     try:
-        remedy = "Delete it and start again: what is finished is kept."
-        found = read(_Recipe, read_json(out / RECIPE, remedy=remedy), str(out / RECIPE))
+        content = read_json(file, remedy=remedy.capitalize())
     except FileNotFoundError:
         return None
+    try:
+        found = read(_Recipe, content, str(file))
+    except IsopruneError as error:
+        raise IsopruneError(f"{error} Or {remedy}") from None
     asked, there = _plain(request), found.request.get("target")
     timed = "latency" in asked["target"] or (isinstance(there, dict) and "latency" in there)
     if timed and found.request != asked:
