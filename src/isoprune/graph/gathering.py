@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from torch import Tensor
-
 from isoprune.graph.labels import Plane, Planes
 from isoprune.graph.recording import Node
 
@@ -21,12 +19,12 @@ class Gathering:
     _seen: set[int] = field(default_factory=set)
     _found: list[Plane] = field(default_factory=list)
 
-    def behind(self, tensors: Sequence[Tensor]) -> Planes:
-        """Return the channels over which statistics ran, of these tensors and of those asked for before."""
+    def behind(self, keys: Sequence[int]) -> Planes:
+        """Return the channels over which statistics ran, of tensors by key and of those asked for before."""
         for node in self.nodes[self._indexed :]:
             self._writer.update(dict.fromkeys(node.writes, node))
         self._indexed = len(self.nodes)
-        todo = [id(t) for t in tensors]
+        todo = list(keys)
         while todo:
             key = todo.pop()
             node = self._writer.get(key)

@@ -44,13 +44,15 @@ def varying(ids: Tensor) -> tuple[int, ...]:
 
 
 def compress(ids: Tensor) -> Tensor:
-    """Return equal ids with stride 0 along every dimension on which they are constant."""
-    shape, ids = ids.shape, core(ids)
+    """Return equal ids with stride 0 along every dimension on which they are constant, in little memory."""
+    shape, whole = ids.shape, core(ids)
+    ids = whole
     for d in varying(ids):
         first = ids.narrow(d, 0, 1)
         if bool((ids == first).all()):
             ids = first
-    return ids.expand(shape)
+    # A part of them would keep the memory of all: heads [batch * heads] that of [batch * heads, n, n].
+    return (ids if ids is whole else ids.clone()).expand(shape)
 
 
 def core(ids: Tensor, keep: Collection[int] = ()) -> Tensor:

@@ -180,25 +180,26 @@ class SizeWatch(TorchFunctionMode):
             self._constant(out, handler, args, kwargs)
         for size, tensor, dim in handler(out, args, kwargs) if handler else ():
             if isinstance(size, NamedSize) and isinstance(tensor, Tensor):
-                self._claim(tensor, dim % tensor.dim(), size)
+                self._claim(self.planes(tensor), tensor.shape, dim % tensor.dim(), size)
         return out
 
-    def _claim(self, tensor: Tensor, dim: int, size: NamedSize) -> None:
-        planes = self.planes(tensor)
+    def _claim(self, planes: Planes, shape: torch.Size, dim: int, size: NamedSize) -> None:
         self.claims.append(
-            SizeClaim(size.module, size.attribute, planes, tensor.shape, dim, size.factor, size.partner)
+            SizeClaim(size.module, size.attribute, planes, shape, dim, size.factor, size.partner)
         )
 
     def _sizes(self, tensor: Tensor, out: Any, args: Any, kwargs: Any) -> Any:
         """Return the size or sizes of a tensor; those of channels remember that."""
-        dims = {d for p in self.planes(tensor) for d in p.dims}
+        planes = self.planes(tensor)
+        dims = {d for p in planes for d in p.dims}
         if not dims:
             return out
+        claim = partial(self._claim, planes, tensor.shape)  # a size may live longer than its tensor
         if isinstance(out, int):
             dim = (args[1] if len(args) > 1 else kwargs["dim"]) % tensor.dim()
-            return TensorSize(out, partial(self._claim, tensor, dim)) if dim in dims else out
+            return TensorSize(out, partial(claim, dim)) if dim in dims else out
         return torch.Size(
-            TensorSize(n, partial(self._claim, tensor, d)) if d in dims else n for d, n in enumerate(out)
+            TensorSize(n, partial(claim, d)) if d in dims else n for d, n in enumerate(out)
         )
 
     def _constant(self, out: Tensor, handler: Any, args: Any, kwargs: Any) -> None:

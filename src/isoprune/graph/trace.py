@@ -157,8 +157,8 @@ def _unrun(tracer: Tracer) -> dict[str, torch.Size]:
     """Return the parameters that took no part, and their shapes."""
     return {
         name: tensor.shape
-        for key, (name, tensor) in tracer.names.items()
-        if key not in tracer.labels and isinstance(tensor, nn.Parameter)
+        for name, tensor in tracer.names.values()
+        if isinstance(tensor, nn.Parameter) and not tracer.labelled(tensor)
     }
 
 

@@ -23,7 +23,7 @@ from isoprune.graph.gathering import Gathering
 from isoprune.graph.labels import Plane, Planes, broadcast, distinct
 from isoprune.graph.layouts import Layout, fresh
 from isoprune.graph.ledger import CONSTANT, Ledger
-from isoprune.graph.memory import memory_of, place_of
+from isoprune.graph.memory import memory_of
 from isoprune.graph.operations import Operation, operation_of
 from isoprune.graph.other_answers import other_results
 from isoprune.graph.reads import NeedsValues, Reads
@@ -32,6 +32,7 @@ from isoprune.graph.rules.picking import cut_by_value
 from isoprune.graph.scalars import numbers_of, values_of
 from isoprune.graph.shape_inference import flattened, on_zeros, shape_only
 from isoprune.graph.sizes import SizeClaim
+from isoprune.graph.tensor_facts import Facts, TensorFacts
 
 
 @dataclass
@@ -43,49 +44,48 @@ class Tracer(TorchDispatchMode):
     ledger: Ledger = field(default_factory=Ledger)
     nodes: list[Node] = field(default_factory=list)
     claims: list[SizeClaim] = field(default_factory=list)
-    labels: dict[int, tuple[Tensor, Planes]] = field(default_factory=dict)
     modules: list[str] = field(default_factory=list)
     readers: dict[int, Tensor] = field(default_factory=dict)  # first out id -> the ids that were read
-    activations: set[int] = field(default_factory=set)
-    positions: dict[int, tuple[Tensor, list[Plane]]] = field(default_factory=dict)  # along these planes
     layouts: Mapping[str, Layout] = field(default_factory=dict)  # of parameters, by name
     attributes: Mapping[int, str] = field(default_factory=dict)  # memory -> a tensor that is no buffer
     wishes: dict[str, Layout] = field(default_factory=dict)  # what operations would have them be
-    blank: set[int] = field(default_factory=set)  # those constants, until something is written into them
     gathering: Gathering = field(default_factory=partial(Gathering, ()))
     counts: set[int] = field(default_factory=set)  # integers that were read of values
     reads: Reads = field(default_factory=Reads)  # what the forward learns from values
-    loose: dict[int, Tensor] = field(default_factory=dict)  # made of inputs that are no floats
-    flags: set[int] = field(default_factory=set)  # those made of a single number
-    _storages: set[int] = field(default_factory=set)
-    _places: dict[tuple, Tensor] = field(default_factory=dict)
-    _owners: dict[int, int] = field(init=False)  # memory -> the parameter or buffer whose it is
+    facts: TensorFacts = field(init=False)
+    _owners: dict[int, Tensor] = field(init=False)  # memory -> the parameter or buffer whose it is
 
     def __post_init__(self) -> None:
         super().__init__()
-        self._owners = {memory_of(tensor): key for key, (_, tensor) in self.names.items()}
+        self.facts = TensorFacts(self.names.keys())
+        self._owners = {memory_of(tensor): tensor for _, tensor in self.names.values()}
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False  # else torch imports its compiler, which takes longer than all of this
 
     def planes(self, tensor: Tensor) -> Planes:
-        return self.labels[id(tensor)][1] if id(tensor) in self.labels else ()
+        facts = self.facts.get(tensor)
+        return () if facts is None or facts.planes is None else facts.planes
+
+    def labelled(self, tensor: Tensor) -> bool:
+        """Tell whether the tensor was seen to depend on activations or weights."""
+        facts = self.facts.get(tensor)
+        return facts is not None and facts.planes is not None
 
     def known(self, tensor: Tensor, *, integers: bool = False) -> bool:
         """Tell whether the tensor depends on activations or weights; label a weight at first sight."""
-        if id(tensor) in self.labels:
+        if self.labelled(tensor):
             return True
         counted = integers and tensor.numel() > 1
         if id(tensor) in self.names and (counted or tensor.is_floating_point() or tensor.is_complex()):
             self.mark(tensor, self._fresh(self.names[id(tensor)][0], tensor))
             return True
-        if memory_of(tensor) in self._storages:
+        if self.facts.is_view(tensor):
             # Made without an operation (by a subclass of tensors), it is what has the same place in memory.
-            twin = self._places.get(place_of(tensor))
-            self.mark(tensor, self.planes(twin) if twin is not None else ())
-            if twin is not None and id(twin) in self.activations:
-                self.activations.add(id(tensor))
+            twin = self.facts.twin(tensor)
+            self.mark(tensor, twin.planes or () if twin is not None else ())
+            self.facts.of(tensor).activation |= twin is not None and twin.activation
             return True
         return False
 
@@ -94,23 +94,22 @@ class Tracer(TorchDispatchMode):
 
     def label_constant(self, tensor: Tensor, dims: Sequence[int]) -> None:
         """Label a constant of equal values along the dimensions whose size was that of channels."""
-        self.blank.add(id(tensor))
-        self.activations.add(id(tensor))
+        facts = self.facts.of(tensor)
+        facts.blank = facts.activation = True
         self.mark(tensor, [p for p in self._fresh(CONSTANT, tensor) if p.dims[0] in dims])
 
     def mark(self, tensor: Tensor, planes: Sequence[Plane]) -> None:
-        self.labels[id(tensor)] = (tensor, distinct(planes))
-        self._storages.add(memory_of(tensor))
-        self._places[place_of(tensor)] = tensor
+        self.facts.mark(tensor, distinct(planes))
 
     def is_weight(self, tensor: Tensor) -> bool:
         """Tell whether the tensor is made of parameters alone, whatever the input."""
-        return self.known(tensor) and id(tensor) not in self.activations
+        return self.known(tensor) and not self.facts.of(tensor).activation
 
     def read_positions(self, tensor: Tensor, where: str) -> None:
         """Freeze the channels among which a tensor, if it holds positions, was found."""
-        if id(tensor) in self.positions:
-            self.ledger.freeze(self.positions[id(tensor)][1], f"{where} reads positions among them")
+        facts = self.facts.get(tensor)
+        if facts is not None and facts.positions:
+            self.ledger.freeze(facts.positions, f"{where} reads positions among them")
 
     def attribute_of(self, tensors: Sequence[Tensor]) -> str | None:
         """Return the name of a plain attribute that one of these tensors is, or is a view of."""
@@ -121,19 +120,18 @@ class Tracer(TorchDispatchMode):
         """Return the planes and the shape of every parameter and buffer that took part."""
         return {
             name: (self.planes(tensor), tensor.shape)
-            for key, (name, tensor) in self.names.items()
-            if key in self.labels
+            for name, tensor in self.names.values()
+            if self.labelled(tensor)
         }
 
     def take_input(self, tensor: Tensor) -> None:
         """Follow an input: channels are made of floats, ways are chosen by the others."""
+        facts = self.facts.of(tensor)
         if tensor.is_floating_point() or tensor.is_complex():
             self.mark(tensor, ())
-            self.activations.add(id(tensor))
+            facts.activation = True
         else:
-            self.loose[id(tensor)] = tensor
-            if tensor.numel() == 1:
-                self.flags.add(id(tensor))
+            facts.loose, facts.flag = True, tensor.numel() == 1
 
     @property
     def computes(self) -> bool:
@@ -173,28 +171,28 @@ class Tracer(TorchDispatchMode):
             cut_by_value(self, call)
         planes = operation.rule(self, call) if self.watch else [()] * len(outs)
         inputs = tuple((self.planes(t), t.shape) for t in tensors)
-        of_weights = not any(id(t) in self.activations for t in tensors)
+        known = [facts for t in tensors if (facts := self.facts.get(t)) is not None]
+        of_weights = not any(facts.activation for facts in known)
         if not of_weights:
-            self.activations.update(map(id, outs), self._written(outs, tensors))
+            for t in (*outs, *self._written(outs, tensors)):
+                self.facts.of(t).activation = True
         for o, p in zip(outs, planes, strict=True):
             if not operation.host or o.is_floating_point():
                 self.mark(o, p)
         outputs = tuple((self.planes(o), o.shape) for o in outs)
         numbers = tuple(numbers_of(func, args, kwargs))
         picks = tuple(args[1:]) if operation.name in ("slice", "select") else ()
-        # The ids of others are used again.
-        reads = (id(t) if self.known(t) or id(t) in self.names else -1 for t in tensors)
-        keys = tuple(reads), tuple(map(id, outs))
+        keys = tuple(map(self.facts.key, tensors)), tuple(self.facts.of(o).key for o in outs)
         transposed = operation.name == "convolution" and args[6] is True
         self.nodes.append(
             Node(numbers, *keys, operation, module, inputs, outputs, transposed, of_weights, picks, constants)
         )
         return out
 
-    def _written(self, outs: Sequence[Tensor], tensors: Sequence[Tensor]) -> set[int]:
+    def _written(self, outs: Sequence[Tensor], tensors: Sequence[Tensor]) -> list[Tensor]:
         """Return the buffers into a part of which an operation wrote: from now on they hold data."""
         places = {memory_of(o) for o in outs if any(o is t for t in tensors)}
-        return {self._owners[place] for place in places if place in self._owners}
+        return [self._owners[place] for place in places if place in self._owners]
 
     def host(self, take: Callable[[], Any], name: str, tensor: Tensor) -> Any:
         """Return what Python takes out of a tensor (`item`, `tolist`)."""
@@ -203,18 +201,29 @@ class Tracer(TorchDispatchMode):
                 raise NeedsValues(f"{name} in {self.modules[-1] if self.modules else 'the network'}")
             self.ledger.freeze(self.planes(tensor), f"{name} reads its values")
         known = self.known(tensor)
-        gathered = partial(self.gathering.behind, [tensor]) if known else tuple
-        return self.reads.taken(take, name, open=known or id(tensor) in self.loose, gathered=gathered)
+        gathered = self._gathered([tensor]) if known else tuple
+        return self.reads.taken(take, name, open=known or self._is_loose([tensor]), gathered=gathered)
 
     def _constant(self, func: Any, args: Any, kwargs: Any, tensors: Sequence[Tensor]) -> Any:
         """Run an operation on constants for real, and follow what is made of inputs."""
         out = func(*args, **kwargs)
-        if any(id(t) in self.loose for t in tensors):
-            outs = {id(o): o for o in flattened((out,), {}) if isinstance(o, Tensor)}
-            self.loose.update(outs)
-            if any(id(t) in self.flags for t in tensors):
-                self.flags.update(outs)
+        if self._is_loose(tensors):
+            flag = self._is_flag(tensors)
+            for o in flattened((out,), {}):
+                if isinstance(o, Tensor):
+                    facts = self.facts.of(o)
+                    facts.loose, facts.flag = True, facts.flag or flag
         return out
+
+    def _is_loose(self, tensors: Sequence[Tensor]) -> bool:
+        """Tell whether one of these is made of inputs that are no floats."""
+        return any(facts.loose for t in tensors if (facts := self.facts.get(t)) is not None)
+
+    def _is_flag(self, tensors: Sequence[Tensor]) -> bool:
+        return any(facts.flag for t in tensors if (facts := self.facts.get(t)) is not None)
+
+    def _gathered(self, tensors: Sequence[Tensor]) -> Callable[[], Planes]:
+        return partial(self.gathering.behind, [self.facts.key(t) for t in tensors])
 
     def _made(self, func: Any, operation: Operation, args: Any, kwargs: Any, where: str) -> Any:
         """Return what an operation makes: computed where values are needed, else only its shape."""
@@ -237,13 +246,12 @@ class Tracer(TorchDispatchMode):
         """Return what values answer; their channels stay."""
         if known and not self.computes:
             raise NeedsValues(where)
-        open = known or any(id(t) in self.loose for t in tensors)
-        flag = any(id(t) in self.flags for t in tensors)
+        open, flag = known or self._is_loose(tensors), self._is_flag(tensors)
         out = self.reads.answer(
             lambda: func(*args, **kwargs),
             partial(other_results, operation_of(func).name, tensors, flag) if open else None,
             open=open,
-            gathered=partial(self.gathering.behind, tensors) if known else tuple,
+            gathered=self._gathered(tensors) if known else tuple,
         )
         if open and type(out) is int:
             self.counts.add(out)
@@ -260,7 +268,7 @@ class Tracer(TorchDispatchMode):
         known = any(self.known(m) for m in masks)
         if known and not self.computes:
             raise NeedsValues(where)
-        open = known or any(id(m) in self.loose for m in masks)
+        open = known or self._is_loose(masks)
         if how == "masks":
             args = self.reads.positions(args, open=open)
         else:
@@ -278,4 +286,4 @@ class Tracer(TorchDispatchMode):
         for t in flattened((answers,), {}):
             if isinstance(t, Tensor):
                 self.mark(t, ())
-                self.activations.add(id(t))
+                self.facts.of(t).activation = True

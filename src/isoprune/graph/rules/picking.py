@@ -56,7 +56,7 @@ def put(tracer: Tracer, call: Call) -> list[Planes]:
     together = sorted(dims) == list(range(len(dims)))  # x[i, j] = values: one dimension for all
     where = f"{call.where} writes into a part of a tensor"
     own = tracer.planes(target)
-    uniform = id(target) in tracer.labels or _is_uniform(target)
+    uniform = tracer.labelled(target) or _is_uniform(target)
     if not together or not uniform:
         tracer.ledger.freeze([*own, *tracer.planes(values)], where)
         return [own]
@@ -74,9 +74,10 @@ def put(tracer: Tracer, call: Call) -> list[Planes]:
     mine = tuple(p for p in own if not dims & set(p.dims))
     size = [1 if d in dims else n for d, n in enumerate(target.shape)]
     own_size = size
-    if id(target) not in tracer.labels or id(target) in tracer.blank:  # of equal values, so of any width
+    facts = tracer.facts.of(target)
+    if facts.planes is None or facts.blank:  # of equal values, so of any width
         own_size = [n if any(d in p.dims for p in mine) else 1 for d, n in enumerate(size)]
-        tracer.blank.discard(id(target))
+        facts.blank = False
     whole = min(first, values.dim())
     written = [1] * (target.dim() - whole) + list(values.shape[values.dim() - whole :])
     return [join(tracer, [(mine, own_size), (tuple(laid), written)], tuple(target.shape), call.where)]

@@ -60,7 +60,8 @@ def extreme(tracer: Tracer, call: Call) -> list[Planes]:
     """Max, min, median: the value is a statistic; whoever reads the position it was found at keeps it."""
     dims, x = _reduced(call), call.args[0]
     for positions in call.outs[1:]:
-        tracer.positions[id(positions)] = positions, [p for p in tracer.planes(x) if set(p.dims) & dims]
+        along = tuple(p for p in tracer.planes(x) if set(p.dims) & dims)
+        tracer.facts.of(positions).positions = along
     return reduction(tracer, call)
 
 

@@ -57,15 +57,10 @@ def view(tracer: Tracer, call: Call) -> list[Planes]:
     given = tuple(sorted(tracer.planes(call.tensors[0]), key=lambda p: p.dims, reverse=True))
     for plane in given:
         plane = untangled(tracer, call, plane, given, shape)
-        ids = Plane(plane.ids.reshape(shape), plane.row)
-        planes.append(ids)
-        (tidied,) = tidy([ids]) or (None,)
-        if tidied is None or len(tidied.dims) <= len(plane.dims):
-            continue
-        box = tidied.core.squeeze()
-        planes[-1] = tidied
-        if not plane.row:
-            planes += split_rows(tracer, call, tidied, box)
+        laid = Plane(compress(plane.ids.reshape(shape)), plane.row)
+        planes.append(laid)
+        if not plane.row and len(laid.dims) > len(plane.dims):
+            planes += split_rows(tracer, call, laid, laid.core.squeeze())
     return [tidy(unmixed(tracer, call, planes))]
 
 

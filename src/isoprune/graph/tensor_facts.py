@@ -1,0 +1,91 @@
+"""What a recording knows of the tensors of a forward, of each as long as it lives: it keeps none alive."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from isoprune.graph.labels import Planes
+from isoprune.graph.memory import memory_of, place_of
+
+
+@dataclass(slots=True)
+class Facts:
+    """What is known of one tensor."""
+
+    key: int  # under which operations read and write it: those of two tensors are never equal
+    planes: Planes | None = None  # None: it depends on neither activations nor weights
+    activation: bool = False  # depends on the input
+    blank: bool = False  # a constant of equal values, into which nothing has been written
+    loose: bool = False  # made of inputs that are no floats
+    flag: bool = False  # made of a single number of those
+    positions: Planes = ()  # those along which it says where something was found
+
+
+class _Ref(weakref.ref[Tensor]):
+    __slots__ = ("name",)
+    name: int
+
+
+class TensorFacts:
+    """The facts of every tensor that lives. Cost: a weak reference a tensor, and one a storage."""
+
+    def __init__(self, names: Collection[int]) -> None:
+        """Keep facts; tensors with these identities live longer than this and have those as keys."""
+        self._names, self._last = names, -1
+        self._known: dict[int, tuple[_Ref, Facts]] = {}
+        # With a weak reference to it, no other storage gets the address of one that is gone.
+        self._storages: dict[int, StorageWeakRef] = {}
+        self._places: dict[tuple, Facts] = {}
+        own = weakref.ref(self)
+
+        def forget(ref: _Ref) -> None:
+            facts = own()
+            if facts is not None:
+                facts._known.pop(ref.name, None)
+
+        self._forget = forget
+
+    def get(self, tensor: Tensor) -> Facts | None:
+        """Return what is known of a tensor; None if nothing is."""
+        found = self._known.get(id(tensor))
+        return None if found is None else found[1]
+
+    def of(self, tensor: Tensor) -> Facts:
+        """Return what is known of a tensor, to be added to."""
+        found = self._known.get(id(tensor))
+        if found is None:
+            self._last -= 1
+            ref = _Ref(tensor, self._forget)
+            ref.name = id(tensor)
+            found = ref, Facts(id(tensor) if id(tensor) in self._names else self._last)
+            self._known[id(tensor)] = found
+        return found[1]
+
+    def key(self, tensor: Tensor) -> int:
+        """Return the key of a tensor; -1 if nothing is known of it."""
+        found = self._known.get(id(tensor))
+        return found[1].key if found else id(tensor) if id(tensor) in self._names else -1
+
+    def mark(self, tensor: Tensor, planes: Planes) -> None:
+        """Say what the channels of a tensor are."""
+        facts = self.of(tensor)
+        facts.planes = planes
+        if tensor.layout is torch.strided:  # a sparse tensor has no views
+            memory = memory_of(tensor)
+            if memory not in self._storages:
+                self._storages[memory] = StorageWeakRef(tensor.untyped_storage())
+            self._places[place_of(tensor)] = facts
+
+    def is_view(self, tensor: Tensor) -> bool:
+        """Tell whether a tensor has the memory of one whose channels are known."""
+        return tensor.layout is torch.strided and memory_of(tensor) in self._storages
+
+    def twin(self, tensor: Tensor) -> Facts | None:
+        """Return what is known of the tensor that had the very same place in memory."""
+        return self._places.get(place_of(tensor))
