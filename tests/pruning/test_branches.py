@@ -138,6 +138,28 @@ def test_a_branch_on_the_batch_size_is_right_on_both_ways(kind):
     assert_right(model, pruned, *((torch.randn(n, 8),) for n in (1, 2, 3, 11, 12, 20)))
 
 
+@pytest.mark.parametrize(("asks", "sizes"), [(True, {2, 4, 5, 6}), (False, {2})])
+def test_only_numbers_that_running_code_compares_the_batch_size_with_are_tried(asks, sizes):
+    seen = set()
+
+    class Counted(nn.Linear):
+        def __init__(self):
+            super().__init__(8, 6)
+            self.several = len(self.weight) > 6
+
+        def forward(self, x):
+            seen.add(x.size(0))
+            if len(x.shape) == 3:
+                x = x.flatten(1)
+            return super().forward(x * 2 if asks and self.many(x) else x)
+
+        def many(self, x):
+            return len(x) == 5
+
+    trace(nn.Sequential(Counted(), nn.ReLU(), nn.Linear(6, 4)), torch.randn(2, 8))
+    assert seen == sizes
+
+
 def test_a_branch_on_a_width_keeps_what_decides():
     class Wide(nn.Module):
         def __init__(self):

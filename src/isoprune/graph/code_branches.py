@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dis
 import sysconfig
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -22,31 +22,22 @@ _LARGEST, _MOST = 64, 4  # batch sizes
 
 def has_training_branch(model: nn.Module) -> bool:
     """Tell whether the class of a module, other than torch's own, branches on ``self.training``."""
-    return any(_of_methods(kind, _asks_for_training) for kind in _kinds(model))
+    kinds = {type(module) for _, module in named_modules(model)}
+    return any(_has_training_branch(kind) for kind in kinds if not issubclass(kind, _NormBase))
 
 
-def batch_sizes_asked(model: nn.Module) -> tuple[int, ...]:
-    """Return the batch sizes on both sides of the numbers that code compares a first dimension with."""
-    numbers = {n for kind in _kinds(model) for found in _of_methods(kind, _batch_sizes) for n in found}
+def batch_sizes_asked(running: Iterable[CodeType | None]) -> tuple[int, ...]:
+    """Return the batch sizes on both sides of the numbers that code which ran compares a first size with."""
+    numbers = {n for code in running if code is not None for n in _batch_sizes(code)}
     sizes = sorted({n + d for n in numbers for d in (-1, 0, 1)} & set(range(1, _LARGEST + 1)))
     return tuple(sizes[:_MOST])
 
 
-def _kinds(model: nn.Module) -> list[type]:
-    kinds = {type(module) for _, module in named_modules(model)}
-    return [kind for kind in kinds if not issubclass(kind, _NormBase)]
-
-
 @cache
-def _of_methods(kind: type, read: Callable[[CodeType], object]) -> tuple:
-    """Return what is read off the code of a class and of those that it is made of, except torch's."""
-    found = (
-        read(code)
-        for base in kind.__mro__
-        if not base.__module__.startswith("torch.") and base is not object
-        for code in dict.fromkeys(_codes_of(base))
-    )
-    return tuple(answer for answer in found if answer)
+def _has_training_branch(kind: type) -> bool:
+    """Tell whether code of a class, or of those that it is made of, except torch's, branches on its mode."""
+    own = (base for base in kind.__mro__ if not base.__module__.startswith("torch.") and base is not object)
+    return any(_asks_for_training(code) for base in own for code in dict.fromkeys(_codes_of(base)))
 
 
 def _codes_of(base: type) -> Iterator[CodeType]:
@@ -103,6 +94,7 @@ def _asks_for_training(function: CodeType) -> bool:
     return False
 
 
+@cache
 def _batch_sizes(function: CodeType) -> tuple[int, ...]:
     """Return the numbers that `len(x)`, `x.shape[0]` or `x.size(0)` is compared with."""
     if not {"len", "shape", "size"} & set(function.co_names):
@@ -123,7 +115,8 @@ def _compared(before: Sequence[dis.Instruction]) -> Iterator[int]:
             yield from numbers
             return
         if _name(step) == "len":
-            yield from numbers
+            if not {_name(s) for s in near[i + 1 :]} & {"shape", "size"}:  # else it counts dimensions
+                yield from numbers
             return
 
 

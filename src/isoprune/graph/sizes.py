@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from typing import Any
+from types import CodeType
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,10 @@ from torch.overrides import TorchFunctionMode
 from isoprune.graph.cloning import named_modules
 from isoprune.graph.labels import Planes
 from isoprune.graph.reads import HOST
+from isoprune.graph.value_flow import frames
+
+if TYPE_CHECKING:
+    from isoprune.graph.tracer import Tracer
 
 WHOLE = Fraction(1)
 Partner = tuple[str, str, str] | None  # sign, module and attribute
@@ -156,41 +161,34 @@ class SizeWatch(TorchFunctionMode):
     labelled. ``labelled``: the numbers of those in this call, if they are known from a recording.
     """
 
-    def __init__(
-        self,
-        claims: list[SizeClaim],
-        planes: Callable[[Tensor], Planes],
-        label: Callable[[Tensor, list[int]], None],
-        host: Callable[[Callable[[], Any], str, Any], Any],
-        labelled: Collection[int] | None = None,
-    ) -> None:
+    def __init__(self, tracer: Tracer, labelled: Collection[int] | None = None) -> None:
         super().__init__()
-        self.claims, self.planes, self.label, self.host = claims, planes, label, host
-        self.known, self.labelled, self.constants = labelled, list[int](), 0
+        self.tracer, self.known, self.labelled, self.constants = tracer, labelled, list[int](), 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name, kwargs = getattr(func, "__name__", ""), kwargs or {}
         if name in HOST:
-            return self.host(lambda: func(*args, **kwargs), name, args[0])
+            return self.tracer.host(lambda: func(*args, **kwargs), name, args[0])
         out = func(*args, **kwargs)
-        if func is Tensor.size or getattr(func, "__self__", None) is Tensor.shape:
-            return self._sizes(args[0], out, args, kwargs)
+        if func is Tensor.size or func is Tensor.__len__ or getattr(func, "__self__", None) is Tensor.shape:
+            self.tracer.size_readers.add(_running())
+            return out if func is Tensor.__len__ else self._sizes(args[0], out, args, kwargs)
         handler = _HANDLERS.get(name)
         if name in _UNIFORM and (out.is_floating_point() or out.is_complex()):
             self._constant(out, handler, args, kwargs)
         for size, tensor, dim in handler(out, args, kwargs) if handler else ():
             if isinstance(size, NamedSize) and isinstance(tensor, Tensor):
-                self._claim(self.planes(tensor), tensor.shape, dim % tensor.dim(), size)
+                self._claim(self.tracer.planes(tensor), tensor.shape, dim % tensor.dim(), size)
         return out
 
     def _claim(self, planes: Planes, shape: torch.Size, dim: int, size: NamedSize) -> None:
-        self.claims.append(
+        self.tracer.claims.append(
             SizeClaim(size.module, size.attribute, planes, shape, dim, size.factor, size.partner)
         )
 
     def _sizes(self, tensor: Tensor, out: Any, args: Any, kwargs: Any) -> Any:
         """Return the size or sizes of a tensor; those of channels remember that."""
-        planes = self.planes(tensor)
+        planes = self.tracer.planes(tensor)
         dims = {d for p in planes for d in p.dims}
         if not dims:
             return out
@@ -198,16 +196,19 @@ class SizeWatch(TorchFunctionMode):
         if isinstance(out, int):
             dim = (args[1] if len(args) > 1 else kwargs["dim"]) % tensor.dim()
             return TensorSize(out, partial(claim, dim)) if dim in dims else out
-        return torch.Size(
-            TensorSize(n, partial(claim, d)) if d in dims else n for d, n in enumerate(out)
-        )
+        return torch.Size(TensorSize(n, partial(claim, d)) if d in dims else n for d, n in enumerate(out))
 
     def _constant(self, out: Tensor, handler: Any, args: Any, kwargs: Any) -> None:
         self.constants += 1
         dims = [d for size, _, d in handler(out, args, kwargs) if isinstance(size, _Size)]
         if self.constants in self.known if self.known is not None else dims:
             self.labelled.append(self.constants)
-            self.label(out, dims)
+            self.tracer.label_constant(out, dims)
+
+
+def _running() -> CodeType | None:
+    frame = next(frames(), None)
+    return None if frame is None else frame.f_code
 
 
 _Sizes = Iterator[tuple[Any, Any, int]]

@@ -92,7 +92,8 @@ def _traced(
             except Exception as error:
                 first = entry is entries[0]
                 raise refusal(clone_sharing(clone), entry, error, tracer.nodes, further=not first) from error
-        further = [_of_batch(e, n) for n in batch_sizes_asked(model) for e in entries if _is_flat(e)]
+        asked = batch_sizes_asked(tracer.size_readers)
+        further = [_of_batch(e, n) for n in asked for e in entries if _is_flat(e)]
         if _unrun(tracer) or has_training_branch(model):
             further += [entry.trained() for entry in entries]
         for entry in further:
@@ -216,7 +217,7 @@ def record(
     inputs = copied_inputs(entry.inputs)  # a forward may write into them
     for tensor in tensors_of(inputs):
         tracer.take_input(tensor)
-    watch = SizeWatch(tracer.claims, tracer.planes, tracer.label_constant, tracer.host, constants)
+    watch = SizeWatch(tracer, constants)
     around = torch.no_grad(), steady(), unchanged(model), module_names(model, tracer.modules), seeded()
     with ExitStack() as stack:
         for context in (*around, watch, tracer):

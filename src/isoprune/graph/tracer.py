@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from types import CodeType
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ from isoprune.graph.rules.picking import cut_by_value
 from isoprune.graph.scalars import numbers_of, values_of
 from isoprune.graph.shape_inference import flattened, on_zeros, shape_only
 from isoprune.graph.sizes import SizeClaim
-from isoprune.graph.tensor_facts import Facts, TensorFacts
+from isoprune.graph.tensor_facts import TensorFacts
 
 
 @dataclass
@@ -52,6 +53,7 @@ class Tracer(TorchDispatchMode):
     gathering: Gathering = field(default_factory=partial(Gathering, ()))
     counts: set[int] = field(default_factory=set)  # integers that were read of values
     reads: Reads = field(default_factory=Reads)  # what the forward learns from values
+    size_readers: set[CodeType | None] = field(default_factory=set)  # the code that asks for sizes
     facts: TensorFacts = field(init=False)
     _owners: dict[int, Tensor] = field(init=False)  # memory -> the parameter or buffer whose it is
 
