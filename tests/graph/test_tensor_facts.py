@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from isoprune.graph import trace
+from isoprune.graph.labels import Plane
 from isoprune.graph.tensor_facts import TensorFacts
 
 
@@ -18,10 +19,10 @@ def test_what_is_known_of_a_tensor_goes_with_it_and_no_other_gets_its_key():
     for _ in range(50):
         tensor = torch.empty(3)
         assert facts.get(tensor) is None
-        assert not facts.is_view(tensor)  # the memory of one that is gone is no sign of it
+        assert not facts.adopted(tensor)  # the memory of one that is gone is no sign of it
         facts.mark(tensor, ())
         keys.append(facts.key(tensor))
-        assert facts.is_view(tensor.view(3, 1))
+        assert facts.adopted(tensor.view(3, 1))
         del tensor
     assert len(set(keys)) == 50
     assert -1 not in keys
@@ -29,15 +30,17 @@ def test_what_is_known_of_a_tensor_goes_with_it_and_no_other_gets_its_key():
 
 def test_a_view_knows_the_one_of_the_same_place_after_that_is_gone():
     facts = TensorFacts(())
-    tensor = torch.empty(2, 3)
-    facts.mark(tensor, ())
+    tensor, planes = torch.empty(2, 3), (Plane(torch.arange(1, 4).expand(2, 3)),)
+    facts.mark(tensor, planes)
     facts.of(tensor).activation = True
     view, other = tensor.detach(), tensor.view(3, 2)
     del tensor
-    twin = facts.twin(view)
-    assert twin is not None
-    assert twin.activation
-    assert facts.twin(other) is None
+    assert facts.adopted(view)
+    assert facts.adopted(other)
+    assert facts.of(view).planes is planes
+    assert facts.of(view).activation
+    assert facts.of(other).planes == ()
+    assert not facts.of(other).activation
 
 
 @dataclass

@@ -120,6 +120,8 @@ class Stepped(nn.Module):
 FIRST = {
     "new_zeros": lambda net, x: x.new_zeros(x.size(0), net.h),
     "zeros": lambda net, x: torch.zeros(len(x), net.h, dtype=x.dtype),
+    "new_zeros of a weight's size": lambda net, x: x.new_zeros(len(x), net.cell.weight_hh.shape[1]),
+    "zeros of a weight's size": lambda net, x: torch.zeros(len(x), net.head.weight.size(1), dtype=x.dtype),
     "ones of the cell's": lambda net, x: x.new_ones(x.size(0), net.cell.hidden_size),
     "the cell's own": None,
 }

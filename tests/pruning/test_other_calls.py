@@ -63,6 +63,22 @@ def test_parts_that_no_call_runs_are_named_and_what_they_could_read_stays():
     assert_right(model, pruned, (x, 0), (x, 1))
 
 
+class AskingHeads(Heads):
+    """It asks for the sizes of parameters that it does not run."""
+
+    def forward(self, x, task=None):
+        narrow = self.tasks[0].weight.shape[1] < self.tasks[1].weight.size(0)
+        return super().forward(-x if narrow else x, task)
+
+
+def test_a_parameter_of_which_only_the_sizes_are_asked_took_no_part():
+    torch.manual_seed(0)
+    model, x = AskingHeads().eval(), torch.randn(2, 8)
+    pruned = prune(model, x, ratio=0.5)
+    assert pruned.graph.recording.unrun == tuple(f"tasks.{i}.{n}" for i in (0, 1) for n in ("weight", "bias"))
+    assert_right(model, pruned, (x,), (x, 0), (x, 1))
+
+
 def test_further_calls_and_methods_are_recorded_together():
     model, x = heads()
     pruned = prune(model, x, ratio=0.5, also=[(x, 0), {"x": x, "task": 1}, ("embed", x)])

@@ -188,7 +188,7 @@ class SizeWatch(TorchFunctionMode):
 
     def _sizes(self, tensor: Tensor, out: Any, args: Any, kwargs: Any) -> Any:
         """Return the size or sizes of a tensor; those of channels remember that."""
-        planes = self.tracer.planes(tensor)
+        planes = self.tracer.planes_of_sizes(tensor)
         dims = {d for p in planes for d in p.dims}
         if not dims:
             return out

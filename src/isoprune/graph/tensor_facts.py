@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -56,6 +56,10 @@ class TensorFacts:
         found = self._known.get(id(tensor))
         return None if found is None else found[1]
 
+    def each(self, tensors: Iterable[Tensor]) -> Iterator[Facts]:
+        """Yield what is known of tensors, of those of which something is."""
+        return (found[1] for t in tensors if (found := self._known.get(id(t))) is not None)
+
     def of(self, tensor: Tensor) -> Facts:
         """Return what is known of a tensor, to be added to."""
         found = self._known.get(id(tensor))
@@ -82,10 +86,14 @@ class TensorFacts:
                 self._storages[memory] = StorageWeakRef(tensor.untyped_storage())
             self._places[place_of(tensor)] = facts
 
-    def is_view(self, tensor: Tensor) -> bool:
-        """Tell whether a tensor has the memory of one whose channels are known."""
-        return tensor.layout is torch.strided and memory_of(tensor) in self._storages
+    def adopted(self, tensor: Tensor) -> bool:
+        """Mark a tensor that no operation made (a subclass of tensors did) as what has its place in memory.
 
-    def twin(self, tensor: Tensor) -> Facts | None:
-        """Return what is known of the tensor that had the very same place in memory."""
-        return self._places.get(place_of(tensor))
+        Returns whether anything is known of that memory.
+        """
+        if tensor.layout is not torch.strided or memory_of(tensor) not in self._storages:
+            return False
+        twin = self._places.get(place_of(tensor))
+        self.mark(tensor, (twin and twin.planes) or ())
+        self.of(tensor).activation |= twin is not None and twin.activation
+        return True

@@ -159,7 +159,7 @@ def _unrun(tracer: Tracer) -> dict[str, torch.Size]:
     return {
         name: tensor.shape
         for name, tensor in tracer.names.values()
-        if isinstance(tensor, nn.Parameter) and not tracer.labelled(tensor)
+        if isinstance(tensor, nn.Parameter) and not tracer.took_part(tensor)
     }
 
 

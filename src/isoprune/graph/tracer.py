@@ -55,6 +55,7 @@ class Tracer(TorchDispatchMode):
     reads: Reads = field(default_factory=Reads)  # what the forward learns from values
     size_readers: set[CodeType | None] = field(default_factory=set)  # the code that asks for sizes
     facts: TensorFacts = field(init=False)
+    _only_sized: set[int] = field(default_factory=set)  # weights of which nothing was read but sizes
     _owners: dict[int, Tensor] = field(init=False)  # memory -> the parameter or buffer whose it is
 
     def __post_init__(self) -> None:
@@ -78,21 +79,26 @@ class Tracer(TorchDispatchMode):
     def known(self, tensor: Tensor, *, integers: bool = False) -> bool:
         """Tell whether the tensor depends on activations or weights; label a weight at first sight."""
         if self.labelled(tensor):
+            self._only_sized.discard(id(tensor))
             return True
         counted = integers and tensor.numel() > 1
         if id(tensor) in self.names and (counted or tensor.is_floating_point() or tensor.is_complex()):
             self.mark(tensor, self._fresh(self.names[id(tensor)][0], tensor))
             return True
-        if self.facts.is_view(tensor):
-            # Made without an operation (by a subclass of tensors), it is what has the same place in memory.
-            twin = self.facts.twin(tensor)
-            self.mark(tensor, twin.planes or () if twin is not None else ())
-            self.facts.of(tensor).activation |= twin is not None and twin.activation
-            return True
-        return False
+        return self.facts.adopted(tensor)
 
     def _fresh(self, name: str, tensor: Tensor) -> Planes:
         return fresh(self.ledger, name, tensor.shape, self.layouts.get(name)) if self.watch else ()
+
+    def planes_of_sizes(self, tensor: Tensor) -> Planes:
+        """Return the planes of a tensor whose sizes are asked for, perhaps of a weight before it is read."""
+        if id(tensor) in self.names and not self.labelled(tensor) and self.known(tensor):
+            self._only_sized.add(id(tensor))
+        return self.planes(tensor)
+
+    def took_part(self, tensor: Tensor) -> bool:
+        """Tell whether an operation read a parameter or buffer."""
+        return self.labelled(tensor) and id(tensor) not in self._only_sized
 
     def label_constant(self, tensor: Tensor, dims: Sequence[int]) -> None:
         """Label a constant of equal values along the dimensions whose size was that of channels."""
@@ -123,7 +129,7 @@ class Tracer(TorchDispatchMode):
         return {
             name: (self.planes(tensor), tensor.shape)
             for name, tensor in self.names.values()
-            if self.labelled(tensor)
+            if self.took_part(tensor)
         }
 
     def take_input(self, tensor: Tensor) -> None:
@@ -173,8 +179,7 @@ class Tracer(TorchDispatchMode):
             cut_by_value(self, call)
         planes = operation.rule(self, call) if self.watch else [()] * len(outs)
         inputs = tuple((self.planes(t), t.shape) for t in tensors)
-        known = [facts for t in tensors if (facts := self.facts.get(t)) is not None]
-        of_weights = not any(facts.activation for facts in known)
+        of_weights = not any(facts.activation for facts in self.facts.each(tensors))
         if not of_weights:
             for t in (*outs, *self._written(outs, tensors)):
                 self.facts.of(t).activation = True
@@ -210,7 +215,7 @@ class Tracer(TorchDispatchMode):
         """Run an operation on constants for real, and follow what is made of inputs."""
         out = func(*args, **kwargs)
         if self._is_loose(tensors):
-            flag = self._is_flag(tensors)
+            flag = any(facts.flag for facts in self.facts.each(tensors))
             for o in flattened((out,), {}):
                 if isinstance(o, Tensor):
                     facts = self.facts.of(o)
@@ -219,10 +224,7 @@ class Tracer(TorchDispatchMode):
 
     def _is_loose(self, tensors: Sequence[Tensor]) -> bool:
         """Tell whether one of these is made of inputs that are no floats."""
-        return any(facts.loose for t in tensors if (facts := self.facts.get(t)) is not None)
-
-    def _is_flag(self, tensors: Sequence[Tensor]) -> bool:
-        return any(facts.flag for t in tensors if (facts := self.facts.get(t)) is not None)
+        return any(facts.loose for facts in self.facts.each(tensors))
 
     def _gathered(self, tensors: Sequence[Tensor]) -> Callable[[], Planes]:
         return partial(self.gathering.behind, [self.facts.key(t) for t in tensors])
@@ -248,7 +250,8 @@ class Tracer(TorchDispatchMode):
         """Return what values answer; their channels stay."""
         if known and not self.computes:
             raise NeedsValues(where)
-        open, flag = known or self._is_loose(tensors), self._is_flag(tensors)
+        open = known or self._is_loose(tensors)
+        flag = any(facts.flag for facts in self.facts.each(tensors))
         out = self.reads.answer(
             lambda: func(*args, **kwargs),
             partial(other_results, operation_of(func).name, tensors, flag) if open else None,
