@@ -34,6 +34,7 @@ test: $(READY)
 # One torch thread a process: the machine's cores go to the test processes. A file's tests stay with one of them,
 # which makes what they share once.
 tests: export OMP_NUM_THREADS := 1
+tests: export PYTHONDONTWRITEBYTECODE :=
 tests: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not matrix and not long"
 

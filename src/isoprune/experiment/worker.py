@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import queue
@@ -28,6 +29,10 @@ def main() -> None:
     while True:
         work = json.loads(tasks.get())
         _tell(out, {"outcome": attempt(work, throttled(lambda event: _tell(out, event)))})
+        if not gc.get_freeze_count():
+            # A step begins with a full collection, which need not see what the first task imported.
+            gc.collect()
+            gc.freeze()
 
 
 def _read(tasks: queue.SimpleQueue[str]) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
 from isoprune.graph.aten import operation_name
-from isoprune.graph.isolation import seed_all
+from isoprune.graph.isolation import seed_all, seed_torch
 from isoprune.graph.labels import Planes, restrict
 from isoprune.graph.recording import Node
 
@@ -48,7 +48,7 @@ class Seeded(TorchDispatchMode):
         if self.muted or not draws(func):
             return func(*args, **kwargs)
         self.count += 1
-        torch.manual_seed(_SEED + self.count)
+        seed_torch(_SEED + self.count)
         if kwargs.get("generator") is not None:
             kwargs["generator"] = None
         return self.drawn(func, args, kwargs)

@@ -65,7 +65,7 @@ def test_too_many_outputs_and_no_draws_are_refused():
         Signals(wide, data.batches).gauss_newton_diagonal(1, torch.Generator())
 
 
-@pytest.mark.parametrize("size", [1e-3, 70.0])
+@pytest.mark.parametrize("size", [pytest.param(1e-3, marks=pytest.mark.matrix), 70.0])
 def test_of_a_thousand_outputs_that_are_sure_or_all_alike_it_is_found_in_float32_too(size):
     torch.manual_seed(0)
     x, y = torch.randn(8, 4), torch.arange(8) * 100
