@@ -1,11 +1,11 @@
-# make demo: the story in a minute and a half.  make test: the checks, eight to ten minutes.  make docs: the site, a minute.  make setup: only the .venv.
-# make test-matrix: many networks and hundreds of drawn ones, 25 minutes on two cores.  make test-long: hours of
-# damaged files, kills, drawn networks and modules.
+# make demo: the story in a minute and a half.  make test: the tests, eight minutes.  make lint: style and types.
+# make docs: the site, a minute.  make setup: only the .venv.  make test-matrix: many networks and hundreds of drawn
+# ones, 25 minutes on two cores.  make test-long: hours of damaged files, kills, drawn networks and modules.
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo docs test tests test-matrix test-long lint clean
+.PHONY: setup demo docs test test-matrix test-long lint clean
 
 setup: $(READY)
 
@@ -27,15 +27,11 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-# The types are checked while the tests run: pyright has one thread, and the other core would wait for it.
-test: $(READY)
-	$(MAKE) --no-print-directory -j 2 lint tests
-
 # One torch thread a process: the machine's cores go to the test processes. A file's tests stay with one of them,
-# which makes what they share once.
-tests: export OMP_NUM_THREADS := 1
-tests: export PYTHONDONTWRITEBYTECODE :=
-tests: $(READY)
+# which makes what they share once. Modules are compiled once, not by every command that is tried.
+test: export OMP_NUM_THREADS := 1
+test: export PYTHONDONTWRITEBYTECODE :=
+test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not matrix and not long"
 
 # A network's tests stay with one process, which prunes it once.
