@@ -56,6 +56,29 @@ def test_the_map_is_that_of_solving_anew_whatever_went_and_came_back(taps):
         torch.testing.assert_close(reader.H, inverse)
 
 
+@pytest.mark.parametrize(
+    "taps", [[1] * 200, [3] * 70, [2, 150, 1, 3]], ids=["one input a unit", "three", "unlike"]
+)
+def test_downdates_of_many_inputs_are_those_of_solving_anew(taps):
+    G, A, units = drawn(taps, samples=500)
+    reader, there = Reader(G, A, units), torch.ones(len(taps), dtype=torch.bool)
+    for unit in range(len(taps) - 1):
+        losses = reader.losses(there)
+        reader.remove_(unit)
+        before, there[unit] = there.clone(), False
+        left = (units < 0) | there[units.clamp_min(0)]
+        if unit % 20 and unit < len(taps) - 3:
+            continue
+        new, error = refit(G, A, left)
+        torch.testing.assert_close(reader.A, new)
+        rise = error - refit(G, A, (units < 0) | before[units.clamp_min(0)])[1]
+        torch.testing.assert_close(losses[unit], rise)
+    inverse = torch.zeros_like(G)
+    inverse[left.nonzero(), left.nonzero().T] = torch.linalg.inv(G[left][:, left])
+    torch.testing.assert_close(reader.H, inverse)
+    assert (reader.H[~left] == 0).all()
+
+
 @pytest.mark.parametrize("taps", TAPS.values(), ids=TAPS)
 def test_losses_and_gains_are_differences_of_errors(taps):
     problem = drawn(taps)

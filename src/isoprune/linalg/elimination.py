@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 _WORTH = 1e-9  # a swap must lower the error by more than this part of it: less is rounding
+_ROWS = 128  # of downdates that wait until they are subtracted in one product
 
 
 @dataclass
@@ -28,14 +29,18 @@ class Reader:
     G: Float[Tensor, "inputs inputs"]
     A: Float[Tensor, "outputs inputs"]
     units: Int[Tensor, "inputs"]
-    H: Tensor = field(init=False)  # the inverse of G on the inputs that are there, zero elsewhere
     target: Tensor = field(init=False)  # A0 G
+    _left: Tensor = field(init=False)  # bool: the inputs that are there
+    _inverse: Tensor = field(init=False)  # H, but for the downdates that wait: H + Z^T Z
+    _waiting: Tensor = field(init=False)  # room for the rows of Z
+    _number: int = field(init=False, default=0)  # of rows that wait
     _columns: dict[int, Tensor] = field(init=False)
     _alike: list[tuple[Tensor, Tensor]] = field(init=False)  # units of equally many inputs, those inputs
 
     def __post_init__(self) -> None:
         self.target = self.A @ self.G
-        self.H = torch.cholesky_inverse(torch.linalg.cholesky(self.G))
+        self._inverse = torch.cholesky_inverse(torch.linalg.cholesky(self.G))
+        self._left = torch.ones(len(self.G), dtype=torch.bool)
         self.A = self.A.clone()
         of_unit: dict[int, list[int]] = {}
         for column, unit in enumerate(self.units.tolist()):
@@ -48,12 +53,25 @@ class Reader:
         self._alike = [
             (torch.tensor(units), torch.stack([self._columns[u] for u in units])) for units in sizes.values()
         ]
+        self._waiting = self.G.new_empty(max([_ROWS, *sizes]), len(self.G))
+
+    @property
+    def H(self) -> Tensor:
+        """The inverse of G on the inputs that are there, zero elsewhere."""
+        if self._number:
+            Z = self._waiting[: self._number]
+            self._inverse.addmm_(Z.mT, Z, alpha=-1)
+            self._number = 0
+            self._inverse[~self._left] = 0
+            self._inverse[:, ~self._left] = 0
+        return self._inverse
 
     def losses(self, there: Tensor) -> Tensor:
         """Return by how much each unit that is ``there`` (bool) would raise the error if it went next."""
         found = torch.zeros(len(there), dtype=self.A.dtype)
         for units, columns in self._present(there):
-            H = self.H[columns[:, :, None], columns[:, None, :]]
+            Z = self._waiting[: self._number, columns].movedim(1, 0)  # [units, rows, inputs of a unit]
+            H = self._inverse[columns[:, :, None], columns[:, None, :]] - Z.mT @ Z
             A = self.A[:, columns].transpose(0, 1)  # [units, outputs, inputs of a unit]
             found[units] = _explained(H, A)
         return found
@@ -75,38 +93,45 @@ class Reader:
         columns = self._columns.get(unit)
         if columns is None:
             return
+        waiting = self._waiting[: self._number]
+        rows = self._inverse[columns] - waiting[:, columns].mT @ waiting
+        rows[:, ~self._left] = 0
         # By a factor of the block, not its inverse, whose rounding the large entries of H would multiply.
-        L = torch.linalg.cholesky(self.H[columns][:, columns])
-        Z = torch.linalg.solve_triangular(L, self.H[columns], upper=False)
-        self.A -= torch.linalg.solve_triangular(L, self.A[:, columns].mT, upper=False).mT @ Z
-        self.H -= Z.mT @ Z
+        L = torch.linalg.cholesky(rows[:, columns])
+        Z = torch.linalg.solve_triangular(L, rows, upper=False)
+        self.A.addmm_(torch.linalg.solve_triangular(L, self.A[:, columns].mT, upper=False).mT, Z, alpha=-1)
         self.A[:, columns] = 0
-        self.H[columns] = 0
-        self.H[:, columns] = 0
+        self._left[columns] = False
+        if self._number + len(Z) > len(self._waiting):
+            _ = self.H
+        self._waiting[self._number : self._number + len(Z)] = Z
+        self._number += len(Z)
 
     def restore_(self, unit: int) -> None:
         """Give a unit's inputs back and refit."""
         columns = self._columns.get(unit)
         if columns is None:
             return
-        T = self.G[:, columns]
-        P = self.H @ T
+        T, H = self.G[:, columns], self.H
+        P = H @ T
         S = torch.cholesky_inverse(torch.linalg.cholesky(T[columns] - T.mT @ P))
         step = (self.target[:, columns] - self.A @ T) @ S
         self.A -= step @ P.mT
         self.A[:, columns] = step
-        self.H += P @ S @ P.mT
-        self.H[:, columns] = -P @ S
-        self.H[columns] = -(P @ S).mT
-        self.H[columns[:, None], columns] = S
+        H += P @ S @ P.mT
+        H[:, columns] = -P @ S
+        H[columns] = -(P @ S).mT
+        H[columns[:, None], columns] = S
+        self._left[columns] = True
 
     def keep_(self, there: Tensor) -> None:
         """Refit anew to the units that are ``there`` (bool), whatever went before."""
-        left = ((self.units < 0) | there[self.units.clamp_min(0)]).nonzero().flatten()
-        self.H = torch.zeros_like(self.G)
+        self._left, self._number = (self.units < 0) | there[self.units.clamp_min(0)], 0
+        left = self._left.nonzero().flatten()
         within = torch.linalg.cholesky(self.G[left][:, left])
-        self.H[left[:, None], left] = torch.cholesky_inverse(within)
-        self.A = self.target @ self.H
+        self._inverse = torch.zeros_like(self.G)
+        self._inverse[left[:, None], left] = torch.cholesky_inverse(within)
+        self.A = self.target @ self._inverse
 
     def _present(self, there: Tensor) -> list[tuple[Tensor, Tensor]]:
         found = [(units, columns, there[units]) for units, columns in self._alike]
