@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 import torchvision
 from torch import Tensor, nn
-from torchvision.models.detection import FCOS, FasterRCNN
-from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection import FCOS, FasterRCNN, KeypointRCNN, MaskRCNN, RetinaNet
+from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
+from torchvision.models.detection.ssd import SSD
 
 
 def backbone() -> nn.Sequential:
@@ -25,18 +26,42 @@ def fcos() -> nn.Module:
     return uneven(FCOS(backbone(), 3, anchor_generator=anchors, **options))
 
 
+def retinanet() -> nn.Module:
+    torch.manual_seed(0)
+    anchors = AnchorGenerator(((8, 16),), ((0.5, 1.0),))
+    options = {"min_size": 64, "max_size": 64, "score_thresh": 0.01, "topk_candidates": 20}
+    return uneven(RetinaNet(backbone(), 3, anchor_generator=anchors, **options))
+
+
+def ssd() -> nn.Module:
+    torch.manual_seed(0)
+    options = {"score_thresh": 0.01, "topk_candidates": 20}
+    features = backbone()
+    features.out_channels = [32]  # one a map: of others it has a number
+    return uneven(SSD(features, DefaultBoxGenerator([[2]]), (64, 64), 3, **options))
+
+
 def faster_rcnn() -> nn.Module:
+    return of_regions(FasterRCNN)
+
+
+def mask_rcnn() -> nn.Module:
+    return of_regions(MaskRCNN, mask_roi_pool=pool(14))
+
+
+def keypoint_rcnn() -> nn.Module:
+    return of_regions(KeypointRCNN, keypoint_roi_pool=pool(14))
+
+
+def of_regions(kind: type[FasterRCNN], **pools: nn.Module) -> nn.Module:
     torch.manual_seed(0)
     options = {"min_size": 64, "max_size": 64, "box_score_thresh": 0.01, "rpn_post_nms_top_n_test": 20}
-    return uneven(
-        FasterRCNN(
-            backbone(),
-            3,
-            rpn_anchor_generator=AnchorGenerator(((8, 16, 32),), ((1.0,),)),
-            box_roi_pool=torchvision.ops.MultiScaleRoIAlign(["0"], 7, 2),
-            **options,
-        )
-    )
+    anchors = AnchorGenerator(((8, 16, 32),), ((1.0,),))
+    return uneven(kind(backbone(), 3, rpn_anchor_generator=anchors, box_roi_pool=pool(7), **pools, **options))
+
+
+def pool(size: int) -> nn.Module:
+    return torchvision.ops.MultiScaleRoIAlign(["0"], size, 2)
 
 
 def uneven(model: nn.Module) -> nn.Module:

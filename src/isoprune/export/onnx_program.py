@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import sys
 import warnings
 from typing import Any
 
@@ -162,6 +163,10 @@ class _Reads(TorchDispatchMode):
         self.found = False
         self._of_inputs = WeakIdKeyDictionary()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else torch stands between this and what runs
+
     def mark(self, values: Any) -> None:
         for t in tree_leaves(values):
             if isinstance(t, Tensor):
@@ -170,6 +175,11 @@ class _Reads(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         if any(isinstance(t, Tensor) and t in self._of_inputs for t in tree_leaves((args, kwargs))):
-            self.found |= func._schema.name == "aten::_local_scalar_dense"
+            self.found |= func._schema.name == "aten::_local_scalar_dense" and not _by_script()
             self.mark(out)
         return out
+
+
+def _by_script() -> bool:
+    """Tell whether a script of torch.jit.script_if_tracing reads: it is in the trace, and reads anew."""
+    return sys._getframe(2).f_globals.get("__name__", "").startswith("torch.jit.")
