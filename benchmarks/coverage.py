@@ -14,6 +14,7 @@ not run again.
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import multiprocessing
 import resource
@@ -21,6 +22,7 @@ import signal
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -190,7 +192,7 @@ def child(name: str, end: Connection) -> None:
 def reason(error: BaseException) -> str:
     text = f"{type(error).__name__}: {error}"
     if any(words in text for words in ("allocate memory", "Unable to allocate", "MemoryError")):
-        return f"out of memory ({BYTES / 2**30:.0f} GB): a trace keeps all activations' memory, untouched"
+        return f"out of memory ({BYTES / 2**30:.0f} GB)"
     return text.splitlines()[0][:300]
 
 
@@ -217,6 +219,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     tried = [r for r in rows if r["verdict"] != "skipped"]
     count = {v: sum(r["verdict"] == v for r in tried) for v in ("right", "partly", "refused", "wrong")}
     share = 100 * count["right"] / max(len(tried), 1)
+    days = sorted(Counter(r["day"] for r in rows).items())
     lines = [
         "# Which networks isoprune prunes, without hints",
         "",
@@ -228,6 +231,9 @@ def table(rows: list[dict[str, Any]]) -> str:
         f"{count['refused']} refused, **{count['wrong']} wrong**. "
         f"{len(rows) - len(tried)} skipped. A training step ran after pruning in "
         f"{sum(r.get('trains') == 'yes' for r in tried)} of {sum('trains' in r for r in tried)}.",
+        "",
+        f"Rows are of {', '.join(f'{day} ({n})' for day, n in days)}. Seconds are of CPU, of `prune`; "
+        "those that were taken by the clock are left out.",
         "",
         "| network | verdict | pixels | seconds | FLOPs ÷ | parameters ÷ | trains | what stays, and why |",
         "|---|---|---|---|---|---|---|---|",
@@ -264,7 +270,7 @@ def main() -> None:
     for name in options.names or list(networks()):
         if name in rows and not options.names:
             continue
-        rows[name] = limited(name)
+        rows[name] = {**limited(name), "day": str(datetime.date.today())}
         print(json.dumps(rows[name]), flush=True)
         if options.keep:
             options.keep.write_text("".join(json.dumps(r) + "\n" for r in rows.values()))
