@@ -24,7 +24,7 @@ from isoprune.training.rates import (
 from isoprune.training.settings import Trained
 from isoprune.types import IsopruneError, Splits
 from isoprune.types.samples import Split
-from isoprune.verbs.advise import advise
+from isoprune.verbs.advise import SHARE, advise
 
 from .small import seeded, small_net, small_splits
 
@@ -78,6 +78,31 @@ def test_rates_that_need_not_be_tried_are_not():
     assert tried(0.9, -math.inf, -math.inf, 0.9, 0.9) == [0, 1, 2]
     assert tried(0.5, 0.5, 0.5, 0.5, 0.5) == [2, 3, 4]
     assert climb([0.1], lambda _: 0.3) == [0.1]
+
+
+def test_short_probes_ask_more_of_rates_above_the_middle_and_no_more_of_others():
+    """0.1 is the middle: 1.7 points behind it a larger rate is refused, a smaller one is not preferred."""
+    curve = {0.01: 0.898, 0.1: 0.896, 1.0: 0.879}
+    found = [Probe(lr, 8, a, 1.0) for lr, a in curve.items()]
+    assert best_rate(found) == 1.0
+    assert best_rate(found, middle=0.1, rise=TOLERANCE / 3) == 0.1
+    assert best_rate(found[1:], middle=0.1, rise=TOLERANCE) == 1.0
+    near = [Probe(0.1, 8, 0.75, 1.0), Probe(1.0, 8, 0.75 - TOLERANCE / 4, 1.0)]
+    assert best_rate(near, middle=0.1, rise=TOLERANCE / 4) == 1.0
+    assert climb([0.01, 0.1, 1.0], curve.__getitem__) == [0.1, 1.0]
+    assert climb([0.01, 0.1, 1.0], curve.__getitem__, TOLERANCE / 3) == [0.01, 0.1, 1.0]
+
+
+@pytest.mark.parametrize(("share", "lr"), [(SHARE / 3, 0.1), (SHARE, 1.0), (1.0, 1.0)])
+def test_the_part_of_a_training_that_a_probe_takes_sets_how_near_a_larger_rate_must_come(share, lr):
+    """Probes of 0.8 of a tolerance below the best, which are known: none is run."""
+    splits = small_splits()
+    total = RECIPE["epochs"] * -(-len(splits.train) // RECIPE["batch"])
+    ends = zip(RATES, (0.898, 0.896, 0.882), strict=True)
+    done = [Probe(rate, max(round(share * total), 8), a, 1.0) for rate, a in ends]
+    run: list[Probe] = []
+    found = advise(small_net(), splits, share=share, done=done, on_probe=run.append, **RECIPE)
+    assert (found.lr, run) == (lr, [])
 
 
 def test_tolerance_counts_what_is_exactly_at_its_edge():

@@ -95,28 +95,34 @@ def check_rates(rates: Sequence[float]) -> None:
         raise IsopruneError(f"rates = {list(rates)}: give one or more, above 0, each larger than the last.")
 
 
-def climb(rates: Sequence[float], reached: Callable[[float], float]) -> list[float]:
+def climb(rates: Sequence[float], reached: Callable[[float], float], rise: float = TOLERANCE) -> list[float]:
     """Return the rates that had to be tried, ascending: from the middle one up, else down.
 
-    ``reached`` gives the score of a rate, minus infinity if it diverged.
+    ``reached`` gives the score of a rate, minus infinity if it diverged; ``rise`` as in `best_rate`.
     """
     middle = len(rates) // 2
     tried = {rates[middle]: reached(rates[middle])}
     for lr in rates[middle + 1 :] if tried[rates[middle]] > -math.inf else ():
         tried[lr] = reached(lr)
-        if tried[lr] < max(tried.values()) - TOLERANCE:
+        if tried[lr] < max(tried.values()) - rise:
             break
     for lr in reversed(rates[:middle]):
-        best = max(tried.values())
-        largest = max((r for r, score in tried.items() if score >= best - TOLERANCE))
-        if best > -math.inf and largest > min(tried):  # the smallest so far is not the one to beat
+        if max(tried.values()) > -math.inf and _largest(tried, rates[middle], rise) > min(tried):
+            # The smallest so far is not the one to beat.
             break
         tried[lr] = reached(lr)
     return sorted(tried)
 
 
-def best_rate(probes: Sequence[Probe], higher_is_better: bool = True) -> float:
+def best_rate(
+    probes: Sequence[Probe], higher_is_better: bool = True, *, middle: float = 0.0, rise: float = TOLERANCE
+) -> float:
     """Return the largest rate whose probe is as good as the best.
+
+    Args:
+        middle: The rate where probing began.
+        rise: How far below the best a larger rate than ``middle`` may end; others may by `TOLERANCE`. Short
+            probes differ by less, and there a rate that is too large hides within it.
 
     Raises:
         IsopruneError: If every probe diverged.
@@ -127,7 +133,12 @@ def best_rate(probes: Sequence[Probe], higher_is_better: bool = True) -> float:
             f"Training diverges at every rate from {probes[0].lr:g} to {probes[-1].lr:g}. Look at the "
             "network's weights and inputs for NaN and large values, repair it, or give smaller rates."
         )
-    return max(lr for lr, score in ended.items() if score >= max(ended.values()) - TOLERANCE)
+    return _largest(ended, middle, rise)
+
+
+def _largest(scores: Mapping[float, float], middle: float, rise: float) -> float:
+    best = max(scores.values())
+    return max(lr for lr, s in scores.items() if s >= best - (rise if lr > middle else TOLERANCE))
 
 
 def at_or_below(

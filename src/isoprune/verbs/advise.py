@@ -23,7 +23,7 @@ from isoprune.training import (
 )
 from isoprune.training.checks import check_training
 from isoprune.training.distill import read_distill
-from isoprune.training.rates import Advice, Probe, best_rate, check_rates, climb, score_of
+from isoprune.training.rates import TOLERANCE, Advice, Probe, best_rate, check_rates, climb, score_of
 from isoprune.training.settings import OptimizerChoice
 from isoprune.training.source import Batching, source_of
 from isoprune.types import CLASSIFICATION, Data, IsopruneError, Network, Schedule, Task, module_of
@@ -71,7 +71,8 @@ def advise(
     middle rate comes first, then larger ones as long as they end within `TOLERANCE` of the best one's
     accuracy; if none does, smaller ones as long as they gain more than that. Of the rates that end within
     `TOLERANCE` of the best, the largest is advised: a rate that is too large shows in few steps, one that
-    is too small only in many. Validation and test data are not touched.
+    is too small only in many. Of shorter probes than `SHARE` a rate above the middle one has to come as much
+    nearer: within ``share / SHARE`` of `TOLERANCE`. Validation and test data are not touched.
 
     Give what `retrain` will get; its ``lr`` is then ``advice.lr``.
 
@@ -134,12 +135,13 @@ def advise(
             on_probe(known[lr])
         return score_of(known[lr].accuracy, higher)
 
-    probes = tuple(known[lr] for lr in climb(rates, reached))
+    rise = TOLERANCE * min(share / SHARE, 1.0)
+    probes = tuple(known[lr] for lr in climb(rates, reached, rise))
     chance = None
     if task.name == CLASSIFICATION.name and judge.targets is not None:
         chance = judge.targets.bincount().max().item() / len(judge)
     return Advice(
-        lr=best_rate(probes, higher),
+        lr=best_rate(probes, higher, middle=rates[len(rates) // 2], rise=rise),
         rates=tuple(rates),
         probes=probes,
         steps=total,
