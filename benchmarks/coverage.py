@@ -232,8 +232,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         f"{len(rows) - len(tried)} skipped. A training step ran after pruning in "
         f"{sum(r.get('trains') == 'yes' for r in tried)} of {sum('trains' in r for r in tried)}.",
         "",
-        f"Rows are of {', '.join(f'{day} ({n})' for day, n in days)}. Seconds are of CPU, of `prune`; "
-        "those that were taken by the clock are left out.",
+        f"Rows are of {', '.join(f'{day} ({n})' for day, n in days)}. Seconds are of CPU, of `prune`.",
         "",
         "| network | verdict | pixels | seconds | FLOPs ÷ | parameters ÷ | trains | what stays, and why |",
         "|---|---|---|---|---|---|---|---|",

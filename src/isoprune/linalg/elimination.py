@@ -58,13 +58,17 @@ class Reader:
     @property
     def H(self) -> Tensor:
         """The inverse of G on the inputs that are there, zero elsewhere."""
+        self._subtract_()
+        return self._inverse
+
+    def _subtract_(self) -> None:
+        """Subtract the downdates that wait."""
         if self._number:
             Z = self._waiting[: self._number]
             self._inverse.addmm_(Z.mT, Z, alpha=-1)
             self._number = 0
             self._inverse[~self._left] = 0
             self._inverse[:, ~self._left] = 0
-        return self._inverse
 
     def losses(self, there: Tensor) -> Tensor:
         """Return by how much each unit that is ``there`` (bool) would raise the error if it went next."""
@@ -103,7 +107,7 @@ class Reader:
         self.A[:, columns] = 0
         self._left[columns] = False
         if self._number + len(Z) > len(self._waiting):
-            _ = self.H
+            self._subtract_()
         self._waiting[self._number : self._number + len(Z)] = Z
         self._number += len(Z)
 
