@@ -13,7 +13,7 @@ import torch
 from msgspec import to_builtins
 from safetensors.torch import load_file
 
-from experiment.tiny import CONFIG, HERE, bits, one_thread, role_digest, tiny
+from experiment.tiny import HERE, bits, one_thread, role_digest, tiny
 from isoprune.experiment.config import Experiment, experiment
 from isoprune.experiment.digests import run_digest
 from isoprune.experiment.pipeline import run, splits_of
@@ -154,10 +154,7 @@ def test_a_rate_that_diverges_is_given_up_for_the_next_lower(misled: Callable[..
     misled(0.01, 0.05, WILD, 10 * WILD)
     store = Store(tmp_path)
     record = run(auto(), store)
-    assert chosen(record) == (
-        0.05,
-        [10 * WILD, WILD],
-    )
+    assert chosen(record) == (0.05, [10 * WILD, WILD])
     plainly = run(auto(retrain=AUTO | {"lr": 0.05}), store)
     assert same(done(record, store), done(plainly, store))
     assert bits(record.network("retrained").history) == bits(plainly.network("retrained").history)
@@ -179,10 +176,7 @@ def test_a_rate_that_ends_far_below_its_probe_is_given_up(misled: Callable[..., 
     store = Store(tmp_path)
     record = run(auto(), store)
     # The lowest has no next one.
-    assert chosen(record) == (
-        0.02,
-        [0.06, 0.05],
-    )
+    assert chosen(record) == (0.02, [0.06, 0.05])
     assert same(done(record, store), done(run(auto(retrain=AUTO | {"lr": 0.02}), store), store))
 
 
@@ -196,10 +190,7 @@ def test_a_rate_that_was_not_probed_is_taken_after_one_that_was(
 
     monkeypatch.setattr(advised, "advise", wrong)
     record = run(auto(), Store(tmp_path))
-    assert chosen(record) == (
-        0.04,
-        [WILD],
-    )
+    assert chosen(record) == (0.04, [WILD])
 
 
 @pytest.mark.matrix
@@ -296,11 +287,3 @@ def test_the_word_is_another_experiment_than_any_number():
     word, number = (resolve(auto(retrain=AUTO | {"lr": lr})).as_dict() for lr in ("auto", 0.05))
     assert run_digest(word) != run_digest(number)
     assert role_digest(word, "repaired") == role_digest(number, "repaired")
-
-
-@pytest.mark.parametrize("part", ["dense", "retrain"])
-def test_no_other_word_is_a_rate(part: str):
-    with pytest.raises(
-        IsopruneError, match=rf"^{part}\.lr must be a number or 'auto' or left out, not 'best'"
-    ):
-        experiment(CONFIG | {part: {"epochs": 1, "lr": "best"}})

@@ -36,6 +36,14 @@ BAD = {
         table(retrain={"epochs": 1, "lr": 0.1, "momentom": 0.9}),
         r"Unknown key 'retrain\.momentom'\. Did you mean 'retrain\.momentum'\?",
     ),
+    "a word that is no rate": (
+        table(retrain={"epochs": 1, "lr": "best"}),
+        r"retrain\.lr must be a number or 'auto' or left out, not 'best'",
+    ),
+    "a word that is no rate of the dense training": (
+        table(dense={"epochs": 1, "lr": "best"}),
+        r"dense\.lr must be a number or 'auto' or left out, not 'best'",
+    ),
     "a key of another tool": (
         table(prune={"amount": 0.5}),
         r"Unknown key 'prune\.amount'\..*Known: .*prune\.ratio",

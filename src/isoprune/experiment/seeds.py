@@ -14,6 +14,7 @@ from isoprune.experiment.digests import derived_seed
 from isoprune.experiment.signatures import bind, find
 from isoprune.types import Samples
 from isoprune.types.samples import inputs_at
+from isoprune.types.seeded import lent_generators
 
 
 def generator(seed: int, stage: str) -> Generator:
@@ -27,8 +28,7 @@ def build_model(choice: Choice, in_shape: tuple[int, ...], classes: int, *, seed
     if "generator" in inspect.signature(find("model", choice.name)).parameters:
         return make(in_shape, classes, generator=generator(seed, "model"))
     # An outsider's network may know only torch's global generator: it is lent a state for this one call.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derived_seed(seed, "model"))
+    with lent_generators(derived_seed(seed, "model")):
         return make(in_shape, classes)
 
 

@@ -21,6 +21,7 @@ from isoprune.pruning import Pruned
 from isoprune.pruning.discrepancy import discrepancy
 from isoprune.pruning.rehearsal import Rehearsal, rehearse
 from isoprune.pruning.shrink import outline
+from isoprune.types.seeded import lent_generators
 from isoprune.types.units import DEPTH
 
 _LOAD = "isoprune.save and isoprune.load keep it as it is"
@@ -105,7 +106,7 @@ class _Search:
 
     def _made(self, changed: Mapping[Key, Any], device: str = "meta") -> nn.Module:
         model = self.pruned.model
-        with torch.random.fork_rng(devices=[]), torch.device(device):
+        with lent_generators(), torch.device(device):
             return type(model)(self._config_of(changed))
 
     def _config_of(self, changed: Mapping[Key, Any]) -> Any:

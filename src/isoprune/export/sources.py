@@ -8,8 +8,7 @@ import importlib
 import inspect
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from torch import Generator, nn
 from isoprune.export.weights import load_weights_
 from isoprune.types.errors import SOURCES, IsopruneError
 from isoprune.types.importing import imported
+from isoprune.types.seeded import lent_generators
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def open_source(
         raise IsopruneError(f"{text!r} does not say where the network comes from.{hint} Write {SOURCES}.")
     generator = Generator().manual_seed(seed)
     own = kind not in _LIBRARIES
-    with _seeded(seed), warnings.catch_warnings():
+    with lent_generators(seed), warnings.catch_warnings():
         if not own:
             warnings.simplefilter("ignore")  # of the library, about itself
         made = _own(kind, name) if own else _LIBRARIES[kind](name, generator)
@@ -251,11 +251,3 @@ def _installed(package: str) -> Any:
             return importlib.import_module(package)
         except ImportError as error:
             raise IsopruneError(f"{package} is not installed: pip install 'isoprune[zoo]'") from error
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Let the libraries, which draw from torch's global generator, draw by ``seed``; it is put back after."""
-    with torch.random.fork_rng(devices=[]):
-        torch.set_rng_state(Generator().manual_seed(seed).get_state())
-        yield

@@ -20,6 +20,7 @@ from isoprune.isometry.memory import Footprint, with_footprint
 from isoprune.isometry.path import Path
 from isoprune.isometry.picks import InputPick, Inputs, OutputPick
 from isoprune.types import IsopruneError
+from isoprune.types.seeded import lent_generators
 
 _PROBED = 8  # samples run twice before anything is measured: even weak dropout shows in a few
 _TOLERANCE = {
@@ -128,7 +129,7 @@ def sample_function(
         stack.enter_context(torch.autocast(device.type, enabled=False))
         if differentiable_twice:
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
+        stack.enter_context(lent_generators(device=device))
         state = stack.enter_context(held_constant(model, cast))
         args, kwargs = picks.arguments(pytree.tree_map_only(Tensor, cast, inputs))
 

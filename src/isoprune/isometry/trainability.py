@@ -18,6 +18,7 @@ from isoprune.isometry.memory import default_memory
 from isoprune.isometry.picks import Inputs, OutputPick
 from isoprune.isometry.products import pull_back_to
 from isoprune.types import Batches, IsopruneError, Network, module_of
+from isoprune.types.seeded import lent_generators
 
 
 def gradient_flow(
@@ -150,7 +151,7 @@ def differentiable(model: nn.Module) -> Iterator[tuple[list[Tensor], Callable[[I
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.autocast(device.type, enabled=False))
-        stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
+        stack.enter_context(lent_generators(device=device))
         state = {name: copied(t) for name, t in model.named_buffers()}
         state |= {name: copied(p).requires_grad_(p.requires_grad) for name, p in named.items()}
         leaves = [t for t in state.values() if t.requires_grad]

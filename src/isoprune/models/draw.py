@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable
 from typing import TypeVar
 
-import torch
 from torch import Generator, nn
+
+from isoprune.types.seeded import lent_generators
 
 Network = TypeVar("Network", bound=nn.Module)
 Draw = Callable[[nn.Linear | nn.Conv2d, Generator | None], None]
@@ -36,7 +37,7 @@ def undrawn(make: Callable[[], Network]) -> Network:
     """Return ``make()`` with weights that somebody else will set."""
     # What torch draws here is thrown away, and its generator put back. (Making the modules on the meta
     # device would draw nothing, but loads sympy, which costs a third of a second at start-up.)
-    with torch.random.fork_rng(devices=[]):
+    with lent_generators():
         return make()
 
 

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from isoprune.linalg.pivoted_cholesky import pivoted_cholesky
 from isoprune.signals import products
 from isoprune.types import IsopruneError
+from isoprune.types.seeded import lent_generators
 from isoprune.types.task import Task
 
 if TYPE_CHECKING:
@@ -37,9 +38,8 @@ def gauss_newton(signals: Signals, draws: int | None, generator: Generator | Non
     outputs = outputs_of_sample(signals)
     products.require_finite(signals)
     task, total = signals.task, None
-    with torch.random.fork_rng():
-        if draws:
-            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+    seed = int(torch.randint(2**31, (), generator=generator)) if draws else None
+    with lent_generators(seed, signals.device):
         for column in range(draws or outputs):
             along = _along(task, None if draws else column)
             squares = replace(signals, task=along).sample_mean(

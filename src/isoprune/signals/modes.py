@@ -10,6 +10,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
+from isoprune.types.seeded import lent_generators
+
 
 @contextmanager
 def in_eval_mode(*models: nn.Module) -> Iterator[None]:
@@ -26,7 +28,7 @@ def in_eval_mode(*models: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def in_train_mode(model: nn.Module) -> Iterator[None]:
+def in_train_mode(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Put a network in eval mode into train mode, but for what couples samples or drops some of them.
 
     torch's generators are seeded, and afterwards as before.
@@ -35,8 +37,7 @@ def in_train_mode(model: nn.Module) -> Iterator[None]:
     for module in modules:
         module.training = True
     try:
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
+        with lent_generators(0, device):
             yield
     finally:
         for module in modules:

@@ -151,7 +151,7 @@ class Signals:
         inputs = self.task.inputs_of(batch)
         if not self.task.loss_in_train_mode:
             return self.forward(inputs, weights)
-        with in_train_mode(self.network):
+        with in_train_mode(self.network, self.device):
             return self.forward(inputs, weights)
 
     def loss(self, batch: Any, weights: Tensors) -> Tensor:

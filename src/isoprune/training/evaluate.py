@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from isoprune.signals.modes import in_eval_mode
 from isoprune.training.source import source_of
 from isoprune.types import CLASSIFICATION, IsopruneError, Network, Samples, Task, module_of
+from isoprune.types.seeded import lent_generators
 from isoprune.types.task import to_device
 
 # Of float32 inputs, in bytes: what a network holds at once is a few dozen times as much.
@@ -50,7 +51,7 @@ def evaluate(
         batches = source.items.batches(parts[rank::count])
     else:
         batches = islice(source.items.batches(parts), rank, None, count)
-    with in_eval_mode(model), torch.random.fork_rng(devices=[]):
+    with in_eval_mode(model), lent_generators():
         for one in batches:
             one = to_device(one, device)
             outputs = task.outputs(model, one)

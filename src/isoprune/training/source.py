@@ -26,6 +26,7 @@ from torch.utils.data import (
 from isoprune.types import IsopruneError, Samples
 from isoprune.types.data import Items
 from isoprune.types.samples import Subset
+from isoprune.types.seeded import lent_generators
 
 logger = logging.getLogger("isoprune")
 
@@ -168,10 +169,8 @@ class _Steps:
 def _generators(seed: int | None) -> Iterator[None]:
     """Lend the generators that a Dataset may draw from, at a seed; afterwards they are as before."""
     states = random.getstate(), numpy.random.get_state()
-    with torch.random.fork_rng(devices=[]):
+    with lent_generators(seed):
         if seed is not None:
-            # Not `torch.manual_seed`, which seeds accelerators too.
-            torch.default_generator.manual_seed(seed)
             random.seed(seed)
             numpy.random.seed(seed % 2**32)
         try:

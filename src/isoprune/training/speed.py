@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from isoprune.training.loop import PLAIN, Loop
+from isoprune.types.seeded import lent_generators
 
 # Of the plain loop's time: what another must save to be taken. bfloat16 changes numbers, and that for little.
 WORTH = 0.85
@@ -46,7 +47,7 @@ def fastest_loop(
         loops.append(Loop(precision="bf16"))
     if inputs.dim() == 4 and any(isinstance(m, nn.Conv2d) for m in model.modules()):
         loops += [Loop(loop.precision, channels_last=True) for loop in list(loops)]
-    with torch.random.fork_rng(), torch.enable_grad():
+    with lent_generators(device=inputs.device), torch.enable_grad():
         seconds = _seconds(model, inputs, targets, [PLAIN], clock)
         if seconds[PLAIN] * steps > SHORT:
             seconds = _seconds(model, inputs, targets, loops, clock)

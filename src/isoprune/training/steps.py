@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from isoprune.training.loop import Loop
 from isoprune.training.processes import Processes
 from isoprune.training.source import Batching
 from isoprune.types import Penalty, Task
+from isoprune.types.seeded import lent_generators
 from isoprune.types.task import Metric, forward, to_device
 
 
@@ -153,7 +154,7 @@ def take_steps(
     metrics = trainer.metrics
     trainer.model.train()
     at = 0
-    with _torch_generators(here.device) as seed_:
+    with lent_generators(device=here.device) as seed_:
         for step, (_, weights) in enumerate(plan, start):
             for group, factor in zip(optimizer.param_groups, trainer.factors, strict=True):
                 group["lr"] = factor * epoch.rates[step]
@@ -269,30 +270,6 @@ def average_(trainer: Trainer, train: Batching, epoch: Epoch) -> None:
         for own, mean in zip(model.parameters(), averaged.module.parameters(), strict=True):
             own.copy_(mean)
     parts = torch.arange(len(train)).split(epoch.batch)
-    with _torch_generators(trainer.processes.device) as seed_:
-        seed_(step_seed(epoch.root, epoch.number, len(epoch.rates)))
+    with lent_generators(step_seed(epoch.root, epoch.number, len(epoch.rates)), trainer.processes.device):
         # In tuples of one: of a list or tuple `update_bn` takes the first.
         torch.optim.swa_utils.update_bn(((batch,) for batch in train.items.batches(parts)), _Reads(trainer))
-
-
-@contextmanager
-def _torch_generators(device: torch.device) -> Iterator[Callable[[int], object]]:
-    """Lend torch's global generators, from which layers such as Dropout draw; afterwards they are as before.
-
-    Yields the function that seeds them.
-    """
-    if device.type == "cpu":
-        with torch.random.fork_rng(devices=[]):
-            yield torch.default_generator.manual_seed
-        return
-    module = torch.get_device_module(device)
-    numbered = hasattr(module, "device")  # Apple's GPU is not: there is one, and its state is not forked.
-
-    def seed_(seed: int) -> None:
-        torch.default_generator.manual_seed(seed)
-        with module.device(device) if numbered else nullcontext():
-            module.manual_seed(seed)
-
-    devices = [device.index or 0] if numbered else []
-    with torch.random.fork_rng(devices=devices, device_type=device.type if numbered else "cuda"):
-        yield seed_

@@ -1,10 +1,16 @@
-"""A generator from a seed of the user's."""
+"""Generators from a seed of the user's, and torch's global ones, lent."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
 from torch import Generator
 
 from isoprune.types.errors import IsopruneError
+
+_CPU = torch.device("cpu")
 
 
 def seeded(seed: int) -> Generator:
@@ -16,3 +22,27 @@ def seeded(seed: int) -> Generator:
     if not 0 <= seed < 2**63:
         raise IsopruneError(f"seed is {seed}, outside 0 to 2^63 - 1. Give for example 0.")
     return Generator().manual_seed(seed)
+
+
+@contextmanager
+def lent_generators(seed: int | None = None, device: torch.device = _CPU) -> Iterator[Callable[[int], None]]:
+    """Lend torch's global generators (the CPU's and ``device``'s), at a seed if one is given.
+
+    For what draws from them and takes no other: layers such as Dropout, resets, other people's constructors.
+    Yields the function that seeds them again; afterwards they are as before. (`torch.manual_seed` would seed
+    every accelerator, and note its caller for those that are not in use.)
+    """
+    module = None if device.type == "cpu" else torch.get_device_module(device)
+    numbered = hasattr(module, "device")  # Apple's GPU is not: there is one, and its state is not forked.
+
+    def seed_(seed: int) -> None:
+        torch.default_generator.manual_seed(seed)
+        if module is not None:
+            with module.device(device) if numbered else nullcontext():
+                module.manual_seed(seed)
+
+    devices = [device.index or 0] if numbered else []
+    with torch.random.fork_rng(devices=devices, device_type=device.type if numbered else "cuda"):
+        if seed is not None:
+            seed_(seed)
+        yield seed_

@@ -12,6 +12,7 @@ from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError
 from isoprune.types.method import method
+from isoprune.types.seeded import lent_generators
 from isoprune.types.units import DEPTH, GRAINS
 
 
@@ -44,17 +45,10 @@ def scratch(pruned: Pruned, signals: Signals, *, generator: Generator) -> nn.Mod
             "that draws its parameters, or build the network of this shape anew and train that."
         )
     seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-    # torch's resets draw from the global generator and take no other: lend them a seeded state, then put
-    # the old one back, so that nothing outside sees it.
-    state = torch.default_generator.get_state()
-    try:
-        torch.default_generator.manual_seed(seed)
-        with torch.no_grad():
-            for module in reversed(modules.values()):
-                if (reset := _reset(module)) is not None:
-                    reset()
-    finally:
-        torch.default_generator.set_state(state)
+    with lent_generators(seed), torch.no_grad():
+        for module in reversed(modules.values()):
+            if (reset := _reset(module)) is not None:
+                reset()
     result = copied(pruned.model)
     for name, target in result.named_modules():
         source = modules.get(name)  # None: of a mask
