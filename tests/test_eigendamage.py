@@ -10,7 +10,7 @@ from torch import nn
 
 import isoprune
 from isoprune.graph import trace
-from isoprune.methods.criteria.layer_moments import layer_moments
+from isoprune.methods.layers.layer_moments import layer_moments
 from isoprune.pruning import flops
 from isoprune.pruning.costs import everything
 from isoprune.signals import Signals

@@ -11,7 +11,7 @@ from repaired_networks import NETWORKS, WAYS, batches, networks, pruned, trained
 
 import isoprune
 from isoprune.methods.checks import CHECKS, PLAN_CHECKS, WEIGHT_CHECKS
-from isoprune.methods.repairs.weights import weights
+from isoprune.methods.layers.weights import weights
 from isoprune.pruning.grains import read_grain, units_of
 from isoprune.pruning.mask import masks_of
 from isoprune.pruning.plan import numbers_kept

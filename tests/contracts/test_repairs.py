@@ -13,14 +13,14 @@ from repaired_networks import WAYS, batches, grain_of, in_order, networks, permu
 from torch import nn
 
 import isoprune
+from isoprune.methods.layers.stored import stored
 from isoprune.methods.repairs import REPAIRS
-from isoprune.methods.repairs.repaired import Repaired
-from isoprune.methods.repairs.stored import stored
 from isoprune.pruning.mask import masks_of
 from isoprune.pruning.pruned import as_pruned
 from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError
 from isoprune.types.method import method_of, takes_steps
+from isoprune.types.methods import Repaired
 from isoprune.verbs.repair import require_needs
 
 every_repair = pytest.mark.parametrize("repair", REPAIRS.values(), ids=REPAIRS.keys())

@@ -161,7 +161,7 @@ def _check_grain(grain: str, key: str) -> None:
 
 def _check_repairs(experiment: Experiment) -> None:
     """Raise for a repair that does not know the units that the last pruning before it takes away."""
-    from isoprune.methods.repairs.known_grains import require_grain
+    from isoprune.pruning.grains import require_grain
 
     grain = "channel"
     for key, step in experiment.keyed():

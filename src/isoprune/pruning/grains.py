@@ -22,6 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ from isoprune.graph import Graph
 from isoprune.graph.labels import core
 from isoprune.types import IsopruneError, Member, Units
 from isoprune.types.errors import did_you_mean
+from isoprune.types.method import method_of
 from isoprune.types.units import DEPTH, GRAINS
 
 
@@ -76,6 +78,29 @@ def read_grain(text: str) -> Grain:
     if text not in words:
         raise IsopruneError(f"Unknown grain {text!r}.{did_you_mean(text, [*words, '2:4', '4x4'])}")
     return Grain(text)
+
+
+def require_grain(repair: Callable[..., Any], grain: str) -> None:
+    """Refuse a repair that does not know units of a grain ("channel", "2:4", ...) rather than skip its work.
+
+    A function of your own that no `@method` describes is not refused.
+
+    Raises:
+        IsopruneError: Naming the repair, and what it knows.
+    """
+    facts, name = method_of(repair), getattr(getattr(repair, "func", repair), "__name__", "own")
+    asked = read_grain(grain).name
+    if facts.kind != "repair" or asked in facts.grains:
+        return
+    if asked == DEPTH:
+        raise IsopruneError(
+            f"Repair {name!r} goes by layers that are still there, and whole blocks went. Take 'polish', "
+            "which trains toward the dense outputs, or 'batchnorm'."
+        )
+    raise IsopruneError(
+        f"Repair {name!r} knows units of grain {', '.join(facts.grains)}, and those that went are of grain "
+        f"{grain!r}. Take 'reconstruct', which fits what a mask leaves, or prune by whole channels."
+    )
 
 
 def units_of(graph: Graph, grain: str | Grain) -> tuple[Units, ...]:

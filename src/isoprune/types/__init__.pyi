@@ -8,7 +8,7 @@ from .method import Method as Method
 from .method import method as method
 from .method import method_of as method_of
 from .methods import Penalty as Penalty
-from .methods import Repair as Repair
+from .methods import Repaired as Repaired
 from .methods import Schedule as Schedule
 from .network import HoldsModel as HoldsModel
 from .network import Network as Network

@@ -1,14 +1,12 @@
-"""What methods are, as types: schedules, penalties, repairs."""
+"""What methods are and give back, as types: schedules, penalties, repaired networks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from torch import Generator, Tensor, nn
-
-from isoprune.types.data import Batches
-from isoprune.types.plan import Plan
+from torch import Tensor, nn
 
 Schedule = Callable[[float], float]  # progress in [0, 1] -> factor on the learning rate
 
@@ -28,16 +26,27 @@ class Penalty(Protocol):
     def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> object: ...
 
 
-class Repair(Protocol):
-    """A repair: network -> network before retraining (contract of `repairs/`)."""
+@dataclass(frozen=True)
+class Repaired:
+    """A repaired network, and the samples that its repair took.
 
-    def __call__(
-        self,
-        pruned: nn.Module,
-        *,
-        dense: nn.Module | None,
-        plan: Plan | None,
-        batches: Batches | None,
-        generator: Generator,
-        **options: Any,
-    ) -> nn.Module: ...
+    A repair in closed form gives back the network alone, which is one with both counts zero.
+
+    Attributes:
+        model: The network.
+        trained: Samples that its steps took, forward and backward, each with a forward of the dense network.
+        judged: Samples that were only passed forward through both networks, to see when to stop.
+    """
+
+    model: nn.Module
+    trained: int = 0
+    judged: int = 0
+
+    @staticmethod
+    def of(made: Any) -> Repaired:
+        """Return what a repair gave back, with its cost."""
+        return made if isinstance(made, Repaired) else Repaired(made)
+
+    def after(self, before: Repaired) -> Repaired:
+        """Return this network with the cost of both repairs."""
+        return Repaired(self.model, self.trained + before.trained, self.judged + before.judged)

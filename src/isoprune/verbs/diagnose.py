@@ -18,7 +18,6 @@ from isoprune.isometry import Diagnosis
 from isoprune.isometry.effort import BUDGET
 from isoprune.isometry.picks import InputPick, OutputPick
 from isoprune.methods.repairs import REPAIRS
-from isoprune.methods.repairs.repaired import Repaired
 from isoprune.pruning.pruned import Pruned, as_pruned
 from isoprune.pruning.whole_layer import with_whole_layer
 from isoprune.signals.modes import in_eval_mode
@@ -27,6 +26,7 @@ from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError
 from isoprune.types.errors import pick
 from isoprune.types.method import takes_steps
+from isoprune.types.methods import Repaired
 from isoprune.types.network import Network, module_of
 from isoprune.types.seeded import seeded
 from isoprune.types.task import CLASSIFICATION, Task

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from isoprune.graph import Graph, trace
 from isoprune.isometry.picks import OutputPick
-from isoprune.methods.criteria.layer_moments import LayerMoments, layer_moments
+from isoprune.methods.layers.layer_moments import LayerMoments, layer_moments
 from isoprune.pruning import Cost, Pruned, flops, prune_by
 from isoprune.pruning.allocation import check_ratio
 from isoprune.pruning.bottleneck import Bases, can_be_taken_apart, taken_apart

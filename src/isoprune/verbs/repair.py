@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from isoprune.isometry.picks import OutputPick
 from isoprune.methods.repairs import REPAIRS, chain
-from isoprune.methods.repairs.known_grains import require_grain
-from isoprune.methods.repairs.repaired import Repaired
+from isoprune.pruning.grains import require_grain
 from isoprune.pruning.mask import masks_of
 from isoprune.pruning.pruned import Pruned, as_pruned
 from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError
 from isoprune.types.errors import pick
 from isoprune.types.method import method_of
+from isoprune.types.methods import Repaired
 from isoprune.types.network import Network
 from isoprune.types.seeded import seeded
 from isoprune.types.task import CLASSIFICATION, Task

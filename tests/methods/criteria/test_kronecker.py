@@ -13,11 +13,11 @@ from graph.small_networks import network
 from isoprune.graph import trace
 from isoprune.methods.criteria import CRITERIA, scores_of
 from isoprune.methods.criteria.c_obd import c_obd
-from isoprune.methods.criteria.layer_moments import layer_moments
-from isoprune.methods.criteria.own_labels import with_own_labels
+from isoprune.methods.layers.layer_moments import layer_moments
 from isoprune.pruning.grains import units_of
 from isoprune.pruning.mask import masks_of
 from isoprune.signals import Signals
+from isoprune.signals.own_labels import with_own_labels
 from isoprune.types import IsopruneError, Task
 from signals.nets import drawn
 

@@ -13,8 +13,8 @@ from graph.small_networks import network
 from isoprune.graph import trace
 from isoprune.linalg.lasso import sparsest, violation
 from isoprune.methods.criteria import scores_of
-from isoprune.methods.criteria.contributions import contributions
 from isoprune.methods.criteria.thinet import greedy, scales
+from isoprune.methods.layers.contributions import contributions
 from isoprune.signals import Signals
 
 

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from isoprune.methods.repairs.repaired import Repaired
 from isoprune.pruning.pruned import as_pruned
 from isoprune.signals.signals import Signals
 from isoprune.types import Plan
+from isoprune.types.methods import Repaired
 
 
 def seeded(build, seed=0, dtype=torch.float64):

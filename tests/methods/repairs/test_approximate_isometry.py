@@ -10,8 +10,8 @@ from torch.nn.utils import prune
 
 from isoprune.isometry import jacobian_singular_values
 from isoprune.linalg import isometry_loss
+from isoprune.methods.layers.weights import weights
 from isoprune.methods.repairs import approximate_isometry
-from isoprune.methods.repairs.weights import weights
 
 CLOSE = {"rtol": 1e-7, "atol": 1e-7}
 

@@ -9,11 +9,11 @@ import torch
 from repair_networks import data, inputs, masked, mlp, run, seeded
 from torch import nn
 
+from isoprune.methods.layers.passes import layers_with_output
+from isoprune.methods.layers.patches import patches
+from isoprune.methods.layers.weights import weights
 from isoprune.methods.repairs import data_dependent
 from isoprune.methods.repairs.data_dependent import change_rates, equalise_
-from isoprune.methods.repairs.passes import layers_with_output
-from isoprune.methods.repairs.patches import patches
-from isoprune.methods.repairs.weights import weights
 from isoprune.types import IsopruneError
 
 X = inputs(60, 6)

@@ -11,8 +11,8 @@ from torch import nn
 
 from isoprune.isometry import jacobian_singular_values
 from isoprune.linalg import convolution_spectrum
+from isoprune.methods.layers.weights import weights
 from isoprune.methods.repairs import delta_orthogonal
-from isoprune.methods.repairs.weights import weights
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
 

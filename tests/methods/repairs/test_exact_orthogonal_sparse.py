@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn.utils import prune
 
 from isoprune.isometry import jacobian_singular_values
+from isoprune.methods.layers.weights import weights
 from isoprune.methods.repairs import exact_orthogonal_sparse
-from isoprune.methods.repairs.weights import weights
 from isoprune.types import IsopruneError
 
 CLOSE = {"rtol": 0, "atol": 1e-10}

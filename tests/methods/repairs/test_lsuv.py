@@ -7,9 +7,9 @@ import torch
 from repair_networks import data, inputs, masked, mlp, run, seeded
 from torch import nn
 
+from isoprune.methods.layers.passes import layers_with_output, sweep_
+from isoprune.methods.layers.weights import weights
 from isoprune.methods.repairs import lsuv
-from isoprune.methods.repairs.passes import layers_with_output, sweep_
-from isoprune.methods.repairs.weights import weights
 from isoprune.types import IsopruneError
 
 starts = pytest.mark.parametrize("start", ["orthonormal", "kept"])

@@ -9,7 +9,7 @@ from torch import nn
 
 import isoprune
 from isoprune.linalg.isometry_loss import isometry_loss
-from isoprune.methods.repairs.weights import weights
+from isoprune.methods.layers.weights import weights
 
 
 class Branches(nn.Module):

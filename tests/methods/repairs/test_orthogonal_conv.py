@@ -8,8 +8,8 @@ from repair_networks import every_layer, inputs, run, seeded
 from torch import nn
 
 from isoprune.isometry import jacobian_singular_values
+from isoprune.methods.layers.weights import weights
 from isoprune.methods.repairs import delta_orthogonal, orthogonal_conv, polar
-from isoprune.methods.repairs.weights import weights
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}
 

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune
 
 from isoprune.isometry import jacobian_singular_values
+from isoprune.methods.layers.weights import activation_gain
 from isoprune.methods.repairs.orthp import orthp
-from isoprune.methods.repairs.weights import activation_gain
 from isoprune.types import IsopruneError
 from reference import gram_schmidt
 

@@ -10,8 +10,8 @@ from torch.nn.utils import prune
 
 from isoprune.isometry import jacobian_singular_values
 from isoprune.linalg import polar_factor
+from isoprune.methods.layers.weights import weights
 from isoprune.methods.repairs import orthp, polar
-from isoprune.methods.repairs.weights import weights
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-10}
 both = pytest.mark.parametrize("solver", ["svd", "newton_schulz"])

@@ -15,10 +15,10 @@ from torch import Generator, nn
 import isoprune
 from isoprune.methods.repairs import auto, chain, polish, reconstruct
 from isoprune.methods.repairs.polish import _kl, _mixed, _squares
-from isoprune.methods.repairs.repaired import Repaired
 from isoprune.pruning.pruned import as_pruned
 from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError, Task
+from isoprune.types.methods import Repaired
 
 
 def labelled(x):

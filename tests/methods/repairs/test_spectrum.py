@@ -8,8 +8,8 @@ from repair_networks import every_layer, run, seeded
 from torch import nn
 
 from isoprune.linalg import polar_factor
+from isoprune.methods.layers.weights import weights
 from isoprune.methods.repairs import spectrum
-from isoprune.methods.repairs.weights import weights
 from isoprune.types import IsopruneError
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-10}

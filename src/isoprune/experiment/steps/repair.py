@@ -11,9 +11,9 @@ from isoprune.experiment.signatures import bind
 from isoprune.experiment.step_result import Bench, Made, StepResult, pruned_of, rewound_to
 from isoprune.experiment.step_types import Repair
 from isoprune.experiment.steps.rewind import earlier
-from isoprune.methods.repairs.known_grains import require_grain
-from isoprune.methods.repairs.repaired import Repaired
+from isoprune.pruning.grains import require_grain
 from isoprune.signals import Signals
+from isoprune.types.methods import Repaired
 
 
 def make_repaired(bench: Bench, step: PlacedStep, way: Sequence[StepResult], _: Path) -> Made:

@@ -6,8 +6,8 @@ import torch
 from torch import Generator, nn
 
 from isoprune.graph.cloning import copied
-from isoprune.methods.repairs.stored import write_
-from isoprune.methods.repairs.weights import weights
+from isoprune.methods.layers.stored import write_
+from isoprune.methods.layers.weights import weights
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from isoprune.methods.repairs.weights import weights
+from isoprune.methods.layers.weights import weights
 from isoprune.pruning.mask import harden, masks_of
 from isoprune.pruning.pruned import Pruned, as_pruned
 from isoprune.types import IsopruneError

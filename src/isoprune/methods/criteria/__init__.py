@@ -31,7 +31,7 @@ from isoprune.methods.criteria.snip import snip
 from isoprune.methods.criteria.synflow import synflow
 from isoprune.methods.criteria.taylor import taylor
 from isoprune.methods.criteria.thinet import thinet
-from isoprune.methods.criteria.unit_scores import score_units
+from isoprune.pruning.unit_scores import score_units
 from isoprune.signals import Signals
 from isoprune.signals.effective import WeightSource
 from isoprune.types import IsopruneError, Member, Scores, Units

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Generator
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from isoprune.methods.criteria.unit_scores import score_units
+from isoprune.pruning.unit_scores import score_units
 from isoprune.signals import Signals
 from isoprune.types import IsopruneError, Scores, Units
 from isoprune.types.method import method

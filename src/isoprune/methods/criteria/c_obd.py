@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from torch import Generator
 
-from isoprune.methods.criteria.own_labels import with_own_labels
-from isoprune.methods.criteria.unit_scores import score_units
+from isoprune.pruning.unit_scores import score_units
 from isoprune.signals import Signals
+from isoprune.signals.own_labels import with_own_labels
 from isoprune.types import Scores, Units
 from isoprune.types.method import method
 from isoprune.types.units import GRAINS

@@ -9,8 +9,8 @@ import torch
 from torch import Generator
 
 from isoprune.linalg.lasso import path, sparsest
-from isoprune.methods.criteria.contributions import contributions
 from isoprune.methods.criteria.norms import l2_norm
+from isoprune.methods.layers.contributions import contributions
 from isoprune.signals import Signals
 from isoprune.types import Scores, Units
 from isoprune.types.method import method

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from isoprune.methods.criteria.unit_scores import makers
 from isoprune.pruning.allocation import check_ratio, removed_of
+from isoprune.pruning.unit_scores import makers
 from isoprune.signals import Signals
 from isoprune.signals.cost import WORK, gradient_work, require_work, samples_in_memory
 from isoprune.signals.products import finite_or_raise

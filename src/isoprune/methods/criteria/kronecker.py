@@ -10,10 +10,10 @@ import torch
 from torch import Generator, Tensor
 
 from isoprune.linalg.kronecker import row_rises, without
-from isoprune.methods.criteria.layer_moments import LayerMoments, layer_moments
-from isoprune.methods.criteria.own_labels import with_own_labels
-from isoprune.methods.criteria.unit_scores import gone_with_readers, made_and_read, makers, unit_sums
+from isoprune.methods.layers.layer_moments import LayerMoments, layer_moments
+from isoprune.pruning.unit_scores import gone_with_readers, made_and_read, makers, unit_sums
 from isoprune.signals import Signals
+from isoprune.signals.own_labels import with_own_labels
 from isoprune.types import Scores, Units, UpdatingScores
 from isoprune.types.method import method
 from isoprune.types.units import GRAINS

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Generator
 
-from isoprune.methods.criteria.unit_scores import score_units
+from isoprune.pruning.unit_scores import score_units
 from isoprune.signals import Signals
 from isoprune.types import Scores, Units
 from isoprune.types.method import method

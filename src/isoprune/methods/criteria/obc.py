@@ -10,8 +10,8 @@ from torch import Generator, Tensor
 
 from isoprune.linalg.low_rank import alike
 from isoprune.linalg.row_elimination import refit_rows, traces
-from isoprune.methods.criteria.layer_moments import LayerMoments, layer_moments
-from isoprune.methods.criteria.unit_scores import score_units
+from isoprune.methods.layers.layer_moments import LayerMoments, layer_moments
+from isoprune.pruning.unit_scores import score_units
 from isoprune.signals import Signals
 from isoprune.signals.cost import require_work
 from isoprune.signals.matrices import TRANSPOSED

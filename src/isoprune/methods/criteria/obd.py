@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Generator
 
-from isoprune.methods.criteria.unit_scores import score_units
+from isoprune.pruning.unit_scores import score_units
 from isoprune.signals import Signals
 from isoprune.signals.cost import WORK, forward_work, gradient_work, number_of_samples, require_work
 from isoprune.signals.diagonals import outputs_of_sample

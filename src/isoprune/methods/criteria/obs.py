@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from torch import Generator
 
-from isoprune.methods.criteria.own_labels import with_own_labels
 from isoprune.methods.criteria.surgery import Outer
 from isoprune.signals import Signals
+from isoprune.signals.own_labels import with_own_labels
 from isoprune.types import Units, UpdatingScores
 from isoprune.types.method import method
 from isoprune.types.units import GRAINS

@@ -9,11 +9,11 @@ from functools import partial
 from torch import Generator, Tensor
 
 from isoprune.methods.criteria.norms import l2_norm
-from isoprune.methods.criteria.output_errors import watched_sums
-from isoprune.methods.criteria.pruned_so_far import PrunedSoFar, hull_slopes, ranks, stages_of, with_readers
-from isoprune.methods.criteria.readers import reading_layers
-from isoprune.methods.criteria.working_copy import working_copy
-from isoprune.methods.repairs.attention import taken_apart
+from isoprune.methods.layers.attention import taken_apart
+from isoprune.methods.layers.output_errors import watched_sums
+from isoprune.methods.layers.pruned_so_far import PrunedSoFar, hull_slopes, ranks, stages_of, with_readers
+from isoprune.methods.layers.readers import reading_layers
+from isoprune.methods.layers.working_copy import working_copy
 from isoprune.signals import Signals
 from isoprune.signals.cost import forward_work
 from isoprune.types import Scores, Units

@@ -9,7 +9,7 @@ from torch import Generator
 
 from isoprune.linalg import polar_factor
 from isoprune.methods.criteria.snip import snip
-from isoprune.methods.repairs.weights import rewritten
+from isoprune.methods.layers.weights import rewritten
 from isoprune.signals import Signals
 from isoprune.types import Scores, Units
 from isoprune.types.method import method

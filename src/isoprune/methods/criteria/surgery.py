@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from isoprune.linalg.low_rank import rises, without
-from isoprune.methods.criteria.unit_scores import gone_with_readers, made_and_read, makers, unit_sums
+from isoprune.pruning.unit_scores import gone_with_readers, made_and_read, makers, unit_sums
 from isoprune.signals import Signals
 from isoprune.types import IsopruneError, Units, UpdatingScores
 

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map_only
 
 from isoprune.graph.cloning import runnable_copy
 from isoprune.graph.outputs import tensors_of
-from isoprune.methods.criteria.unit_scores import score_units
+from isoprune.pruning.unit_scores import score_units
 from isoprune.signals import Signals
 from isoprune.types import IsopruneError, Scores, Units
 from isoprune.types.method import method

@@ -8,10 +8,10 @@ import torch
 from torch import Generator, Tensor
 
 from isoprune.graph.cloning import copied
-from isoprune.methods.criteria.contributions import Contributions, contributions
 from isoprune.methods.criteria.norms import l2_norm
-from isoprune.methods.criteria.readers import kept_units, reading_layers, weights_that_read
-from isoprune.methods.repairs.attention import taken_apart
+from isoprune.methods.layers.attention import taken_apart
+from isoprune.methods.layers.contributions import Contributions, contributions
+from isoprune.methods.layers.readers import kept_units, reading_layers, weights_that_read
 from isoprune.signals import Signals
 from isoprune.types import Units, UpdatingScores
 from isoprune.types.method import method

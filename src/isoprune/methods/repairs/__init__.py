@@ -27,11 +27,11 @@ from isoprune.methods.repairs.orthp import orthp
 from isoprune.methods.repairs.polar import polar
 from isoprune.methods.repairs.polish import polish
 from isoprune.methods.repairs.reconstruct import reconstruct, refit
-from isoprune.methods.repairs.repaired import Repaired
 from isoprune.methods.repairs.rescale import rescale
 from isoprune.methods.repairs.scratch import scratch
 from isoprune.methods.repairs.spectrum import spectrum
 from isoprune.methods.repairs.two_stage import two_stage
+from isoprune.types.methods import Repaired
 
 REPAIRS: dict[str, Callable[..., nn.Module | Repaired]] = {
     f.__name__: f

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Generator, Tensor, nn
 
 from isoprune.linalg.isometry_loss import masked_isometry
-from isoprune.methods.repairs.weights import Weight, rewritten
+from isoprune.methods.layers.weights import Weight, rewritten
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method

@@ -9,10 +9,10 @@ from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoprune.graph.cloning import clone_sharing, copied
-from isoprune.methods.repairs.kept_outputs import Kept, kept_outputs
-from isoprune.methods.repairs.passes import Reached, norms_behind, sweep_
-from isoprune.methods.repairs.stored import write_
-from isoprune.methods.repairs.weights import shared_with_tables, weights
+from isoprune.methods.layers.kept_outputs import Kept, kept_outputs
+from isoprune.methods.layers.passes import Reached, norms_behind, sweep_
+from isoprune.methods.layers.stored import write_
+from isoprune.methods.layers.weights import shared_with_tables, weights
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.samples import cut
 from isoprune.signals.signals import Signals

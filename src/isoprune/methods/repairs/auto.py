@@ -15,12 +15,12 @@ from isoprune.methods.repairs.distances import layers_off, outputs_off
 from isoprune.methods.repairs.none import none
 from isoprune.methods.repairs.polish import SAMPLES, polish
 from isoprune.methods.repairs.reconstruct import reconstruct
-from isoprune.methods.repairs.repaired import Repaired
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.samples import held_out, in_batches
 from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError
 from isoprune.types.method import method
+from isoprune.types.methods import Repaired
 from isoprune.types.units import GRAINS
 
 _CHUNK, _BYTES = 256, 2**26  # samples that go through together, and bytes of their inputs

@@ -13,9 +13,9 @@ from torch.utils._pytree import tree_map_only
 
 from isoprune.graph.cloning import copied
 from isoprune.graph.outputs import tensors_in
-from isoprune.methods.repairs.probe import sites
-from isoprune.methods.repairs.stored import differentiable, write_
-from isoprune.methods.repairs.weights import Weight, weights
+from isoprune.methods.layers.probe import sites
+from isoprune.methods.layers.stored import differentiable, write_
+from isoprune.methods.layers.weights import Weight, weights
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.matrices import CONVOLUTIONS
 from isoprune.signals.modes import in_eval_mode

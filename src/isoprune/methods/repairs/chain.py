@@ -9,11 +9,11 @@ from typing import Any
 from torch import Generator
 
 from isoprune.graph.cloning import copied
-from isoprune.methods.repairs.known_grains import require_grain
-from isoprune.methods.repairs.repaired import Repaired
+from isoprune.pruning.grains import require_grain
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method
+from isoprune.types.methods import Repaired
 from isoprune.types.units import DEPTH, GRAINS
 
 

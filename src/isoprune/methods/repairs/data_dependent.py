@@ -12,10 +12,10 @@ from torch import Generator, Tensor, nn
 from isoprune.graph.cloning import copied
 from isoprune.graph.outputs import tensors_in
 from isoprune.linalg import haar_matrix
-from isoprune.methods.repairs.passes import LinearLayer, Reached, layers_with_output, scale_layers_, sweep_
-from isoprune.methods.repairs.patches import patches
-from isoprune.methods.repairs.stored import differentiable
-from isoprune.methods.repairs.weights import weights
+from isoprune.methods.layers.passes import LinearLayer, Reached, layers_with_output, scale_layers_, sweep_
+from isoprune.methods.layers.patches import patches
+from isoprune.methods.layers.stored import differentiable
+from isoprune.methods.layers.weights import weights
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.modes import in_eval_mode
 from isoprune.signals.samples import cut

@@ -7,7 +7,7 @@ import math
 from torch import Generator, Tensor, nn
 
 from isoprune.linalg import haar_matrix
-from isoprune.methods.repairs.weights import Weight, rewritten
+from isoprune.methods.layers.weights import Weight, rewritten
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method

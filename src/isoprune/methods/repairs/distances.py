@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from isoprune.graph.outputs import tensors_in
-from isoprune.methods.repairs.probe import Callbacks, watch
+from isoprune.methods.layers.probe import Callbacks, watch
 from isoprune.signals.matrices import LAYERS
 from isoprune.signals.modes import in_eval_mode
 from isoprune.types.task import forward

@@ -6,7 +6,7 @@ from torch import Generator, Tensor, nn
 
 from isoprune.linalg.givens import sparse_orthogonal
 from isoprune.linalg.haar import haar_matrix
-from isoprune.methods.repairs.weights import Weight, rewritten
+from isoprune.methods.layers.weights import Weight, rewritten
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from isoprune.methods.repairs.probe import Callbacks, as_positions, watch
-from isoprune.methods.repairs.substitution import Substitution, places_of
-from isoprune.methods.repairs.weights import weights
+from isoprune.methods.layers.probe import Callbacks, as_positions, watch
+from isoprune.methods.layers.substitution import Substitution, places_of
+from isoprune.methods.layers.weights import weights
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.matrices import LAYERS
 from isoprune.signals.modes import in_eval_mode

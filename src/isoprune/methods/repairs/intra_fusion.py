@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from isoprune.linalg.transport import transport_plan
-from isoprune.methods.repairs.substitution import Substitution
+from isoprune.methods.layers.substitution import Substitution
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError

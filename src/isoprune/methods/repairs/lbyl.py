@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
-from isoprune.methods.repairs.substitution import Made, Substitution
+from isoprune.methods.layers.substitution import Made, Substitution
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method

@@ -9,9 +9,9 @@ from torch import Generator, nn
 
 from isoprune.graph.cloning import copied
 from isoprune.linalg import haar_matrix
-from isoprune.methods.repairs.passes import Reached, sweep_
-from isoprune.methods.repairs.stored import stored, write_
-from isoprune.methods.repairs.weights import weights
+from isoprune.methods.layers.passes import Reached, sweep_
+from isoprune.methods.layers.stored import stored, write_
+from isoprune.methods.layers.weights import weights
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method

@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from isoprune.linalg.orthogonal_convolution import nearest_orthogonal_convolution
-from isoprune.methods.repairs.weights import Weight, rewritten
+from isoprune.methods.layers.weights import Weight, rewritten
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.matrices import CONVOLUTIONS, TRANSPOSED
 from isoprune.signals.signals import Signals

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Generator, nn
 
 from isoprune.linalg import qr_factor
-from isoprune.methods.repairs.weights import rewritten
+from isoprune.methods.layers.weights import rewritten
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method

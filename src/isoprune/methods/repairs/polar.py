@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Generator, nn
 
 from isoprune.linalg import newton_schulz_factor, polar_factor
-from isoprune.methods.repairs.weights import rewritten
+from isoprune.methods.layers.weights import rewritten
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method

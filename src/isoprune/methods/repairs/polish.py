@@ -15,8 +15,7 @@ from torch.utils.data import DataLoader
 
 from isoprune.graph.cloning import copied
 from isoprune.graph.outputs import tensors_in
-from isoprune.methods.repairs.repaired import Repaired
-from isoprune.methods.repairs.stored import refresh_
+from isoprune.methods.layers.stored import refresh_
 from isoprune.methods.schedules import cosine
 from isoprune.pruning.allocation import check_known
 from isoprune.pruning.pruned import Pruned
@@ -27,6 +26,7 @@ from isoprune.training import Diverged, Training, Watch, evaluate, fit
 from isoprune.training.distill import distillation_loss
 from isoprune.types import Data, IsopruneError
 from isoprune.types.method import method
+from isoprune.types.methods import Repaired
 from isoprune.types.task import Task, forward, reads_classes
 from isoprune.types.units import DEPTH, GRAINS
 

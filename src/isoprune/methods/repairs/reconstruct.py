@@ -16,8 +16,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from isoprune.graph.cloning import copied
 from isoprune.linalg.rectified import rectified_fit
 from isoprune.linalg.ridge import STRENGTHS, WIDE, Fit, Moments, Sums, ridge
-from isoprune.methods.repairs.fitted_layers import FittedLayer, fitted_layers
-from isoprune.methods.repairs.norms import follow_
+from isoprune.methods.layers.fitted_layers import FittedLayer, fitted_layers
+from isoprune.methods.layers.norms import follow_
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method

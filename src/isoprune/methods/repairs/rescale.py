@@ -10,7 +10,7 @@ from torch import Generator, nn
 
 from isoprune.graph.cloning import copied
 from isoprune.isometry import jacobian_singular_values, layer_gains
-from isoprune.methods.repairs.passes import layers_with_output, scale_layers_
+from isoprune.methods.layers.passes import layers_with_output, scale_layers_
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.modes import in_eval_mode
 from isoprune.signals.signals import Signals

@@ -6,7 +6,7 @@ import torch
 from torch import Generator, nn
 
 from isoprune.graph.cloning import copied
-from isoprune.methods.repairs.stored import write_
+from isoprune.methods.layers.stored import write_
 from isoprune.pruning.mask import harden
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals

@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from isoprune.linalg.factors import require_finite
-from isoprune.methods.repairs.weights import Weight, rewritten
+from isoprune.methods.layers.weights import Weight, rewritten
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError

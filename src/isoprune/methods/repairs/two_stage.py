@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoprune.graph.cloning import copied
 from isoprune.linalg.ridge import Fit, Sums, ridge
-from isoprune.methods.repairs.fitted_layers import FittedLayer, fitted_layers
+from isoprune.methods.layers.fitted_layers import FittedLayer, fitted_layers
 from isoprune.methods.repairs.grail import grail
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals

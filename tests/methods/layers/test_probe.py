@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from isoprune.methods.repairs.probe import Callbacks, Stop, made_at, places, read_at, sites, watch
-from isoprune.methods.repairs.weights import Weight
+from isoprune.methods.layers.probe import Callbacks, Stop, made_at, places, read_at, sites, watch
+from isoprune.methods.layers.weights import Weight
 
 CONVOLUTIONS = [
     (nn.Conv2d(4, 6, 3), (4, 7, 8)),

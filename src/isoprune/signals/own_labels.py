@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from isoprune.graph.outputs import tensors_in
-from isoprune.signals import Signals
+from isoprune.signals.signals import Signals
 from isoprune.types import Task
 from isoprune.types.task import cross_entropy_loss, has_cross_entropy, samples_in
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from isoprune.methods.repairs.stored import write_
+from isoprune.methods.layers.stored import write_
 
 # A scale below this part of the layer's mean says nothing of what it reads.
 _TINY = 1e-3

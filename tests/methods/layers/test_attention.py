@@ -7,12 +7,12 @@ import itertools
 
 import pytest
 import torch
-from repair_networks import inputs, seeded
 from torch import nn
 from torch.nn.utils import prune
 
-from isoprune.methods.repairs.attention import projections, taken_apart
-from isoprune.methods.repairs.weights import weights
+from isoprune.methods.layers.attention import projections, taken_apart
+from isoprune.methods.layers.weights import weights
+from methods.repairs.repair_networks import inputs, seeded
 
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}
 SAME, OTHER, BARE = {}, {"kdim": 4, "vdim": 5}, {"bias": False}

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from isoprune.methods.repairs.stored import kept_by_mask, refresh_, stored
-from isoprune.methods.repairs.weights import Weight
+from isoprune.methods.layers.stored import kept_by_mask, refresh_, stored
+from isoprune.methods.layers.weights import Weight
 
 Slice = tuple[Tensor | None, Tensor | None]  # of a tensor that is trained, and of its mask
 _SEPARATE = ("q_proj_weight", "k_proj_weight", "v_proj_weight")

@@ -12,10 +12,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoprune.graph.cloning import copied, tensor_names
 from isoprune.graph.labels import restrict
-from isoprune.methods.repairs.norms import Affine
-from isoprune.methods.repairs.probe import Site, sites
-from isoprune.methods.repairs.stored import stored, write_
-from isoprune.methods.repairs.weights import weights
+from isoprune.methods.layers.norms import Affine
+from isoprune.methods.layers.probe import Site, sites
+from isoprune.methods.layers.stored import stored, write_
+from isoprune.methods.layers.weights import weights
 from isoprune.pruning.pruned import Pruned
 from isoprune.pruning.shrink import scales
 from isoprune.signals.matrices import LAYERS

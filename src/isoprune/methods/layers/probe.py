@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from isoprune.methods.repairs.patches import windows
+from isoprune.methods.layers.patches import windows
 from isoprune.signals.matrices import CONVOLUTIONS, TRANSPOSED
 from isoprune.types.task import forward
 

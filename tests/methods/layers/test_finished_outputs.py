@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from isoprune.methods.repairs.finished_outputs import FinishedOutputs
+from isoprune.methods.layers.finished_outputs import FinishedOutputs
 
 
 class Twice(nn.Module):

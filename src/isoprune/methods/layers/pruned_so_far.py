@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from isoprune.linalg.elimination import Elimination, Reader, eliminate
-from isoprune.methods.criteria.output_errors import OF_GRADIENTS, ErrorSums, require_fits
-from isoprune.methods.criteria.readers import ReadingLayer
+from isoprune.methods.layers.output_errors import OF_GRADIENTS, ErrorSums, require_fits
+from isoprune.methods.layers.readers import ReadingLayer
 from isoprune.types import Units
 
 _ORDER = 1e-10  # of the greatest score: what is added from one unit to the next

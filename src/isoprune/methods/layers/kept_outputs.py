@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from isoprune.graph import trace
 from isoprune.graph.cloning import tensor_names
 from isoprune.graph.labels import restrict
-from isoprune.methods.repairs.attention import ProjectionBlock
-from isoprune.methods.repairs.stored import stored
-from isoprune.methods.repairs.weights import Weight
+from isoprune.methods.layers.attention import ProjectionBlock
+from isoprune.methods.layers.stored import stored
+from isoprune.methods.layers.weights import Weight
 from isoprune.pruning.pruned import Pruned
 from isoprune.pruning.shrink import scales
 from isoprune.signals.matrices import TRANSPOSED

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from isoprune.methods.criteria.output_errors import OF_GRADIENTS, require_fits, watched_sums
-from isoprune.methods.criteria.readers import ReadingLayer, reading_layers
-from isoprune.methods.criteria.working_copy import working_copy
-from isoprune.methods.repairs.attention import taken_apart
+from isoprune.methods.layers.attention import taken_apart
+from isoprune.methods.layers.output_errors import OF_GRADIENTS, require_fits, watched_sums
+from isoprune.methods.layers.readers import ReadingLayer, reading_layers
+from isoprune.methods.layers.working_copy import working_copy
 from isoprune.signals import Signals
 from isoprune.types import Units
 

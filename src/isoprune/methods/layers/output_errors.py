@@ -12,11 +12,11 @@ import torch
 from torch import Generator, Tensor, nn
 
 from isoprune.graph.outputs import tensors_in
-from isoprune.methods.criteria.own_labels import by_classes, drawn_classes, drawn_signs
-from isoprune.methods.criteria.readers import ReadingLayer
-from isoprune.methods.repairs.probe import as_positions, places, read_at
-from isoprune.methods.repairs.weights import Weight
+from isoprune.methods.layers.probe import as_positions, places, read_at
+from isoprune.methods.layers.readers import ReadingLayer
+from isoprune.methods.layers.weights import Weight
 from isoprune.signals.matrices import CONVOLUTIONS, TRANSPOSED
+from isoprune.signals.own_labels import by_classes, drawn_classes, drawn_signs
 from isoprune.types import IsopruneError
 from isoprune.types.task import Task, forward, samples_in
 

@@ -1,4 +1,4 @@
-"""Every weight of a network as filter matrices, whatever layer holds it: what repairs work on."""
+"""Every weight of a network as filter matrices, whatever layer holds it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from isoprune.graph.cloning import copied
-from isoprune.methods.repairs.stored import kept_by_mask, require_plain, stored, write_
+from isoprune.methods.layers.stored import kept_by_mask, require_plain, stored, write_
 from isoprune.signals.matrices import LAYERS, TRANSPOSED, as_matrices
 from isoprune.types import IsopruneError
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from isoprune.methods.repairs.probe import sites
-from isoprune.methods.repairs.weights import Weight, weights
+from isoprune.methods.layers.probe import sites
+from isoprune.methods.layers.weights import Weight, weights
 from isoprune.signals.matrices import LAYERS
 from isoprune.signals.modes import in_eval_mode
 from isoprune.types import IsopruneError

@@ -1,4 +1,4 @@
-"""The layers of a network under repair one after the other: what each reads now, what it should make."""
+"""Layers that are fitted one after the other: what each reads now, what it should make."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoprune.graph.cloning import clone_sharing
-from isoprune.methods.repairs.attention import ProjectionBlock, projections, taken_apart
-from isoprune.methods.repairs.finished_outputs import FinishedOutputs
-from isoprune.methods.repairs.kept_outputs import Kept, kept_outputs
-from isoprune.methods.repairs.norms import Affine
-from isoprune.methods.repairs.probe import Callbacks, Site, Stop, made_at, places, read_at, sites, watch
-from isoprune.methods.repairs.weights import Weight, shared_with_tables, weights
+from isoprune.methods.layers.attention import ProjectionBlock, projections, taken_apart
+from isoprune.methods.layers.finished_outputs import FinishedOutputs
+from isoprune.methods.layers.kept_outputs import Kept, kept_outputs
+from isoprune.methods.layers.norms import Affine
+from isoprune.methods.layers.probe import Callbacks, Site, Stop, made_at, places, read_at, sites, watch
+from isoprune.methods.layers.weights import Weight, shared_with_tables, weights
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.matrices import LAYERS
 from isoprune.signals.modes import in_eval_mode

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from isoprune.methods.criteria.output_errors import ErrorSums, require_fits, watched_sums
-from isoprune.methods.criteria.readers import ReadingLayer
-from isoprune.methods.criteria.working_copy import working_copy
-from isoprune.methods.repairs.attention import taken_apart
-from isoprune.methods.repairs.weights import Weight, weights
+from isoprune.methods.layers.attention import taken_apart
+from isoprune.methods.layers.output_errors import ErrorSums, require_fits, watched_sums
+from isoprune.methods.layers.readers import ReadingLayer
+from isoprune.methods.layers.weights import Weight, weights
+from isoprune.methods.layers.working_copy import working_copy
 from isoprune.signals import Signals
 from isoprune.signals.matrices import LAYERS
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from isoprune.methods.repairs.attention import ProjectionBlock
-from isoprune.methods.repairs.probe import sites
-from isoprune.methods.repairs.weights import Weight, weights
+from isoprune.methods.layers.attention import ProjectionBlock
+from isoprune.methods.layers.probe import sites
+from isoprune.methods.layers.weights import Weight, weights
 from isoprune.signals.matrices import LAYERS
 from isoprune.types import Units
 

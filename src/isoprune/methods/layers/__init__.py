@@ -1,0 +1,1 @@
+"""A network's layers as methods read and change them: what they hold, read, make, and ought to make."""
