@@ -13,6 +13,7 @@ from isoprune.experiment import run as run_experiment
 from isoprune.experiment.config import experiment
 from isoprune.experiment.pipeline import splits_of
 from isoprune.experiment.resolve import resolve
+from isoprune.pruning.mask import masks_of
 from isoprune.training import checkpoint
 from isoprune.types import IsopruneError
 
@@ -56,6 +57,18 @@ def test_what_was_pushed_out_can_go_without_harm(tmp_path):
     assert record.removals[0].proof["max_abs_error"] <= 1e-4 * max(record.removals[0].proof["scale"], 1)
     before = one_shot.network("dense").history[-1]["validation_accuracy"]
     assert one_shot.network("pruned").metrics["validation_accuracy"] < before
+
+
+@pytest.mark.parametrize(("prune", "penalty"), [({"grain": "weight"}, GREG_1), ({"mask": True}, TPP)])
+def test_what_was_pushed_out_is_held_by_masks_where_masks_are_asked_for(tmp_path, prune, penalty):
+    store = Store(tmp_path)
+    made = tiny(prune={"ratio": 0.5, **prune, "train": {**TRAIN, "penalty": penalty}})
+    record = run_experiment(made, store)
+    assert record.network("pruned").parameters == record.network("dense").parameters
+    assert record.network("pruned").nonzero < 0.7 * record.network("dense").nonzero
+    model, facts = networks.load_network(store.folder(record.network("retrained").digest))
+    assert masks_of(model)
+    assert facts["plan"].grain == prune.get("grain", "channel")
 
 
 def test_tpp_and_greg_1_remove_what_the_dense_scores_chose_and_the_control_need_not(tmp_path):
@@ -155,6 +168,18 @@ def test_tpp_keeps_the_mean_jsv_above_that_of_l1_on_a_linear_perceptron(tmp_path
         (
             {"prune": {"ratio": 0.5, "criterion": "reconstruction", "train": {**TRAIN, "penalty": "tpp"}}},
             r"prune\.criterion = 'reconstruction' chooses for layers that are refit",
+        ),
+        (
+            {"prune": {"ratio": 0.5, "grain": "weight", "train": {**TRAIN, "penalty": "tpp"}}},
+            r"prune\.train\.penalty = 'tpp' pushes out units of grain channel, head, filter,",
+        ),
+        (
+            {"prune": {"ratio": 0.5, "grain": "weight", "scope": "internal"}},
+            r"^prune: scope say how channels go, and the grain is weight",
+        ),
+        (
+            {"prune": {"ratio": 0.95, "allocation": "global"}},
+            r"^prune: ratio is 0\.95, and cap lets",
         ),
         ({"prune": {"ratio": 0.5, "train": {"epochs": 3}}}, r"Missing key 'prune\.train\.lr'"),
         ({"prune": {"ratio": 0.5, "train": {"epochs": 0}}}, r"prune\.train\.epochs is 0: nothing is trained"),

@@ -154,6 +154,12 @@ def test_heads_go_whole_and_the_network_shrinks():
     ({"ratio": 1.0, "grain": "weight"}, r"ratio is 1.0, not a number in \[0, 1\)"),
     ({"ratio": {"nothing*": 0.5}, "grain": "weight"}, 'pattern "nothing\\*" matches no group'),
     ({"grain": "weight"}, "Give one of ratio, flops, parameters and latency; got none"),
+    ({"flops": 0.5, "grain": "head"}, "met by removing channels, not heads"),
+    ({"ratio": 0.5, "grain": "weight", "round_to": 8}, "^round_to say how channels go, and the grain"),
+    ({"ratio": 0.5, "grain": "head", "scope": "internal", "cap": 0.5}, "^scope and cap .* Leave them out"),
+    ({"ratio": 0.5, "grain": "weight", "unrun": "nonsense"}, "unrun is 'keep' or 'ignore', not 'nonsense'"),
+    ({"ratio": 0.95, "allocation": "global"}, r"^ratio is 0.95, and cap lets .* Give cap=0.95 or more"),
+    ({"ratio": 1.5, "allocation": "global"}, r"ratio is 1.5, not a number in \[0, 1\)"),
 ])  # fmt: skip
 def test_mistakes_are_named(options, message):
     model, x = network("depthwise")

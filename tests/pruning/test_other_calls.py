@@ -49,6 +49,17 @@ def heads():
     return Heads().eval(), torch.randn(2, 8)
 
 
+@pytest.mark.parametrize("grain", ["weight", "filter"])
+def test_masks_reach_what_further_calls_run_and_the_next_round_knows_them(grain: str):
+    model, x = heads()
+    calls = [(x, 0), (x, 1), ("embed", x)]
+    alone, once = (prune(model, x, ratio=0.5, grain=grain, also=also) for also in ((), calls))
+    assert set(once.plan.kept) - set(alone.plan.kept) == {"tasks.0.weight", "tasks.1.weight"}
+    again = prune(once, ratio=0.5, grain=grain)
+    assert len(again.graph.recording.also) == 3
+    assert set(again.plan.kept) == set(once.plan.kept)
+
+
 def test_parts_that_no_call_runs_are_named_and_what_they_could_read_stays():
     model, x = heads()
     pruned = prune(model, x, ratio=0.5)

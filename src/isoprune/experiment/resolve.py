@@ -48,6 +48,7 @@ def resolve(experiment: Experiment) -> Experiment:
     steps = _Steps()
     done = [steps.complete(step, key) for key, step in experiment.keyed()]
     _check_repairs(experiment)
+    _check_pressed_masks(experiment)
     return structs.replace(
         experiment,
         data=complete("data", experiment.data, "data"),
@@ -102,11 +103,11 @@ class _Steps:
                 where = key if key == "repair" else f"{key}.method"
                 return structs.replace(step, method=complete("repair", step.method, where))
             case Prune():
-                _check_grain(step.grain, key)
+                _check_grain(step, key)
                 train = step.train and _complete_training(step.train, f"{key}.train", removes=True)
                 criterion = complete("criterion", step.criterion, f"{key}.criterion")
                 if train and train.penalty:
-                    _check_pressed(criterion, train.penalty, key)
+                    _check_pressed(criterion, train.penalty, step.grain, key)
                 return structs.replace(step, criterion=criterion, train=train)
             case Retrain() if step.epochs:
                 told = replayed(step, key, dense=self.dense, rewind=self.rewind)
@@ -144,19 +145,31 @@ def _complete_training(training: Any, key: str, *, removes: bool = False) -> Any
     return structs.replace(done, penalty=penalty)
 
 
-def _check_grain(grain: str, key: str) -> None:
+def _check_grain(step: Prune, key: str) -> None:
     from isoprune.pruning.grains import read_grain
     from isoprune.types.units import DEPTH
+    from isoprune.verbs.request import check_options
 
     try:
-        whole = read_grain(grain).name == DEPTH
+        grain = read_grain(step.grain)
     except IsopruneError as error:
         raise IsopruneError(f"{key}.grain: {error}") from None
-    if whole:
+    if grain.name == DEPTH:
         raise IsopruneError(
             f"{key}.grain: a store keeps no network without some of its blocks. Take another grain here, or "
-            f"isoprune.prune(model, x, ratio, grain={grain!r}) in Python."
+            f"isoprune.prune(model, x, ratio, grain={step.grain!r}) in Python."
         )
+    try:
+        check_options(
+            grain,
+            step.ratio,
+            allocation=step.allocation,
+            scope=step.scope,
+            round_to=step.round_to,
+            cap=step.cap,
+        )
+    except IsopruneError as error:
+        raise IsopruneError(f"{key}: {error}") from None
 
 
 def _check_repairs(experiment: Experiment) -> None:
@@ -193,14 +206,42 @@ def _check_penalty(penalty: Choice, key: str, *, removes: bool) -> None:
         )
 
 
-def _check_pressed(criterion: Choice, penalty: Choice, key: str) -> None:
-    """Raise if a penalty is to push out what was chosen for layers that are refit at once."""
+def _check_pressed(criterion: Choice, penalty: Choice, grain: str, key: str) -> None:
+    """Raise if a penalty does not know the units, or those are of layers that are refit as they go."""
+    from isoprune.pruning.grains import read_grain
+
+    known = method_of(find("penalty", penalty.name)).grains
+    if read_grain(grain).name not in known:
+        raise IsopruneError(
+            f"{key}.train.penalty = {penalty.name!r} pushes out units of grain {', '.join(known)}, and "
+            f"{key}.grain is {grain!r}. Take another penalty (isoprune methods penalty), or grain."
+        )
     if method_of(find("criterion", criterion.name)).repair:
         raise IsopruneError(
             f"{key}.criterion = {criterion.name!r} chooses for layers that are refit as units go, "
             f"and {key}.train.penalty = {penalty.name!r} trains them instead. Take another criterion, or no "
             "penalty."
         )
+
+
+def _check_pressed_masks(experiment: Experiment) -> None:
+    """Raise where a penalty would press on a network that is masked already: it knows plain weights only."""
+    from isoprune.pruning.grains import read_grain
+
+    masked, left = False, 0  # steps of a repeat of several rounds
+    for key, step in experiment.keyed():
+        if isinstance(step, Repeat):
+            left = len(step.steps) if step.rounds > 1 else 0
+            continue
+        if isinstance(step, Prune):
+            masks = step.mask or not read_grain(step.grain).whole
+            if step.train is not None and step.train.penalty is not None and (masked or (masks and left > 0)):
+                raise IsopruneError(
+                    f"{key}.train.penalty presses on a network that is masked already. Remove whole channels "
+                    "in rounds, or mask without a penalty."
+                )
+            masked = masked or masks
+        left -= 1
 
 
 def _pinned(model: Choice) -> Choice:

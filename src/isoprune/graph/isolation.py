@@ -56,15 +56,20 @@ def _any_algorithm() -> Iterator[None]:
 @contextmanager
 def _random_states() -> Iterator[None]:
     here, pythons, numpys = torch.random.get_rng_state(), random.getstate(), np.random.get_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    accelerators = [
+        (module, module.get_rng_state_all()) for module in (torch.cuda, torch.xpu) if module.is_initialized()
+    ]
+    apples = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
     try:
         yield
     finally:
         torch.random.set_rng_state(here)
         random.setstate(pythons)
         np.random.set_state(numpys)
-        if cuda:
-            torch.cuda.set_rng_state_all(cuda)
+        for module, states in accelerators:
+            module.set_rng_state_all(states)
+        if apples is not None:
+            torch.mps.set_rng_state(apples)
 
 
 def seed_all(seed: int) -> None:

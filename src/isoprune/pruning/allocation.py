@@ -15,6 +15,7 @@ from isoprune.types import IsopruneError, Scores, Units
 from isoprune.types.units import layer_of
 
 Number = float | int
+CAP = 0.9  # of a group's channels, where all compete
 Ratio = Number | Mapping[str, Number]
 
 
@@ -106,7 +107,7 @@ def global_ranking(
     scores: Scores,
     ratio: Number,
     *,
-    cap: Number = 0.9,
+    cap: Number = CAP,
     per: Mapping[str, float] | None = None,
 ) -> dict[str, int]:
     """Return what groups keep when all channels compete, each score divided by its group's number in ``per``.

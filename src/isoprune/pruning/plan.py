@@ -12,6 +12,7 @@ from torch import nn
 from isoprune.graph import Constraint, Graph
 from isoprune.pruning import costs
 from isoprune.pruning.allocation import (
+    CAP,
     Number,
     Ratio,
     check_known,
@@ -35,7 +36,7 @@ def make_plan(
     scope: str = "all",
     round_to: int = 1,
     floor: int = 1,
-    cap: Number = 0.9,
+    cap: Number = CAP,
     links: Sequence[Constraint] = (),
     per: Mapping[str, float] | None = None,
 ) -> Plan:
@@ -137,7 +138,8 @@ def plan_for_target(
     if cost(best) > target:
         raise IsopruneError(
             f"No plan brings {what} to {target:g} of the dense network: {cost(best):.3g} is left when "
-            "0.98 of all channels that can go are gone. Ask for more, or widen scope."
+            "0.98 of all channels that can go are gone. Ask for more, widen scope, or raise cap where they "
+            "compete."
         )
     for _ in range(0 if target == 1 else 9):
         middle = (low + high) / 2

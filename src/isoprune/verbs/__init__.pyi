@@ -3,11 +3,11 @@ from .connectivity import error_path as error_path
 from .connectivity import instability as instability
 from .diagnose import diagnose as diagnose
 from .eigendamage import eigendamage as eigendamage
+from .harden import harden as harden
 from .measures import measures as measures
-from .prune import harden as harden
 from .prune import prune as prune
-from .prune import shrink as shrink
-from .prune import verify as verify
 from .repair import repair as repair
 from .retrain import retrain as retrain
 from .rewind import rewind as rewind
+from .shrink import shrink as shrink
+from .verify import verify as verify

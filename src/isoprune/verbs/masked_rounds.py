@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from isoprune.graph import trace
+from torch import nn
+
+from isoprune.graph import Graph
 from isoprune.pruning import Pruned
 from isoprune.pruning.grains import Grain, units_of
 from isoprune.pruning.mask import element_masks, masks_of
@@ -42,14 +45,20 @@ def _with_plan(network: Network, grain: Grain) -> Pruned:
 
 
 def masked_units(
-    network: Network, example_inputs: Any, grain: Grain, ratio: Any, score: Scorer, **options: Any
+    network: Network,
+    example_inputs: Any,
+    grain: Grain,
+    ratio: Any,
+    score: Scorer,
+    graph_of: Callable[[nn.Module], Graph],
+    **options: Any,
 ) -> Pruned:
     """Return the network with units of single tensors held at zero, those of earlier rounds among them."""
     model = module_of(network)
     first = not masks_of(model)
     before = None if first else _with_plan(network, grain).plan
     plain = model if first else plain_copy(model)
-    graph = trace(plain, example_inputs)
+    graph = graph_of(plain)
     units = units_of(graph, grain)
     refuse_normed(plain, graph, [m.tensor for u in units for m in u.members])
     scores = score.of(plain, example_inputs)(units)

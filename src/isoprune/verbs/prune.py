@@ -14,25 +14,21 @@ from isoprune.graph.entries import further_calls
 from isoprune.isometry.picks import OutputPick
 from isoprune.methods.repairs.auto import check_retrain_budget
 from isoprune.pruning import Pruned, prune_by
-from isoprune.pruning.allocation import Number, Ratio
+from isoprune.pruning.allocation import CAP, Number, Ratio
 from isoprune.pruning.costs import costs_of
 from isoprune.pruning.dead import living_channels, plan_without_dead
 from isoprune.pruning.grains import read_grain, units_of
-from isoprune.pruning.mask import check_masks, element_masks, masked, masks_of
+from isoprune.pruning.mask import element_masks, masks_of
 from isoprune.pruning.mask import harden as plain_copy
 from isoprune.pruning.mask_plan import plan_units
-from isoprune.pruning.masking import mask_by, prove_masks
+from isoprune.pruning.masking import mask_by
 from isoprune.pruning.plan import cost_of_one, make_plan, plan_for_target, plan_of_same_numbers, share
 from isoprune.pruning.pruned import example_inputs_of
-from isoprune.pruning.residual_blocks import deepened, prove_blocks
 from isoprune.pruning.rounds import inflated, renumbered
-from isoprune.pruning.shrink import shrink as without_units
-from isoprune.pruning.verify import Proof
-from isoprune.pruning.verify import verify as proven
 from isoprune.types import CLASSIFICATION, IsopruneError, Network, Plan, Scores, Task, module_of
 from isoprune.types.units import DEPTH, UpdatingScores
 from isoprune.verbs.masked_rounds import masked_units, without_masks
-from isoprune.verbs.request import requested
+from isoprune.verbs.request import check_options, requested
 from isoprune.verbs.scorer import Scorer, default_criterion
 from isoprune.verbs.tasks import task_of
 from isoprune.verbs.whole_blocks import without_whole_blocks
@@ -57,7 +53,7 @@ def prune(
     scope: str = "all",
     round_to: int = 1,
     floor: int = 1,
-    cap: Number = 0.9,
+    cap: Number = CAP,
     retrain_budget: int | None = None,
     seed: int = 0,
     backend: str | None = None,
@@ -127,6 +123,7 @@ def prune(
     what, target = requested(
         unit, zeros, mask, ratio=ratio, flops=flops, parameters=parameters, latency=latency
     )
+    check_options(unit, ratio, allocation=allocation, scope=scope, round_to=round_to, cap=cap)
     check_retrain_budget(retrain_budget)
     example_inputs = example_inputs_of(network, example_inputs)
     also = further_calls(also)
@@ -147,7 +144,7 @@ def prune(
         made = without_whole_blocks(network, example_inputs, target, score, graph_of, **how)
         return followed(made)
     if not unit.whole:
-        made = masked_units(network, example_inputs, unit, target, score, **how)
+        made = masked_units(network, example_inputs, unit, target, score, graph_of, **how)
         return score.repaired(made, retrain_budget)
     model = module_of(network)
     if mask:
@@ -245,55 +242,3 @@ def joined(network: Network, made: Pruned) -> Pruned:
         history=history,
         attempts=(*network.attempts, *made.attempts),
     )
-
-
-def verify(pruned: Pruned) -> Proof:
-    """Return the proof that the network, as it is now, computes what the plan leaves of the dense one.
-
-    A network that was shrunk is compared with one of the dense shape that has its weights, with the removed
-    channels zeroed where they are read; a masked one with one whose tensors are multiplied by the masks.
-    Retraining and repair change weights, not this.
-
-    Raises:
-        WrongNetwork: If an element of an output differs by more than rounding: 1e-9 of its size in float64.
-        IsopruneError: If the network's shapes are not those of its plan.
-    """
-    held = masks_of(pruned.model)
-    if held or read_grain(pruned.plan.grain).of_tensors:
-        plain = plain_copy(pruned.model)
-        units = units_of(pruned.graph, pruned.plan.grain)
-        masks = element_masks(pruned.graph, pruned.plan, units)
-        small = pruned.model
-        if not held:  # hardened, or its weights shared
-            check_masks(plain, masks)
-            small = masked(plain, masks)
-        return prove_masks(plain, small, pruned.graph, pruned.plan, masks, pruned.example_inputs)
-    plain = plain_copy(pruned.model)  # weights may be shared
-    if pruned.plan.grain == DEPTH:
-        whole = deepened(pruned.dense, pruned.plan, plain)
-        return prove_blocks(whole, plain, pruned.graph, pruned.plan, pruned.example_inputs)
-    whole = inflated(pruned.dense, pruned.graph, pruned.plan, plain)
-    return proven(whole, plain, pruned.graph, pruned.plan, pruned.example_inputs)
-
-
-def harden(network: Network) -> Network:
-    """Return the network with its masked tensors as plain parameters: zeros included, but no longer held."""
-    plain = plain_copy(module_of(network))
-    return replace(network, model=plain) if isinstance(network, Pruned) else plain
-
-
-def shrink(pruned: Pruned) -> Pruned:
-    """Return a network masked by whole channels without them: smaller, of the same class, proven.
-
-    Raises:
-        IsopruneError: If its plan is of another grain: single weights leave holes in every channel.
-    """
-    if not read_grain(pruned.plan.grain).whole:
-        raise IsopruneError(
-            f"The plan is of {pruned.plan.grain}s, which cannot be cut out of dense tensors. Prune at grain "
-            "'channel' for a smaller network; masks alone make none."
-        )
-    graph, plan = pruned.graph, pruned.plan
-    small = without_units(plain_copy(pruned.model), graph, plan)
-    made = replace(pruned, model=small, costs=costs_of(pruned.dense, small, graph, plan))
-    return replace(made, proof=verify(made), history=(*pruned.history, {"step": "shrink"}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from isoprune.pruning.allocation import CAP, Number
 from isoprune.pruning.grains import Grain
 from isoprune.types import IsopruneError
 
@@ -29,7 +30,28 @@ def requested(grain: Grain, zeros: bool, mask: bool, **targets: Any) -> tuple[st
     what, target = next(iter(given.items()))
     if what != "ratio" and grain.name != "channel":
         raise IsopruneError(
-            f"A budget of {what} is met by removing channels: masks of {grain}s save a dense kernel "
-            "nothing. Give ratio=, or grain='channel'."
+            f"A budget of {what} is met by removing channels, not {grain}s. Give ratio=, or grain='channel'."
         )
     return what, target
+
+
+def check_options(
+    grain: Grain, ratio: Any, *, allocation: str, scope: str, round_to: int, cap: Number
+) -> None:
+    """Raise for options that the grain does not take, and for a ratio that ``cap`` would cut.
+
+    Raises:
+        IsopruneError: Naming the option.
+    """
+    if grain.name != "channel":
+        given = {"scope": (scope, "all"), "round_to": (round_to, 1), "cap": (cap, CAP)}
+        if idle := [name for name, (value, default) in given.items() if value != default]:
+            raise IsopruneError(
+                f"{' and '.join(idle)} say how channels go, and the grain is {grain}. Leave "
+                f"{'it' if len(idle) == 1 else 'them'} out, or take grain='channel'."
+            )
+    elif allocation in ("global", "error") and isinstance(ratio, int | float) and cap < ratio < 1:
+        raise IsopruneError(
+            f"ratio is {ratio:g}, and cap lets no group lose more than {cap:g} of its channels. Give "
+            f"cap={ratio:g} or more, or a smaller ratio."
+        )

@@ -23,7 +23,9 @@ from isoprune.experiment.steps.train import trained
 from isoprune.methods.penalties import Penalty, steps_needed
 from isoprune.pruning import Pruned, prune_by
 from isoprune.pruning.costs import costs_of
+from isoprune.pruning.grains import read_grain, units_of
 from isoprune.pruning.mask import harden
+from isoprune.pruning.masking import mask_by
 from isoprune.pruning.pruned import as_pruned
 from isoprune.pruning.rounds import renumbered
 from isoprune.training import check_penalty_steps
@@ -109,6 +111,10 @@ def _pressed(
 
     large, found = trained(bench, last.model, training, step, folder, penalty=make)
     chosen = (made[-1].plan() if made else None) or first.plan
+    pruning, grain = step.step, read_grain(first.plan.grain)
+    assert isinstance(pruning, Prune)
+    if pruning.mask or not grain.whole:  # the first time: a penalty presses on no masks
+        return mask_by(large, bench.example(), first.graph, chosen, units_of(first.graph, grain)), found
     result = prune_by(large, bench.example(), first.graph, lambda *_: chosen)
     plan = last.plan.then(renumbered(last.graph, last.plan, result.graph, result.plan))
     costs = costs_of(last.dense, result.model, last.graph, plan)
