@@ -16,7 +16,7 @@ from isoprune.comparison.compare import Comparison
 from isoprune.comparison.setups import Setup
 from isoprune.training.rates import Advice, Probe
 from isoprune.types import Member, Plan, Units
-from isoprune.types.record import Network, Record
+from isoprune.types.record import NetworkRecord, Record
 
 
 def fits(thing: object) -> str:
@@ -71,7 +71,7 @@ def test_advice_shows_the_rate_and_its_probes():
 
 
 def test_a_record_shows_its_networks_and_not_its_histories():
-    row = Network(
+    row = NetworkRecord(
         role="dense", step=0, digest="d", parameters=1000, nonzero=900, flops=5000,
         metrics={"test_accuracy": 0.5, "test_loss": None}, history=[{"epoch": i} for i in range(999)],
     )  # fmt: skip

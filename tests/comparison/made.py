@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from isoprune.experiment.config import experiment
 from isoprune.experiment.grid import put
-from isoprune.training import multiply_adds, samples_seen
-from isoprune.types.record import ROLES, Network, Record, TrainingCost
+from isoprune.training import samples_seen, training_work
+from isoprune.types.record import ROLES, NetworkRecord, Record, TrainingCost
 
 TABLE: dict[str, Any] = {
     "data": {"name": "digits", "limit": 1000, "size": 8},
@@ -58,10 +58,10 @@ def record(
     return Record(digest=digest, name="made", config=config, networks=networks)
 
 
-def _network(role: str, accuracy: float, size: int, cost: TrainingCost | None, **more: Any) -> Network:
+def _network(role: str, accuracy: float, size: int, cost: TrainingCost | None, **more: Any) -> NetworkRecord:
     metrics: dict[str, float | None] = {"validation_accuracy": accuracy, "test_accuracy": accuracy}
     step, sizes = ROLES.index(role), {"parameters": size, "nonzero": size, "flops": size}
-    return Network(role=role, step=step, digest=role, metrics=metrics, training=cost, **sizes, **more)
+    return NetworkRecord(role=role, step=step, digest=role, metrics=metrics, training=cost, **sizes, **more)
 
 
 def _cost(config: dict[str, Any], stage: str, train: int, flops: tuple[int, int]) -> TrainingCost | None:
@@ -72,7 +72,7 @@ def _cost(config: dict[str, Any], stage: str, train: int, flops: tuple[int, int]
     teacher = flops[0] if how.get("distill") and stage == "retrain" else 0
     estimated = train if how.get("average") else 0
     size = flops[0] if stage == "dense" else flops[1]
-    ops = multiply_adds(samples, flops=size, teacher=teacher, estimated=estimated)
+    ops = training_work(samples, flops=size, teacher=teacher, estimated=estimated)
     return TrainingCost(samples=samples, multiply_adds=ops)
 
 

@@ -11,7 +11,7 @@ from experiment.tiny import one_thread, tiny
 from isoprune.comparison.records.frame import runs_of
 from isoprune.experiment.pipeline import run
 from isoprune.experiment.store import Store
-from isoprune.types.record import ErrorPath, Measure
+from isoprune.types.record import ErrorPath, MeasureRecord
 
 PAGE = (Path(__file__).parents[2] / "docs/tables.md").read_text(encoding="utf-8")
 ROLES = ("dense", "pruned", "repaired", "retrained")
@@ -24,7 +24,7 @@ def test_the_columns_of_records_are_those_of_the_page(tmp_path: Path):
         record = run(tiny(), Store(tmp_path))
     line = ErrorPath(errors=[0.1, 0.3, 0.2], barrier=0.15, above_line=0.15)
     further = {
-        "repaired": {"measures": {"MEASURE": Measure({"NAME": 1.0}, seconds=0.1)}},
+        "repaired": {"measures": {"MEASURE": MeasureRecord({"NAME": 1.0}, seconds=0.1)}},
         "retrained": {"advice": {"lr": 0.1}, "barrier": line, "instability": replace(line, samples=9)},
         "pruned": {"coded_bytes": 9, "peak_memory": 9},
     }

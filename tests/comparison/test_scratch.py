@@ -14,7 +14,7 @@ from isoprune.comparison import Setup, scratch_b, scratch_e, setup_of, train_sam
 from isoprune.experiment.config import experiment
 from isoprune.experiment.resolve import resolve
 from isoprune.experiment.signatures import schedule
-from isoprune.training import multiply_adds, samples_seen
+from isoprune.training import samples_seen, training_work
 from isoprune.types import IsopruneError
 
 POSITIVE = st.integers(1, 60)
@@ -28,7 +28,7 @@ def samples(config: dict[str, Any], stage: str, train: int) -> int:
 def cost(config: dict[str, Any], stages: dict[str, int], train: int, *, teacher: int = 0) -> int:
     """Multiply-adds of the trainings, by the numbers that records hold."""
     return sum(
-        multiply_adds(
+        training_work(
             samples(config, stage, train),
             flops=flops,
             teacher=teacher if stage == "retrain" and config["retrain"].get("distill") else 0,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Generator, nn
 
-from isoprune.experiment.config import Choice, Training, experiment
+from isoprune.experiment.config import Choice, TrainingConfig, experiment
 from isoprune.experiment.pins import PIN
 from isoprune.experiment.resolve import resolve
 from isoprune.experiment.signatures import bind, complete, find, schedule, table
@@ -140,7 +140,7 @@ def test_every_entry_of_every_table_can_be_chosen(kind: str):
 
 
 def test_schedule_gets_the_number_of_epochs():
-    training = Training(30, 0.1, Choice("step_decay", {"milestones": [10, 20], "gamma": 0.5}))
+    training = TrainingConfig(30, 0.1, Choice("step_decay", {"milestones": [10, 20], "gamma": 0.5}))
     assert [schedule(training)(epoch / 30) for epoch in (0, 9, 10, 19, 20, 29)] == [
         1,
         1,
@@ -235,7 +235,7 @@ def test_a_schedule_inside_a_schedule_is_complete_too_and_counts_the_epochs_that
     done = retrained(around)
     assert done.options["schedule"] == {"name": "step_decay", "gamma": 0.1, "milestones": [12]}
     assert retrained(done.as_dict()) == done  # as a record's config says it
-    factors = [schedule(Training(30, 0.1, done))(epoch / 30) for epoch in (6, 17, 18, 29)]
+    factors = [schedule(TrainingConfig(30, 0.1, done))(epoch / 30) for epoch in (6, 17, 18, 29)]
     assert factors == [1, 1, 0.1, 0.1]
     named = retrained(around | {"schedule": "cosine"})
     assert named.options["schedule"] == {"name": "cosine", "floor": 0.0}
@@ -248,7 +248,7 @@ def test_a_nested_schedule_that_is_left_out_stays_so():
     done = retrained(by_milestones)
     assert done.options["schedule"] is None
     assert retrained(done.as_dict()) == done
-    assert schedule(Training(30, 0.1, done))(0.0) == pytest.approx(0.01)
+    assert schedule(TrainingConfig(30, 0.1, done))(0.0) == pytest.approx(0.01)
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import pytest
 
 from experiment.tiny import CONFIG, bits, role_digest, roles, tiny
 from isoprune.experiment import run
-from isoprune.experiment.config import Training, experiment, known_keys
+from isoprune.experiment.config import TrainingConfig, experiment, known_keys
 from isoprune.experiment.digests import run_digest
 from isoprune.experiment.resolve import resolve
 from isoprune.experiment.store import Store
-from isoprune.training import multiply_adds, samples_seen, tracking
+from isoprune.training import samples_seen, tracking, training_work
 from isoprune.types import IsopruneError
 from isoprune.types.record import TrainingCost
 
@@ -48,7 +48,7 @@ def test_a_key_is_in_the_config_and_comes_back(key):
     made = changed(**{key: value})
     assert made.as_dict()["retrain"][key] == value
     assert experiment(json.loads(json.dumps(made.as_dict()))) == made
-    default = getattr(Training(epochs=1), key)
+    default = getattr(TrainingConfig(epochs=1), key)
     assert changed(**{key: list(default) if isinstance(default, tuple) else default}) == tiny()
 
 
@@ -115,8 +115,8 @@ def test_samples_are_counted_as_the_loop_takes_them(batch):
 
 
 def test_a_training_costs_three_forward_passes_and_a_teacher_one():
-    assert multiply_adds(100, flops=7) == 100 * 21
-    assert multiply_adds(100, flops=7, teacher=50, estimated=10) == 100 * 21 + 100 * 50 + 10 * 7
+    assert training_work(100, flops=7) == 100 * 21
+    assert training_work(100, flops=7, teacher=50, estimated=10) == 100 * 21 + 100 * 50 + 10 * 7
 
 
 def test_an_experiment_that_a_launcher_started_twice_is_refused(tmp_path, monkeypatch):

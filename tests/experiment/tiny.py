@@ -21,7 +21,7 @@ from isoprune.experiment.recipe_steps import digests_by_role
 from isoprune.experiment.resolve import resolve
 from isoprune.experiment.store import Store
 from isoprune.types import IsopruneError, Task
-from isoprune.types.record import Network, Record
+from isoprune.types.record import NetworkRecord, Record
 
 HERE = __name__
 
@@ -51,7 +51,7 @@ def role_digest(config: dict[str, Any], role: str) -> str:
     return digests_by_role(resolve(experiment(config)))[role]
 
 
-def roles(record: Record) -> dict[str, Network]:
+def roles(record: Record) -> dict[str, NetworkRecord]:
     """Return the networks of a run by their roles, the last of each."""
     return {network.role: network for network in record.networks}
 

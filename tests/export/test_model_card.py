@@ -16,7 +16,7 @@ import yaml
 from torch import nn
 
 import isoprune
-from isoprune.types.record import Network, Record
+from isoprune.types.record import NetworkRecord, Record
 
 X = torch.randn(2, 7, generator=torch.Generator().manual_seed(0))
 
@@ -28,8 +28,8 @@ def network():
 
 def record():
     sizes = {"step": 0, "digest": "d", "parameters": 135, "nonzero": 135, "flops": 120}
-    networks = [Network(role="dense", metrics={"test_accuracy": 0.91}, **sizes)]
-    networks.append(Network(role="retrained", metrics={"test_accuracy": 0.8765}, **sizes))
+    networks = [NetworkRecord(role="dense", metrics={"test_accuracy": 0.91}, **sizes)]
+    networks.append(NetworkRecord(role="retrained", metrics={"test_accuracy": 0.8765}, **sizes))
     return Record(digest="abc", name="tiny", config={}, networks=networks)
 
 

@@ -13,7 +13,7 @@ from isoprune.isometry import estimate_jacobian_singular_values, jacobian, jacob
 from isoprune.isometry.function import sample_function
 from isoprune.isometry.jacobian_operator import jacobian_operator
 from isoprune.isometry.krylov import golub_kahan
-from isoprune.isometry.trace import bracket, gauss, mean_singular_value, radau
+from isoprune.isometry.trace_estimate import bracket, gauss, mean_singular_value, radau
 from isoprune.types import IsopruneError
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}

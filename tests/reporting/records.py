@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 
-from isoprune.types.record import ROLES, Histogram, Network, Record, Removal, UnitsRemoved
+from isoprune.types.record import ROLES, Histogram, NetworkRecord, Record, Removal, UnitsRemoved
 
 EDGES = np.linspace(-8.0, 2.0, 41)
 FINAL = {  # retrained test accuracy by (activation, repair, lr)
@@ -42,11 +42,11 @@ def _sigma(mean: float, spread: float, rng: np.random.Generator) -> np.ndarray:
 
 def network(
     role: str, accuracy: float, mean_jsv: float, spread: float, rng: np.random.Generator, *, small: bool
-) -> Network:
+) -> NetworkRecord:
     """One network of a record; ``spread`` is the std of log sigma (0: an exact isometry)."""
     sigma = _sigma(mean_jsv, spread, rng)
     logs = np.clip(np.log10(np.maximum(sigma, 1e-30)), EDGES[0], EDGES[-1])
-    return Network(
+    return NetworkRecord(
         role=role,
         step=ROLES.index(role),
         digest=role,

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from isoprune.reporting import series, tables
 from isoprune.reporting.sentences import explain
 from isoprune.reporting.study import make_cells
-from isoprune.types.record import Network, Record
+from isoprune.types.record import NetworkRecord, Record
 
 from .records import record
 
@@ -20,7 +20,7 @@ CALLED = {"l1_norm": "L1", "taylor": "taylor", "their:own": "their:own"}
 RATIOS, REPAIRS, SEEDS = (0.5, 0.8), ("none", "orthp", "polar"), (0, 1, 2)
 
 
-def changed(network: Network, criterion: str, by: float) -> Network:
+def changed(network: NetworkRecord, criterion: str, by: float) -> NetworkRecord:
     if network.role == "dense":
         return network
     metrics = {name: (value or 0.0) + by for name, value in network.metrics.items()}

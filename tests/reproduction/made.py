@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from isoprune.reproduction.claims import Cells, Flat, Place, Published, Reproduction
-from isoprune.types.record import Network, Record
+from isoprune.types.record import NetworkRecord, Record
 
 
 def place(flat: Flat) -> Place:
@@ -35,11 +35,11 @@ def record(
     return Record(digest=digest, name="made", config=config, networks=[network("retrained", accuracy)])
 
 
-def network(role: str, number: float) -> Network:
+def network(role: str, number: float) -> NetworkRecord:
     """Return a network whose accuracy and mean JSV are one number."""
     sizes = dict.fromkeys(("parameters", "nonzero", "flops"), 1)
     metrics, jsv = {"test_accuracy": number}, {"mean": number}
-    return Network(role=role, step=0, digest=role, metrics=metrics, jsv=jsv, **sizes)
+    return NetworkRecord(role=role, step=0, digest=role, metrics=metrics, jsv=jsv, **sizes)
 
 
 def records(accuracies: Mapping[str, Sequence[float]], **more: Any) -> list[Record]:

@@ -20,7 +20,7 @@ from isoprune.reproduction.rank_correlation import correlations, jsv_orders
 from isoprune.reproduction.ranking import differences, ranking
 from isoprune.reproduction.repaired_order import orders
 from isoprune.types.method import method_of
-from isoprune.types.record import Network, Record
+from isoprune.types.record import NetworkRecord, Record
 
 
 def run(reached, *, jsv=1.0, seed=0, before=0.1):
@@ -33,7 +33,7 @@ def run(reached, *, jsv=1.0, seed=0, before=0.1):
         "retrained": (reached, 1.0),
     }
     networks = [
-        Network(role=role, digest=role, metrics={"test_accuracy": a}, jsv={"mean": j}, **sizes)
+        NetworkRecord(role=role, digest=role, metrics={"test_accuracy": a}, jsv={"mean": j}, **sizes)
         for role, (a, j) in roles.items()
     ]
     return Record(digest="d", name="arena", config={"seed": seed}, networks=networks)

@@ -19,7 +19,7 @@ from isoprune.reproduction.claims import CONFIRMED, NOT_CONFIRMED, NOT_TESTABLE,
 from isoprune.reproduction.forecasts.jsv_claim import forecast_rows, forecast_sections, jsv_foretells
 from isoprune.reproduction.forecasts.networks import RATIOS
 from isoprune.types.method import method_of
-from isoprune.types.record import Measure, Network, Record, TrainingCost
+from isoprune.types.record import MeasureRecord, NetworkRecord, Record, TrainingCost
 
 FORECAST = find("forecast")
 
@@ -94,16 +94,16 @@ def record(
     sizes = {"parameters": 10, "nonzero": 10, "flops": 100, "step": 1}
     small = sizes | {"nonzero": 4, "flops": 25}
     taken = {
-        "jsv": Measure({"log_jsv_mean": math.log10(jsv), "none": None}, 0.25),
-        "own": Measure(refused="no"),
+        "jsv": MeasureRecord({"log_jsv_mean": math.log10(jsv), "none": None}, 0.25),
+        "own": MeasureRecord(refused="no"),
     }
     networks = [
-        Network(role="dense", digest="d", metrics={"test_accuracy": 0.9}, **sizes),
-        Network(
+        NetworkRecord(role="dense", digest="d", metrics={"test_accuracy": 0.9}, **sizes),
+        NetworkRecord(
             role="repaired", digest=f"net-{number}", metrics={"test_accuracy": 0.2}, jsv={"mean": jsv},
             measures=taken, **small,
         ),
-        Network(
+        NetworkRecord(
             role="retrained", digest=f"{number}-{lr}-{epochs}", seconds=3.0,
             metrics={"test_accuracy": reached, "validation_accuracy": reached - 0.01},
             training=TrainingCost(400, 10), **small,

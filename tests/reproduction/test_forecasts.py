@@ -20,7 +20,7 @@ from isoprune.forecast.rows import at_best_rate, read_rows
 from isoprune.reproduction.forecasts import measure_names
 from isoprune.reproduction.forecasts import page as pages
 from isoprune.reproduction.forecasts.contest import by_trees
-from isoprune.reproduction.forecasts.held_out import held_out
+from isoprune.reproduction.forecasts.cross_validation import cross_validate
 from isoprune.reproduction.forecasts.page import best_measures, reached_against_measures
 from isoprune.reproduction.forecasts.verdict import judge_measures, outcomes
 from isoprune.types import IsopruneError
@@ -77,7 +77,7 @@ def test_p_is_corrected_for_the_number_of_numbers(judged):
 
 
 def test_on_a_family_that_it_has_not_seen_the_error_is_the_planted_one():
-    found = held_out(rows(), Plan(MEASURE_OF), draws=100)
+    found = cross_validate(rows(), Plan(MEASURE_OF), draws=100)
     assert found.quality.error.mean == pytest.approx(NOISE * math.sqrt(2 / math.pi), rel=0.1)
     assert found.quality.tau.low < found.quality.tau.value < found.quality.tau.high
     assert found.coverage["80"] == pytest.approx(0.8, abs=0.08)
@@ -88,7 +88,7 @@ def test_on_a_family_that_it_has_not_seen_the_error_is_the_planted_one():
 
 
 def test_a_family_that_lies_elsewhere_is_called_unlike():
-    near, far = (held_out(rows(shift=shift), Plan(MEASURE_OF), draws=10) for shift in (0.0, 8.0))
+    near, far = (cross_validate(rows(shift=shift), Plan(MEASURE_OF), draws=10) for shift in (0.0, 8.0))
     assert near.refused < 0.15
     assert far.refused >= 0.25  # all of that family
 

@@ -11,14 +11,14 @@ from isoprune.comparison.records import flatten
 from isoprune.reproduction import find, study_of
 from isoprune.reproduction.claims import Place
 from isoprune.reproduction.full_budget import full_budget_sections, of_best_rates
-from isoprune.types.record import Network, Record, TrainingCost
+from isoprune.types.record import NetworkRecord, Record, TrainingCost
 
 
 def run(test, *, validation=0.5, seed=0, lr=0.1, repaired=0.2):
     sizes = dict.fromkeys(("parameters", "nonzero", "flops", "step"), 1)
     roles = {"dense": (0.9, 2.0), "repaired": (repaired, 0.5), "retrained": (test, 1.0)}
     networks = [
-        Network(
+        NetworkRecord(
             role=role, digest=role, metrics={"test_accuracy": a, "validation_accuracy": validation},
             jsv={"mean": j}, **sizes,
         )

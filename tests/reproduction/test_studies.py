@@ -10,8 +10,8 @@ from isoprune.comparison import Setup, setup_of
 from isoprune.comparison.records import flatten
 from isoprune.experiment.config import experiment
 from isoprune.experiment.resolve import resolve
-from isoprune.reproduction import REPRODUCTIONS, find, rehearse, study_of, unique_networks
-from isoprune.reproduction.rehearsal import sizes
+from isoprune.reproduction import REPRODUCTIONS, dry_run, find, study_of, unique_networks
+from isoprune.reproduction.dry_runs import sizes
 from isoprune.types.errors import IsopruneError
 
 ALL = [(name, scale) for name, r in REPRODUCTIONS.items() for scale in r.scales]
@@ -74,7 +74,7 @@ def test_equal_multiply_adds_are_kept_to_the_step():
 def test_a_published_perceptron_is_built_pruned_and_verified(name):
     reproduction = find(name)
     for one in unique_networks(study_of(reproduction, "paper").experiments)[:4]:
-        found = rehearse(one, reproduction.image_classes)
+        found = dry_run(one, reproduction.image_classes)
         error = found.result.proof
         assert error.max_abs_error <= 1e-4 * max(error.scale, 1.0)
 
@@ -84,7 +84,7 @@ def test_a_published_perceptron_is_built_pruned_and_verified(name):
 def test_every_published_network_is_built_pruned_and_verified(name):
     reproduction = REPRODUCTIONS[name]
     found = [
-        rehearse(one, reproduction.image_classes)
+        dry_run(one, reproduction.image_classes)
         for one in unique_networks(study_of(reproduction, "paper").experiments)
     ]
     for one in found:
@@ -97,7 +97,7 @@ def test_resnet_56_is_pruned_to_the_published_speed_ups():
     reproduction = find("lr-schedules")
     networks = unique_networks(study_of(reproduction, "paper").experiments)
     for one in (n for n in networks if n.model.name == "resnet56"):
-        found = rehearse(one, reproduction.image_classes)
+        found = dry_run(one, reproduction.image_classes)
         removed, speedup = published[one.prune.ratio]
         assert 100 * found.removed == pytest.approx(removed, abs=1.5)
         assert found.speedup == pytest.approx(speedup, rel=0.05)

@@ -19,7 +19,7 @@ from isoprune.experiment.step_types import (
     Fraction,
     NotNegative,
     Positive,
-    Training,
+    TrainingConfig,
 )
 from isoprune.experiment.validation import read
 from isoprune.types.errors import IsopruneError
@@ -97,7 +97,7 @@ def advise(
     check_out(out, (".html", ".json", ".svg", ".png"), "advice.html")
     check_samples(samples)
     check_seed(seed)
-    training = Training(
+    training = TrainingConfig(
         epochs=read(Epochs, epochs, "--epochs"),
         steps=None if steps is None else read(Count, steps, "--steps"),
         batch=read(Count, batch, "--batch"),

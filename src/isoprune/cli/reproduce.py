@@ -84,7 +84,7 @@ def reproduce(
 
 def _check(reproduction: Reproduction, study: Study) -> int:
     from isoprune.reporting.pivots import terminal
-    from isoprune.reproduction import rehearse, unique_networks
+    from isoprune.reproduction import dry_run, unique_networks
     from isoprune.reproduction.tables import networks
 
     experiments = unique_networks(study.experiments)
@@ -92,7 +92,7 @@ def _check(reproduction: Reproduction, study: Study) -> int:
     console.print(f"{len(study.experiments)} experiments, {len(experiments)} networks.")
     found = []
     for experiment in experiments:
-        found.append(rehearse(experiment, reproduction.image_classes))
+        found.append(dry_run(experiment, reproduction.image_classes))
         console.print(f"verified: {experiment.model.name}", highlight=False)
     output_console().print(terminal(networks(found)))
     return 0

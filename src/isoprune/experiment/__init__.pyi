@@ -1,6 +1,6 @@
 from .config import Choice as Choice
 from .config import Experiment as Experiment
-from .config import Training as Training
+from .config import TrainingConfig as TrainingConfig
 from .config import experiment as experiment
 from .executor import Workers as Workers
 from .grid import Study as Study

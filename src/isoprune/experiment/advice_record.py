@@ -22,7 +22,7 @@ from isoprune.experiment.named_network import NamedNetwork
 from isoprune.experiment.probe_cache import ProbeCache
 from isoprune.experiment.seeds import jsv_inputs
 from isoprune.experiment.signatures import complete, schedule
-from isoprune.experiment.step_types import Training
+from isoprune.experiment.step_types import TrainingConfig
 from isoprune.experiment.validation import plain
 from isoprune.isometry import Diagnosis, diagnose
 from isoprune.isometry.effort import SAMPLES
@@ -150,7 +150,7 @@ class Question:
     network: NamedNetwork
     splits: Splits
     data: Choice
-    training: Training
+    training: TrainingConfig
     written: Choice
     schedule: Schedule
     rates: tuple[float, ...]
@@ -168,7 +168,7 @@ class Question:
 def open_question(
     network: NamedNetwork,
     data: str | None,
-    training: Training,
+    training: TrainingConfig,
     *,
     rates: Sequence[float] | None = None,
     samples: int | None = None,
@@ -256,7 +256,7 @@ def _data(text: str | None, network: NamedNetwork) -> Choice:
     return named_data(text, network)
 
 
-def _digest(network: NamedNetwork, data: Choice, splits: Splits, training: Training, seed: int) -> str:
+def _digest(network: NamedNetwork, data: Choice, splits: Splits, training: TrainingConfig, seed: int) -> str:
     """Return what a probe depends on but its rate: weights, architecture, data and settings."""
     recipe = plain(training)
     settings = {"isoprune": isoprune.__version__, "probing": [HELD, MOST_HELD, SHARE, LEAST_STEPS]}

@@ -64,7 +64,7 @@ from isoprune.experiment.step_types import (
     Seed,
     Step,
     Train,
-    Training,
+    TrainingConfig,
     Whole,
     step_dict,
 )
@@ -73,7 +73,7 @@ from isoprune.types.errors import IsopruneError
 from isoprune.types.files import read_file
 
 __all__ = [
-    "Choice", "Distilling", "Experiment", "Measuring", "Pruning", "Training", "choice", "experiment",
+    "Choice", "Distilling", "Experiment", "Measuring", "Pruning", "TrainingConfig", "choice", "experiment",
     "known_keys", "read_toml",
 ]  # fmt: skip
 
@@ -91,11 +91,11 @@ class _Common(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class _ShortForm(_Common, frozen=True, kw_only=True):
-    dense: Training
+    dense: TrainingConfig
     prune: Pruning
     rewind: Whole | None = None
     repair: Chain = Chain("none")
-    retrain: Training
+    retrain: TrainingConfig
 
 
 class Experiment(_Common, frozen=True, kw_only=True):
@@ -107,8 +107,8 @@ class Experiment(_Common, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
 
     @property
-    def dense(self) -> Training:
-        return self._first(Train) or Training(0)
+    def dense(self) -> TrainingConfig:
+        return self._first(Train) or TrainingConfig(0)
 
     @property
     def prune(self) -> Pruning:
@@ -125,8 +125,8 @@ class Experiment(_Common, frozen=True, kw_only=True):
         return Choice("none") if step is None else step.method
 
     @property
-    def retrain(self) -> Training:
-        return self._first(Retrain) or Training(0)
+    def retrain(self) -> TrainingConfig:
+        return self._first(Retrain) or TrainingConfig(0)
 
     def _first(self, kind: type) -> Any:
         every = [

@@ -14,7 +14,7 @@ from isoprune.experiment.step_types import (
     Rewind,
     Step,
     Train,
-    Training,
+    TrainingConfig,
 )
 from isoprune.types.errors import IsopruneError
 
@@ -86,7 +86,7 @@ def _check_trainings(steps: Keyed) -> None:
 
 
 def _check_rewinds(steps: Keyed) -> None:
-    dense: Training | None = None
+    dense: TrainingConfig | None = None
     pruned = False
     for key, step in steps:
         if isinstance(step, Train):
@@ -117,11 +117,11 @@ def _check_clusters(steps: Keyed) -> None:
         shares = shares or isinstance(step, Cluster)
 
 
-def _trainings(steps: Keyed) -> dict[str, Training]:
+def _trainings(steps: Keyed) -> dict[str, TrainingConfig]:
     """Return the trainings of an experiment, in their order, by the keys of a config."""
     found = {}
     for key, step in steps:
-        if isinstance(step, Training):
+        if isinstance(step, TrainingConfig):
             found[key] = step
         if isinstance(step, Prune) and step.train is not None:
             found[f"{key}.train"] = step.train

@@ -12,11 +12,11 @@ from isoprune.experiment.measure import measured_once
 from isoprune.experiment.signatures import bind
 from isoprune.experiment.step_result import Bench, StepResult, pruned_of
 from isoprune.experiment.step_types import Retrain
-from isoprune.types.record import Measure
+from isoprune.types.record import MeasureRecord
 from isoprune.verbs import measures
 
 
-def measures_taken(bench: Bench, way: Sequence[StepResult]) -> dict[str, Measure]:
+def measures_taken(bench: Bench, way: Sequence[StepResult]) -> dict[str, MeasureRecord]:
     """Return what the experiment's measures say of the last network on the way, if it is retrained next.
 
     They look at batches of the training split and at nothing else. Each has a file of its own, so that
@@ -31,16 +31,16 @@ def measures_taken(bench: Bench, way: Sequence[StepResult]) -> dict[str, Measure
     )
     pruned = functools.cache(lambda: pruned_of(bench, way))
 
-    def take(one: Choice) -> Measure:
+    def take(one: Choice) -> MeasureRecord:
         name = one.name.rpartition(":")[2]
         found = measures(pruned(), batches, names=[bind("measure", one)], task=bench.task, seed=bench.seed)
-        return Measure(dict(found.numbers), found.seconds.get(name, 0.0), found.refused.get(name, ""))
+        return MeasureRecord(dict(found.numbers), found.seconds.get(name, 0.0), found.refused.get(name, ""))
 
     taken = {}
     with bench.store.making(last.folder):  # The runs that begin with this network all want them.
         for one in chosen:
             path = last.folder / f"measure-{digest([one.as_dict(), batches.most, batches.batch])}.json"
             taken[one.name] = measured_once(
-                path, Measure, functools.partial(take, one), lambda line: bench.on_event({"say": line})
+                path, MeasureRecord, functools.partial(take, one), lambda line: bench.on_event({"say": line})
             )
     return taken

@@ -17,7 +17,7 @@ from isoprune.experiment.step_types import (
     Prune,
     Repeat,
     Single,
-    Training,
+    TrainingConfig,
     step_dict,
 )
 
@@ -57,9 +57,9 @@ class PlacedStep:
         return f"{name} {self.number + 1}" if self.number else name
 
     @property
-    def training(self) -> Training | None:
+    def training(self) -> TrainingConfig | None:
         """The training in it, if there is any."""
-        if isinstance(self.step, Training):
+        if isinstance(self.step, TrainingConfig):
             return self.step
         return self.step.train if isinstance(self.step, Prune) else None
 

@@ -14,10 +14,18 @@ from isoprune.experiment.measure import Measured
 from isoprune.experiment.resolve import labels
 from isoprune.experiment.signatures import schedule
 from isoprune.experiment.step_result import StepResult, dense_of
-from isoprune.experiment.step_types import Prune, Retrain, Training
+from isoprune.experiment.step_types import Prune, Retrain, TrainingConfig
 from isoprune.experiment.validation import plain
-from isoprune.training import multiply_adds, trainability_accuracy
-from isoprune.types.record import ErrorPath, Measure, Network, Record, Removal, TrainingCost, UnitsRemoved
+from isoprune.training import trainability_accuracy, training_work
+from isoprune.types.record import (
+    ErrorPath,
+    MeasureRecord,
+    NetworkRecord,
+    Record,
+    Removal,
+    TrainingCost,
+    UnitsRemoved,
+)
 
 
 def make_record(
@@ -26,7 +34,7 @@ def make_record(
     experiment: Experiment,
     way: Sequence[StepResult],
     measured: Sequence[Measured],
-    measures: Sequence[Mapping[str, Measure]],
+    measures: Sequence[Mapping[str, MeasureRecord]],
     paths: Sequence[Mapping[str, ErrorPath]],
     *,
     measure_seconds: float,
@@ -63,12 +71,12 @@ def make_record(
 def _network(
     way: Sequence[StepResult],
     numbers: Measured,
-    measures: dict[str, Measure],
+    measures: dict[str, MeasureRecord],
     paths: Mapping[str, ErrorPath],
-) -> Network:
+) -> NetworkRecord:
     *_, result = way
     step, facts = result.step, result.facts
-    return Network(
+    return NetworkRecord(
         role=step.role,
         step=step.place,
         round=step.round,
@@ -100,12 +108,12 @@ def _cost(way: Sequence[StepResult]) -> TrainingCost | None:
     if training is None and not pruned:
         # A repair: the dense network's outputs are what it learns from, and is judged by.
         own, whole = result.facts["flops"], dense_of(way).facts["flops"]
-        cost = multiply_adds(samples["trained"], flops=own, teacher=whole)
+        cost = training_work(samples["trained"], flops=own, teacher=whole)
         return TrainingCost(samples["trained"], cost + samples["estimated"] * (own + whole))
     # While it is made ready to be pruned, or scored, a network is as it was before.
     trained = before[-1] if pruned else result
     distill = None if training is None else training.distill
-    cost = multiply_adds(
+    cost = training_work(
         samples["trained"],
         flops=trained.facts["flops"],
         teacher=0 if distill is None else dense_of(way).facts["flops"],
@@ -142,7 +150,7 @@ def _trainability(way: Sequence[StepResult]) -> float | None:
     return None
 
 
-def first_stage(training: Training, epochs: int) -> int:
+def first_stage(training: TrainingConfig, epochs: int) -> int:
     """Return how many of ``epochs`` begin, one after the other from the first, at the first learning rate."""
     factor = schedule(training)
     first = factor(0.0)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from isoprune.experiment.config import Choice, choice
-from isoprune.experiment.step_types import Training
+from isoprune.experiment.step_types import TrainingConfig
 from isoprune.types.errors import IsopruneError
 
 REPLAY = "lr_rewinding"
 GIVEN = {"dense_epochs", "milestones", "schedule"}
 
 
-def replayed(retrain: Training, key: str, *, dense: Training, rewind: int | None) -> Choice:
+def replayed(retrain: TrainingConfig, key: str, *, dense: TrainingConfig, rewind: int | None) -> Choice:
     """Return the schedule of a retraining, with what to replay where it does not say so itself.
 
     Args:
@@ -33,7 +33,7 @@ def replayed(retrain: Training, key: str, *, dense: Training, rewind: int | None
     return _filled(schedule, key, dense)
 
 
-def _filled(schedule: Choice, key: str, dense: Training) -> Choice:
+def _filled(schedule: Choice, key: str, dense: TrainingConfig) -> Choice:
     inner: Any = schedule.options.get("schedule")
     if inner is not None:
         inside = _filled(choice(inner, f"{key}.schedule.schedule"), key, dense)

@@ -30,7 +30,7 @@ from isoprune.experiment.step_types import (
     Rewind,
     Step,
     Train,
-    Training,
+    TrainingConfig,
 )
 from isoprune.types.errors import IsopruneError
 from isoprune.types.method import method_of
@@ -87,7 +87,7 @@ class _Steps:
     """Steps one after the other: a retraining may replay the dense training that came before it."""
 
     def __init__(self) -> None:
-        self.dense = Training(0)
+        self.dense = TrainingConfig(0)
         self.rewind: int | None = None
 
     def complete(self, step: Step, key: str) -> Step:
@@ -266,7 +266,7 @@ def chosen_in(experiment: Experiment) -> Iterator[tuple[str, Choice, str]]:
                     yield "penalty", step.train.penalty, f"{key}.train.penalty"
             case Repair():
                 yield from (("repair", one, where) for one, where in _repairs_of(step, key))
-            case Training():
+            case TrainingConfig():
                 yield "schedule", step.schedule, f"{key}.schedule"
                 if step.penalty is not None:
                     yield "penalty", step.penalty, f"{key}.penalty"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from isoprune.experiment.config import Choice, choice
 from isoprune.experiment.network_names import saved_place
 from isoprune.experiment.pins import PINS, module_named, pinned
-from isoprune.experiment.step_types import Training
+from isoprune.experiment.step_types import TrainingConfig
 from isoprune.experiment.validation import option, typed
 from isoprune.types.errors import IsopruneError, did_you_mean
 from isoprune.types.method import method_of
@@ -235,7 +235,7 @@ def bind(kind: str, chosen: Choice) -> Callable[..., Any]:
     return functools.partial(function, **options)
 
 
-def schedule(training: Training) -> Callable[[float], float]:
+def schedule(training: TrainingConfig) -> Callable[[float], float]:
     """Return the schedule of a training: progress in [0, 1] -> factor on its learning rate."""
     make = bind("schedule", training.schedule)
     takes_epochs = "epochs" in inspect.signature(find("schedule", training.schedule.name)).parameters

@@ -35,7 +35,7 @@ class Distilling(Struct, frozen=True, forbid_unknown_fields=True):
     temperature: Positive
 
 
-class Training(Struct, frozen=True, forbid_unknown_fields=True):
+class TrainingConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """How a network is trained: SGD with momentum, as the paper's code.
 
     ``lr`` "auto" is the rate that `verbs.advise` recommends for this network and budget, by probes of
@@ -98,7 +98,7 @@ class Pruning(Struct, frozen=True, forbid_unknown_fields=True):
     round_to: Count = 1
     floor: Count = 1
     cap: Fraction = 0.9
-    train: Training | None = None
+    train: TrainingConfig | None = None
 
 
 class Measuring(Struct, frozen=True, forbid_unknown_fields=True):
@@ -118,7 +118,7 @@ class Measuring(Struct, frozen=True, forbid_unknown_fields=True):
     instability: Points | None = None
 
 
-class Train(Training, frozen=True, tag="train", tag_field="kind"):
+class Train(TrainingConfig, frozen=True, tag="train", tag_field="kind"):
     """The training of the network as it is drawn, or as its weights were given."""
 
     role: str = "dense"
@@ -152,7 +152,7 @@ class Cluster(Struct, frozen=True, forbid_unknown_fields=True, tag="cluster", ta
     role: str = "clustered"
 
 
-class Retrain(Training, frozen=True, tag="retrain", tag_field="kind"):
+class Retrain(TrainingConfig, frozen=True, tag="retrain", tag_field="kind"):
     """The training of a network that was pruned."""
 
     role: str = "retrained"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from isoprune.experiment.study import Failure, StudyWork
     from isoprune.types.record import Record
 
-Watch = Callable[["StudyWork"], AbstractContextManager[OnEvent]]
+Monitor = Callable[["StudyWork"], AbstractContextManager[OnEvent]]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def run_study(
     executor: str = "local",
     address: str = "auto",
     listing: bool = True,
-    watch: Watch = lambda _: nullcontext(lambda *_: None),
+    watch: Monitor = lambda _: nullcontext(lambda *_: None),
 ) -> StudyResult:
     """Do what is left of a study and return its records; stopped, the same call goes on.
 

@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from isoprune.export.onnx_program import batch_of, doubled, exported, other_values, traced
-from isoprune.export.outputs import by_name, inputs_of, tensors_of
+from isoprune.export.outputs import by_name, inputs_of, named_tensors
 from isoprune.graph.cloning import clone_sharing
 from isoprune.graph.entries import as_call
 from isoprune.pruning.mask import harden, masks_of
@@ -209,7 +209,7 @@ def _difference(network: nn.Module, example_inputs: Any, session: Any) -> tuple[
     """Return the largest difference between onnxruntime and torch, the largest output, and of how many."""
     args, kwargs = as_call(example_inputs)
     with torch.no_grad():
-        want = [t.cpu() for _, t in tensors_of(network(*args, **kwargs))]
+        want = [t.cpu() for _, t in named_tensors(network(*args, **kwargs))]
     got = [torch.from_numpy(array) for array in session.run(None, _feed(network, example_inputs, session))]
     error, scale = 0.0, 0.0
     for a, b in zip(want, got, strict=True):

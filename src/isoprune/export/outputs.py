@@ -14,26 +14,26 @@ from isoprune.graph.entries import as_call
 Named = Iterator[tuple[str, Tensor]]
 
 
-def tensors_of(value: Any, name: str = "output") -> Named:
+def named_tensors(value: Any, name: str = "output") -> Named:
     """Yield name and tensor of everything in a network's output: sequences, mappings, dataclasses."""
     if isinstance(value, Tensor):
         yield name, value
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from tensors_of(item, str(key))
+            yield from named_tensors(item, str(key))
     elif isinstance(value, tuple | list):
         names = getattr(value, "_fields", None) or [f"{name}_{i}" if i else name for i in range(len(value))]
         for part, item in zip(names, value, strict=True):
-            yield from tensors_of(item, part)
+            yield from named_tensors(item, part)
     elif is_dataclass(value) and not isinstance(value, type):
         for part in fields(value):
-            yield from tensors_of(getattr(value, part.name), part.name)
+            yield from named_tensors(getattr(value, part.name), part.name)
 
 
 def by_name(value: Any) -> dict[str, Tensor]:
     """Return those tensors by name; one that comes again, as of a second image, has a number behind it."""
     found: dict[str, Tensor] = {}
-    for name, tensor in tensors_of(value):
+    for name, tensor in named_tensors(value):
         numbered = (f"{name}_{i}" for i in range(1, len(found) + 2))
         found[name if name not in found else next(n for n in numbered if n not in found)] = tensor
     return found
@@ -59,4 +59,4 @@ class TensorsOnly(nn.Module):
         self.model = model
 
     def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
-        return tuple(tensor for _, tensor in tensors_of(self.model(*args, **kwargs)))
+        return tuple(tensor for _, tensor in named_tensors(self.model(*args, **kwargs)))

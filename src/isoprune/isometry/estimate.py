@@ -13,7 +13,7 @@ from isoprune.isometry.function import SampleFunction, sample_function
 from isoprune.isometry.jacobian_operator import jacobian_operator
 from isoprune.isometry.memory import default_memory, footprint
 from isoprune.isometry.picks import InputPick, Inputs, OutputPick
-from isoprune.isometry.trace import TraceEstimate, mean_singular_value
+from isoprune.isometry.trace_estimate import TraceEstimate, mean_singular_value
 from isoprune.types import IsopruneError
 
 PROBES, BLOCK, STEPS = 56, 5, 8

@@ -10,11 +10,11 @@ from torch import Generator, nn
 
 from isoprune.types.seeded import lent_generators
 
-Network = TypeVar("Network", bound=nn.Module)
+Module = TypeVar("Module", bound=nn.Module)
 Draw = Callable[[nn.Linear | nn.Conv2d, Generator | None], None]
 
 
-def drawn(make: Callable[[], Network], generator: Generator | None, draw: Draw | None = None) -> Network:
+def drawn(make: Callable[[], Module], generator: Generator | None, draw: Draw | None = None) -> Module:
     """Return ``make()`` with every Linear and convolution drawn by ``draw``, BatchNorm at one and zero.
 
     Without ``draw`` they are those that torch would draw if ``generator`` were its global one; without
@@ -33,7 +33,7 @@ def drawn(make: Callable[[], Network], generator: Generator | None, draw: Draw |
     return model
 
 
-def undrawn(make: Callable[[], Network]) -> Network:
+def undrawn(make: Callable[[], Module]) -> Module:
     """Return ``make()`` with weights that somebody else will set."""
     # What torch draws here is thrown away, and its generator put back. (Making the modules on the meta
     # device would draw nothing, but loads sympy, which costs a third of a second at start-up.)

@@ -17,7 +17,7 @@ from isoprune.reporting.charts import Figure, in_colours, table
 from isoprune.reporting.pivots import Table
 from isoprune.reporting.series import retrained_series
 from isoprune.reporting.study import Cell
-from isoprune.types.record import ErrorPath, Network
+from isoprune.types.record import ErrorPath, NetworkRecord
 
 _COLOURS = (theme.INK, theme.GREEN, theme.RED, theme.BLUE, theme.PURPLE, theme.ORANGE, theme.SKY)
 
@@ -95,7 +95,7 @@ def lines(cells: Sequence[Cell]) -> list[Line]:
     found = []
     for entry, members in retrained_series(cells).items():
         for cell, kind in itertools.product(members, KINDS):
-            steps: dict[int, list[tuple[Network, ErrorPath]]] = {}
+            steps: dict[int, list[tuple[NetworkRecord, ErrorPath]]] = {}
             for network in (network for record in cell.records for network in record.networks):
                 path: ErrorPath | None = getattr(network, kind.field)
                 if path is not None and path.barrier is not None:

@@ -1,8 +1,8 @@
 """The papers' tables and figures as studies, judged, with the published numbers beside ours."""
 
 from isoprune.reproduction.claims import Claim, Published, Reproduction, Verdict
+from isoprune.reproduction.dry_runs import DryRun, days, dry_run, unique_networks
 from isoprune.reproduction.page import reproduction_page
-from isoprune.reproduction.rehearsal import Rehearsed, days, rehearse, unique_networks
 from isoprune.reproduction.sanity import sanity
 from isoprune.reproduction.sanity_result import Sanity
 from isoprune.reproduction.studies import REPRODUCTIONS, SCALES, find, study_of
@@ -11,14 +11,14 @@ __all__ = [
     "REPRODUCTIONS",
     "SCALES",
     "Claim",
+    "DryRun",
     "Published",
-    "Rehearsed",
     "Reproduction",
     "Sanity",
     "Verdict",
     "days",
+    "dry_run",
     "find",
-    "rehearse",
     "reproduction_page",
     "sanity",
     "study_of",

@@ -14,7 +14,7 @@ from isoprune.reproduction.claims import TEST_ACCURACY, VALUES, Cells, Place, Se
 from isoprune.reproduction.ranking import ranking
 
 BASELINE = "grail"
-BATCH = 100  # samples in a batch that a repair looks at
+REPAIR_BATCH = 100  # samples in a batch that a repair looks at
 FEW, MANY = 128, 2000
 # Ways that look at no data; at data, so many samples; criteria that bring their repair; published ones whose
 # BatchNorm statistics are then taken from the same data.
@@ -48,7 +48,7 @@ def reads(name: str, samples: int) -> dict[str, int | str]:
     """Return the options with which a repair or a criterion looks at so many images."""
     if name in _BLIND:  # the statistics are taken from data by what follows
         return {"variance": "kept"} if name == "folding" else {}
-    return {"batches": -(-samples // BATCH), "samples": samples}
+    return {"batches": -(-samples // REPAIR_BATCH), "samples": samples}
 
 
 def with_start(one: Experiment, repair: Choice, criterion: Choice | None = None) -> Experiment:

@@ -14,8 +14,8 @@ from isoprune.comparison.statistics import summarize
 from isoprune.experiment.config import Experiment
 from isoprune.reporting.pivots import Table
 from isoprune.reproduction.claims import Cells, Place, Published, Reproduction, Test, Value
+from isoprune.reproduction.dry_runs import DryRun
 from isoprune.reproduction.judges import difference_told, interval_told, p_told, published_told
-from isoprune.reproduction.rehearsal import Rehearsed
 from isoprune.types.record import ROLES
 
 _LISTED = 6  # values of a key that are written out
@@ -149,7 +149,7 @@ def _listed(values: Sequence[str]) -> str:
     return (", ".join(values[:_LISTED]) or text.MISSING) + more
 
 
-def networks(rehearsed: Sequence[Rehearsed]) -> Table:
+def networks(dry_runs: Sequence[DryRun]) -> Table:
     """Return what pruning makes of every network: removed weights, speed-up, the proof's largest error."""
     rows = [
         (
@@ -161,7 +161,7 @@ def networks(rehearsed: Sequence[Rehearsed]) -> Table:
             f"{one.speedup:.2f}x",
             text.number(one.result.proof.max_abs_error),
         )
-        for one in rehearsed
+        for one in dry_runs
     ]
     head = ("network", "ratio", "parameters", "pruned", "weights removed %", "speed-up", "max error")
     return Table(head, tuple(rows), words=2)

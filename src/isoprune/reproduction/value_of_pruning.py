@@ -11,7 +11,7 @@ from msgspec import structs
 
 from isoprune.experiment.config import Experiment
 from isoprune.experiment.grid import Study
-from isoprune.reproduction.rehearsal import sizes, train_samples
+from isoprune.reproduction.dry_runs import sizes, train_samples
 
 
 def with_equal_flops(study: Study, image_classes: int) -> Study:

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from isoprune.types import IsopruneError
 from isoprune.types.data import Items
+from isoprune.types.samples import DEFAULT_BATCH
 from isoprune.types.task import are_images, samples_in
 
 
@@ -82,15 +83,12 @@ class Pieces:
             yield from pieces(batch, self.most, number=self.samples(batch))
 
 
-BATCH = 100  # samples, where data has samples and nothing says how many go together
-
-
 def batches_of(data: Any) -> Any:
     """Return data as what yields batches: a Dataset or `Samples` in their order, all else as it is."""
     if isinstance(data, Items) and not isinstance(data, Iterator):
         return _InOrder(data)
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
-        return DataLoader(data, batch_size=BATCH)
+        return DataLoader(data, batch_size=DEFAULT_BATCH)
     return data
 
 
@@ -99,16 +97,16 @@ class _InOrder:
     items: Items
 
     def __iter__(self) -> Iterator[Any]:
-        return self.items.batches(torch.arange(len(self.items)).split(BATCH))
+        return self.items.batches(torch.arange(len(self.items)).split(DEFAULT_BATCH))
 
     def __len__(self) -> int:
-        return -(-len(self.items) // BATCH)
+        return -(-len(self.items) // DEFAULT_BATCH)
 
 
 _JUDGES = 8  # one sample of so many
 
 
-def held_out(samples: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+def every_eighth(samples: Sequence[Any]) -> tuple[list[Any], list[Any]]:
     """Return every eighth sample, which judges, and the others, which weights may be fitted to."""
     return list(samples[::_JUDGES]), [x for i, x in enumerate(samples) if i % _JUDGES]
 

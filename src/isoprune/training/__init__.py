@@ -12,7 +12,7 @@ from isoprune.training.loop import PLAIN, Loop
 from isoprune.training.processes import check_alone
 from isoprune.training.settings import Saving, Trained, Training, Watch
 from isoprune.training.tracking import Tracking
-from isoprune.types.cost import multiply_adds, samples_seen
+from isoprune.types.cost import samples_seen, training_work
 
 __all__ = [
     "PLAIN",
@@ -30,7 +30,7 @@ __all__ = [
     "device_of",
     "evaluate",
     "fit",
-    "multiply_adds",
     "samples_seen",
     "trainability_accuracy",
+    "training_work",
 ]

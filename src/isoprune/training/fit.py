@@ -25,7 +25,7 @@ from isoprune.training.resume import Checkpoints, Pace, Progress, State, fingerp
 from isoprune.training.settings import Row, Saving, Trained, Training, Watch
 from isoprune.training.source import Batching, note_stream, source_of
 from isoprune.training.steps import Epoch, Sums, Trainer, average_, take_steps
-from isoprune.types import CLASSIFICATION, Data, Penalty, Splits, Task
+from isoprune.types import CLASSIFICATION, Data, PenaltyTerm, Splits, Task
 
 
 def fit(
@@ -36,7 +36,7 @@ def fit(
     generator: Generator,
     task: Task = CLASSIFICATION,
     distill: Distill | None = None,
-    penalty: Callable[[nn.Module], Penalty] | None = None,
+    penalty: Callable[[nn.Module], PenaltyTerm] | None = None,
     watch: Watch | None = None,
     saving: Saving | None = None,
 ) -> Trained:

@@ -17,7 +17,7 @@ from isoprune.training.loop import Loop
 from isoprune.training.processes import Processes
 from isoprune.training.settings import Training
 from isoprune.training.steps import Trainer
-from isoprune.types import IsopruneError, Penalty, Task
+from isoprune.types import IsopruneError, PenaltyTerm, Task
 from isoprune.types.task import cross_entropy_loss
 
 
@@ -28,7 +28,7 @@ def prepare(
     task: Task,
     *,
     distill: Distill | None = None,
-    penalty: Callable[[nn.Module], Penalty] | None = None,
+    penalty: Callable[[nn.Module], PenaltyTerm] | None = None,
 ) -> Trainer:
     """Return a copy of ``model`` where it trains, its optimizer and penalty, and a copy of its teacher."""
     loop = training.loop

@@ -19,7 +19,7 @@ from isoprune.training import checkpoint
 from isoprune.training.processes import Processes
 from isoprune.training.settings import Row
 from isoprune.training.source import source_of
-from isoprune.types import Data, IsopruneError, Penalty, Splits
+from isoprune.types import Data, IsopruneError, PenaltyTerm, Splits
 
 logger = logging.getLogger("isoprune")
 
@@ -32,7 +32,7 @@ class State:
     optimizer: torch.optim.Optimizer
     generator: Generator
     averaged: AveragedModel | None = None
-    penalty: Penalty | None = None
+    penalty: PenaltyTerm | None = None
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,10 @@ from torch.utils.data import (
 
 from isoprune.types import IsopruneError, Samples
 from isoprune.types.data import Items
-from isoprune.types.samples import Subset
+from isoprune.types.samples import DEFAULT_BATCH, Subset
 from isoprune.types.seeded import lent_generators
 
 logger = logging.getLogger("isoprune")
-
-BATCH = 100  # samples a step where nothing says how many
 
 
 @dataclass(frozen=True)
@@ -99,11 +97,11 @@ def source_of(data: Any, batch: int | None = None) -> Batching:
 
 def _read(data: Any, batch: int | None) -> Batching:
     if isinstance(data, Samples):
-        return Batching(data, batch or BATCH)
+        return Batching(data, batch or DEFAULT_BATCH)
     if isinstance(data, DataLoader):
         return _of_loader(data, batch)
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
-        return Batching(_Items(data), batch or BATCH)
+        return Batching(_Items(data), batch or DEFAULT_BATCH)
     if isinstance(data, Sequence) and not isinstance(data, str):
         return Batching(_Given(data), 1, whole_batches=True)
     if not hasattr(data, "__iter__") or isinstance(data, Iterator):

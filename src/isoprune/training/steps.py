@@ -18,7 +18,7 @@ from isoprune.training.distill import Distill, distillation_loss
 from isoprune.training.loop import Loop
 from isoprune.training.processes import Processes
 from isoprune.training.source import Batching
-from isoprune.types import Penalty, Task
+from isoprune.types import PenaltyTerm, Task
 from isoprune.types.seeded import lent_generators
 from isoprune.types.task import Metric, forward, to_device
 
@@ -35,7 +35,7 @@ class Trainer:
     task: Task
     distill: Distill | None = None
     averaged: AveragedModel | None = None
-    penalty: Penalty | None = None
+    penalty: PenaltyTerm | None = None
     factors: tuple[float, ...] = (1.0,)  # of each group's rate
 
     def precision(self) -> AbstractContextManager[object]:
@@ -204,7 +204,9 @@ def _backward(
     sums.sizes.append(samples)
 
 
-def _press(trainer: Trainer, penalty: Penalty, step: int, parameters: list[nn.Parameter], sums: Sums) -> None:
+def _press(
+    trainer: Trainer, penalty: PenaltyTerm, step: int, parameters: list[nn.Parameter], sums: Sums
+) -> None:
     """Add the penalty's gradient, once a step, in full precision.
 
     By hand and after the others have travelled: every process has the same, and none is to be sent.

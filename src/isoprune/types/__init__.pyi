@@ -7,7 +7,7 @@ from .errors import IsopruneError as IsopruneError
 from .method import Method as Method
 from .method import method as method
 from .method import method_of as method_of
-from .methods import Penalty as Penalty
+from .methods import PenaltyTerm as PenaltyTerm
 from .methods import Repaired as Repaired
 from .methods import Schedule as Schedule
 from .network import HoldsModel as HoldsModel

@@ -14,7 +14,7 @@ def samples_seen(train: int, *, batch: int, epochs: int, steps: int | None) -> i
     return whole * train + rest * batch
 
 
-def multiply_adds(samples: int, *, flops: int, teacher: int = 0, estimated: int = 0) -> int:
+def training_work(samples: int, *, flops: int, teacher: int = 0, estimated: int = 0) -> int:
     """Return what a training of ``samples`` takes.
 
     A forward pass costs ``flops`` multiply-adds a sample, the backward pass twice as much: one product for

@@ -12,7 +12,7 @@ Schedule = Callable[[float], float]  # progress in [0, 1] -> factor on the learn
 
 
 @runtime_checkable
-class Penalty(Protocol):
+class PenaltyTerm(Protocol):
     """What a training adds to its loss; an `nn.Module` whose buffers are all that it keeps between steps."""
 
     steps: int  # that it needs before its channels can go

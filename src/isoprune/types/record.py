@@ -36,7 +36,7 @@ class TrainingCost(Struct, frozen=True, forbid_unknown_fields=True, omit_default
     distillation: dict[str, float] | None = None
 
 
-class Measure(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class MeasureRecord(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a measure says of a network: numbers by name, None where not finite; or why it says nothing."""
 
     numbers: dict[str, float | None] = {}
@@ -63,7 +63,7 @@ class ErrorPath(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
     refused: str = ""
 
 
-class Network(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+class NetworkRecord(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """One network on the way, with its role; ``step`` is the place of the step that made it, 0 the first.
 
     ``round`` counts the rounds of a repeated part from 1; 0 where nothing is repeated. ``metrics`` are
@@ -91,7 +91,7 @@ class Network(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     peak_memory: int | None = None
     training: TrainingCost | None = None
     advice: dict[str, Any] | None = None
-    measures: dict[str, Measure] = {}
+    measures: dict[str, MeasureRecord] = {}
     barrier: ErrorPath | None = None
     instability: ErrorPath | None = None
 
@@ -157,7 +157,7 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     config: dict[str, Any]
     labels: dict[str, str] = {}
     environment: dict[str, Any] = {}
-    networks: list[Network] = []
+    networks: list[NetworkRecord] = []
     removals: list[Removal] = []
     trainability_accuracy: float | None = None  # of the last retraining, over its epochs at the first rate
     seconds: dict[str, float] = {}
@@ -171,7 +171,7 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         ]
         return screenful(f"Record {self.digest} of {self.name}: {self.status}", rows, "record.networks")
 
-    def network(self, role: str) -> Network | None:
+    def network(self, role: str) -> NetworkRecord | None:
         """Return the last network of a role: of rounds that of the last one."""
         return next((n for n in reversed(self.networks) if n.role == role), None)
 

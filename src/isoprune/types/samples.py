@@ -12,6 +12,8 @@ from torch import Generator, Tensor
 from isoprune.types import Augment, Samples
 from isoprune.types.data import Items
 
+DEFAULT_BATCH = 100  # samples, where data has samples and nothing says how many go together
+
 
 @dataclass(frozen=True)
 class Split:

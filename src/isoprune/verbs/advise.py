@@ -110,7 +110,7 @@ def advise(
     plan = Training(epochs, rates[-1], schedule, batch, steps, optimizer, momentum, weight_decay, loop)
     plan.check()
     given = source_of(train if data is None else data.train, batch)
-    probing, judge = held_out(given, seed)
+    probing, judge = split_for_probes(given, seed)
     check_training(model, probing, judge, plan, task)
     if epochs < 1 or steps == 0:
         raise IsopruneError(
@@ -154,7 +154,7 @@ def advise(
     )
 
 
-def held_out(train: Batching, seed: int) -> tuple[Batching, Batching]:
+def split_for_probes(train: Batching, seed: int) -> tuple[Batching, Batching]:
     """Return what is left of the training data, and the tenth on which probes are judged.
 
     Raises:

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from isoprune.types.collector import uncollected
 from isoprune.types.errors import IsopruneError
-from isoprune.types.record import ErrorPath, Measure, Record, TrainingCost
+from isoprune.types.record import ErrorPath, MeasureRecord, Record, TrainingCost
 from isoprune.types.record_files import printable_json, read_record
 
 RECORD = "record.json"
@@ -39,7 +39,7 @@ class OutlineNetwork(Struct, frozen=True):
     peak_memory: int | None = None
     training: TrainingCost | None = None
     advice: Advised | None = None
-    measures: dict[str, Measure] = {}
+    measures: dict[str, MeasureRecord] = {}
     barrier: ErrorPath | None = None
     instability: ErrorPath | None = None
 

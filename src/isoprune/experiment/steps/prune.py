@@ -18,7 +18,7 @@ from isoprune.experiment.digests import derived_seed
 from isoprune.experiment.recipe_steps import PlacedStep
 from isoprune.experiment.signatures import bind, find
 from isoprune.experiment.step_result import Bench, Made, StepResult, pruned_of
-from isoprune.experiment.step_types import Prune, Training
+from isoprune.experiment.step_types import Prune, TrainingConfig
 from isoprune.experiment.steps.train import trained
 from isoprune.methods.penalties import Penalty, steps_needed
 from isoprune.pruning import Pruned, prune_by
@@ -95,7 +95,7 @@ def make_penalty(
 
 
 def _pressed(
-    bench: Bench, step: PlacedStep, last: Pruned, training: Training, penalty: Choice, folder: Path
+    bench: Bench, step: PlacedStep, last: Pruned, training: TrainingConfig, penalty: Choice, folder: Path
 ) -> tuple[Pruned, dict[str, Any]]:
     """Train a copy while the penalty pushes out what the network's scores chose; remove just that."""
     first = _shot(bench, step, as_pruned(last.model, bench.example()))

@@ -14,7 +14,7 @@ from isoprune.experiment import seeds
 from isoprune.experiment.recipe_steps import PlacedStep
 from isoprune.experiment.signatures import bind, schedule
 from isoprune.experiment.step_result import Bench
-from isoprune.experiment.step_types import Training
+from isoprune.experiment.step_types import TrainingConfig
 from isoprune.experiment.steps.advised_rate import at_advised_rate
 from isoprune.isometry import jacobian_singular_values
 from isoprune.training import (
@@ -23,24 +23,24 @@ from isoprune.training import (
     Saving,
     Tracking,
     Trained,
+    Training,
     Watch,
     device_of,
     fit,
     samples_seen,
 )
-from isoprune.training import Training as Steps
-from isoprune.types import Penalty, Plan
+from isoprune.types import PenaltyTerm, Plan
 
 
 def trained(
     bench: Bench,
     model: nn.Module,
-    training: Training,
+    training: TrainingConfig,
     step: PlacedStep,
     folder: Path,
     *,
     dense: nn.Module | None = None,
-    penalty: Callable[[nn.Module], Penalty] | None = None,
+    penalty: Callable[[nn.Module], PenaltyTerm] | None = None,
     keep: Callable[[int, nn.Module], object] | None = None,
     again: Watch | None = None,
     stream: str | None = None,
@@ -76,7 +76,7 @@ def trained(
     distill = None
     if training.distill is not None and dense is not None:
         distill = Distill(training.distill.weight, training.distill.temperature, dense)
-    steps = Steps(
+    steps = Training(
         epochs=training.epochs,
         lr=0.0,
         schedule=schedule(training),
@@ -121,7 +121,7 @@ def trained(
     return done, {"history": history, "samples": samples, **advice}
 
 
-def _samples(training: Training, train: int, advice: Mapping[str, Any] | None) -> dict[str, int]:
+def _samples(training: TrainingConfig, train: int, advice: Mapping[str, Any] | None) -> dict[str, int]:
     """Return how many samples the steps took, and the estimates after averaging, all that was tried included.
 
     A probe or a training that diverged counts as if it had gone on to its end.

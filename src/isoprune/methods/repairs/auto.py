@@ -16,7 +16,7 @@ from isoprune.methods.repairs.none import none
 from isoprune.methods.repairs.polish import SAMPLES, polish
 from isoprune.methods.repairs.reconstruct import reconstruct
 from isoprune.pruning.pruned import Pruned
-from isoprune.signals.samples import held_out, in_batches
+from isoprune.signals.samples import every_eighth, in_batches
 from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError
 from isoprune.types.method import method
@@ -72,7 +72,7 @@ def auto(
             f"Repair 'auto' judges on every eighth sample, and batches hold {len(each)}. Pass more, "
             "or name a repair."
         )
-    judges, fitted = (in_batches(part, _at_once(each[0])) for part in held_out(each))
+    judges, fitted = (in_batches(part, _at_once(each[0])) for part in every_eighth(each))
     seen = replace(signals, batches=fitted, task=replace(signals.task, inputs=lambda inputs: inputs))
     if give is None:
         give = 0.0 if retrain_budget == 0 else _GIVE

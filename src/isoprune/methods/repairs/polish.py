@@ -20,7 +20,7 @@ from isoprune.methods.schedules import cosine
 from isoprune.pruning.allocation import check_known
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.modes import in_eval_mode
-from isoprune.signals.samples import held_out, in_batches, joined
+from isoprune.signals.samples import every_eighth, in_batches, joined
 from isoprune.signals.signals import Signals
 from isoprune.training import Diverged, Training, Watch, evaluate, fit
 from isoprune.training.distill import distillation_loss
@@ -105,7 +105,7 @@ def polish(
         raise IsopruneError(
             f"Repair 'polish' holds every eighth image out, and batches hold {len(each)}. Pass more."
         )
-    judging, seen = held_out(each)
+    judging, seen = every_eighth(each)
     judges = in_batches(judging, batch)
     pair = _Pair(copied(pruned.model), copied(pruned.dense).requires_grad_(False))
     task = Task(inputs=lambda inputs: inputs, loss=_loss(match, signals, pair, judges), metrics={})

@@ -13,7 +13,12 @@ from isoprune.forecast.columns import DENSE, KNOWN, columns, columns_of, measure
 from isoprune.forecast.fitted import Column, squashed, unsquashed
 from isoprune.forecast.fitting import Plan, affordable, left_out
 from isoprune.forecast.rows import POINTS
-from isoprune.reproduction.forecasts.held_out import HeldOut, Quality, held_out, quality_of
+from isoprune.reproduction.forecasts.cross_validation import (
+    CrossValidation,
+    Quality,
+    cross_validate,
+    quality_of,
+)
 
 OURS = "the forecast"
 BUDGET = ("log_samples",)
@@ -32,7 +37,7 @@ class Entry:
 
     name: str
     quality: Quality
-    whole: HeldOut | None = None
+    whole: CrossValidation | None = None
 
 
 def plans(rows: pl.DataFrame, measure_of: Mapping[str, str]) -> dict[str, Plan]:
@@ -63,7 +68,7 @@ def contest(
     """
     entries = []
     for name, plan in plans(rows, measure_of).items():
-        whole = held_out(rows, replace(plan, group=group), draws=draws)
+        whole = cross_validate(rows, replace(plan, group=group), draws=draws)
         entries.append(Entry(name, whole.quality, whole))
     parts = [
         out.with_columns(forecast=by_trees(rest, out, Plan(measure_of)), group=pl.lit(str(value)))

@@ -22,7 +22,7 @@ from isoprune.forecast.rows import at_best_rate, read_rows
 from isoprune.reporting import html, theme
 from isoprune.reporting.pivots import Table
 from isoprune.reproduction.forecasts.contest import Entry, contest
-from isoprune.reproduction.forecasts.held_out import Quality
+from isoprune.reproduction.forecasts.cross_validation import Quality
 from isoprune.reproduction.forecasts.verdict import (
     KNOWN_ANYWAY,
     MeasureVerdict,

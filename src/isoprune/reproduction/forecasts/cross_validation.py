@@ -34,7 +34,7 @@ class Quality:
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class CrossValidation:
     """What came out over all groups, each forecast by a fit of the others.
 
     Attributes:
@@ -58,7 +58,7 @@ class HeldOut:
         return Judged(self.quality.error.mean, self.quality.tau.value, self.cost, dict(self.coverage))
 
 
-def held_out(rows: pl.DataFrame, plan: Plan, *, draws: int = DRAWS) -> HeldOut:
+def cross_validate(rows: pl.DataFrame, plan: Plan, *, draws: int = DRAWS) -> CrossValidation:
     """Return how good a forecast is on each group of ``plan`` when it is fitted on all the others.
 
     The fit chooses its numbers anew each time, and takes its intervals from groups that it leaves out itself,
@@ -86,7 +86,7 @@ def held_out(rows: pl.DataFrame, plan: Plan, *, draws: int = DRAWS) -> HeldOut:
         measures += fitted.measures
     frame = pl.concat(parts)
     often = sorted(dict.fromkeys(measures), key=lambda name: -measures.count(name))
-    return HeldOut(
+    return CrossValidation(
         quality_of(frame, draws),
         coverage={percent: part_of(frame[f"in{percent}"]) for percent in PERCENTS},
         refused=part_of(frame["far"]),

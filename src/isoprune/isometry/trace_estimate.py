@@ -178,32 +178,32 @@ def _diagonal(matrices: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Measure:
+class SpectralMeasure:
     """A spectral measure of J seen from the start block, for n matrices at a time."""
 
     sigma: Tensor  # [n, nodes]
     weight: Tensor  # [n, nodes], sums to one
 
 
-def gauss(krylov: Krylov, steps: int) -> Measure:
+def gauss(krylov: Krylov, steps: int) -> SpectralMeasure:
     """Return the Gauss measure of ``steps`` steps: of the square root, it overestimates the trace."""
     k = steps * krylov.block
     return _measure(krylov.small[:, :k, :k], krylov.block)
 
 
-def radau(krylov: Krylov, steps: int) -> Measure:
+def radau(krylov: Krylov, steps: int) -> SpectralMeasure:
     """Return the Gauss-Radau measure with a node at zero: of the square root, it underestimates the trace."""
     k = steps * krylov.block
     below = _measure(krylov.small[:, : k + krylov.block, :k], krylov.block)
     at_zero = (1 - below.weight.sum(1, keepdim=True)).clamp_min(0)
-    return Measure(
+    return SpectralMeasure(
         torch.cat([below.sigma, torch.zeros_like(at_zero)], 1), torch.cat([below.weight, at_zero], 1)
     )
 
 
-def _measure(small: Tensor, block: int) -> Measure:
+def _measure(small: Tensor, block: int) -> SpectralMeasure:
     P, sigma, _ = torch.linalg.svd(small, full_matrices=False)
-    return Measure(sigma, P[:, :block].square().mean(1))
+    return SpectralMeasure(sigma, P[:, :block].square().mean(1))
 
 
 @dataclass(frozen=True)
@@ -242,5 +242,5 @@ def bracket(krylov: Krylov) -> Bracket:
     return Bracket(lows[2], highs[2], (2 * late - early).clamp(0, 1))
 
 
-def _mean(measure: Measure) -> Tensor:
+def _mean(measure: SpectralMeasure) -> Tensor:
     return (measure.sigma * measure.weight).sum(1)

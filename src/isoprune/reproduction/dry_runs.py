@@ -1,4 +1,4 @@
-"""A study's networks without its data: built, pruned, verified, and how long their training would take."""
+"""A study's networks without its data: built, pruned, verified; and how long their training would take."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _IMAGES = {"mnist": 60_000, "cifar10": 50_000, "cifar100": 50_000, 100: 126_689,
 
 
 @dataclass(frozen=True)
-class Rehearsed:
+class DryRun:
     """A network of a study, dense and pruned."""
 
     experiment: Experiment
@@ -85,7 +85,7 @@ def unique_networks(experiments: Sequence[Experiment]) -> list[Experiment]:
     return list(found.values())
 
 
-def rehearse(experiment: Experiment, image_classes: int) -> Rehearsed:
+def dry_run(experiment: Experiment, image_classes: int) -> DryRun:
     """Return the network of an experiment, drawn anew, and what pruning in one shot makes of it, verified.
 
     Which channels go depends on training, how many of them does not.
@@ -100,7 +100,7 @@ def rehearse(experiment: Experiment, image_classes: int) -> Rehearsed:
     example = torch.rand(2, *in_shape, generator=torch.Generator().manual_seed(0))
     shot = _shot(experiment)
     result = prune(model, example, **shot, criterion=bind("criterion", experiment.prune.criterion))
-    return Rehearsed(experiment, model, result, example)
+    return DryRun(experiment, model, result, example)
 
 
 def _shot(experiment: Experiment) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def sizes(experiment: Experiment, image_classes: int) -> tuple[int, int]:
 
 @functools.cache
 def _sizes(config: str, image_classes: int) -> tuple[int, int]:
-    costs = rehearse(read(json.loads(config)), image_classes).result.costs
+    costs = dry_run(read(json.loads(config)), image_classes).result.costs
     return costs.dense.flops, costs.pruned.flops
 
 
@@ -150,7 +150,7 @@ def days(experiments: Sequence[Experiment], image_classes: int) -> float:
         config = experiment.as_dict()
         key = canonical([config["model"], shape_of(experiment, image_classes)])
         if key not in taken:
-            found = rehearse(experiment, image_classes)
+            found = dry_run(experiment, image_classes)
             taken[key] = _seconds_a_sample(found.dense, found.example)
         images = _images(experiment, image_classes) * taken[key]
         dense = canonical([config[k] for k in ("seed", "data", "model", "dense")])
