@@ -110,7 +110,7 @@ def test_nothing_removed_nothing_changed():
 
 def test_what_a_sum_lacks_is_orthogonal_to_what_its_last_layer_reads(monkeypatch):
     """The normal equations of the sum: no change of the layer's weights could bring it nearer."""
-    home = importlib.import_module("isoprune.methods.repairs.reconstruct")
+    home = importlib.import_module("isoprune.methods.layers.fitted_layers")
     monkeypatch.setattr(home, "ridge", lambda *a, **k: ridge(*a, **{**k, "strengths": [1e-9]}))
     x = inputs(200)
     dense = settled(Residual(), x)

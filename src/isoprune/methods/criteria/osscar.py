@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping, Sequence
 
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from isoprune.methods.criteria.norms import l2_norm
-from isoprune.methods.layers.attention import taken_apart
-from isoprune.methods.layers.output_errors import ErrorSums, watched_sums
-from isoprune.methods.layers.pruned_so_far import PrunedSoFar, hull_slopes, ranks, stages_of, with_readers
-from isoprune.methods.layers.readers import ReadingLayer, kept_units, reading_layers, weights_that_read
-from isoprune.methods.layers.working_copy import working_copy
+from isoprune.methods.layers.readers import kept_units, weights_that_read
+from isoprune.methods.layers.staged_search import StagedSearch
 from isoprune.signals import Signals
-from isoprune.signals.cost import forward_work
 from isoprune.types import Units, UpdatingScores
 from isoprune.types.method import method
-from isoprune.types.task import samples_in
-
-_log = logging.getLogger(__name__)
-
-# What is done with one group of units: the layers that read it and their sums, on the network so far.
-Visit = Callable[[PrunedSoFar, Units, Sequence[ReadingLayer], Mapping[str, ErrorSums]], None]
 
 
 @method(
@@ -82,71 +69,22 @@ def osscar(
     [fan_in, fan_in] with the unit's inputs. Memory: three times [fan_in, fan_in] and [filters, filters] of
     every layer of one stage in float64, up to ``gigabytes``.
     """
-    scores: dict[str, Tensor] = {}
-
-    def choose(
-        so_far: PrunedSoFar, u: Units, read: Sequence[ReadingLayer], sums: Mapping[str, ErrorSums]
-    ) -> None:
-        if keep is None:  # an order of going, which swaps would tear
-            found = so_far.eliminate_(u, read, sums, 1, swaps=0, refit=False)
-            scores[u.name] = hull_slopes(found)
-        else:
-            found = so_far.eliminate_(u, read, sums, keep[u.name], swaps=swaps, refit=True)
-            scores[u.name] = ranks(found)
-
-    how = {
-        "samples": samples,
-        "places": places,
-        "ridge": ridge,
-        "gigabytes": gigabytes,
-        "generator": generator,
-    }
-    wanted = [u for u in units if keep is None or keep.get(u.name, u.size) < u.size]
-    _from_the_front(signals, units, wanted, choose, stages=1 if keep is None else stages, **how)
-    for u in wanted:
-        if u.name not in scores:
-            _log.info("%s: no layer that can be refit reads it; scored by its weights", u.name)
+    search = StagedSearch(
+        samples=samples,
+        places=places,
+        stages=stages,
+        ridge=ridge,
+        gigabytes=gigabytes,
+        from_end=False,
+        fisher=False,
+        intercepts=False,
+    )
+    scores = search.scores(signals, units, keep, swaps=swaps, generator=generator)
     scores |= l2_norm(signals, [u for u in units if u.name not in scores], generator=generator)
 
     def update(masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
         kept = {u.name: kept_units(u, masks) for u in units}
-        going = [u for u in units if not bool(kept[u.name].all())]
-
-        def refit(
-            so_far: PrunedSoFar, u: Units, read: Sequence[ReadingLayer], sums: Mapping[str, ErrorSums]
-        ) -> None:
-            so_far.keep_(u, read, sums, kept[u.name])
-
-        network = _from_the_front(signals, units, going, refit, stages=stages, **how)
-        return weights_that_read(network, going, masks)
+        network = search.refit(signals, units, kept, generator=generator)
+        return weights_that_read(network, [u for u in units if not bool(kept[u.name].all())], masks)
 
     return UpdatingScores({u.name: scores[u.name].reshape(u.shape) for u in units}, update)
-
-
-def _from_the_front(
-    signals: Signals,
-    units: Sequence[Units],
-    wanted: Sequence[Units],
-    visit: Visit,
-    *,
-    stages: int | None,
-    samples: int,
-    places: int,
-    ridge: float,
-    gigabytes: float,
-    generator: Generator,
-) -> nn.Module:
-    """Visit the units that are ``wanted`` in the order in which they are read, and return what came of it."""
-    network, example, chunks = working_copy(signals, samples)
-    with taken_apart(network) as parts:
-        layers = [replace(x, intercept=False) for x in reading_layers(network, parts, units, example)]
-        first = {name: i for i, x in reversed(list(enumerate(layers))) for name in x.inputs}
-        order = sorted((u for u in wanted if u.name in first), key=lambda u: first[u.name])
-        so_far = PrunedSoFar.nothing(layers, fisher=False, ridge=ridge)
-        work = forward_work(signals) * sum(map(samples_in, chunks))
-        look = partial(watched_sums, most=places, generator=generator, slopes=False)
-        for group, mine in with_readers(stages_of(order, stages, work), layers, gigabytes):
-            sums = look(network, mine, so_far.offsets, chunks, signals.task)
-            for u in group:
-                visit(so_far, u, [x for x in mine if u.name in x.inputs], sums)
-    return network

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
-from functools import partial
 
-from torch import Generator, Tensor
+from torch import Generator
 
 from isoprune.methods.criteria.norms import l2_norm
-from isoprune.methods.layers.attention import taken_apart
-from isoprune.methods.layers.output_errors import watched_sums
-from isoprune.methods.layers.pruned_so_far import PrunedSoFar, hull_slopes, ranks, stages_of, with_readers
-from isoprune.methods.layers.readers import reading_layers
-from isoprune.methods.layers.working_copy import working_copy
+from isoprune.methods.layers.staged_search import StagedSearch
 from isoprune.signals import Signals
-from isoprune.signals.cost import forward_work
 from isoprune.types import Scores, Units
 from isoprune.types.method import method
-from isoprune.types.task import samples_in
 
 STAGES = 16
-_log = logging.getLogger(__name__)
 
 
 @method(
@@ -87,33 +78,17 @@ def reconstruction(
     Sources: Hassibi & Stork, 1993 (refit of what is left); Luo, Wu & Lin, 2017 (ThiNet: choice by the
     reader's error).
     """
-    network, example, chunks = working_copy(signals, samples)
-    scores: dict[str, Tensor] = {}
-    with taken_apart(network) as parts:
-        layers = reading_layers(network, parts, units, example)
-        last = {
-            u.name: max((i for i, x in enumerate(layers) if u.name in x.inputs), default=-1) for u in units
-        }
-        order = sorted((u for u in units if last[u.name] >= 0), key=lambda u: -last[u.name])
-        if keep is not None:
-            order = [u for u in order if keep.get(u.name, u.size) < u.size]
-        end = PrunedSoFar.nothing(layers, fisher=True, ridge=ridge)
-        work = forward_work(signals) * sum(map(samples_in, chunks))
-        chosen = stages_of(order, 1 if keep is None else stages, work, most=STAGES)
-        for group, mine in with_readers(chosen, layers, gigabytes):
-            look = partial(watched_sums, most=places, generator=generator)
-            sums = look(network, mine, end.offsets, chunks, signals.task)
-            for u in group:
-                read = [x for x in mine if u.name in x.inputs]
-                if keep is None:  # an order of going, which swaps would tear
-                    found = end.eliminate_(u, read, sums, 1, swaps=0, refit=False)
-                    scores[u.name] = hull_slopes(found)
-                else:
-                    found = end.eliminate_(u, read, sums, keep[u.name], swaps=swaps, refit=True)
-                    scores[u.name] = ranks(found)
-    for u in units:
-        if u.name not in scores:
-            if last[u.name] < 0:
-                _log.info("%s: no layer that can be refit reads it; scored by its weights", u.name)
-            scores |= l2_norm(signals, [u], generator=generator)
+    search = StagedSearch(
+        samples=samples,
+        places=places,
+        stages=stages,
+        most=STAGES,
+        ridge=ridge,
+        gigabytes=gigabytes,
+        from_end=True,
+        fisher=True,
+        intercepts=True,
+    )
+    scores = search.scores(signals, units, keep, swaps=swaps, generator=generator)
+    scores |= l2_norm(signals, [u for u in units if u.name not in scores], generator=generator)
     return scores

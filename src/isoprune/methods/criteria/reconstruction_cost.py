@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from isoprune.methods.criteria.reconstruction import STAGES
 from isoprune.methods.layers.output_errors import ROWS, moment_bytes
-from isoprune.methods.layers.pruned_so_far import number_of_stages
+from isoprune.methods.layers.staged_search import number_of_stages
 from isoprune.methods.layers.weights import Weight, weights
 from isoprune.signals.cost import multiply_adds
 from isoprune.signals.matrices import LAYERS

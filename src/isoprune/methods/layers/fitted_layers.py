@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoprune.graph.cloning import clone_sharing
+from isoprune.linalg.ridge import Fit, Moments, Sums, ridge
 from isoprune.methods.layers.attention import ProjectionBlock, projections, taken_apart
 from isoprune.methods.layers.finished_outputs import FinishedOutputs
 from isoprune.methods.layers.kept_outputs import Kept, kept_outputs
@@ -42,6 +44,12 @@ class FittedLayer:
     def intercept(self) -> bool:
         """Whether a constant can be added to what it makes: by a bias, or a BatchNorm behind it."""
         return self.weight.bias is not None or self.affine is not None
+
+    @property
+    def norm(self) -> _BatchNorm | None:
+        """The BatchNorm behind it, in the network under repair."""
+        norm = None if self.site.norm is None else self.network.get_submodule(self.site.norm)
+        return norm if isinstance(norm, _BatchNorm) else None
 
     def data(self, *, sums: bool = True) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield what the layer reads [samples, places, groups, fan_in], and what it should make of it.
@@ -74,6 +82,28 @@ class FittedLayer:
                     lacking = self.goals.totals[name, run, i] - added[run]
                     Y = lacking if self.affine is None else self.affine.undone(lacking, Y)
                 yield X, Y.reshape(*X.shape[:3], -1)
+
+    def moments(
+        self, data: Iterable[tuple[Tensor, Tensor]], *, folds: int = 1, parts: int = 1
+    ) -> list[list[Moments]]:
+        """Return per group the moments of every ``folds``-th sample; all folds from ``parts`` on are one."""
+        sums = [[Sums() for _ in range(parts)] for _ in self.weight.matrices]
+        for X, Y in data:
+            for g, into in enumerate(sums):
+                for k in range(folds):
+                    into[min(k, parts - 1)].add(*(t[k::folds, :, g].flatten(0, 1) for t in (X, Y)))
+        return [[m for one in into if (m := one.moments()) is not None] for into in sums]
+
+    def fits(self, moments: Sequence[Sequence[Moments]], **how: Any) -> list[Fit]:
+        """Return the fit of every group, near to the weights as they are: see `ridge`."""
+        W0, masks, free = self.weight.matrices, self.weight.masks, self.intercept
+        return [ridge(m, W0[g], intercept=free, mask=masks[g], **how) for g, m in enumerate(moments)]
+
+
+def together(fits: Sequence[Fit]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return W [groups, filters, fan_in], and of all groups' filters b, mean and variance."""
+    b, mean, variance = (torch.cat([getattr(f, part) for f in fits]) for part in ("b", "mean", "variance"))
+    return torch.stack([f.W for f in fits]), b, mean, variance
 
 
 @contextmanager

@@ -48,10 +48,15 @@ def follow_(
     In eval mode, and in train mode on data like these: its statistics are those of what it reads. Without a
     scale and shift of its own it normalises, which is all it can do.
     """
-    if norm.running_mean is None or norm.running_var is None:
-        return
-    norm.running_mean.copy_(length * mean)
-    norm.running_var.copy_(length**2 * variance)
-    if norm.affine:
+    if take_statistics_(norm, length * mean, length**2 * variance) and norm.affine:
         write_(norm, "weight", affine.scale * (length**2 * variance + norm.eps).sqrt() / length)
         write_(norm, "bias", affine.shift + affine.scale * (mean + b))
+
+
+def take_statistics_(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> bool:
+    """Let the statistics of ``norm`` be those of what it reads; return whether it keeps any."""
+    if norm.running_mean is None or norm.running_var is None:
+        return False
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(variance)
+    return True

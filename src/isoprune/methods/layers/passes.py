@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from isoprune.methods.layers.norms import take_statistics_
 from isoprune.methods.layers.probe import sites
 from isoprune.methods.layers.weights import Weight, weights
 from isoprune.signals.matrices import LAYERS
@@ -109,7 +110,7 @@ def sweep_(model: nn.Module, inputs: Any, visit: Callable[[Reached], None], *, s
         for module in model.modules():
             if settle and isinstance(module, _BatchNorm) and module.track_running_stats:
 
-                def read(norm: nn.Module, args: Any) -> None:
+                def read(norm: Any, args: Any) -> None:
                     if id(norm) not in seen:
                         seen.add(id(norm))
                         _settle_(norm, args[0])
@@ -159,12 +160,11 @@ def norms_behind(model: nn.Module, inputs: Any) -> dict[str, nn.Module]:
     return {site.name: model.get_submodule(site.norm) for site in found if site.norm is not None}
 
 
-def _settle_(norm: nn.Module, x: Tensor) -> None:
+def _settle_(norm: _BatchNorm, x: Tensor) -> None:
     dims = [d for d in range(x.ndim) if d != 1]
     if x.numel() > x.shape[1]:  # one value a channel has no variance
         variance, mean = torch.var_mean(x.double(), dim=dims)
-        norm.running_mean.copy_(mean)  # pyright: ignore[reportCallIssue]
-        norm.running_var.copy_(variance)  # pyright: ignore[reportCallIssue]
+        take_statistics_(norm, mean, variance)
 
 
 def _power(x: Tensor) -> Tensor:

@@ -11,12 +11,11 @@ from operator import add
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoprune.graph.cloning import copied
 from isoprune.linalg.rectified import rectified_fit
-from isoprune.linalg.ridge import STRENGTHS, WIDE, Fit, Moments, Sums, ridge
-from isoprune.methods.layers.fitted_layers import FittedLayer, fitted_layers
+from isoprune.linalg.ridge import STRENGTHS, WIDE, Fit, Moments, ridge
+from isoprune.methods.layers.fitted_layers import FittedLayer, fitted_layers, together
 from isoprune.methods.layers.norms import follow_
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
@@ -107,19 +106,12 @@ def _fits(layer: FittedLayer, give: float, rectified: int, memory: int) -> list[
     W0 = layer.weight.matrices
     if layer.weight.mask is None and W0.shape[2] > rows:
         return [_wide(layer, g, W0[g], give) for g in range(len(W0))]
-    masks = layer.weight.masks
     # Wide layers are judged by one part alone (see `ridge`), so the others are one.
     parts = 2 if layer.weight.mask is None and W0.shape[2] > WIDE else _FOLDS
-    sums = [[Sums() for _ in range(parts)] for _ in W0]
     aware = rectified and layer.site.relu and layer.weight.mask is None
     seen = list(layer.data()) if aware and 4 * rows * W0.shape[0] * sum(W0.shape[1:]) < memory else None
-    for X, Y in seen or layer.data():
-        for g, into in enumerate(sums):
-            for k in range(_FOLDS):
-                into[min(k, parts - 1)].add(*(t[k::_FOLDS, :, g].flatten(0, 1) for t in (X, Y)))
-    moments = [[m for one in into if (m := one.moments()) is not None] for into in sums]
-    free = layer.intercept
-    fits = [ridge(folds, W0[g], intercept=free, give=give, mask=masks[g]) for g, folds in enumerate(moments)]
+    moments = layer.moments(seen or layer.data(), folds=_FOLDS, parts=parts)
+    fits = layer.fits(moments, give=give)
     if seen is None:
         return fits
     return [_rectified(layer, seen, g, moments[g], fit, rectified) for g, fit in enumerate(fits)]
@@ -160,18 +152,16 @@ def _wide(layer: FittedLayer, g: int, W0: Tensor, give: float) -> Fit:
 def _write_(layer: FittedLayer, fits: Sequence[Fit]) -> None:
     """Put the fits into the layer and the BatchNorm behind it."""
     bias = layer.weight.bias
-    W, b, mean, variance = (
-        torch.stack([getattr(f, part) for f in fits]) for part in ("W", "b", "mean", "variance")
-    )
-    length, norm = 1.0, None if layer.site.norm is None else layer.network.get_submodule(layer.site.norm)
-    if layer.affine is not None and isinstance(norm, _BatchNorm):
+    W, b, mean, variance = together(fits)
+    length, norm = 1.0, layer.norm
+    if layer.affine is not None and norm is not None:
         length = float(layer.weight.matrices.double().norm() / W.norm().clamp_min(1e-300))
         length = length or 1.0  # a layer that was dead has no length to keep
-        follow_(norm, layer.affine, b.flatten(), mean.flatten(), variance.flatten(), length)
+        follow_(norm, layer.affine, b, mean, variance, length)
         if bias is not None:  # the norm's mean takes it out again
             layer.weight.write_bias_(torch.zeros_like(bias))
     elif bias is not None:
-        layer.weight.write_bias_(b.flatten())
+        layer.weight.write_bias_(b)
     layer.weight.write_((length * W).to(layer.weight.matrices.dtype))
 
 

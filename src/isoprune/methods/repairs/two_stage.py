@@ -6,11 +6,10 @@ import logging
 
 import torch
 from torch import Generator, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoprune.graph.cloning import copied
-from isoprune.linalg.ridge import Fit, Sums, ridge
-from isoprune.methods.layers.fitted_layers import FittedLayer, fitted_layers
+from isoprune.methods.layers.fitted_layers import FittedLayer, fitted_layers, together
+from isoprune.methods.layers.norms import take_statistics_
 from isoprune.methods.repairs.grail import grail
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
@@ -89,28 +88,12 @@ def two_stage(
 
 
 def _calibrate_(layer: FittedLayer, strength: float) -> None:
-    """Fit a layer to what the dense network's made, and let the BatchNorm behind it follow."""
-    W1 = layer.weight.matrices
-    sums = [Sums() for _ in W1]
-    for X, Y in layer.data(sums=False):
-        for g, into in enumerate(sums):
-            into.add(X[:, :, g].flatten(0, 1), Y[:, :, g].flatten(0, 1))
-    masks, moments = layer.weight.masks, [into.moments() for into in sums]
-    fits = [
-        ridge([m], W1[g], intercept=layer.intercept, strengths=[strength], mask=masks[g])
-        for g, m in enumerate(moments)
-        if m is not None
-    ]
-    layer.weight.write_(torch.stack([f.W for f in fits]).to(W1.dtype))
-    _follow_(layer, fits)
-
-
-def _follow_(layer: FittedLayer, fits: list[Fit]) -> None:
-    b, mean, variance = (torch.cat([getattr(f, part) for f in fits]) for part in ("b", "mean", "variance"))
+    """Fit a layer to what the dense network's made; the BatchNorm behind it takes on what it reads then."""
+    fits = layer.fits(layer.moments(layer.data(sums=False)), strengths=[strength])
+    W, b, mean, variance = together(fits)
+    layer.weight.write_(W.to(layer.weight.matrices.dtype))
     if layer.weight.bias is not None:
         layer.weight.write_bias_(b)
         mean = mean + b
-    norm = None if layer.site.norm is None else layer.network.get_submodule(layer.site.norm)
-    if isinstance(norm, _BatchNorm) and norm.running_mean is not None and norm.running_var is not None:
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(variance)
+    if layer.norm is not None:
+        take_statistics_(layer.norm, mean, variance)
