@@ -104,19 +104,19 @@ def _grouped(
     """Return the settings, and how many runs are of a setting and seed that is there already."""
     keys = [key for key in runs.varied if _makes_a_setting(key, prefixes)]
     rests, places = runs.kinds(keys)
-    grouped: dict[tuple[str, int], Setting] = {}
-    twice = 0
-    rows = runs.frame.iter_rows(named=True)
-    for name, place, value, row in zip(names, places, values, rows, strict=True):
-        if name in without:
-            continue
-        setting = grouped.setdefault((name, place), Setting(name, rests[place], {}, {}))
-        seed = int(row.get("seed") or 0)
-        if seed in setting.runs:
-            twice += 1
-        else:
-            setting.runs[seed], setting.values[seed] = Run(row, row), value
-    return list(grouped.values()), twice
+    kinds = zip(names, places, strict=True)
+    found, twice = runs.by_seed(None if name in without else (name, place) for name, place in kinds)
+    rows = list(runs.frame.iter_rows(named=True))
+    settings = [
+        Setting(
+            name,
+            rests[place],
+            {seed: Run(rows[row], rows[row]) for seed, row in seeds.items()},
+            {seed: values[row] for seed, row in seeds.items()},
+        )
+        for (name, place), seeds in found.items()
+    ]
+    return settings, twice
 
 
 def _makes_a_setting(key: str, prefixes: Sequence[str]) -> bool:

@@ -12,7 +12,7 @@ from isoprune.comparison import text
 from isoprune.comparison.statistics import Summary, summarize
 from isoprune.reporting import theme
 from isoprune.reporting.statistics import pool_histograms
-from isoprune.reporting.study import Cell, by_seed, grouped, over_seeds, seed_of, unique
+from isoprune.reporting.study import Cell, by_seed, grouped, over_seeds, unique
 from isoprune.types.record import Record
 
 Row = dict[str, Any]
@@ -223,7 +223,7 @@ def _ways(cells: Sequence[Cell], here: Sequence[Cell]) -> dict[str, list[Cell]]:
         digests: dict[int, set[str]] = {}
         for cell in mine:
             for row in cell.rows:
-                digests.setdefault(seed_of(cell.runs, row), set()).add(cell.runs.values("pruned.digest")[row])
+                digests.setdefault(cell.runs.seeds[row], set()).add(cell.runs.values("pruned.digest")[row])
         apart = any(len(of_seed) > 1 for of_seed in digests.values())
         for cell in mine:
             way = _with(criterion if several else "", cell.extra if apart else "")
@@ -236,7 +236,7 @@ def spectrum_rows(cells: Sequence[Cell]) -> list[Row]:
     rows = []
     for stage in stages(cells):
         seeds = {
-            seed_of(cell.runs, row): network.jsv_histogram
+            cell.runs.seeds[row]: network.jsv_histogram
             for cell in stage.cells
             for row, record in zip(cell.rows, cell.records, strict=True)
             if (network := record.network(stage.role)) is not None and network.jsv_histogram is not None

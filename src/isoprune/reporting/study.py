@@ -70,12 +70,9 @@ def make_cells(records: Sequence[Record] | Runs) -> tuple[Cell, ...]:
     ratio = _ratios(runs, network)
     lr = [value if done else None for value, done in zip(runs.values("retrain.lr"), retrained, strict=True)]
     rates = [0.0 if value == ADVISED else None if value is None else float(value) for value in lr]
-    rows: dict[tuple[Any, ...], dict[int, int]] = {}
-    for i, key in enumerate(zip(network, criterion, ratio, repair, rates, extra, steps, strict=True)):
-        rows.setdefault(key, {})[seed_of(runs, i)] = i
-    done = {key: [seeds[seed] for seed in sorted(seeds)] for key, seeds in rows.items()}
+    settings, _ = runs.by_seed(zip(network, criterion, ratio, repair, rates, extra, steps, strict=True))
     order = unique(network)
-    cells = [_cell(runs, key, own) for key, own in done.items()]
+    cells = [_cell(runs, key, [rows[seed] for seed in sorted(rows)]) for key, rows in settings.items()]
     return _coloured(sorted(cells, key=lambda cell: _reading_order(cell, order)))
 
 
@@ -116,11 +113,6 @@ def _coloured(cells: Sequence[Cell]) -> tuple[Cell, ...]:
     return tuple(replace(cell, colour=colours[name]) for cell, name in zip(cells, names, strict=True))
 
 
-def seed_of(runs: Runs, row: int) -> int:
-    """Return a run's seed; 0 if its config has none."""
-    return int(runs.values("seed")[row] or 0)
-
-
 def _ratios(runs: Runs, networks: Sequence[str]) -> list[float]:
     """Return each run's ratio; where a target was set, the middle one of all with that target.
 
@@ -152,7 +144,7 @@ def by_seed(cells: Iterable[Cell], column: str) -> dict[int, float]:
     Cells that differ only after a stage share it, so a seed counts once however many cells it is in.
     """
     return {
-        seed_of(cell.runs, row): float(number)
+        cell.runs.seeds[row]: float(number)
         for cell in cells
         for row in cell.rows
         if (number := cell.runs.values(column)[row]) is not None

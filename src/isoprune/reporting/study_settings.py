@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from isoprune.comparison import text
 from isoprune.comparison.records import Runs, written
 from isoprune.reporting.pivots import Table
-from isoprune.reporting.study import ADVISED, Cell, seed_of, unique
+from isoprune.reporting.study import ADVISED, Cell, unique
 from isoprune.types.duration import duration
 
 _TRAINING = ("epochs", "lr", "batch", "weight_decay")
@@ -28,7 +28,7 @@ def setup(cells: Sequence[Cell]) -> list[tuple[str, str]]:
         ("Pruned", f"ratio {text.listed(ratios)} of the filters{by}"),
         ("Repaired", text.listed(unique(cell.repair for cell in cells))),
         ("Retrained", _training(runs, retrained, "retrain") if retrained else "not in this study"),
-        ("Seeds", _seeds(sorted({seed_of(runs, row) for row in rows}))),
+        ("Seeds", _seeds(sorted({runs.seeds[row] for row in rows}))),
     ]
     return [(name, phrase) for name, phrase in steps if phrase]
 
@@ -104,7 +104,7 @@ def runs(cells: Sequence[Cell]) -> Table:
         rate = text.learning_rate(cell.lr) if cell.lr is not None else text.MISSING
         labels = (cell.network, cell.criterion, cell.repair, cell.extra or text.MISSING)
         for row, record in zip(cell.rows, cell.records, strict=True):
-            seed = str(seed_of(cell.runs, row))
+            seed = str(cell.runs.seeds[row])
             time = duration(record.total_seconds)
             rows.append((record.digest, *labels, text.plain(cell.ratio), rate, seed, time))
     head = ("digest", "network", "criterion", "repair", "variant", "ratio", "LR", "seed", "time")

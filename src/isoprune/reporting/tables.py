@@ -13,7 +13,7 @@ from rich.text import Text
 
 from isoprune.comparison import text
 from isoprune.reporting.pivots import Table, markdown
-from isoprune.reporting.study import Cell, apart, grouped, make_cells, over_seeds, seed_of, unique
+from isoprune.reporting.study import Cell, apart, grouped, make_cells, over_seeds, unique
 from isoprune.types.record import ROLES, Record, UnitsRemoved
 
 
@@ -91,7 +91,7 @@ def groups(cells: Sequence[Cell]) -> Table:
         for cell in here:
             for row, record in zip(cell.rows, cell.records, strict=True):
                 for units in record.removals[-1].units if record.removals else ():
-                    groups.setdefault(units.name, {})[seed_of(cell.runs, row)] = units
+                    groups.setdefault(units.name, {})[cell.runs.seeds[row]] = units
         for name, seeds in groups.items():
             size = fmean(units.size for units in seeds.values())
             removed = fmean(units.removed for units in seeds.values())

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import polars as pl
@@ -19,6 +19,8 @@ from isoprune.comparison.records.read import Outline
 from isoprune.types.collector import uncollected
 from isoprune.types.errors import IsopruneError
 from isoprune.types.record import ErrorPath, Record
+
+K = TypeVar("K", bound=Hashable)  # what tells settings apart
 
 # What may be said of a run in one word -> its column.
 VALUES = {
@@ -68,6 +70,26 @@ class Runs:
             known = column in self.frame.columns
             self._lists[column] = self.frame[column].to_list() if known else [None] * len(self)
         return self._lists[column]
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        """The seed of each run; 0 where its config has none."""
+        return [int(seed or 0) for seed in self.values("seed")]
+
+    def by_seed(self, settings: Iterable[K | None]) -> tuple[dict[K, dict[int, int]], int]:
+        """Return setting -> seed -> row, and how many rows are of a setting and seed that is there already.
+
+        Args:
+            settings: That of each row; a row of None is left out.
+        """
+        found: dict[K, dict[int, int]] = {}
+        twice = 0
+        for row, (setting, seed) in enumerate(zip(settings, self.seeds, strict=True)):
+            if setting is not None:
+                rows = found.setdefault(setting, {})
+                twice += seed in rows
+                rows.setdefault(seed, row)
+        return found, twice
 
     @cached_property
     def whole(self) -> tuple[Record, ...]:

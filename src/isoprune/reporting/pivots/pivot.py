@@ -179,12 +179,10 @@ def _filled(
     words: Sequence[str],
 ) -> tuple[dict[tuple[Label, Label], dict[int, Number]], list[str]]:
     """Return the values of every cell by seed, and in words how many runs are there twice."""
-    cells: dict[tuple[Label, Label], dict[int, Number]] = {}
+    places = list(zip(sides, heads, strict=True))
     kinds: dict[tuple[Label, Label], int] = {}
     rests, codes = runs.kinds(differing)
-    seeds = runs.frame["seed"].to_list() if "seed" in runs.keys else [0] * len(runs)
-    twice = 0
-    for side, head, kind, seed, value in zip(sides, heads, codes, seeds, values, strict=True):
+    for (side, head), kind in zip(places, codes, strict=True):
         if kinds.setdefault((side, head), kind) != kind:
             first, other = rests[kinds[side, head]], rests[kind]
             key = next(key for key in differing if first[key] != other[key])
@@ -195,9 +193,8 @@ def _filled(
                 f"The runs of one cell ({place}) are not equal: {_values(key, pair)}. Put {word} into "
                 f"--rows or --columns, or take one: {_where(key, pair)}."
             )
-        cell = cells.setdefault((side, head), {})
-        twice += (seed or 0) in cell
-        cell.setdefault(int(seed or 0), value)
+    found, twice = runs.by_seed(places)
+    cells = {place: {seed: values[row] for seed, row in rows.items()} for place, rows in found.items()}
     note = f"{twice} run{'s' if twice != 1 else ''} left out: of a cell and seed that is there already."
     return cells, [note] if twice else []
 
