@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dis
 import sysconfig
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
@@ -13,8 +12,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from isoprune.graph.cloning import named_modules
+from isoprune.graph.instructions import Instruction, instructions
 
-_PASSED = {"TO_BOOL", "UNARY_NOT", "COPY", "CACHE", "NOT_TAKEN"}
+_PASSED = {"UNARY_NOT", "COPY"}
 _NEAR = 8  # instructions between a size and what it is compared with
 _STANDARD, _OURS = sysconfig.get_paths()["stdlib"], str(Path(__file__).parents[1])
 _LARGEST, _MOST = 64, 4  # batch sizes
@@ -85,10 +85,10 @@ def _asks_for_training(function: CodeType) -> bool:
     """Tell whether a jump follows at once where the attribute is read (not where it is handed on)."""
     if "training" not in function.co_names:
         return False
-    code = list(dis.get_instructions(function))
+    code = instructions(function)
     for i, step in enumerate(code):
-        if step.opname == "LOAD_ATTR" and _name(step) == "training":
-            after = [s.opname for s in code[i + 1 : i + 4] if s.opname not in _PASSED]
+        if step.name == "LOAD_ATTR" and step.argument == "training":
+            after = [s.name for s in code[i + 1 : i + 4] if s.name not in _PASSED]
             if after and "JUMP" in after[0]:
                 return True
     return False
@@ -99,26 +99,22 @@ def _batch_sizes(function: CodeType) -> tuple[int, ...]:
     """Return the numbers that `len(x)`, `x.shape[0]` or `x.size(0)` is compared with."""
     if not {"len", "shape", "size"} & set(function.co_names):
         return ()
-    code = list(dis.get_instructions(function))
-    return tuple(n for i, step in enumerate(code) if step.opname == "COMPARE_OP" for n in _compared(code[:i]))
+    code = instructions(function)
+    return tuple(n for i, step in enumerate(code) if step.name == "COMPARE_OP" for n in _compared(code[:i]))
 
 
-def _compared(before: Sequence[dis.Instruction]) -> Iterator[int]:
-    near = list(before[-_NEAR:])
-    numbers = [step.argval for step in near if step.opname == "LOAD_CONST" and type(step.argval) is int]
+def _compared(before: Sequence[Instruction]) -> Iterator[int]:
+    near = before[-_NEAR:]
+    numbers = [step.argument for step in near if step.name == "LOAD_CONST" and type(step.argument) is int]
     for i, step in enumerate(near):
-        if _name(step) in ("shape", "size"):
-            first = next((s for s in near[i + 1 :] if s.opname == "LOAD_CONST"), None)
-            if first is None or first.argval != 0:
+        if step.argument in ("shape", "size"):
+            first = next((s for s in near[i + 1 :] if s.name == "LOAD_CONST"), None)
+            if first is None or first.argument != 0:
                 return
             numbers.remove(0)
             yield from numbers
             return
-        if _name(step) == "len":
-            if not {_name(s) for s in near[i + 1 :]} & {"shape", "size"}:  # else it counts dimensions
-                yield from numbers
+        if step.argument == "len":
+            if not {"shape", "size"} & {s.argument for s in near[i + 1 :] if isinstance(s.argument, str)}:
+                yield from numbers  # else it counts dimensions
             return
-
-
-def _name(step: dis.Instruction) -> str:
-    return step.argval.removesuffix("()") if isinstance(step.argval, str) else ""

@@ -6,13 +6,14 @@ through, in the function that takes it, in those that it is handed to, and in th
 
 from __future__ import annotations
 
-import dis
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any
+
+from isoprune.graph.instructions import Instruction, instructions
 
 _NOT_THE_NETWORK = ("isoprune.", "torch.", "contextlib", "jaxtyping.", "beartype.", "numpy.", "statistics")
 _CALLER = "isoprune.graph.entries"  # where a network is called
@@ -114,46 +115,36 @@ class _Group:
 
     first: int
     last: int
-    steps: list[dis.Instruction]
+    steps: list[Instruction]
 
     def holds(self, line: int | None) -> bool:
         return line is not None and self.first <= line <= self.last
 
     def __post_init__(self) -> None:
-        named = [(s.opname, s.argval) for s in self.steps if isinstance(s.argval, str)]
-        self.loads = {part for op, n in named for part in _loaded(op, n)}
-        self.names = {n for op, n in named if op in ("LOAD_GLOBAL", "LOAD_ATTR", "LOAD_METHOD", "LOAD_NAME")}
+        named = [(s.name, s.argument) for s in self.steps if isinstance(s.argument, str)]
+        self.loads = {n for op, n in named if op in _LOADS}
+        self.names = {n for op, n in named if op in ("LOAD_GLOBAL", "LOAD_ATTR", "LOAD_NAME")}
         self.stores = {n for op, n in named if op in ("STORE_FAST", "STORE_DEREF", "STORE_GLOBAL")}
         self.attributes = {n for op, n in named if op == "STORE_ATTR"}
         for i, step in enumerate(self.steps):  # what is put into a container is in it
-            if step.opname == "STORE_SUBSCR" or (step.opname in _METHODS and step.argval in _FILLED):
-                held = self.steps[max(0, i - 3) : i]
-                self.stores |= {
-                    n for s in held if isinstance(s.argval, str) for n in _loaded(s.opname, s.argval)
-                }
+            if step.name == "STORE_SUBSCR" or (step.name == "LOAD_ATTR" and step.argument in _FILLED):
+                near = self.steps[max(0, i - 3) : i]
+                self.stores |= {s.argument for s in near if s.name in _LOADS}
         self.stores -= {"self"}
-        ops = {s.opname for s in self.steps}
+        ops = {s.name for s in self.steps}
         self.picks, self.compares = "BINARY_SUBSCR" in ops, any(map(_compares, ops))
         self.decides = self.compares or bool(_LOOPS & ops)
-        self.returns = any(op.startswith("RETURN_VALUE") for op in ops)
+        self.returns = "RETURN_VALUE" in ops
         self.opaque = bool(_OPAQUE & ops) or any(
             op in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF") and n not in ("torch", "F", "super")
             for op, n in named
         )
-        self.numbers = {n for s in self.steps if s.opname in _CONSTANTS for n in _numbers_in(s.argval)}
+        self.numbers = {n for s in self.steps if s.name == "LOAD_CONST" for n in _numbers_in(s.argument)}
 
 
-_OPAQUE = {"BINARY_SUBSCR", "FORMAT_VALUE", "FORMAT_SIMPLE", "CONTAINS_OP"}
+_OPAQUE = {"BINARY_SUBSCR", "FORMAT_VALUE", "CONTAINS_OP"}
 _LOOPS = {"FOR_ITER", "GET_ITER"}
-_METHODS = ("LOAD_METHOD", "LOAD_ATTR")
-_CONSTANTS = ("LOAD_CONST", "RETURN_CONST", "LOAD_SMALL_INT")
-
-
-def _loaded(op: str, name: str) -> Iterable[str]:
-    """Yield the names that an instruction loads: one, or two."""
-    if op.startswith("LOAD_FAST") and "," in name:
-        return [n.strip("'() ") for n in name.split(",")]
-    return (name,) if op.startswith(("LOAD_FAST", "LOAD_DEREF", "LOAD_CLOSURE", "LOAD_ATTR")) else ()
+_LOADS = {"LOAD_FAST", "LOAD_DEREF", "LOAD_ATTR"}
 
 
 def _compares(op: str) -> bool:
@@ -166,6 +157,8 @@ def _numbers_in(constant: Any) -> Iterator[int | float]:
     elif isinstance(constant, tuple | frozenset):
         for part in constant:
             yield from _numbers_in(part)
+    elif isinstance(constant, slice):  # a constant from 3.14 on
+        yield from _numbers_in((constant.start, constant.stop, constant.step))
     elif isinstance(constant, CodeType):
         for part in constant.co_consts:
             yield from _numbers_in(part)
@@ -175,14 +168,8 @@ def _numbers_in(constant: Any) -> Iterator[int | float]:
 def _groups(code: CodeType) -> tuple[_Group, ...]:
     """Return the statements of a function: instructions whose lines overlap are of one."""
     out: list[_Group] = []
-    spans = []
-    for step in dis.get_instructions(code):
-        at = step.positions
-        if at is not None and at.lineno is not None:
-            last = at.end_lineno or at.lineno
-            held = step.opname == "LOAD_CONST" and isinstance(step.argval, CodeType)
-            spans.append((at.lineno, at.lineno if held else last, step))
-    for first, last, step in sorted(spans, key=lambda s: s[:2]):
+    for step in sorted(instructions(code), key=lambda s: s.lines):
+        first, last = step.lines
         if out and first <= out[-1].last:
             out[-1].last = max(out[-1].last, last)
             out[-1].steps.append(step)
@@ -191,14 +178,13 @@ def _groups(code: CodeType) -> tuple[_Group, ...]:
     return tuple(_Group(g.first, g.last, [*g.steps, *_nested(g.steps)]) for g in out)
 
 
-def _nested(steps: Iterable[dis.Instruction]) -> Iterator[dis.Instruction]:
+def _nested(steps: Iterable[Instruction]) -> Iterator[Instruction]:
     """Yield the instructions of comprehensions and lambdas that stand in a statement."""
     for step in steps:
-        if isinstance(step.argval, CodeType) and step.argval.co_name.startswith("<"):
-            for own in dis.get_instructions(step.argval):
-                if not own.opname.startswith("RETURN"):
-                    yield own
-            yield from _nested(dis.get_instructions(step.argval))
+        if isinstance(step.argument, CodeType) and step.argument.co_name.startswith("<"):
+            own = instructions(step.argument)
+            yield from (s for s in own if not s.name.startswith("RETURN"))
+            yield from _nested(own)
 
 
 @dataclass
