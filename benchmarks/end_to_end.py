@@ -12,8 +12,8 @@ Fashion-MNIST, FLOPs cut to 0.5 and 0.2, the same dense network of each seed for
                does: SGD at 1e-2, a tenth of it after 60 % and 80 % of the epochs, batches of 128, weight
                decay 5e-4
 
-Samples seen are images read after the dense training: those of steps, probes of the rate included, those
-that the criterion and its refit read (2,048 each, kept in memory), and those on which BatchNorm's
+Samples seen are images read after the dense training: those of steps, of a training that is given up too,
+those that the criterion and its refit read (2,048 each, kept in memory), and those on which BatchNorm's
 statistics are taken anew. The recipe goes first, and the others take as many, in steps alone. The grid
 trains as often as it has rates, and only its best training is counted.
 
@@ -47,7 +47,7 @@ from isoprune.experiment.recipe_steps import digests_by_role
 from isoprune.experiment.resolve import resolve
 from isoprune.experiment.store import Store
 from isoprune.methods.schedules import step_decay
-from isoprune.training import Training, evaluate, fit
+from isoprune.training import Training, evaluate, fit, samples_estimated
 
 BATCH, VALIDATION, FLOPS = 128, 2_000, (0.2, 0.5)
 
@@ -66,9 +66,9 @@ class Setting(NamedTuple):
 
 
 NETWORKS = {
-    "lenet_5": Setting({"name": "lenet_5", "activation": "relu"}, 32, 10_000, 10, 0.05, 3, 0.7, (0.03, 0.1)),
+    "lenet_5": Setting({"name": "lenet_5", "activation": "relu"}, 32, 10_000, 10, 0.05, 3, 0.86, (0.03, 0.1)),
     "resnet_small": Setting(
-        {"name": "resnet_small", "blocks": 1}, 14, 4_000, 12, 0.1, 6, 0.5, (0.03, 0.1, 0.3)
+        {"name": "resnet_small", "blocks": 1}, 14, 4_000, 12, 0.1, 6, 0.77, (0.03, 0.1, 0.3)
     ),
 }
 METHODS = ("recipe", "L1, grid", "TP group L2", "TP Taylor")
@@ -106,7 +106,8 @@ def with_recipe(store, name, flops, seed):
     normed = any(isinstance(m, _BatchNorm) for m in dense_of(store, table).modules())
     samples = last.training.samples + 2 * SAMPLES
     if normed:
-        samples += (1 + len(last.advice["given_up"])) * NETWORKS[name].images
+        once = samples_estimated(NETWORKS[name].images, batch=table["retrain"]["batch"])
+        samples += (1 + len(last.advice["given_up"])) * once
     return told(record) | {
         "samples": samples,
         "work": sum(n.training.multiply_adds for n in record.networks if n.training and n.role != "dense"),

@@ -12,7 +12,7 @@ from isoprune.experiment.config import TrainingConfig, experiment, known_keys
 from isoprune.experiment.digests import run_digest
 from isoprune.experiment.resolve import resolve
 from isoprune.experiment.store import Store
-from isoprune.training import samples_seen, tracking, training_work
+from isoprune.training import samples_estimated, samples_seen, tracking, training_work
 from isoprune.types import IsopruneError
 from isoprune.types.record import TrainingCost
 
@@ -117,6 +117,13 @@ def test_samples_are_counted_as_the_loop_takes_them(batch):
 def test_a_training_costs_three_forward_passes_and_a_teacher_one():
     assert training_work(100, flops=7) == 100 * 21
     assert training_work(100, flops=7, teacher=50, estimated=10) == 100 * 21 + 100 * 50 + 10 * 7
+
+
+@pytest.mark.parametrize(
+    ("train", "batch", "want"), [(10, 4, 10), (5000, 64, 1024), (5000, 100, 1000), (5000, 3000, 3000)]
+)
+def test_averaged_weights_are_estimated_on_whole_batches_of_1024_samples_at_most(train, batch, want):
+    assert samples_estimated(train, batch=batch) == want
 
 
 def test_an_experiment_that_a_launcher_started_twice_is_refused(tmp_path, monkeypatch):

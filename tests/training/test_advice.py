@@ -124,9 +124,17 @@ def test_a_probe_takes_the_share_that_is_said():
     assert found.cost == pytest.approx(len(found.probes) * 12 / (len(found.rates) * 120))
 
 
-@pytest.mark.parametrize("share", [0, -0.1, 1.5])
-def test_a_share_of_nothing_or_more_than_all_is_refused(share):
-    with pytest.raises(IsopruneError, match=r"share is .*, outside \(0, 1\]"):
+def test_without_probes_the_middle_rate_is_advised_and_nothing_is_trained():
+    net, splits = small_net(), small_splits(train=60)
+    found = advise(net, splits, **RECIPE, share=0, on_probe=lambda _: pytest.fail("probed"))
+    assert (found.lr, found.probes, found.cost) == (found.rates[len(found.rates) // 2], (), 0)
+    # It learned something before if it is above the most frequent class.
+    assert found.learns == (found.start > found.chance + 2 * (found.chance * (1 - found.chance) / 6) ** 0.5)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_a_share_below_nothing_or_more_than_all_is_refused(share):
+    with pytest.raises(IsopruneError, match=r"share is .*, outside \[0, 1\]"):
         advise(small_net(), small_splits(train=60), **RECIPE, share=share)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from isoprune.methods.schedules import constant
-from isoprune.training import Loop, evaluate
+from isoprune.training import Loop, evaluate, samples_estimated
 from isoprune.training.loop import PLAIN
 from isoprune.training.prepare import unsynced_
 from isoprune.types import IsopruneError
@@ -119,6 +120,20 @@ def test_statistics_of_averaged_weights_are_those_of_the_training_data():
     torch.testing.assert_close(got[2].running_mean, inputs.mean(0))
     variances = torch.stack([part.var(0) for part in inputs.split(5)]).mean(0)
     torch.testing.assert_close(got[2].running_var, variances)
+
+
+def test_statistics_of_averaged_weights_are_those_of_1024_drawn_samples_of_many():
+    """Sorted by what they are, the first 1,024 of these would be far off; drawn ones by a few errors."""
+    splits = small_splits(train=4000)
+    order = splits.train.inputs[:, 0, 0, 0].argsort()
+    train_part = replace(splits.train, inputs=splits.train.inputs[order], targets=splits.train.targets[order])
+    splits = replace(splits, train=train_part)
+    got, _ = train(small_net(), Loop(average=0.5), splits=splits, batch=64, epochs=1)
+    inputs = got[:2](train_part.inputs).detach()
+    off = (got[2].running_mean - inputs.mean(0)).abs() / inputs.std(0)
+    assert off.max() < 5 / math.sqrt(1024)
+    assert off.min() > 0
+    assert int(got[2].num_batches_tracked) == samples_estimated(4000, batch=64) // 64 == 16
 
 
 def test_bf16_trains_near_full_precision_and_keeps_float32_weights():

@@ -149,7 +149,9 @@ def outcome(record: Record) -> str:
     if last.advice is None:
         return result
     given_up = "".join(f"; {lr:g} was tried and given up" for lr in last.advice["given_up"])
-    return f"{result} Learning rate: {last.advice['lr']:g}, of {len(last.advice['probes'])} probed{given_up}."
+    probes = len(last.advice["probes"])
+    found = f"of {probes} probed" if probes else "without a probe"
+    return f"{result} Learning rate: {last.advice['lr']:g}, {found}{given_up}."
 
 
 def lead(record: Record) -> str:

@@ -21,6 +21,7 @@ Points = Annotated[int, Meta(ge=3, le=10**4)]  # both ends and what is between t
 Bits = Annotated[int, Meta(ge=1, le=8)]
 Fraction = Annotated[float, Meta(ge=0, lt=1)]
 Share = Annotated[float, Meta(gt=0, le=1)]
+ProbeShare = Annotated[float, Meta(ge=0, le=1)]
 Ratio = Annotated[
     float, Meta(ge=0, lt=1, extra={"hint": "It is the fraction that is removed: 0.8 keeps a fifth."})
 ]
@@ -39,7 +40,7 @@ class TrainingConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """How a network is trained: SGD with momentum, as the paper's code.
 
     ``lr`` "auto" is the rate that `verbs.advise` recommends for this network and budget, by probes of
-    ``probe_share`` of the steps each; none: as long as `verbs.advise` has them.
+    ``probe_share`` of the steps each; 0: the middle rate, unprobed; none: as long as `verbs.advise` has them.
 
     ``steps`` ends it after so many of them, to which the schedule then runs; none: after ``epochs``.
     ``jsv_samples`` is the number of fixed samples of the mean JSV after each epoch; 0: not measured.
@@ -66,7 +67,7 @@ class TrainingConfig(Struct, frozen=True, forbid_unknown_fields=True):
     average: Fraction = 0.0
     distill: Distilling | None = None
     penalty: Choice | None = None
-    probe_share: Share | None = None
+    probe_share: ProbeShare | None = None
     trackers: tuple[str, ...] = ()
     checkpoint_steps: Count | None = None
     checkpoint_seconds: NotNegative = 60.0

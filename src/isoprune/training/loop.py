@@ -26,7 +26,7 @@ class Loop:
         label_smoothing: Of a classification: fraction of a label that is spread over all classes, in [0, 1).
         average: The returned weights are the mean of those after each of this last fraction of the steps
             (stochastic weight averaging: Izmailov et al., 2018, arXiv 1803.05407), with the statistics of
-            BatchNorm estimated anew on the training data; 0: those after the last step.
+            BatchNorm estimated anew on 1,024 samples of the training data; 0: those after the last step.
     """
 
     precision: str = "full"

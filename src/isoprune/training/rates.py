@@ -66,11 +66,14 @@ class Advice:
 
     @property
     def learns(self) -> bool:
-        """Whether the network learned anything at the advised rate within its probe."""
-        best = next(p.accuracy for p in self.probes if p.lr == self.lr)
+        """Whether the network learned anything at the advised rate within its probe.
+
+        Where nothing was probed, whether it knows anything before any step.
+        """
+        best = next((p.accuracy for p in self.probes if p.lr == self.lr), self.start)
         if self.chance is None:
             start = score_of(self.start, self.higher_is_better)
-            return score_of(best, self.higher_is_better) > start + TOLERANCE
+            return not self.probes or score_of(best, self.higher_is_better) > start + TOLERANCE
         best = best or 0.0
         # Two standard errors of a frequency.
         return best > self.chance + 2 * math.sqrt(self.chance * (1 - self.chance) / self.held)

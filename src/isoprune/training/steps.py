@@ -19,7 +19,8 @@ from isoprune.training.loop import Loop
 from isoprune.training.processes import Processes
 from isoprune.training.source import Batching
 from isoprune.types import PenaltyTerm, Task
-from isoprune.types.seeded import lent_generators
+from isoprune.types.cost import samples_estimated
+from isoprune.types.seeded import lent_generators, seeded
 from isoprune.types.task import Metric, forward, to_device
 
 
@@ -263,7 +264,8 @@ class _Reads(nn.Module):
 def average_(trainer: Trainer, train: Batching, epoch: Epoch) -> None:
     """Put the averaged weights into the model, and estimate BatchNorm's statistics for them.
 
-    Those of the way belong to other weights; the new ones are means over one pass of the training data.
+    Those of the way belong to other weights; the new ones are means over training samples that are drawn, or
+    over a whole pass where items are batches.
     """
     averaged, model = trainer.averaged, trainer.model
     if averaged is None:
@@ -271,7 +273,12 @@ def average_(trainer: Trainer, train: Batching, epoch: Epoch) -> None:
     with torch.no_grad():
         for own, mean in zip(model.parameters(), averaged.module.parameters(), strict=True):
             own.copy_(mean)
-    parts = torch.arange(len(train)).split(epoch.batch)
-    with lent_generators(step_seed(epoch.root, epoch.number, len(epoch.rates)), trainer.processes.device):
+    seed = step_seed(epoch.root, epoch.number, len(epoch.rates))
+    places = torch.arange(len(train))
+    most = samples_estimated(len(train), batch=epoch.batch)
+    if most < len(train) and not train.whole_batches:
+        places = torch.randperm(len(train), generator=seeded(seed))[:most]
+    parts = places.split(epoch.batch)
+    with lent_generators(seed, trainer.processes.device):
         # In tuples of one: of a list or tuple `update_bn` takes the first.
         torch.optim.swa_utils.update_bn(((batch,) for batch in train.items.batches(parts)), _Reads(trainer))

@@ -88,8 +88,9 @@ def advise(
         optimizer: With ``batch``, ``momentum``, ``weight_decay`` and ``loop`` as in `Training`.
         dense: The network to learn from, with ``distill`` (weight and temperature).
         seed: Which samples are held out, and the order of the others.
-        share: Of the training, for the probe of one rate. A network that computes nearly what the dense one
-            does may be probed shortly; elsewhere short probes favour rates that leave collapse quickly.
+        share: Of the training, for the probe of one rate. 0: nothing is probed, and the middle rate advised,
+            which is where a network that computes nearly what the dense one does may begin. Short probes
+            favour rates that leave collapse quickly, or that forget least.
         done: Probes of an interrupted call with these settings: they are not run again.
         on_probe: Called with each new probe.
 
@@ -98,8 +99,10 @@ def advise(
     Raises:
         IsopruneError: If rates do not ascend, all diverge, or the settings do not fit together.
     """
-    if not 0 < share <= 1:
-        raise IsopruneError(f"share is {share}, outside (0, 1]: the part of a training that a probe takes.")
+    if not 0 <= share <= 1:
+        raise IsopruneError(
+            f"share is {share}, outside [0, 1]: the part of a training that a probe takes; 0 probes nothing."
+        )
     if rates is None:
         rates = RATES if optimizer == "sgd" else ADAPTIVE_RATES
     check_rates(rates)
@@ -136,12 +139,13 @@ def advise(
         return score_of(known[lr].accuracy, higher)
 
     rise = TOLERANCE * min(share / SHARE, 1.0)
-    probes = tuple(known[lr] for lr in climb(rates, reached, rise))
+    middle = rates[len(rates) // 2]
+    probes = tuple(known[lr] for lr in climb(rates, reached, rise)) if share else ()
     chance = None
     if task.name == CLASSIFICATION.name and judge.targets is not None:
         chance = judge.targets.bincount().max().item() / len(judge)
     return Advice(
-        lr=best_rate(probes, higher, middle=rates[len(rates) // 2], rise=rise),
+        lr=best_rate(probes, higher, middle=middle, rise=rise) if probes else middle,
         rates=tuple(rates),
         probes=probes,
         steps=total,

@@ -34,7 +34,7 @@ def at_advised_rate(
         training: Of which the rate is advised on.
         train: Trains at a rate.
         share: Of the training, for the probe of one rate, whose weights are then not averaged: BatchNorm's
-            statistics of a mean take longer than the probe. None: as `advise` has it.
+            statistics of a mean take longer than the probe. 0: nothing is probed. None: as `advise` has it.
 
     Raises:
         Diverged: If it diverges at the lowest rate too.

@@ -27,6 +27,7 @@ from isoprune.training import (
     Watch,
     device_of,
     fit,
+    samples_estimated,
     samples_seen,
 )
 from isoprune.types import PenaltyTerm, Plan
@@ -127,16 +128,16 @@ def _samples(training: TrainingConfig, train: int, advice: Mapping[str, Any] | N
     A probe or a training that diverged counts as if it had gone on to its end.
     """
     trained = samples_seen(train, batch=training.batch, epochs=training.epochs, steps=training.steps)
-    estimated = train
+    estimated = samples_estimated(train, batch=training.batch)
     if advice is not None:
         times, probing = 1 + len(advice["given_up"]), train - advice["held"]
         lengths = [probe["steps"] for probe in advice["probes"]]
         trained = times * trained + sum(
             samples_seen(probing, batch=training.batch, epochs=steps, steps=steps) for steps in lengths
         )
-        estimated = times * train
+        estimated *= times
         if training.probe_share is None:  # short probes are not averaged
-            estimated += len(lengths) * probing
+            estimated += len(lengths) * samples_estimated(probing, batch=training.batch)
     return {"trained": trained, "estimated": estimated if training.average else 0}
 
 
