@@ -30,6 +30,10 @@ def lasso(
     where :math:`\beta_i = 0`, else :math:`g_i = \lambda\, \mathrm{sign}\, \beta_i`, with
     :math:`g = b - M \beta`. A coefficient whose diagonal is zero stays zero.
 
+    Not scikit-learn's: `lars_path_gram` takes a third of the time of `path` at 512 coefficients, but where 30
+    columns are 15 twice it violates the conditions by a tenth of the greatest correlation, and coordinate
+    descent keeps both of a pair and takes 15 to 24 times as long.
+
     Args:
         M: Positive semidefinite.
         strength: :math:`\lambda`, not negative.
