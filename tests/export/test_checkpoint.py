@@ -45,6 +45,29 @@ def test_equal_bits_sizes_and_outputs(tmp_path, name, whole, with_dense):
     assert sorted(p.name for p in place.iterdir()) == ["model.safetensors", "plan.json"]
 
 
+class Normed(nn.Module):
+    """Spectral norm goes on with its power iteration at each look at a weight in train mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        norm = nn.utils.parametrizations.spectral_norm
+        self.first, self.second = norm(nn.Linear(8, 16)), norm(nn.Linear(16, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(self.first(x).relu())
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_the_vectors_of_a_spectral_norm_come_back_as_they_were_saved(tmp_path, training):
+    dense = seeded(Normed).train(training)
+    before = bits(dense)
+    result = isoprune.prune(dense, torch.randn(3, 8), 0.5)
+    kept = bits(result.model)
+    back = load(save(result, tmp_path / "s"), build=Normed)
+    assert bits(dense) == before
+    assert bits(back) == bits(result.model) == kept
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 def test_the_type_of_the_numbers_is_that_of_the_file(tmp_path, dtype):
     _, result = pruned("convolutions")

@@ -154,7 +154,9 @@ def load(directory: str | Path, build: Callable[[], Any]) -> nn.Module:
             f"build() returned a {type(built).__name__}, not a module. Pass a function that makes the dense "
             f"network that {place} was pruned from ({facts.made_of})."
         )
-    model = clone_sharing(built)  # build may hand out a network that the user goes on with
+    # A clone: build may hand out a network that the user goes on with. In eval mode, since a spectral norm
+    # goes on with its power iteration at each look at its weight in train mode.
+    model = clone_sharing(built).eval()
     if facts.plan is not None and facts.plan.grain == DEPTH:
         try:
             model = without_blocks(model, facts.plan)

@@ -48,7 +48,7 @@ def possible(
     links: Sequence[tuple[np.ndarray, np.ndarray]], claims: Sequence[SizeClaim], component: np.ndarray
 ) -> tuple[Constraint, ...]:
     """Return the constraints that a forward may or may not ask for."""
-    reads = "an attention that reads the width of its input"
+    reads = "a view whose sizes are the width of its input"
     linked = tuple(Constraint((component[a], component[b]), reads) for a, b in links)
     return (*linked, *_claimed_alike(claims, component))
 

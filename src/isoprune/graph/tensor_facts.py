@@ -71,6 +71,16 @@ class TensorFacts:
             self._known[id(tensor)] = found
         return found[1]
 
+    def forget_data(self, tensors: Iterable[Tensor]) -> None:
+        """Know nothing any more of those of these tensors, and of their memory, that hold data."""
+        for tensor in tensors:
+            facts = self.get(tensor)
+            if facts is not None and facts.activation:
+                self._known.pop(id(tensor))
+                if tensor.layout is torch.strided:
+                    self._storages.pop(memory_of(tensor), None)
+                    self._places.pop(place_of(tensor), None)
+
     def key(self, tensor: Tensor) -> int:
         """Return the key of a tensor; -1 if nothing is known of it."""
         found = self._known.get(id(tensor))

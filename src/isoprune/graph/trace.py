@@ -213,6 +213,7 @@ def record(
     """
     nodes: list[Node] = []
     tracer.nodes, tracer.reads, tracer.gathering = nodes, reads, Gathering(nodes)
+    tracer.begin()
     reads.clock = nodes.__len__
     inputs = copied_inputs(entry.inputs)  # a forward may write into them
     for tensor in tensors_of(inputs):

@@ -67,6 +67,11 @@ class Tracer(TorchDispatchMode):
     def _should_skip_dynamo(cls) -> bool:
         return False  # else torch imports its compiler, which takes longer than all of this
 
+    def begin(self) -> None:
+        """Start a call: buffers of integers that an earlier one wrote data into are constants again."""
+        owned = (t for _, t in self.names.values())
+        self.facts.forget_data(t for t in owned if not (t.is_floating_point() or t.is_complex()))
+
     def planes(self, tensor: Tensor) -> Planes:
         facts = self.facts.get(tensor)
         return () if facts is None or facts.planes is None else facts.planes

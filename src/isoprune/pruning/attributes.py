@@ -52,7 +52,8 @@ def _embedding(new: nn.Embedding) -> None:
 
 def _attention(new: nn.MultiheadAttention) -> None:
     width = new.out_proj.weight.shape[1]
-    new.embed_dim = new.out_proj.weight.shape[0]
+    query = new.in_proj_weight if new.in_proj_weight is not None else new.q_proj_weight
+    new.embed_dim = query.shape[1]  # its forward compares this with what comes in, not with what goes out
     new.kdim = new.in_proj_weight.shape[1] if new.in_proj_weight is not None else new.k_proj_weight.shape[1]
     new.vdim = new.in_proj_weight.shape[1] if new.in_proj_weight is not None else new.v_proj_weight.shape[1]
     new.head_dim = width // new.num_heads

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isclose
 
 import torch
 from torch import Tensor
 
 from isoprune.graph import Graph
-from isoprune.graph.labels import Planes, core
+from isoprune.graph.labels import Plane, Planes, box_size, core
 from isoprune.graph.recording import Node
 
 
@@ -38,11 +39,26 @@ def find_drift(graph: Graph, kept: Tensor, nodes: Sequence[Node], want: Node, go
     if want.op.startswith("div"):
         factor = 1 / factor
     walk = _Walk(graph, {key: node for node in nodes for key in node.writes}, {}, kept)
-    if not walk.back(want.reads[0], _cut_ids(want.inputs[0][0], kept)) or not walk.found:
+    if not walk.back(want.reads[0], _cut_ids(_explaining(want, kept, factor), kept)) or not walk.found:
         return None
     if any(walk.depends(key) for key in walk.divisors):
         return None  # x / |x|: what scales x scales both
     return Drift(factor, walk.found, frozenset(walk.makers))
+
+
+_POWERS = (0.25, 0.5, 1.0, 2.0)  # of a width: attention takes its root, and half of that on either side
+
+
+def _explaining(node: Node, kept: Tensor, factor: float) -> Planes:
+    """Return the planes whose loss of channels explains a factor, of several that lose some; else all."""
+    planes, shape = node.inputs[0]
+    sizes = box_size(planes, shape, kept)
+    wanted = [f ** (1 / power) for power in _POWERS for f in (factor, 1 / factor)]
+
+    def explains(plane: Plane) -> bool:
+        return any(isclose(sizes[d] / shape[d], w, rel_tol=1e-6) for d in plane.dims for w in wanted)
+
+    return tuple(p for p in planes if explains(p)) or planes
 
 
 def _cut_ids(planes: Planes, kept: Tensor) -> Tensor | None:
@@ -108,7 +124,7 @@ class _Walk:
         """A bias is scaled along; of the two factors the one with these channels, else the first."""
         factors = node.operation.factors or (0,)
         first, bias = factors[0], node.operation.bias
-        of = next((i for i in factors if ids is not None and _holds(node.inputs[i][0], ids)), first)
+        of = first if ids is None else max(factors, key=lambda i: _held(node.inputs[i][0], ids))
         own = _cut_ids(node.inputs[of][0], self.kept) if ids is None else ids
         done = self.back(node.reads[of], own, node)
         further = [bias] if bias is not None and bias < len(node.reads) else []
@@ -151,4 +167,9 @@ class _Walk:
 
 
 def _holds(planes: Planes, ids: Tensor) -> bool:
-    return any(bool(torch.isin(p.core, ids).any()) for p in planes)
+    return bool(_held(planes, ids))
+
+
+def _held(planes: Planes, ids: Tensor) -> int:
+    """Return how many of these channels planes have."""
+    return max((int(torch.isin(ids, p.core).sum()) for p in planes), default=0)

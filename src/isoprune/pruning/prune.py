@@ -56,6 +56,7 @@ def settle(model: nn.Module, graph: Graph, planner: Planner) -> Settled:
     """
     attempts: list[str] = []
     active: tuple[Constraint, ...] = ()
+    tried: _Tried = {}
     for _ in range(200):
         plan = planner(graph, active)
         with uncollected():
@@ -63,7 +64,7 @@ def settle(model: nn.Module, graph: Graph, planner: Planner) -> Settled:
         if rehearsal.misfit is None:
             return Settled(plan, graph, rehearsal.drifts, active, tuple(attempts))
         attempts.append(str(rehearsal.misfit))
-        active, graph = _put_back(model, graph, plan, active, rehearsal.misfit)
+        active, graph = _put_back(model, graph, plan, active, tried, rehearsal.misfit)
     raise WrongNetwork(f"The sizes of a smaller network never fitted; last: {attempts[-1]}.")
 
 
@@ -126,22 +127,34 @@ def _asks(plan: Plan) -> bool:
     return any(ratio.values()) if isinstance(ratio, Mapping) else bool(ratio)
 
 
+_Tried = dict[int, list[Constraint]]  # operation that did not fit, by identity -> links tried for it
+
+
 def _put_back(
-    model: nn.Module, graph: Graph, plan: Plan, active: tuple[Constraint, ...], misfit: Misfit
+    model: nn.Module,
+    graph: Graph,
+    plan: Plan,
+    active: tuple[Constraint, ...],
+    tried: _Tried,
+    misfit: Misfit,
 ) -> tuple[tuple[Constraint, ...], Graph]:
     """Balance what an attention reads with what it makes if that may be the cause; else tie, else freeze.
 
+    Links that did not help are let go, for they would keep channels for nothing.
     What is tied are the channels along a dimension whose size the forward gives (`view(b, -1, 4)`).
     What is frozen are the channels that touch the operation; if all of those stay already, the groups whose
     removal alone changes its sizes (an attribute that two layers share).
     """
     node = misfit.node
     ids = [p.ids.unique().numpy() for planes, _ in (*node.outputs, *node.inputs) for p in planes if not p.row]
-    parts = {int(c) for i in ids for c in graph.component[i]}
-    known = {id(c) for c in active}
-    helpful = [c for c in graph.links if id(c) not in known and parts & {int(x) for s in c.sets for x in s}]
+    before = tried.setdefault(id(node), [])
+    known = {_content(c) for c in (*active, *before)}
+    helpful = [c for c in _links_of(graph, ids) if _content(c) not in known]
     if helpful:
+        before += helpful
         return (*active, *helpful), graph
+    useless = {_content(c) for c in before}
+    active = tuple(c for c in active if _content(c) not in useless)
     if misfit.size and (tied := _tied_to_size(graph, misfit)) is not None:
         return active, tied
     frozen = graph.ledger.frozen_components(graph.component)
@@ -161,6 +174,22 @@ def _put_back(
     for i in own:
         graph = graph.refreeze(i, reason)
     return active, graph
+
+
+def _content(link: Constraint) -> tuple[str, ...]:
+    return link.where, *(row.tobytes().hex() for row in link.sets)
+
+
+def _links_of(graph: Graph, ids: Sequence[np.ndarray]) -> list[Constraint]:
+    """Return the links of these channels, and of those that must balance with them anyway."""
+    parts = {int(c) for i in ids for c in graph.component[i]}
+    rows = [(c, {int(x) for s in c.sets for x in s}) for c in graph.constraints]
+    while True:
+        more = [all_of for _, all_of in rows if parts & all_of and not all_of <= parts]
+        if not more:
+            break
+        parts = parts.union(*more)
+    return [c for c in graph.links if parts & {int(x) for s in c.sets for x in s}]
 
 
 def _before_a_cut(node: Node) -> np.ndarray | None:

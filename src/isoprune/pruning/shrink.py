@@ -96,9 +96,14 @@ def outline(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
 
 def _rebuilt(model: nn.Module, graph: Graph, kept: Tensor, new: dict[str, Tensor]) -> nn.Module:
     small = clone_sharing(model)
+    modes = [(module, module.training) for _, module in named_modules(small)]
+    for module, _ in modes:
+        module.training = False  # in train mode a spectral norm iterates at each look at its weight
     replace_tensors(small, new)
     follow_shapes(small)
     set_claimed(small, graph, kept)
+    for module, training in modes:
+        module.training = training
     return small
 
 

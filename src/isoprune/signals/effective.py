@@ -64,11 +64,25 @@ def computed_from(model: nn.Module) -> dict[str, WeightSource]:
         if is_parametrized(module):
             chains: Any = module.parametrizations
             for key, chain in chains.items():
-                shape = getattr(module, key).shape
+                shape = _weight(module, key).shape
                 for name, part in (*chain.named_parameters(), *chain.named_buffers()):
                     same = name.startswith("original") and part.shape == shape
                     names[f"{at}parametrizations.{key}.{name}"] = WeightSource(f"{at}{key}", same)
     return names
+
+
+@torch.no_grad()
+def _weight(module: nn.Module, key: str) -> Tensor:
+    """Return what a parametrization computes in eval mode: in train mode a spectral norm would iterate on."""
+    chains: Any = module.parametrizations
+    modes = {part: part.training for part in chains[key].modules()}
+    try:
+        for part in modes:
+            part.training = False
+        return getattr(module, key)
+    finally:
+        for part, training in modes.items():
+            part.training = training
 
 
 def hooks(module: nn.Module) -> Iterator[tuple[int, Any, str]]:
@@ -111,7 +125,7 @@ def _unhook_(module: nn.Module, number: int, hook: Any, key: str, seen: dict[int
 def _work_out_(module: nn.Module, seen: dict[int, nn.Parameter]) -> None:
     # torch's remove_parametrizations writes into the original tensor, which is the user's.
     chains: Any = module.parametrizations
-    values = {name: getattr(module, name).detach() for name in chains}
+    values = {name: _weight(module, name).detach() for name in chains}
     originals = {name: id(getattr(chain, "original", chain)) for name, chain in chains.items()}
     del module.parametrizations
     module.__class__ = type(module).__bases__[0]

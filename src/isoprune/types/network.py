@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedTensorMixin
 
 from isoprune.types.errors import IsopruneError
 
@@ -44,5 +45,11 @@ def module_of(network: Network) -> nn.Module:
         raise IsopruneError(
             "The network's parameters are sharded (FullyShardedDataParallel). Prune it before it is "
             "wrapped, or load its full state dict into a plain module first."
+        )
+    unmade = [n for n, p in module.named_parameters() if isinstance(p, UninitializedTensorMixin)]
+    if unmade:
+        raise IsopruneError(
+            f"{unmade[0]} is of a lazy module, which has no shape before its first forward. Run the network "
+            "once on example inputs, then prune it."
         )
     return module
