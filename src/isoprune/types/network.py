@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from isoprune.types.errors import IsopruneError
 
@@ -46,7 +46,7 @@ def module_of(network: Network) -> nn.Module:
             "The network's parameters are sharded (FullyShardedDataParallel). Prune it before it is "
             "wrapped, or load its full state dict into a plain module first."
         )
-    unmade = [n for n, p in module.named_parameters() if isinstance(p, UninitializedTensorMixin)]
+    unmade = [n for n, p in module.named_parameters() if is_lazy(p)]
     if unmade:
         raise IsopruneError(
             f"{unmade[0]} is of a lazy module, which has no shape before its first forward. Run the network "
