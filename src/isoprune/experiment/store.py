@@ -40,6 +40,9 @@ class Store:
     url: str = ""
     elsewhere: frozenset[str] = frozenset()  # as "networks/<digest>"
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", Path(self.root))  # may be text
+
     def folder(self, digest: str) -> Path:
         """Return where the network of a step lies."""
         return self.root / "networks" / digest

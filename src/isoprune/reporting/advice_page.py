@@ -20,7 +20,7 @@ _DAMAGE = {
 }
 
 
-def advice_page(record: Mapping[str, Any], file: Path) -> Path:
+def advice_page(record: Mapping[str, Any], file: str | Path) -> Path:
     """Write the page on advice, as ``isoprune advise --out`` gives it, and return its path.
 
     The file holds everything it shows, scripts included, asks nothing of the network, and is written whole or
@@ -61,7 +61,7 @@ def advice_page(record: Mapping[str, Any], file: Path) -> Path:
         settings=Table(("setting", "value"), tuple(record["settings"].items()), words=2),
         version=record["settings"].get("isoprune", ""),
     )
-    return write_output(page, file, what="page")
+    return write_output(page, Path(file), what="page")
 
 
 def _damage(damage: Mapping[str, Any]) -> Table | None:

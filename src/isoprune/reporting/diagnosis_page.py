@@ -30,7 +30,7 @@ _THRESHOLDS = {
 }
 
 
-def diagnosis_page(record: Mapping[str, Any], file: Path) -> Path:
+def diagnosis_page(record: Mapping[str, Any], file: str | Path) -> Path:
     """Write the page on a diagnosis, as ``isoprune diagnose --out`` gives it, and return its path.
 
     The file holds everything it shows, scripts included, asks nothing of the network, and is written whole or
@@ -87,7 +87,7 @@ def diagnosis_page(record: Mapping[str, Any], file: Path) -> Path:
         settings=Table(("setting", "value"), tuple(record["settings"].items()), words=2),
         version=record["settings"].get("isoprune", ""),
     )
-    return write_output(page, file, what="page")
+    return write_output(page, Path(file), what="page")
 
 
 def _layers_titles(layers: Sequence[Mapping[str, Any]]) -> tuple[str, str]:

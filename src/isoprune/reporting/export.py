@@ -24,7 +24,7 @@ _PNG_SCALE = 2.0
 
 def export_figures(
     records: Sequence[Record],
-    out_dir: Path,
+    out_dir: str | Path,
     formats: Sequence[str] = ("pdf", "svg", "png"),
     *,
     width: int = WIDTH,
@@ -51,12 +51,13 @@ def export_figures(
     for name, title, chart in charts:
         shown = title if titled else ""
         paths += [
-            write_figure(chart, out_dir / f"{name}.{form}", title=shown, width=width) for form in formats
+            write_figure(chart, Path(out_dir) / f"{name}.{form}", title=shown, width=width)
+            for form in formats
         ]
     return paths
 
 
-def write_figure(figure: Figure, file: Path, *, title: str, width: int = WIDTH) -> Path:
+def write_figure(figure: Figure, file: str | Path, *, title: str, width: int = WIDTH) -> Path:
     """Write one figure on white, in the format that ``file`` ends with: .pdf, .svg or .png. "": no title.
 
     Raises:
@@ -64,7 +65,7 @@ def write_figure(figure: Figure, file: Path, *, title: str, width: int = WIDTH) 
     """
     spec = specification(figure, width=width, title=title)
     spec["config"] = {**theme.config(), "background": "white", "padding": 12}
-    return write_picture(spec, file)
+    return write_picture(spec, Path(file))
 
 
 def write_picture(spec: dict[str, Any], file: Path) -> Path:

@@ -26,7 +26,7 @@ from isoprune.types.record import Record
 
 
 def report(
-    records: Sequence[Record], out: Path, *, title: str | None = None, lead: str | None = None
+    records: Sequence[Record], out: str | Path, *, title: str | None = None, lead: str | None = None
 ) -> Path:
     """Write the page on ``records`` and return its path.
 
@@ -43,6 +43,7 @@ def report(
         IsopruneError: If no record is finished, one is not a record, or ``out`` cannot be written.
     """
     page = _render(records, title=title, lead=lead)
+    out = Path(out)
     file = out if out.suffix == ".html" else out / "index.html"
     return write_output(page, file, what="page")
 
