@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,6 +70,12 @@ def test_imports_go_down(file: Path):
 
 def test_every_folder_has_its_layer():
     assert {home(file) for file in FILES} <= set(DEPTH)
+
+
+def test_architecture_md_draws_these_layers():
+    drawn = (PACKAGE.parents[1] / "ARCHITECTURE.md").read_text(encoding="utf-8").split("```")[1]
+    rows = [tuple(re.split(r"  +", line)[0].split(" | ")) for line in drawn.splitlines()[1:]]
+    assert rows == [names for names in LAYERS if not names[0].startswith("__")]
 
 
 def test_the_walk_sees_what_it_should():

@@ -17,7 +17,7 @@ from experiment.test_study import do, study
 from experiment.tiny import bits, one_thread
 from isoprune.experiment import worker
 from isoprune.experiment.executor import Outcome
-from isoprune.experiment.mirror import fetch, local, opened, publish, settle, stored
+from isoprune.experiment.mirror import fetch, local, publish, settle, stored, working_store
 from isoprune.experiment.remote import Mirror, check_rights, get, listing, open_mirror, put
 from isoprune.experiment.store import Store, read_facts, read_tensors, save_network
 from isoprune.experiment.study import plan_work, run_work, write_listing
@@ -154,7 +154,7 @@ def test_the_checkpoint_goes_when_the_network_is_there(other):
 
 def test_a_checkpoint_is_published_while_the_training_runs(other):
     a, _ = other
-    with opened(a.url, ["networks/d1"], seconds=0.05) as store:
+    with working_store(a.url, ["networks/d1"], seconds=0.05) as store:
         assert is_published(a, trained(Mirror(a.url, a.files, a.root, store), 3))
         assert is_published(a, trained(Mirror(a.url, a.files, a.root, store), 4))
 
@@ -243,7 +243,7 @@ def test_rights_are_tried_without_leaving_anything(url: str):
 
 
 def test_a_directory_is_used_as_it_is(tmp_path: Path):
-    with opened(str(tmp_path), ["networks/d1"]) as store:
+    with working_store(str(tmp_path), ["networks/d1"]) as store:
         assert store == Store(tmp_path)
     assert stored(tmp_path) == Store(tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -17,7 +17,7 @@ from experiment.tiny import HERE, bits, one_thread, roles, tiny
 from isoprune.experiment.config import Experiment
 from isoprune.experiment.data_fit import fitting
 from isoprune.experiment.digests import run_digest
-from isoprune.experiment.foreign_models import is_opened
+from isoprune.experiment.foreign_models import is_network_maker
 from isoprune.experiment.networks import load_network
 from isoprune.experiment.pipeline import run
 from isoprune.experiment.resolve import resolve
@@ -169,11 +169,11 @@ def test_what_a_function_draws_follows_the_seed(name: str, tmp_path: Path):
 
 def test_a_function_of_shapes_stays_as_it_is():
     """Also where its arguments have defaults; one whose defaults are others' is called without any."""
-    assert not is_opened(find("model", f"{HERE}:plain"))
-    assert not is_opened(find("model", "own_opened_nets:shapes"))
-    assert not is_opened(find("model", "own_opened_nets:required"))
+    assert not is_network_maker(find("model", f"{HERE}:plain"))
+    assert not is_network_maker(find("model", "own_opened_nets:shapes"))
+    assert not is_network_maker(find("model", "own_opened_nets:required"))
     for name in ("wide", "Net", "pair", "half", "made"):
-        assert is_opened(find("model", f"own_opened_nets:{name}")), name
+        assert is_network_maker(find("model", f"own_opened_nets:{name}")), name
 
 
 def test_a_module_of_the_module_is_a_network_too(tmp_path: Path):

@@ -16,7 +16,7 @@ from isoprune.experiment import delivery_request, recipe_criterion
 from isoprune.experiment.config import experiment
 from isoprune.experiment.data_fit import fitting
 from isoprune.experiment.delivery_request import Request, TimingRequest, choose, claim
-from isoprune.experiment.recipe_criterion import ChosenCriterion, criterion_for
+from isoprune.experiment.recipe_criterion import RecipeCriterion, criterion_for
 from isoprune.experiment.resolve import resolve
 from isoprune.methods.criteria.reconstruction_cost import ReconstructionCost, reconstruction_cost
 from isoprune.types import IsopruneError
@@ -25,17 +25,17 @@ DATA = '{name = "digits", limit = 150, size = 8}'
 SMALL = ("model.width=8", "model.depth=3")
 
 
-def chosen(**prune: object) -> ChosenCriterion:
+def chosen(**prune: object) -> RecipeCriterion:
     asked = resolve(experiment(CONFIG | {"prune": {"ratio": 0.5, **prune}}))
     return criterion_for(asked, *fitting(asked))
 
 
 def test_a_small_network_is_pruned_by_reconstruction():
-    assert chosen() == ChosenCriterion("reconstruction")
+    assert chosen() == RecipeCriterion("reconstruction")
 
 
 def test_a_grain_that_it_does_not_know_is_pruned_by_l1():
-    assert chosen(grain="weight") == ChosenCriterion(
+    assert chosen(grain="weight") == RecipeCriterion(
         "l1_norm", "Channels were chosen by l1_norm: reconstruction does not know the grain weight."
     )
 
@@ -62,7 +62,7 @@ def test_a_long_retraining_may_be_prepared_for_longer(monkeypatch):
     # Three epochs of some hundred samples: half of what they take is more than the choice.
     cost = ReconstructionCost(2e12, 0.1, 0.1, 1e11)
     monkeypatch.setattr(recipe_criterion, "reconstruction_cost", lambda *_: cost)
-    assert chosen() == ChosenCriterion("reconstruction")
+    assert chosen() == RecipeCriterion("reconstruction")
 
 
 def test_a_weight_that_something_computes_is_pruned_by_l1():
@@ -98,7 +98,7 @@ def test_the_folder_keeps_what_was_chosen_first(tmp_path: Path, monkeypatch: pyt
     because = "Channels were chosen by l1_norm: it is a test."
     for say in (because, "Channels were chosen by l1_norm: it is another."):
         monkeypatch.setattr(
-            delivery_request, "criterion_for", lambda *_, say=say: ChosenCriterion("l1_norm", say)
+            delivery_request, "criterion_for", lambda *_, say=say: RecipeCriterion("l1_norm", say)
         )
         found = claim(request(), tmp_path, choose(request(), tmp_path, TimingRequest(), lambda _: None))
         assert found.criterion.because == because

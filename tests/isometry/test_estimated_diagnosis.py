@@ -78,7 +78,7 @@ def test_a_verdict_that_the_error_bar_does_not_settle_says_so(ratio, error, verd
     numbers = {"jsv_ratio": ratio, "jsv_ratio_error": error}
     assert words.verdict_of(numbers) == verdict
     numbers |= {"jsv_mean": ratio, "dense_jsv_mean": 1.0, "dead_filters": 0.0}
-    _, said = words.told(numbers, [], Effort("exact", 1, 10, 1.0, 1.0))
+    _, said = words.verdict_with_reasons(numbers, [], Effort("exact", 1, 10, 1.0, 1.0))
     doubt = [sentence for sentence in said if sentence.startswith("Within its error bar")]
     assert bool(doubt) == bool(others)
     assert all(f" {other}" in doubt[0] for other in others)

@@ -152,7 +152,7 @@ def _answered(question: Question) -> Advice:
         console.print(f"{rates - left} of {rates} probes were kept and are not run again.")
     done = 0
 
-    def told(probe: Probe) -> None:
+    def report_probe(probe: Probe) -> None:
         nonlocal done
         done += 1
         end = "diverged" if probe.accuracy is None else f"accuracy {probe.accuracy:.1%}"
@@ -166,7 +166,7 @@ def _answered(question: Question) -> Advice:
         with progress() as show:
             # Which rates come next, and how many, depends on how the first ones end.
             show(f"probing the first of at most {left} rates")
-            return answer(question, on_probe=told)
+            return answer(question, on_probe=report_probe)
     except KeyboardInterrupt:
         console.print(
             f"\nStopped. {len(question.known)} of {rates} probes are kept; the same command goes on with the "

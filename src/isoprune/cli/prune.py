@@ -227,7 +227,7 @@ def _alone(
         if onnx:
             needed()
         stage(f"building {name}")
-        source, network = _opened(name, **opening)
+        source, network = _open_network(name, **opening)
         directory = out or Path(f"{source.name}-pruned")
         check_target(directory)
         stage("finding the channels, removing them, proving it")
@@ -260,7 +260,7 @@ def _alone(
         say(str(report))
 
 
-def _opened(name: str, *, build: str | None, weights: Path | None, **how: Any) -> tuple[Any, Any]:
+def _open_network(name: str, *, build: str | None, weights: Path | None, **how: Any) -> tuple[Any, Any]:
     """Return the source of the dense network, and the network that is pruned: it, or a folder's."""
     from isoprune.export import open_source
 

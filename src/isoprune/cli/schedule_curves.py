@@ -67,7 +67,7 @@ def sketch(console: Console, curves: Sequence[Curve], epochs: int) -> None:
             blocks = "".join(BLOCKS[min(8, max(0, level - 8 * line))] for level in levels)
             name = curve.name if line == LINES - 1 else ""
             console.print(Text.assemble((f"{name:<14}", "bold"), (blocks, "blue")), no_wrap=True)
-        console.print(Text(f"{'':<14}{curve.told}", style="dim"))
+        console.print(Text(f"{'':<14}{curve.options}", style="dim"))
 
 
 def heights(factors: list[float], width: int) -> list[int]:

@@ -77,25 +77,25 @@ def compare(
             to do.
         IsopruneError: If there is nothing to compare.
     """
-    chosen = make_settings(records, by=by, value=value, without=without)
-    pairs, alone = fair_pairs(chosen, require=require)
-    keys = differing(chosen.settings)
-    differences = [_difference(pair, keys, chosen, require) for pair in pairs]
+    settings = make_settings(records, by=by, value=value, without=without)
+    pairs, alone = fair_pairs(settings, require=require)
+    keys = differing(settings.settings)
+    differences = [_difference(pair, keys, settings, require) for pair in pairs]
     corrected = holm([d.p for d in differences])
     differences = [dataclasses.replace(d, corrected=c) for d, c in zip(differences, corrected, strict=True)]
     named = ("data.name", "model.name", "model.activation", "prune.ratio", "prune.flops", "prune.parameters")
     return Comparison(
-        by=tuple(chosen.by),
+        by=tuple(settings.by),
         value=value,
         require=require,
-        common={key: written(v) for key in named if (v := chosen.common.get(key)) is not None},
+        common={key: written(v) for key in named if (v := settings.common.get(key)) is not None},
         differences=tuple(differences),
         crosses=crosses_of(differences),
-        left_out=(*chosen.left_out, *alone),
+        left_out=(*settings.left_out, *alone),
     )
 
 
-def _difference(pair: FairPair, keys: Sequence[str], chosen: Settings, require: Setup) -> Difference:
+def _difference(pair: FairPair, keys: Sequence[str], settings: Settings, require: Setup) -> Difference:
     base, other, seeds = pair.base, pair.other, pair.seeds
     difference = paired_difference(other.values, base.values)
     lonely = {s.method: tuple(sorted(s.runs.keys() - set(seeds))) for s in (base, other)}
@@ -107,7 +107,7 @@ def _difference(pair: FairPair, keys: Sequence[str], chosen: Settings, require: 
         other=other.method,
         where=_where(pair, keys),
         setup=top or Setup.S1,
-        strict=grade(base.runs[seeds[0]], other.runs[seeds[0]], chosen.keys).setup,
+        strict=grade(base.runs[seeds[0]], other.runs[seeds[0]], settings.keys).setup,
         seeds=seeds,
         unpaired={method: left for method, left in lonely.items() if left},
         values={seed: (base.values[seed], other.values[seed]) for seed in seeds},

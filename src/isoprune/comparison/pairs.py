@@ -28,7 +28,7 @@ class FairPair:
     seeds: tuple[int, ...]
 
 
-def fair_pairs(chosen: Settings, *, require: Setup) -> tuple[list[FairPair], list[str]]:
+def fair_pairs(settings: Settings, *, require: Setup) -> tuple[list[FairPair], list[str]]:
     """Return every fair pair of settings of two methods, and what was left out, in words.
 
     Settings with all else equal make a pair. One that has no such partner makes a pair with each of the other
@@ -38,54 +38,54 @@ def fair_pairs(chosen: Settings, *, require: Setup) -> tuple[list[FairPair], lis
         UnfairComparison: If there is no fair pair of two methods; the pair that is nearest to one says why.
     """
     by_method: dict[str, list[Setting]] = {}
-    for setting in chosen.settings:
+    for setting in settings.settings:
         by_method.setdefault(setting.method, []).append(setting)
     pairs: list[FairPair] = []
     left_out: list[str] = []
     for (_, base), (_, other) in itertools.combinations(by_method.items(), 2):
-        fair, refused = _of_two(base, other, chosen, require)
+        fair, refused = _of_two(base, other, settings, require)
         if not fair and refused:
-            raise UnfairComparison(_nearest(refused, require, chosen.compared))
+            raise UnfairComparison(_nearest(refused, require, settings.compared))
         if not fair:
             left_out.append(_no_seed(base[0], other[0]))
         pairs += fair
     if not pairs:
         raise UnfairComparison(f"{left_out[0]} Run both with the same seeds.")
     used = {id(setting) for pair in pairs for setting in (pair.base, pair.other)}
-    keys = differing(chosen.settings)
+    keys = differing(settings.settings)
     left_out += [
         f"{described(setting, keys)}: no other method has been run at that setting."
-        for setting in chosen.settings
+        for setting in settings.settings
         if id(setting) not in used
     ]
     return pairs, left_out
 
 
 def _of_two(
-    base: Sequence[Setting], other: Sequence[Setting], chosen: Settings, require: Setup
+    base: Sequence[Setting], other: Sequence[Setting], settings: Settings, require: Setup
 ) -> tuple[list[FairPair], list[FairPair]]:
     """Return the fair pairs of two methods, and the pairs that are not."""
     fair, refused = [], []
     alike = {tuple(setting.rest.values()): setting for setting in other}
     for setting in base:
         twin = alike.get(tuple(setting.rest.values()))
-        if twin is not None and (pair := _pair(setting, twin, chosen, require)) is not None:
+        if twin is not None and (pair := _pair(setting, twin, settings, require)) is not None:
             (fair if pair.grade.meets(require) else refused).append(pair)
     paired = {id(setting) for pair in fair for setting in (pair.base, pair.other)}
     alone = ([setting for setting in side if id(setting) not in paired] for side in (base, other))
     for x, y in itertools.product(*alone):
-        if x.rest != y.rest and (pair := _pair(x, y, chosen, require)) is not None:
+        if x.rest != y.rest and (pair := _pair(x, y, settings, require)) is not None:
             good = pair.grade.meets(require) and not _second_method(x, y)
             (fair if good else refused).append(pair)
     return fair, refused
 
 
-def _pair(base: Setting, other: Setting, chosen: Settings, require: Setup) -> FairPair | None:
+def _pair(base: Setting, other: Setting, settings: Settings, require: Setup) -> FairPair | None:
     """Return the pair with what its least alike seed shares; None if they have no seed in common."""
     seeds = sorted(base.runs.keys() & other.runs.keys())
     if not seeds:
         return None
-    grades = [grade(base.runs[s], other.runs[s], chosen.keys, compared=chosen.compared) for s in seeds]
+    grades = [grade(base.runs[s], other.runs[s], settings.keys, compared=settings.compared) for s in seeds]
     least = min(grades, key=lambda g: (g.meets(require), g.setup or 0))
     return FairPair(base, other, least, tuple(seeds))
 

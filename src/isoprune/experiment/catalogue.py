@@ -17,7 +17,7 @@ from typing import Any
 import isoprune
 from isoprune.experiment.config import Choice, Experiment
 from isoprune.experiment.pins import PINS
-from isoprune.experiment.resolve import chosen_in
+from isoprune.experiment.resolve import choices_in
 from isoprune.experiment.signatures import KINDS, SHOWN, unknown_method, unknown_option
 from isoprune.types.method import Method
 
@@ -84,26 +84,26 @@ def catalogue(kind: str) -> dict[str, MethodEntry]:
     return entries
 
 
-def check(kind: str, chosen: Choice, key: str) -> None:
+def check(kind: str, choice: Choice, key: str) -> None:
     """Raise for a method or an option that is none, as `signatures.complete` does, in no time.
 
     What a method is nested in, and functions from elsewhere, are left to that.
     """
-    if ":" in chosen.name:
+    if ":" in choice.name:
         return
     entries, extra = catalogue(kind), KINDS[kind].extra
-    if chosen.name not in entries:
-        raise unknown_method(kind, chosen.name, entries)
-    entry = entries[chosen.name]
-    for option in chosen.options:
+    if choice.name not in entries:
+        raise unknown_method(kind, choice.name, entries)
+    entry = entries[choice.name]
+    for option in choice.options:
         if option not in {*entry.options, *extra, *PINS} and not entry.takes_any:
-            raise unknown_option(kind, chosen.name, option, [*entry.options, *extra], key)
+            raise unknown_option(kind, choice.name, option, [*entry.options, *extra], key)
 
 
 def check_experiment(experiment: Experiment) -> None:
     """Raise for the first method or option of an experiment that is none."""
-    for kind, chosen, key in chosen_in(experiment):
-        check(kind, chosen, key)
+    for kind, choice, key in choices_in(experiment):
+        check(kind, choice, key)
 
 
 @dataclass(frozen=True)
@@ -224,8 +224,8 @@ def _table(kind: str) -> str:
 def _cell(text: str) -> str:
     """Return text whose formulas GitHub sets, and whose bars end no cell."""
 
-    def formula(found: re.Match[str]) -> str:
-        return "$" + found[1].replace(r"\|", r"\Vert ").replace("|", r"\vert ") + "$"
+    def formula(match: re.Match[str]) -> str:
+        return "$" + match[1].replace(r"\|", r"\Vert ").replace("|", r"\vert ") + "$"
 
     text = re.sub(r":math:`([^`]*)`", formula, text)
     return re.sub(r":\w+:`([^`]*)`", r"`\1`", text).replace("``", "`").removesuffix(".")

@@ -21,7 +21,7 @@ from isoprune.experiment.named_data import images_in, images_of
 from isoprune.experiment.named_network import of_source
 from isoprune.experiment.network_names import RECIPE, saved_place
 from isoprune.experiment.recipe import EPOCHS, recipe
-from isoprune.experiment.recipe_criterion import ChosenCriterion, criterion_for
+from isoprune.experiment.recipe_criterion import RecipeCriterion, criterion_for
 from isoprune.experiment.resolve import resolve
 from isoprune.experiment.validation import read
 from isoprune.export import manifest, open_source
@@ -78,11 +78,11 @@ class Steps(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
     channels_last: bool = False
 
 
-_PLAIN_STEPS, _L1 = Steps(), ChosenCriterion()
+_PLAIN_STEPS, _L1 = Steps(), RecipeCriterion()
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ResolvedRequest:
     """The experiment of a request, and what was measured for it.
 
     ``ratio`` is what a target in time came to, else 0; ``steps`` how retraining takes its steps fastest,
@@ -92,16 +92,18 @@ class Chosen:
     experiment: Experiment
     ratio: float = 0.0
     steps: Steps = _PLAIN_STEPS
-    criterion: ChosenCriterion = _L1
+    criterion: RecipeCriterion = _L1
 
 
-def choose(request: Request, out: Path, timing: TimingRequest, on_stage: Callable[[str], object]) -> Chosen:
+def choose(
+    request: Request, out: Path, timing: TimingRequest, on_stage: Callable[[str], object]
+) -> ResolvedRequest:
     """Return the experiment of a request: that of the folder, if it is about one. Nothing is written yet.
 
     Raises:
         IsopruneError: If network, data and request do not fit together, or ``out`` is about another request.
     """
-    if (there := _found(request, out)) is not None:
+    if (there := _resumed(request, out)) is not None:
         return there
     chosen = _of(request)
     _check_trainings(request.source, chosen.experiment)
@@ -117,14 +119,14 @@ def choose(request: Request, out: Path, timing: TimingRequest, on_stage: Callabl
     return _of(request, ratio, steps, criterion)
 
 
-def claim(request: Request, out: Path, chosen: Chosen) -> Chosen:
+def claim(request: Request, out: Path, made: ResolvedRequest) -> ResolvedRequest:
     """Make a folder, whose lock is held, be about a request, and return what it then is about."""
-    if (there := _found(request, out)) is not None:  # Another process was faster, and its ratio counts.
+    if (there := _resumed(request, out)) is not None:  # Another process was faster, and its ratio counts.
         return there
-    config = chosen.experiment.as_dict()
-    facts = {"steps": to_builtins(chosen.steps), "criterion": to_builtins(chosen.criterion)}
-    write_json(out / RECIPE, {"request": _plain(request), "ratio": chosen.ratio, **facts, "config": config})
-    return chosen
+    config = made.experiment.as_dict()
+    facts = {"steps": to_builtins(made.steps), "criterion": to_builtins(made.criterion)}
+    write_json(out / RECIPE, {"request": _plain(request), "ratio": made.ratio, **facts, "config": config})
+    return made
 
 
 def _plain(request: Request) -> dict[str, Any]:
@@ -132,10 +134,10 @@ def _plain(request: Request) -> dict[str, Any]:
 
 
 def _of(
-    request: Request, ratio: float = 0.0, steps: Steps = _PLAIN_STEPS, criterion: ChosenCriterion = _L1
-) -> Chosen:
+    request: Request, ratio: float = 0.0, steps: Steps = _PLAIN_STEPS, criterion: RecipeCriterion = _L1
+) -> ResolvedRequest:
     table = override(_table(request, ratio, steps, criterion), request.settings)
-    return Chosen(resolve(experiment(table)), ratio, steps, criterion)
+    return ResolvedRequest(resolve(experiment(table)), ratio, steps, criterion)
 
 
 def _sets(request: Request, keys: Sequence[str]) -> bool:
@@ -148,11 +150,11 @@ class _Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     request: dict[str, Any]
     ratio: Annotated[float, Meta(ge=0, lt=1)]
     steps: Steps
-    criterion: ChosenCriterion
+    criterion: RecipeCriterion
     config: dict[str, Any]
 
 
-def _found(request: Request, out: Path) -> Chosen | None:
+def _resumed(request: Request, out: Path) -> ResolvedRequest | None:
     """Return the experiment of a folder that is about the request, None if it is about nothing yet.
 
     It is made from the request alone, and compared: the folder may be anybody's. What was measured, which
@@ -183,7 +185,7 @@ def _found(request: Request, out: Path) -> Chosen | None:
     return chosen
 
 
-def _table(request: Request, ratio: float, steps: Steps, criterion: ChosenCriterion) -> dict[str, Any]:
+def _table(request: Request, ratio: float, steps: Steps, criterion: RecipeCriterion) -> dict[str, Any]:
     """Return the recipe's table; ``ratio`` is that of a target in time, 0 as long as it is not known."""
     target = {"ratio": ratio} if "latency" in request.target else dict(request.target)
     given = {"weights": request.weights, "build": request.build}
@@ -199,14 +201,14 @@ def _table(request: Request, ratio: float, steps: Steps, criterion: ChosenCriter
     )
 
 
-def _check_trainings(source: str, chosen: Experiment) -> None:
-    if not chosen.retrain.epochs:
+def _check_trainings(source: str, experiment: Experiment) -> None:
+    if not experiment.retrain.epochs:
         raise IsopruneError(
             "retrain.epochs is 0, and with --data the network is retrained. Give --epochs 1 or more, or "
             "leave out --data to prune alone."
         )
     drawn = source in MODELS or source.partition(":")[0] in LIBRARIES
-    if drawn and chosen.model.options.get("weights", "none") == "none" and not chosen.dense.epochs:
+    if drawn and experiment.model.options.get("weights", "none") == "none" and not experiment.dense.epochs:
         raise IsopruneError(
             f"The weights of {source} are random, and pruning starts from a trained network. Give them: "
             "--weights FILE, or train it first: --dense-epochs 10."
@@ -238,13 +240,17 @@ def _takes(source: str) -> tuple[int, ...]:
 
 
 def _fastest(
-    request: Request, chosen: Experiment, model: nn.Module, splits: Splits, on_stage: Callable[[str], object]
+    request: Request,
+    experiment: Experiment,
+    model: nn.Module,
+    splits: Splits,
+    on_stage: Callable[[str], object],
 ) -> Steps:
     """Return the fastest way to take the steps of retraining here, unless the request says one."""
     if _sets(request, _LOOP_KEYS):
         return _PLAIN_STEPS
     on_stage("looking for the fastest way to take steps")
-    how = chosen.retrain
+    how = experiment.retrain
     batch = min(how.batch, len(splits.train))
     inputs = inputs_at(splits.train, torch.arange(batch))
     steps = how.steps or how.epochs * -(-len(splits.train) // batch)

@@ -15,7 +15,7 @@ from isoprune.models.weights import NONE, pinned_path
 LIBRARIES = ("torchvision", "timm", "transformers")
 
 
-def opened(name: str, function: Callable[..., Any] | None = None) -> Callable[..., nn.Module]:
+def network_maker(name: str, function: Callable[..., Any] | None = None) -> Callable[..., nn.Module]:
     """Return what makes the network that ``name`` says, with the option ``weights``, the path of a file.
 
     Args:
@@ -35,7 +35,7 @@ def opened(name: str, function: Callable[..., Any] | None = None) -> Callable[..
     return functools.partial(_open, name)
 
 
-def is_opened(function: Callable[..., Any]) -> bool:
+def is_network_maker(function: Callable[..., Any]) -> bool:
     """Return whether a network is opened here, and not made by somebody's function of shapes."""
     return isinstance(function, functools.partial) and function.func is _open
 
@@ -47,13 +47,13 @@ def _takes_shapes(function: Callable[..., Any]) -> bool:
         signature = inspect.signature(function)
     except ValueError:  # no signature to be had: the function itself judges
         return True
-    if _fits(signature.bind):
+    if _accepts(signature.bind):
         # Its options have defaults, of which the first two need not be what is given here.
         return "in_shape" in signature.parameters
-    return _fits(signature.bind_partial, (1, 8, 8), 10)
+    return _accepts(signature.bind_partial, (1, 8, 8), 10)
 
 
-def _fits(bind: Callable[..., Any], *given: Any) -> bool:
+def _accepts(bind: Callable[..., Any], *given: Any) -> bool:
     try:
         bind(*given)
     except TypeError:

@@ -77,7 +77,7 @@ def local(where: str | Path) -> Path:
 
 
 @contextmanager
-def opened(where: str, folders: Sequence[str], *, seconds: float = SECONDS) -> Iterator[Store]:
+def working_store(where: str, folders: Sequence[str], *, seconds: float = SECONDS) -> Iterator[Store]:
     """Yield the store to work in for ``folders``: fetched before, published after and now and then meanwhile.
 
     Args:

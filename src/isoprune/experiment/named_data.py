@@ -234,17 +234,17 @@ def is_folder(text: str | None) -> bool:
     return text is not None and text not in DATA_SETS and Path(text).is_dir()
 
 
-def load_splits(chosen: Choice, network: NamedNetwork, *, seed: int) -> Splits:
+def load_splits(data: Choice, network: NamedNetwork, *, seed: int) -> Splits:
     """Return the splits; those of a network of the store are cut by its own seed.
 
     Raises:
         IsopruneError: If they cannot be read, or the network takes inputs of another shape.
     """
     facts = network.facts
-    splits = bind("data", chosen)(seed=seed if facts is None else facts["config"]["seed"])
+    splits = bind("data", data)(seed=seed if facts is None else facts["config"]["seed"])
     if facts is not None and list(splits.in_shape) != facts["in_shape"]:
         raise IsopruneError(
-            f"--data {chosen.name} has inputs of shape {splits.in_shape}, the network takes "
+            f"--data {data.name} has inputs of shape {splits.in_shape}, the network takes "
             f"{tuple(facts['in_shape'])}. Leave out --data to use the data that it was trained on."
         )
     return splits

@@ -99,15 +99,15 @@ def open_network(
         check_network(dense)
     build = build or (dense if is_source(dense) else None)
     named = {text for text in (name, dense, build) if text is not None}
-    network = _opened(name, stage, build, named, shape, weights, seed)
+    network = _open_one(name, stage, build, named, shape, weights, seed)
     if dense is None:
         return network
     # Of a record, the one that its run began with.
-    before = _opened(dense, "dense" if is_record(dense) else None, build, named, shape, dense_weights, seed)
+    before = _open_one(dense, "dense" if is_record(dense) else None, build, named, shape, dense_weights, seed)
     return replace(network, dense=before.model, notes=(*network.notes, *before.notes))
 
 
-def _opened(
+def _open_one(
     name: str,
     stage: str | None,
     build: str | None,

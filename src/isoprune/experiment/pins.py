@@ -15,13 +15,13 @@ CONTENT = "@content"  # of a folder of images: the digest of what it holds
 PINS = (PIN, CONTENT)
 
 
-def pinned(kind: str, chosen: Choice, key: str) -> dict[str, Any]:
+def pinned(kind: str, choice: Choice, key: str) -> dict[str, Any]:
     """Return the options that pin a choice; none for our methods and the libraries' networks.
 
     Raises:
         IsopruneError: If the choice is pinned to other code, or other images, than there are now.
     """
-    return _pinned_code(kind, chosen, key) | _pinned_folder(kind, chosen, key)
+    return _pinned_code(kind, choice, key) | _pinned_folder(kind, choice, key)
 
 
 def module_named(name: str) -> Any:
@@ -40,7 +40,7 @@ def module_named(name: str) -> Any:
         ) from error
 
 
-def _pinned_code(kind: str, chosen: Choice, key: str) -> dict[str, Any]:
+def _pinned_code(kind: str, choice: Choice, key: str) -> dict[str, Any]:
     """Return the option that pins the code of a function from elsewhere; none for ours and the libraries'.
 
     Raises:
@@ -48,15 +48,15 @@ def _pinned_code(kind: str, chosen: Choice, key: str) -> dict[str, Any]:
     """
     from isoprune.experiment.foreign_models import LIBRARIES
 
-    own = transform_in(chosen) if kind == "data" else ""
-    name = own or chosen.name
+    own = transform_in(choice) if kind == "data" else ""
+    name = own or choice.name
     if kind == "model" and saved_place(name) is not None:
-        name = str(chosen.options.get("build") or "")
+        name = str(choice.options.get("build") or "")
     module, colon, _ = name.partition(":")
     if not colon or (kind == "model" and module in LIBRARIES):
         return {}
     now = source_digest(module_named(name))
-    return _unchanged(chosen, PIN, now, f"{key}: the code of {name} has changed: its digest", "the old code")
+    return _unchanged(choice, PIN, now, f"{key}: the code of {name} has changed: its digest", "the old code")
 
 
 def transform_in(data: Choice) -> str:
@@ -65,35 +65,35 @@ def transform_in(data: Choice) -> str:
     return name if isinstance(name, str) and data.name == "image_folder" and name[:5] != "timm:" else ""
 
 
-def _pinned_folder(kind: str, chosen: Choice, key: str) -> dict[str, Any]:
+def _pinned_folder(kind: str, choice: Choice, key: str) -> dict[str, Any]:
     """Return the option that pins what a folder of images holds.
 
     Raises:
         IsopruneError: If the choice is pinned to another content than there is now.
     """
-    if kind == "model" and (place := saved_place(chosen.name)) is not None:
+    if kind == "model" and (place := saved_place(choice.name)) is not None:
         from isoprune.export import manifest
 
-        now, pinned = manifest.read(Path(place)).sha256[:16], chosen.options.get(CONTENT)
+        now, pinned = manifest.read(Path(place)).sha256[:16], choice.options.get(CONTENT)
         if pinned not in (None, now):
             raise IsopruneError(
                 f"{key}: {place} has other weights than the experiment's: {now}, not {pinned!r:.40}."
             )
         return {CONTENT: now}
-    root = chosen.options.get("root")
-    if kind != "data" or chosen.name != "image_folder" or not isinstance(root, str):
+    root = choice.options.get("root")
+    if kind != "data" or choice.name != "image_folder" or not isinstance(root, str):
         return {}
     from isoprune.data.readable import content_digest
 
     now = content_digest(Path(root).expanduser())
     return _unchanged(
-        chosen, CONTENT, now, f"{key}: the images of {root} have changed: their digest", "the old ones"
+        choice, CONTENT, now, f"{key}: the images of {root} have changed: their digest", "the old ones"
     )
 
 
-def _unchanged(chosen: Choice, option: str, now: str, changed: str, old: str) -> dict[str, Any]:
+def _unchanged(choice: Choice, option: str, now: str, changed: str, old: str) -> dict[str, Any]:
     """Return the pin ``now``; raise where the choice has another one."""
-    pinned = chosen.options.get(option)
+    pinned = choice.options.get(option)
     if pinned not in (None, now):
         raise IsopruneError(
             f"{changed} is {now}, the experiment has {pinned!r:.40}. Bring {old} back, or leave out {option} "

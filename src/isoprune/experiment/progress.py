@@ -30,7 +30,7 @@ class StudyProgress:
         self._started = time.monotonic()
         self._at = dict.fromkeys(labels, 0)  # epochs done
         self._clock: tuple[float, int] | None = None  # when the first epoch ended, and epochs done by then
-        self._told = 0.0
+        self._shown_at = 0.0
         self._state = dict.fromkeys(labels, "left")
         self._training: dict[str, tuple[str, int]] = {}  # the stage that trains, and epochs before it
         self._epoch: dict[str, str] = {}  # in words
@@ -70,8 +70,8 @@ class StudyProgress:
         elif "epoch" in event:
             self._advance(task, event)
         now = time.monotonic()
-        if "state" in event or now - self._told >= SECONDS_BETWEEN_TOTALS:
-            self._told = now
+        if "state" in event or now - self._shown_at >= SECONDS_BETWEEN_TOTALS:
+            self._shown_at = now
             at = sum(self._at.values())
             self._bars.update(self._total, completed=at, counts=self.counts(), eta=self.eta())
 

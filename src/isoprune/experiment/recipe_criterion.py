@@ -22,14 +22,14 @@ MOMENTS, OUTPUTS = 12.0, 2.0  # gigabytes that the criterion and its refit take 
 SHARE = 0.5  # of retraining's work: what choosing may take, where that is more than a minute
 
 
-class ChosenCriterion(Struct, frozen=True, forbid_unknown_fields=True):
+class RecipeCriterion(Struct, frozen=True, forbid_unknown_fields=True):
     """A criterion, and why it is not `reconstruction`; "" where it is, or where the user named it."""
 
     criterion: Literal["l1_norm", "reconstruction"] = L1
     because: str = ""
 
 
-def criterion_for(experiment: Experiment, model: nn.Module, splits: Splits) -> ChosenCriterion:
+def criterion_for(experiment: Experiment, model: nn.Module, splits: Splits) -> RecipeCriterion:
     """Return what channels of a network are chosen by, before a retraining.
 
     Args:
@@ -38,8 +38,8 @@ def criterion_for(experiment: Experiment, model: nn.Module, splits: Splits) -> C
     """
     because = _why_not(experiment, model, splits)
     if because:
-        return ChosenCriterion(L1, f"Channels were chosen by {L1}: {because}.")
-    return ChosenCriterion(RECONSTRUCTION)
+        return RecipeCriterion(L1, f"Channels were chosen by {L1}: {because}.")
+    return RecipeCriterion(RECONSTRUCTION)
 
 
 def _why_not(experiment: Experiment, model: nn.Module, splits: Splits) -> str:

@@ -254,7 +254,7 @@ def _pinned(model: Choice) -> Choice:
     return Choice(model.name, {**model.options, "weights": pin(weights)})
 
 
-def chosen_in(experiment: Experiment) -> Iterator[tuple[str, Choice, str]]:
+def choices_in(experiment: Experiment) -> Iterator[tuple[str, Choice, str]]:
     """Yield the kind of every method that an experiment chooses, the choice, and its key."""
     yield "model", experiment.model, "model"
     yield "data", experiment.data, "data"
@@ -277,4 +277,4 @@ def chosen_in(experiment: Experiment) -> Iterator[tuple[str, Choice, str]]:
 
 def labels(experiment: Experiment) -> dict[str, str]:
     """Return how tables call the methods of a resolved experiment, of those that have a label."""
-    return {one.name: label for kind, one, _ in chosen_in(experiment) if (label := label_of(kind, one))}
+    return {one.name: label for kind, one, _ in choices_in(experiment) if (label := label_of(kind, one))}

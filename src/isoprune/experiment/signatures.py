@@ -101,9 +101,9 @@ def find(kind: str, name: str) -> Callable[..., Any]:
             from isoprune.experiment.saved_models import saved_model
 
             return saved_model(name)
-        from isoprune.experiment.foreign_models import LIBRARIES, opened
+        from isoprune.experiment.foreign_models import LIBRARIES, network_maker
 
-        return opened(name, None if name.partition(":")[0] in LIBRARIES else _outside(name))
+        return network_maker(name, None if name.partition(":")[0] in LIBRARIES else _outside(name))
     known = table(kind)
     if name not in known:
         raise unknown_method(kind, name, known)
@@ -153,47 +153,47 @@ def _outside(name: str) -> Callable[..., Any]:
     return function
 
 
-def complete(kind: str, chosen: Choice, key: str) -> Choice:
-    """Return ``chosen`` with every default of its function filled in, each option checked.
+def complete(kind: str, given: Choice, key: str) -> Choice:
+    """Return ``given`` with every default of its function filled in, each option checked.
 
     Defaults that JSON cannot hold stay the function's own business. ``key`` names the choice in errors.
 
     Raises:
         IsopruneError: For an unknown or missing option, or one of the wrong type.
     """
-    function, spec = find(kind, chosen.name), KINDS[kind]
+    function, spec = find(kind, given.name), KINDS[kind]
     parameters = {
         name: p for name, p in inspect.signature(function).parameters.items() if name not in spec.supplied
     }
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     named = {n: p for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     hints = _hints(function)
-    options = pinned(kind, chosen, key)
-    for name, value in chosen.options.items():
+    options = pinned(kind, given, key)
+    for name, value in given.options.items():
         if name in PINS:
             continue
         if name in spec.extra:
             options[name] = option(spec.extra[name], value, f"{key}.{name}")
-        elif name in named and spec.nested.get(chosen.name) == name:
+        elif name in named and spec.nested.get(given.name) == name:
             options[name] = _nested(kind, value, hints.get(name, Any), key, name)
         elif name in named:
             options[name] = option(hints.get(name, Any), value, f"{key}.{name}")
         elif anything and name not in spec.supplied:
             options[name] = value
         else:
-            raise unknown_option(kind, chosen.name, name, [*named, *spec.extra], key)
+            raise unknown_option(kind, given.name, name, [*named, *spec.extra], key)
     for name, parameter in named.items():
         if name in options:
             continue
         if parameter.default is parameter.empty:
             raise IsopruneError(
-                f"{key}: {spec.word} {chosen.name!r} needs the option {name!r}. "
-                f'Write {key} = {{name = "{chosen.name}", {name} = ...}}.'
+                f"{key}: {spec.word} {given.name!r} needs the option {name!r}. "
+                f'Write {key} = {{name = "{given.name}", {name} = ...}}.'
             )
         if name not in spec.local and _is_plain(parameter.default):
             # Read as an option, so that 1 and 1.0 for a float are one value and one digest.
             options[name] = option(hints.get(name, Any), parameter.default, f"{key}.{name}")
-    return Choice(chosen.name, {name: options[name] for name in sorted(options)})
+    return Choice(given.name, {name: options[name] for name in sorted(options)})
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
@@ -219,14 +219,14 @@ def _nested(kind: str, value: Any, hint: Any, key: str, name: str) -> Any:
     return complete(kind, choice(value, f"{key}.{name}"), f"{key}.{name}").as_dict()
 
 
-def bind(kind: str, chosen: Choice) -> Callable[..., Any]:
+def bind(kind: str, given: Choice) -> Callable[..., Any]:
     """Return the chosen function with its options filled in; ``batches`` is left to the pipeline."""
-    function = find(kind, chosen.name)
+    function = find(kind, given.name)
     hints, options = _hints(function), {}
-    for name, value in chosen.options.items():
+    for name, value in given.options.items():
         if name in PINS or name in KINDS[kind].extra:
             continue
-        if KINDS[kind].nested.get(chosen.name) == name:
+        if KINDS[kind].nested.get(given.name) == name:
             inner = value if isinstance(value, list) else [value]
             bound = [v and bind(kind, choice(v, name)) for v in inner]
             options[name] = bound if isinstance(value, list) else bound[0]
@@ -242,20 +242,20 @@ def schedule(training: TrainingConfig) -> Callable[[float], float]:
     return make(epochs=training.epochs) if takes_epochs else make()
 
 
-def round_ratios(chosen: Choice, rounds: int) -> list[float]:
+def round_ratios(cadence: Choice, rounds: int) -> list[float]:
     """Return what goes in each of so many rounds, as ratios of what is still there when they begin."""
-    gone = bind("cadence", chosen)(rounds=rounds)
+    gone = bind("cadence", cadence)(rounds=rounds)
     stays = [1.0, *(1 - gone(number) for number in range(1, rounds + 1))]
     return [1 - after / before for before, after in itertools.pairwise(stays)]
 
 
 def takes_weights(model: Choice) -> bool:
     """Whether a model's option ``weights`` means what it means for ours: what the network starts from."""
-    from isoprune.experiment.foreign_models import is_opened
+    from isoprune.experiment.foreign_models import is_network_maker
 
-    return model.name in table("model") or is_opened(find("model", model.name))
+    return model.name in table("model") or is_network_maker(find("model", model.name))
 
 
-def label_of(kind: str, chosen: Choice) -> str:
+def label_of(kind: str, choice: Choice) -> str:
     """Return how tables call a method; "" if its name says it all."""
-    return method_of(find(kind, chosen.name)).label
+    return method_of(find(kind, choice.name)).label

@@ -161,10 +161,10 @@ def label(
     return " ".join(words) or experiment.model.name
 
 
-def _varied(found: Mapping[str, Any], values: Sequence[Any]) -> str:
+def _varied(method: Mapping[str, Any], values: Sequence[Any]) -> str:
     """Return a table's name and what differs among the tables of its axis; of tables within, their names."""
     tables = [value if isinstance(value, dict) else {"name": value} for value in values]
     keys = dict.fromkeys(key for table in tables for key in ("name", *table))
     varied = [key for key in keys if key == "name" or len({repr(table.get(key)) for table in tables}) > 1]
-    told = [found[key] for key in varied if found.get(key) is not None]
+    told = [method[key] for key in varied if method.get(key) is not None]
     return " ".join(str(value.get("name", "")) if isinstance(value, dict) else str(value) for value in told)

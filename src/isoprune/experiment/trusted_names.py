@@ -20,7 +20,7 @@ _NUMBERS = re.compile(r"\w[\w.-]*(,[a-z]\w*=(-?\d+(\.\d+)?|true|false))*")
 _FETCHES = ("pretrained", "quantization")
 
 
-def trusted(kind: str, chosen: Choice, where: str, named: Collection[str] = ()) -> Choice:
+def trusted(kind: str, choice: Choice, where: str, named: Collection[str] = ()) -> Choice:
     """Return a choice that was read out of a file, if nothing but trusted code is called for it.
 
     Args:
@@ -31,14 +31,14 @@ def trusted(kind: str, chosen: Choice, where: str, named: Collection[str] = ()) 
     Raises:
         IsopruneError: If it names a function that the user did not name.
     """
-    name = (kind == "data" and transform_in(chosen)) or chosen.name
+    name = (kind == "data" and transform_in(choice)) or choice.name
     if kind == "model" and saved_place(name) is not None:  # of the folder itself, `named_network` judges
-        name = str(chosen.options.get("build") or "")
+        name = str(choice.options.get("build") or "")
     if ":" not in name or name in named or (kind == "model" and is_zoo(name)):
-        return chosen
+        return choice
     flag = "--build" if kind == "model" else "--data"
     said = (
-        name if kind == "model" or name == chosen.name else f'\'{{root = "...", transform = "{name:.120}"}}\''
+        name if kind == "model" or name == choice.name else f'\'{{root = "...", transform = "{name:.120}"}}\''
     )
     raise IsopruneError(
         f"{where} says that its {kind} is made by {name!r:.120}. A file may come from anybody, so "

@@ -118,7 +118,7 @@ def _explained(error: msgspec.ValidationError, kind: Any, value: Any, key: str) 
             info, value, key = field.type, value[name], f"{key}.{name}".lstrip(".")
         elif index == "...":
             table = next(m for m in members if isinstance(m, inspect.DictType))
-            name, value = next((k, v) for k, v in value.items() if not _fits(v, table.value_type))
+            name, value = next((k, v) for k, v in value.items() if not _in_range(v, table.value_type))
             info, key = table.value_type, f"{key}.{name}"
         else:
             many = next(m for m in members if hasattr(m, "item_type") or hasattr(m, "item_types"))
@@ -130,7 +130,7 @@ def _explained(error: msgspec.ValidationError, kind: Any, value: Any, key: str) 
     return _wrong(info, value, key, top)
 
 
-def _fits(value: Any, info: inspect.Type) -> bool:
+def _in_range(value: Any, info: inspect.Type) -> bool:
     return any(
         isinstance(value, int | float)
         and not isinstance(value, bool)

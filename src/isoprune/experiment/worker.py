@@ -45,7 +45,7 @@ def attempt(work: Mapping[str, Any], on_event: Callable[[Mapping[str, Any]], Non
     """Do a task and return the fields of its `Outcome`."""
     from isoprune.experiment.config import experiment
     from isoprune.experiment.digests import run_digest
-    from isoprune.experiment.mirror import opened
+    from isoprune.experiment.mirror import working_store
     from isoprune.experiment.pipeline import make_step, run
     from isoprune.experiment.recipe_steps import placed
     from isoprune.experiment.resolve import resolve
@@ -57,7 +57,7 @@ def attempt(work: Mapping[str, Any], on_event: Callable[[Mapping[str, Any]], Non
         last, folders = work.get("place"), [f"networks/{step.digest}" for step in placed(wanted)]
         if last is None:
             folders.append(f"runs/{run_digest(wanted.as_dict())}")
-        with opened(work["store"], folders if last is None else folders[: last + 1]) as store:
+        with working_store(work["store"], folders if last is None else folders[: last + 1]) as store:
             if last is None:
                 run(wanted, store, name=work["name"], on_event=on_event)
             else:

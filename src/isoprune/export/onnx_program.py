@@ -83,7 +83,9 @@ def _require_unread(flat: _Flat) -> None:
         warnings.simplefilter("always")
         # In a trace of its own: under the mode what comes after a script is written down as a constant.
         torch.jit.trace(_Under(flat, reads), flat.tensors, check_trace=False)
-    if reads.found or any(kind in str(w.message) for w in said for kind in ("NumPy array", "Python list")):
+    if reads.reads_numbers or any(
+        kind in str(w.message) for w in said for kind in ("NumPy array", "Python list")
+    ):
         raise IsopruneError("Python reads values of the inputs in the forward, and a trace would hold them")
 
 
@@ -160,7 +162,7 @@ class _Reads(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found = False
+        self.reads_numbers = False
         self._of_inputs = WeakIdKeyDictionary()
 
     @classmethod
@@ -175,7 +177,7 @@ class _Reads(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         if any(isinstance(t, Tensor) and t in self._of_inputs for t in tree_leaves((args, kwargs))):
-            self.found |= func._schema.name == "aten::_local_scalar_dense" and not _by_script()
+            self.reads_numbers |= func._schema.name == "aten::_local_scalar_dense" and not _by_script()
             self.mark(out)
         return out
 

@@ -184,8 +184,8 @@ class _Search:
                     yield key, value, type(value)([*value[:i], one, *value[i + 1 :]])
 
 
-def _factors(found: Rehearsal) -> set[tuple[float, tuple[str, ...]]]:
-    return {(round(drift.factor, 9), tuple(sorted(drift.scaled))) for drift in found.drifts}
+def _factors(rehearsal: Rehearsal) -> set[tuple[float, tuple[str, ...]]]:
+    return {(round(drift.factor, 9), tuple(sorted(drift.scaled))) for drift in rehearsal.drifts}
 
 
 def _parts(config: Any) -> dict[str, Any]:

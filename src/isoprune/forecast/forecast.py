@@ -87,20 +87,20 @@ def forecast(
         parameters_left, flops_left: Fractions of the dense network's.
         samples: Of the retraining: epochs times training samples.
     """
-    found = dict(known(parameters_left, flops_left, samples, dense_accuracy))
+    numbers = dict(known(parameters_left, flops_left, samples, dense_accuracy))
     for feature in fitted.features:
         value = measured.get(feature.key)
-        found.setdefault(feature.key, np.array([np.nan if value is None else value]))
-    if reason := _unlike(fitted, {key: float(value[0]) for key, value in found.items()}, found):
+        numbers.setdefault(feature.key, np.array([np.nan if value is None else value]))
+    if reason := _unlike(fitted, {key: float(value[0]) for key, value in numbers.items()}, numbers):
         return no_forecast(reason, samples, dense=dense_accuracy, seconds=seconds)
-    below = float(fitted.points(found)[0])
-    ends = {p: fitted.interval(found, p) for p in fitted.intervals}
+    below = float(fitted.points(numbers)[0])
+    ends = {p: fitted.interval(numbers, p) for p in fitted.intervals}
     # More points below are less accuracy.
     intervals = {
         p: (_reached(dense_accuracy, high[0]), _reached(dense_accuracy, low[0]))
         for p, (low, high) in ends.items()
     }
-    moves = _moves(fitted, found)
+    moves = _moves(fitted, numbers)
     facts = {
         "accuracy": _reached(dense_accuracy, below),
         "below": below,
@@ -118,12 +118,12 @@ def _reached(dense: float, points: float) -> float:
     return min(max(dense - float(points) / 100, 0.0), 1.0)
 
 
-def _unlike(fitted: Fitted, values: Mapping[str, float], found: Mapping[str, Any]) -> str:
+def _unlike(fitted: Fitted, values: Mapping[str, float], numbers: Mapping[str, Any]) -> str:
     """Return how a network is unlike those that were fitted on, in words; "" if it is not."""
     for feature in fitted.features:
         if np.isnan(values[feature.key]) and feature.weight and feature.absent is None:
             return f"{feature.key} is not finite here, as it was in all {fitted.networks} networks fitted on."
-    distance = float(fitted.distance(found)[0])
+    distance = float(fitted.distance(numbers)[0])
     if distance <= fitted.furthest:
         return ""
     odd = max(fitted.features, key=lambda f: _outside(f, values[f.key]))
@@ -143,14 +143,14 @@ def _outside(feature: Feature, value: float) -> tuple[float, float]:
     return beyond / feature.scale, abs(value - feature.centre) / feature.scale
 
 
-def _moves(fitted: Fitted, found: Mapping[str, Any]) -> tuple[Move, ...]:
-    middle, effects = fitted.squashed(found), fitted.effects(found)[0]
+def _moves(fitted: Fitted, numbers: Mapping[str, Any]) -> tuple[Move, ...]:
+    middle, effects = fitted.squashed(numbers), fitted.effects(numbers)[0]
     whole = fitted.points_of(middle)
     moves = []
     for feature, effect in zip(fitted.features, effects, strict=True):
         points = float((whole - fitted.points_of(middle - effect))[0])
         if abs(points) >= _LEAST:
-            value = _shown(feature.key, float(found[feature.key][0]))
+            value = _shown(feature.key, float(numbers[feature.key][0]))
             moves.append(Move(word(feature.key), None if np.isnan(value) else value, points))
     return tuple(sorted(moves, key=lambda move: -abs(move.points)))
 

@@ -26,7 +26,7 @@ def has_training_branch(model: nn.Module) -> bool:
     return any(_has_training_branch(kind) for kind in kinds if not issubclass(kind, _NormBase))
 
 
-def batch_sizes_asked(running: Iterable[CodeType | None]) -> tuple[int, ...]:
+def batch_sizes_compared(running: Iterable[CodeType | None]) -> tuple[int, ...]:
     """Return the batch sizes on both sides of the numbers that code which ran compares a first size with."""
     numbers = {n for code in running if code is not None for n in _batch_sizes(code)}
     sizes = sorted({n + d for n in numbers for d in (-1, 0, 1)} & set(range(1, _LARGEST + 1)))

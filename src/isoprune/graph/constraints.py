@@ -50,10 +50,10 @@ def possible(
     """Return the constraints that a forward may or may not ask for."""
     reads = "a view whose sizes are the width of its input"
     linked = tuple(Constraint((component[a], component[b]), reads) for a, b in links)
-    return (*linked, *_claimed_alike(claims, component))
+    return (*linked, *_sized_alike(claims, component))
 
 
-def _claimed_alike(claims: Sequence[SizeClaim], component: np.ndarray) -> Iterator[Constraint]:
+def _sized_alike(claims: Sequence[SizeClaim], component: np.ndarray) -> Iterator[Constraint]:
     """Yield, per attribute that gave several tensors their size, the rows that must keep equally many."""
     by_size: dict[tuple, list[np.ndarray]] = {}
     for claim in claims:

@@ -57,7 +57,7 @@ def _without_onednn() -> Iterator[None]:
 
 
 @contextmanager
-def steady() -> Iterator[None]:
+def with_fixed_kernels() -> Iterator[None]:
     """Run what is inside with products and attention taken apart in one way only."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # it would hide the heads

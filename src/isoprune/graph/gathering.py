@@ -17,7 +17,7 @@ class Gathering:
     _indexed: int = 0
     _writer: dict[int, Node] = field(default_factory=dict)
     _seen: set[int] = field(default_factory=set)
-    _found: list[Plane] = field(default_factory=list)
+    _gathered: list[Plane] = field(default_factory=list)
 
     def behind(self, keys: Sequence[int]) -> Planes:
         """Return the channels over which statistics ran, of tensors by key and of those asked for before."""
@@ -35,5 +35,5 @@ class Gathering:
                 continue
             todo += node.reads
             if node.operation.family == "reduction":
-                self._found += node.inputs[0][0]
-        return tuple(self._found)
+                self._gathered += node.inputs[0][0]
+        return tuple(self._gathered)

@@ -44,14 +44,14 @@ def others(value: Any, *, flag: bool = False, followed: bool = False) -> tuple[A
     return (*_moved(value), *(_filled(value, n) for n in near))[:_MOST]
 
 
-def other_positions(found: Sequence[Tensor], shape: Sequence[int]) -> tuple[Any, ...]:
+def other_positions(positions: Sequence[Tensor], shape: Sequence[int]) -> tuple[Any, ...]:
     """Return other numbers of positions that an operation could have found in a tensor of this shape."""
     how = decided()
     size = int(np.prod(shape))
     if how is None or not how.sizes or not size:
         return ()
     counts = dict.fromkeys(int(n) + d for n in how.numbers for d in (1, 0, -1))
-    own = len(found[0]) if found else 0
+    own = len(positions[0]) if positions else 0
     asked = [n for n in counts if 0 <= n <= size and n != own][:_MOST_SIZES]
     return tuple(tuple(torch.unravel_index(torch.arange(n), tuple(shape))) for n in asked)
 

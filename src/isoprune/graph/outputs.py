@@ -134,7 +134,7 @@ def _children(value: Any) -> _Children | None:
         return [(f"[{i}]", v, _ALL) for i, v in enumerate(value)]
     if isinstance(value, set | frozenset):
         # Tensors in a set have no order, so two networks' could not be told apart.
-        return [("{}", v, _ALL) for v in value] if len(value) < 2 or not _held(value) else None
+        return [("{}", v, _ALL) for v in value] if len(value) < 2 or not _holds_tensors(value) else None
     if isinstance(value, (np.ndarray, *_FUNCTIONS)):
         return None
     node = pytree.SUPPORTED_NODES.get(type(value))
@@ -143,7 +143,7 @@ def _children(value: Any) -> _Children | None:
     return _attributes(value) or None
 
 
-def _held(value: Any) -> bool:
+def _holds_tensors(value: Any) -> bool:
     return any(isinstance(v, Tensor) for one in value for _, v in _leaves(one, "", {}, _NOTHING))
 
 

@@ -82,7 +82,7 @@ class Reads:
     complete: bool = False  # whether there are no more than those given
     clock: Callable[[], int] = int  # how many operations ran so far
     made: list[Read] = field(default_factory=list)
-    told: int = 0  # how many of those given
+    used: int = 0  # how many of those given
     seen: list[Tensor] = field(default_factory=list)  # the float tensors that answers were read from
 
     @cached_property
@@ -105,9 +105,9 @@ class Reads:
     ) -> Any:
         """Return the next answer: as given, else computed."""
         where = _place()
-        read = self.given[self.told] if self.told < len(self.given) else None
+        read = self.given[self.used] if self.used < len(self.given) else None
         if read is not None and read.where == where:
-            self.told += 1
+            self.used += 1
         elif (self.complete and where in self.places) or len(self.made) >= _MOST:
             due = (
                 f", where it did at {read.where} when recorded" if read else " more often than when recorded"
@@ -140,7 +140,7 @@ class Reads:
         indices: list[Any] = []
         for index in args[1]:
             if _is_mask(index):
-                found = self._found(index, open)
+                found = self._mask_positions(index, open)
                 indices += found
             else:
                 indices.append(index)
@@ -150,9 +150,9 @@ class Reads:
         """Return a tensor and the positions at which `masked_select` picks from it."""
         x, mask = args[0], args[1]
         shape = torch.broadcast_shapes(x.shape, mask.shape)
-        return x.expand(shape), list(self._found(mask.expand(shape), open))
+        return x.expand(shape), list(self._mask_positions(mask.expand(shape), open))
 
-    def _found(self, mask: Tensor, open: bool) -> tuple[Tensor, ...]:
+    def _mask_positions(self, mask: Tensor, open: bool) -> tuple[Tensor, ...]:
         choices = partial(other_positions, shape=mask.shape) if open else None
         return self.answer(lambda: mask.nonzero().unbind(1), choices, open=open)
 
@@ -199,7 +199,7 @@ class Reads:
         return out
 
 
-class _Retelling(TorchDispatchMode):
+class _Replaying(TorchDispatchMode):
     """Gives recorded answers to a forward that is computed."""
 
     def __init__(self, reads: Reads) -> None:
@@ -214,7 +214,7 @@ class _Retelling(TorchDispatchMode):
         kwargs, reads, name = kwargs or {}, self.reads, operation_name(func)
         flat = list(flattened(args, kwargs))
         how = reads.of(name, flat)
-        before, tensors = reads.told, [a for a in flat if isinstance(a, Tensor)]
+        before, tensors = reads.used, [a for a in flat if isinstance(a, Tensor)]
         if how in ("scalar", "whole"):
             out = reads.answer(lambda: func(*args, **kwargs))
         elif how == "masks":
@@ -224,7 +224,7 @@ class _Retelling(TorchDispatchMode):
         else:
             out = func(*args, **kwargs)
             out = reads.ordered(name, out, args, kwargs) if how == "order" else out
-        if reads.told > before or name in _COMPARING:
+        if reads.used > before or name in _COMPARING:
             reads.look(tensors)
         return out
 
@@ -244,12 +244,12 @@ class ItemWatch(TorchFunctionMode):
 
 
 @contextmanager
-def retold(reads: Reads) -> Iterator[None]:
+def replayed_reads(reads: Reads) -> Iterator[None]:
     """Give recorded answers to the forward inside, and gather what they are read from in ``reads.seen``."""
     if not reads.given:
         yield
         return
-    with ItemWatch(reads), _Retelling(reads):
+    with ItemWatch(reads), _Replaying(reads):
         yield
 
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from isoprune.graph.cloning import clone_sharing, named_modules, runnable_copy, tensor_names
-from isoprune.graph.code_branches import batch_sizes_asked, has_training_branch
+from isoprune.graph.code_branches import batch_sizes_compared, has_training_branch
 from isoprune.graph.draws import seeded
 from isoprune.graph.entries import EntryPoint, as_call, entries_of
-from isoprune.graph.fixed_kernels import steady
+from isoprune.graph.fixed_kernels import with_fixed_kernels
 from isoprune.graph.gathering import Gathering
 from isoprune.graph.groups import Graph, build
 from isoprune.graph.inputs import Sizes, copied_inputs, drawn_inputs
@@ -92,7 +92,7 @@ def _traced(
             except Exception as error:
                 first = entry is entries[0]
                 raise refusal(clone_sharing(clone), entry, error, tracer.nodes, further=not first) from error
-        asked = batch_sizes_asked(tracer.size_readers)
+        asked = batch_sizes_compared(tracer.size_readers)
         further = [_of_batch(e, n) for n in asked for e in entries if _is_flat(e)]
         if _unrun(tracer) or has_training_branch(model):
             further += [entry.trained() for entry in entries]
@@ -219,7 +219,13 @@ def record(
     for tensor in tensors_of(inputs):
         tracer.take_input(tensor)
     watch = SizeWatch(tracer, constants)
-    around = torch.no_grad(), steady(), unchanged(model), module_names(model, tracer.modules), seeded()
+    around = (
+        torch.no_grad(),
+        with_fixed_kernels(),
+        unchanged(model),
+        module_names(model, tracer.modules),
+        seeded(),
+    )
     with ExitStack() as stack:
         for context in (*around, watch, tracer):
             stack.enter_context(context)

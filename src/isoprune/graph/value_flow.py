@@ -192,19 +192,19 @@ class _Scope:
     """Where the names of a function are looked up."""
 
     globals: Mapping[str, Any]
-    held: Mapping[str, Any]  # local names; empty where a function does not run
+    local: Mapping[str, Any]  # local names; empty where a function does not run
 
     @classmethod
     def of(cls, frame: FrameType) -> _Scope:
         return cls(frame.f_globals, dict(frame.f_locals))
 
     def __post_init__(self) -> None:
-        self.owner = self.held.get("self", next(iter(self.held.values()), None))
+        self.owner = self.local.get("self", next(iter(self.local.values()), None))
 
     def numbers(self, names: Iterable[str]) -> Iterator[int | float]:
         """Yield the numbers that names stand for: local, of the module that runs, or of the file."""
         for name in names:
-            for place in (self.held, getattr(self.owner, "__dict__", {}), self.globals):
+            for place in (self.local, getattr(self.owner, "__dict__", {}), self.globals):
                 value = place.get(name)
                 if isinstance(value, float):
                     yield float(value)  # an attribute that is followed is one, too
@@ -214,7 +214,7 @@ class _Scope:
     def function(self, name: str) -> FunctionType | None:
         """Return the function of a name, or the method of the object that runs; None if there is none."""
         method = getattr(type(self.owner), name, None)
-        for value in (self.held.get(name), method, self.globals.get(name)):
+        for value in (self.local.get(name), method, self.globals.get(name)):
             value = value.__func__ if isinstance(value, MethodType) else value
             if isinstance(value, FunctionType) and not f"{value.__module__}.".startswith(_NOT_THE_NETWORK):
                 return value

@@ -127,7 +127,7 @@ def diagnose(
             except IsopruneError:  # dead, of another shape than before, and no plan to restore it by
                 continue
             row |= trial.facts(numbers, found)
-    verdict, sentences = words.told(numbers, layers, effort)
+    verdict, sentences = words.verdict_with_reasons(numbers, layers, effort)
     diagnosis = Diagnosis(verdict, sentences, numbers, layers, effort, sigma)
     if repaired is None:
         return diagnosis

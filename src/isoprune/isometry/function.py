@@ -130,7 +130,7 @@ def sample_function(
         if differentiable_twice:
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(lent_generators(device=device))
-        state = stack.enter_context(held_constant(model, cast))
+        state = stack.enter_context(replaced_tensors(model, cast))
         args, kwargs = picks.arguments(pytree.tree_map_only(Tensor, cast, inputs))
 
         def forward(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -234,7 +234,7 @@ def require_finite(t: Tensor, who: str) -> None:
 
 
 @contextlib.contextmanager
-def held_constant(model: nn.Module, copy: Callable[[Tensor], Tensor]) -> Iterator[list[Tensor]]:
+def replaced_tensors(model: nn.Module, copy: Callable[[Tensor], Tensor]) -> Iterator[list[Tensor]]:
     """Yield a ``copy`` of each parameter and buffer, which the model runs on until it is left.
 
     What ``torch.func.functional_call`` does for one forward, once for all of them; tied stay tied.

@@ -33,14 +33,14 @@ class Trial:
     network: nn.Module
     others: tuple[str, ...] = ()
 
-    def facts(self, numbers: Mapping[str, float], found: Mapping[str, float]) -> Row:
-        """Return what a layer's row tells of the trial, whose network was measured as ``found``."""
+    def facts(self, numbers: Mapping[str, float], restored: Mapping[str, float]) -> Row:
+        """Return what a layer's row tells of the trial, whose network was measured as ``restored``."""
         more = f" and {len(self.others) - 3} more" if self.others[3:] else ""
         return {
             "restored_by": self.how,
             "restored_with": ", ".join(self.others[:3]) + more,
-            "restored_mean": found["restored_jsv_mean"],
-            "comes_back": comes_back(numbers, found),
+            "restored_mean": restored["restored_jsv_mean"],
+            "comes_back": comes_back(numbers, restored),
         }
 
 
@@ -84,16 +84,16 @@ def what_was_lost(numbers: Mapping[str, float]) -> tuple[str, float]:
     return "values", vanished if vanished > thresholds.DAMAGED_BELOW_1E3 else 0.0
 
 
-def comes_back(numbers: Mapping[str, float], found: Mapping[str, float]) -> float:
-    """Return the part of that loss which is back in ``found`` (keys "restored_jsv_..."), 0 within errors."""
+def comes_back(numbers: Mapping[str, float], restored: Mapping[str, float]) -> float:
+    """Return which part of that loss ``restored`` has back (keys "restored_jsv_..."), 0 within errors."""
     kind, lost = what_was_lost(numbers)
     if kind == "values":
-        return (numbers["jsv_below_1e3"] - found["restored_jsv_below_1e3"]) / lost
-    errors = math.hypot(numbers.get("jsv_mean_error", 0.0), found.get("restored_jsv_mean_error", 0.0))
-    if abs(found["restored_jsv_mean"] - numbers["jsv_mean"]) <= errors:
+        return (numbers["jsv_below_1e3"] - restored["restored_jsv_below_1e3"]) / lost
+    errors = math.hypot(numbers.get("jsv_mean_error", 0.0), restored.get("restored_jsv_mean_error", 0.0))
+    if abs(restored["restored_jsv_mean"] - numbers["jsv_mean"]) <= errors:
         return 0.0
     least = _LEAST * _reference(numbers)
-    return math.log10(max(found["restored_jsv_mean"], least) / _mean(numbers, "jsv_mean")) / lost
+    return math.log10(max(restored["restored_jsv_mean"], least) / _mean(numbers, "jsv_mean")) / lost
 
 
 def restored(

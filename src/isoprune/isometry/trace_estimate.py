@@ -17,7 +17,7 @@ _BIAS = 0.12
 # vector about as much as it would any fixed one (so many times; chi squared of 5 degrees has 0.3 % outside).
 # One that is seen much more, or hardly, is one of a cluster of equal values, of which the space holds only
 # what the block saw.
-_FOUND, _SEEN = 1e-3, (0.05, 4.0)
+_RESIDUAL, _SEEN = 1e-3, (0.05, 4.0)
 _ROUNDING = 50.0  # in eps of the products' type
 
 
@@ -71,7 +71,7 @@ def mean_singular_value(
     )
     gram = (rows.mT @ rows).double()
     enclosed = bracket(krylov)
-    top, largest, largest_error = _found(krylov, start)
+    top, largest, largest_error = _converged(krylov, start)
     seen = directions.double().mT @ top.vectors  # [n, probes, nodes]
     rest = enclosed.value - (seen[:, :block].square().mean(1) * top.sigma).sum(1)
     scale, controls = _controls(gram, seen, top, size, 10 * eps)
@@ -90,7 +90,7 @@ def mean_singular_value(
     )
 
 
-def _found(krylov: Krylov, start: Tensor) -> tuple[_Top, Tensor, Tensor]:
+def _converged(krylov: Krylov, start: Tensor) -> tuple[_Top, Tensor, Tensor]:
     """Return what was found; the largest value; and how far above it the true one may be."""
     k, b = krylov.steps * krylov.block, krylov.block
     P, sigma, Qh = torch.linalg.svd(krylov.small[:, :k, :k])
@@ -99,7 +99,7 @@ def _found(krylov: Krylov, start: Tensor) -> tuple[_Top, Tensor, Tensor]:
     vectors = krylov.left.double() @ P
     weight = P[:, :b].square().mean(1)
     seen = weight * start.shape[1]
-    yes = ((residual < _FOUND * sigma) & (_SEEN[0] < seen) & (seen < _SEEN[1])).double()
+    yes = ((residual < _RESIDUAL * sigma) & (_SEEN[0] < seen) & (seen < _SEEN[1])).double()
     no = 1 - yes
     top = _Top(sigma * yes, vectors * yes[:, None], yes.sum(1) / start.shape[1], sigma * no, weight * no)
     return top, sigma[:, 0], residual[:, 0]
@@ -135,7 +135,7 @@ def _rest_of_the_spectrum(krylov: Krylov, enclosed: Bracket, top: _Top) -> tuple
     sigma = torch.cat([upper.sigma, lower.sigma], 1)
     weight = torch.cat([share * upper.weight, (1 - share) * lower.weight], 1)
     # What was found is a node of both, to its residual.
-    taken = ((sigma[:, :, None] - top.sigma[:, None]).abs() <= 2 * _FOUND * top.sigma[:, None]) & (
+    taken = ((sigma[:, :, None] - top.sigma[:, None]).abs() <= 2 * _RESIDUAL * top.sigma[:, None]) & (
         top.sigma[:, None] > 0
     )
     weight = torch.where(taken.any(2), 0.0, weight)

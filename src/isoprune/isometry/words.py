@@ -15,7 +15,7 @@ _TEMPLATES = Path(__file__).parent / "template"
 ORDER = ("collapsed", "damaged", "healthy")
 
 
-def told(
+def verdict_with_reasons(
     numbers: dict[str, float], layers: Sequence[dict[str, Any]], effort: Effort
 ) -> tuple[str, tuple[str, ...]]:
     """Return the verdict, and the sentences that say why."""

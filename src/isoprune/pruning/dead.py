@@ -17,9 +17,9 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 from isoprune.graph import Constraint, Graph
 from isoprune.graph.aten import operation_name
 from isoprune.graph.cloning import runnable_copy
-from isoprune.graph.fixed_kernels import steady
+from isoprune.graph.fixed_kernels import with_fixed_kernels
 from isoprune.graph.labels import Planes
-from isoprune.graph.reads import retold
+from isoprune.graph.reads import replayed_reads
 from isoprune.graph.recording import Node, Pass
 from isoprune.pruning.choose import choose
 from isoprune.pruning.reference import Following, readings
@@ -40,7 +40,7 @@ def living_channels(model: nn.Module, graph: Graph) -> np.ndarray:
     for one in graph.recording.passes:
         mode = _Living(readings(graph, one.nodes, norms), graph.component, living)
         try:
-            with torch.no_grad(), steady(), mode, retold(one.answers()):
+            with torch.no_grad(), with_fixed_kernels(), mode, replayed_reads(one.answers()):
                 one.entry.run(runnable_copy(model), _drawn(one))
         except Exception as error:
             raise IsopruneError(

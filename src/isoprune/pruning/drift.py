@@ -39,11 +39,11 @@ def find_drift(graph: Graph, kept: Tensor, nodes: Sequence[Node], want: Node, go
     if want.op.startswith("div"):
         factor = 1 / factor
     walk = _Walk(graph, {key: node for node in nodes for key in node.writes}, {}, kept)
-    if not walk.back(want.reads[0], _cut_ids(_explaining(want, kept, factor), kept)) or not walk.found:
+    if not walk.back(want.reads[0], _cut_ids(_explaining(want, kept, factor), kept)) or not walk.scaled:
         return None
     if any(walk.depends(key) for key in walk.divisors):
         return None  # x / |x|: what scales x scales both
-    return Drift(factor, walk.found, frozenset(walk.makers))
+    return Drift(factor, walk.scaled, frozenset(walk.makers))
 
 
 _POWERS = (0.25, 0.5, 1.0, 2.0)  # of a width: attention takes its root, and half of that on either side
@@ -70,11 +70,11 @@ def _cut_ids(planes: Planes, kept: Tensor) -> Tensor | None:
 
 @dataclass
 class _Walk:
-    """Goes from a value to the parameters that make it linearly; ``found`` gathers the ids to scale."""
+    """Goes from a value to the parameters that make it linearly; ``scaled`` gathers the ids to scale."""
 
     graph: Graph
     writer: Mapping[int, Node]
-    found: dict[str, Tensor | None]
+    scaled: dict[str, Tensor | None]
     kept: Tensor
     divisors: list[int] = field(default_factory=list)  # the other factors on the way
     makers: set[int] = field(default_factory=set)
@@ -84,7 +84,7 @@ class _Walk:
         names, todo, seen = self.graph.recording.names, [key], set[int]()
         while todo:
             key = todo.pop()
-            if names.get(key) in self.found:
+            if names.get(key) in self.scaled:
                 return True
             node = self.writer.get(key)
             if node is not None and key not in seen:
@@ -162,8 +162,8 @@ class _Walk:
     def _add(self, name: str, ids: Tensor | None) -> None:
         if ids is not None and not _holds(self.graph.tensors[name][0], ids):
             return  # another part of a concatenation
-        old = self.found.get(name, ids)
-        self.found[name] = None if ids is None or old is None else torch.cat([old, ids]).unique()
+        old = self.scaled.get(name, ids)
+        self.scaled[name] = None if ids is None or old is None else torch.cat([old, ids]).unique()
 
 
 def _holds(planes: Planes, ids: Tensor) -> bool:

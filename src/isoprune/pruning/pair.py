@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from isoprune.graph import Graph
 from isoprune.graph.cloning import runnable_copy, tensor_names
 from isoprune.graph.draws import Draw, Noting, Repeating, seeded
-from isoprune.graph.fixed_kernels import steady
+from isoprune.graph.fixed_kernels import with_fixed_kernels
 from isoprune.graph.inputs import copied_inputs
-from isoprune.graph.reads import Reads, retold
+from isoprune.graph.reads import Reads, replayed_reads
 from isoprune.pruning.discrepancy import Discrepancy, WrongNetwork, discrepancy
 from isoprune.pruning.float64 import in_float64, widened
 from isoprune.pruning.trials import Trial, change_weights_, unround_
@@ -29,7 +29,7 @@ class Compared:
     """How far two networks are apart on a trial."""
 
     trial: str
-    found: Discrepancy
+    discrepancy: Discrepancy
     statistics: set[str]
     change: float
 
@@ -103,7 +103,7 @@ class NetworkPair:
             draws, answers = Noting(trial.way.nodes), trial.way.answers()
             if noted:
                 notes.append((draws, answers))
-            with self._setting(draws), around, retold(answers):
+            with self._setting(draws), around, replayed_reads(answers):
                 return self._run(dense, trial)
 
         want = self.reference(run, trial)
@@ -121,7 +121,7 @@ class NetworkPair:
         draws, answers = Repeating(list(want.draws), kept), trial.way.answers()
         try:
             little = self._copy(self.small, trial, self.kept)
-            with self._setting(draws), retold(answers):
+            with self._setting(draws), replayed_reads(answers):
                 got = self._run(little, trial)
         except Exception as problem:
             raise WrongNetwork(
@@ -160,7 +160,7 @@ class NetworkPair:
     def _setting(self, draws: Noting | Repeating) -> Iterator[None]:
         with ExitStack() as stack:
             stack.enter_context(torch.no_grad())
-            stack.enter_context(steady())
+            stack.enter_context(with_fixed_kernels())
             if self.exact:
                 stack.enter_context(in_float64())
             stack.enter_context(seeded(draws))

@@ -165,7 +165,9 @@ def _put_back(
         return active, graph.refreeze(first, reason)
     own = [i for i in ids if not frozen[graph.component[i]].all()]
     if not own:
-        own = [graph.ids_of(name) for name in _culprits(graph, plan, active, partial(_fits, model, graph))]
+        own = [
+            graph.ids_of(name) for name in _culprits(graph, plan, active, partial(_keeps_sizes, model, graph))
+        ]
     if not own:
         raise WrongNetwork(f"{misfit}, and no channel that could go touches it.")
     reason = f"{node.where}: sizes written into the forward ({misfit.problem})"
@@ -223,7 +225,7 @@ def _tied_to_size(graph: Graph, misfit: Misfit) -> Graph | None:
     return None
 
 
-def _fits(model: nn.Module, graph: Graph, part: Plan) -> bool:
+def _keeps_sizes(model: nn.Module, graph: Graph, part: Plan) -> bool:
     """Tell whether a part of a plan changes no sizes that it should not."""
     with uncollected():
         return rehearse(outline(model, graph, part), graph, graph.kept_ids(part)).misfit is None

@@ -14,7 +14,7 @@ from isoprune.graph.labels import box_size, restrict
 from isoprune.pruning.attributes import follow_shapes
 from isoprune.pruning.drift import Drift
 from isoprune.pruning.rehearsal import rehearse
-from isoprune.pruning.size_attributes import set_claimed
+from isoprune.pruning.size_attributes import set_sizes
 from isoprune.pruning.weight_norms import keep_norms, weight_norms
 from isoprune.signals.effective import hooks, worked_out
 from isoprune.types import Plan
@@ -101,7 +101,7 @@ def _rebuilt(model: nn.Module, graph: Graph, kept: Tensor, new: dict[str, Tensor
         module.training = False  # in train mode a spectral norm iterates at each look at its weight
     replace_tensors(small, new)
     follow_shapes(small)
-    set_claimed(small, graph, kept)
+    set_sizes(small, graph, kept)
     for module, training in modes:
         module.training = training
     return small

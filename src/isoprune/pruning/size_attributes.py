@@ -14,7 +14,7 @@ from isoprune.graph.labels import box_size
 Name = tuple[str, str]  # module and attribute
 
 
-def set_claimed(new: nn.Module, graph: Graph, kept: Tensor) -> None:
+def set_sizes(new: nn.Module, graph: Graph, kept: Tensor) -> None:
     """Set the attributes whose sizes a recorded forward gave to tensors, as far as those are smaller now.
 
     What an attribute alone gave goes first. Where two together did (`keys * width`, `width // paths`),

@@ -141,12 +141,12 @@ def proven(
             pair, want = second, second.want(trial)
         recorded.append(pair.compared(trial, want))
     done = [*recorded, *done]
-    worst = max(done, key=lambda one: one.found.relative)
+    worst = max(done, key=lambda one: one.discrepancy.relative)
     return Proof(
-        worst.found.error,
-        worst.found.scale,
+        worst.discrepancy.error,
+        worst.discrepancy.scale,
         tuple(sorted({s for one in done for s in one.statistics})),
         tuple(one.trial for one in done),
-        done[0].found.tensors,
+        done[0].discrepancy.tensors,
         max(one.change for one in done),
     )

@@ -47,11 +47,11 @@ def with_whole_layer(network: Pruned, layer: str) -> tuple[nn.Module, tuple[str,
         return None
 
 
-def _laid_over(dense: nn.Module, now: nn.Module, held: dict[str, Tensor]) -> nn.Module:
+def _laid_over(dense: nn.Module, now: nn.Module, masks: dict[str, Tensor]) -> nn.Module:
     """Return ``now`` with the dense network's elements where masks held zeros."""
     before = dict(tensor_names(dense).values())
     for name, tensor in tensor_names(now).values():
-        if name in held:
-            gone = ~held[name].to(tensor.device)
+        if name in masks:
+            gone = ~masks[name].to(tensor.device)
             tensor.detach()[gone] = before[name].detach().to(tensor)[gone]
     return now

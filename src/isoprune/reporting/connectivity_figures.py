@@ -108,19 +108,19 @@ def lines(cells: Sequence[Cell]) -> list[Line]:
     return found
 
 
-def drawn(found: Sequence[Line]) -> Iterator[tuple[_Kind, str, Figure]]:
+def drawn(lines: Sequence[Line]) -> Iterator[tuple[_Kind, str, Figure]]:
     """Yield for every setting and kind of line its name, and the chart of all rounds."""
-    for (cell, kind), own in itertools.groupby(found, lambda line: (line.cell, line.kind)):
+    for (cell, kind), own in itertools.groupby(lines, lambda line: (line.cell, line.kind)):
         of_cell = list(own)
         paths = {line.end: line.mean for line in of_cell}
         name = f"{cell.network}, ratio {text.plain(cell.ratio)}, {of_cell[0].series}"
         yield kind, name, error_paths(paths, ends=kind.ends)
 
 
-def barriers(found: Sequence[Line]) -> Table:
+def barriers(lines: Sequence[Line]) -> Table:
     """Return the errors at the ends and the barriers of all lines, mean and std over seeds."""
     rows = []
-    for line in found:
+    for line in lines:
         columns = zip(
             *((p.errors[0], p.errors[-1], p.barrier, p.above_line) for p in line.paths), strict=True
         )

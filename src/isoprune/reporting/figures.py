@@ -209,10 +209,10 @@ def _lines(
         "series:N", scale=alt.Scale(domain=names, range=[list(e.dash) for e in entries]), legend=key
     )
 
-    def chosen(name: str) -> alt.Chart:
+    def of_ratio(name: str) -> alt.Chart:
         return table(name) if overview else table(name).transform_filter("datum.ratio === ratio")
 
-    base = chosen("rows").transform_filter(_SHOWN)
+    base = of_ratio("rows").transform_filter(_SHOWN)
     zoom = alt.selection_interval(name="zoom", bind="scales", translate=_DRAG, zoom=_WHEEL)
     across, mean = alt.X("x:Q", **x), alt.Y("mean:Q", **y)
     band = base.mark_area(opacity=0.14, clip=True)
@@ -226,12 +226,12 @@ def _lines(
         layers.append(point.encode(x=across, y=mean, **look))
     wide, fields = data.hover_rows(rows, middle)
     hover = alt.selection_point(name="hover", fields=["x"], on="pointerover", clear="pointerout", empty=False)
-    rule = chosen("hover").mark_rule(strokeWidth=1, clip=True)
+    rule = of_ratio("hover").mark_rule(strokeWidth=1, clip=True)
     layers.append(rule.encode(x=across, opacity=alt.condition(hover, alt.value(0.6), alt.value(0))))
     # Bands from middle to middle and not "nearest": Vega-Lite's voronoi loses the tooltip's words.
     tips = [alt.Tooltip("place:Q", title=x["title"].split(" of ")[0])]
     tips += [alt.Tooltip(f"{field}:N", title=label) for field, label in fields.items()]
-    reach = chosen("hover").mark_rect(opacity=0, clip=True)
+    reach = of_ratio("hover").mark_rect(opacity=0, clip=True)
     layers.append(reach.encode(x=alt.X("from:Q", **x), x2="to:Q", tooltip=tips).add_params(hover))
     params = [alt.param(name="hidden", value=[]), *([] if overview else [_ratio(rows)])]
     chart = alt.LayerChart(layer=[*(_levels() if levels else []), *layers])

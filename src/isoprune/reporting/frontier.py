@@ -143,8 +143,8 @@ def findings(cells: Sequence[Cell]) -> list[Finding]:
     return told
 
 
-def _baseline(found: Sequence[Point]) -> str | None:
-    return next((name for name in _BASELINES if any(p.method == name for p in found)), None)
+def _baseline(points: Sequence[Point]) -> str | None:
+    return next((name for name in _BASELINES if any(p.method == name for p in points)), None)
 
 
 def _gap(a: Point, b: Point) -> str:

@@ -31,7 +31,7 @@ class Curve:
     """One schedule: its name, its options in words, and (epoch, factor) points in order."""
 
     name: str
-    told: str
+    options: str
     points: Sequence[tuple[float, float]]
 
 
@@ -70,7 +70,7 @@ def sheet(curves: Sequence[Curve], *, columns: int = 3, width: int = 250) -> dic
         # Without the tooltips' layer: a picture has none, and it would be a mark for every point.
         drawn = one["layer"][:-1]
         layers = [{key: part for key, part in layer.items() if key != "data"} for layer in drawn]
-        title = {"text": curve.name, "subtitle": curve.told or " ", "fontSize": 13, "offset": 10}
+        title = {"text": curve.name, "subtitle": curve.options or " ", "fontSize": 13, "offset": 10}
         panels.append({**one, "data": data, "layer": layers, "title": title})
     title = {"text": "Factor on the learning rate over the epochs of retraining, logarithmic"}
     return {"concat": panels, "columns": columns, "spacing": 24, "title": title}
@@ -105,11 +105,11 @@ def used_series(cells: Sequence[Cell]) -> dict[Series, Rates]:
     }
 
 
-def _label(cell: Cell, rates: Rates, found: Mapping[Rates, str]) -> str:
+def _label(cell: Cell, rates: Rates, labels: Mapping[Rates, str]) -> str:
     name = cell.value("retrain.schedule.name") or "schedule"
     label = f"LR {text.learning_rate(cell.lr or rates[0][1])}, {name}"
-    label += f", {rates[-1][0]} epochs" if any(other[-1][0] != rates[-1][0] for other in found) else ""
-    same = [known for known in found.values() if known == label or known.startswith(f"{label} (")]
+    label += f", {rates[-1][0]} epochs" if any(other[-1][0] != rates[-1][0] for other in labels) else ""
+    same = [known for known in labels.values() if known == label or known.startswith(f"{label} (")]
     return f"{label} ({len(same) + 1})" if same else label
 
 
@@ -179,6 +179,6 @@ def draw_schedules(curves: Sequence[Curve], out: Path, *, dark: bool = False) ->
 
 
 def _page(curves: Sequence[Curve]) -> str:
-    charts = html.charts(*((f"schedule-{c.name}", panel(c), c.name, c.told) for c in curves))
+    charts = html.charts(*((f"schedule-{c.name}", panel(c), c.name, c.options) for c in curves))
     epochs = f"{curves[0].points[-1][0]:g}"
     return html.render("schedules.html.j2", title="Learning-rate schedules", charts=charts, epochs=epochs)

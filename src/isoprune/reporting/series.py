@@ -282,8 +282,8 @@ def final_rows(cells: Sequence[Cell]) -> tuple[list[Row], list[Row]]:
     return means, seeds
 
 
-def _spread(told: Summary) -> str:
-    return text.number(told.mean) + (f" ± {text.number(told.std)}" if told.n > 1 else "")
+def _spread(summary: Summary) -> str:
+    return text.number(summary.mean) + (f" ± {text.number(summary.std)}" if summary.n > 1 else "")
 
 
 def _short(number: float) -> float:

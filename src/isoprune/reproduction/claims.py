@@ -176,7 +176,7 @@ class Reproduction:
         complete: Adds to a study what no grid can say.
         image_classes: Of the folder of images that the paper's size reads.
         sections: What its page has besides claims and panels.
-        chosen: Of the runs in their places those that count, such as the best rate's.
+        select: Of the runs in their places those that count, such as the best rate's.
         charted: Whether panels have charts: of many rows none can be read.
         paneled: Whether its page has panels: of networks that were drawn no two share a line.
         rows: The lines of its table of all runs, in place of the usual ones.
@@ -198,11 +198,11 @@ class Reproduction:
     charted: bool = True
     paneled: bool = True
     rows: Callable[[Cells], Sequence[Mapping[str, Any]]] | None = None
-    chosen: Callable[[Cells], Cells] = field(default=lambda cells: cells)
+    select: Callable[[Cells], Cells] = field(default=lambda cells: cells)
 
     def cells(self, records: Sequence[Record]) -> Cells:
         """Return where the finished records stand that count."""
-        return self.chosen(self.placed(records))
+        return self.select(self.placed(records))
 
     def placed(self, records: Sequence[Record]) -> Cells:
         """Return where the finished records stand; a seed that comes twice counts once."""

@@ -92,7 +92,7 @@ def _judge(
 
     def judge(reproduction: Reproduction, cells: Cells) -> Verdict:
         tests = paired(reproduction, cells, pairs, **where)
-        return untold(tests) or decide(tests)
+        return undecided(tests) or decide(tests)
 
     return judge
 
@@ -167,7 +167,7 @@ def _published(reproduction: Reproduction, a: Place, b: Place, value: Value) -> 
     return value.published(ends[0]) - value.published(ends[1])
 
 
-def untold(tests: Sequence[Test]) -> Verdict | None:
+def undecided(tests: Sequence[Test]) -> Verdict | None:
     """Return the verdict where differences are missing, or have no interval; None where all are there."""
     if not tests:
         return Verdict(NOT_TESTABLE, "no finished runs to judge it by")
@@ -182,8 +182,8 @@ def untold(tests: Sequence[Test]) -> Verdict | None:
 def _range(tests: Sequence[Test]) -> str:
     low, high = min(tests, key=lambda t: t.mean), max(tests, key=lambda t: t.mean)
     if len(tests) == 1:
-        return f" ({difference_told(low)}, 95 % interval {interval_told(low)}, n = {low.n})"
-    return f" (mean differences from {difference_told(low)} to {difference_told(high)})"
+        return f" ({format_difference(low)}, 95 % interval {format_interval(low)}, n = {low.n})"
+    return f" (mean differences from {format_difference(low)} to {format_difference(high)})"
 
 
 def _where(those: Sequence[Test], tests: Sequence[Test]) -> str:
@@ -199,25 +199,25 @@ def _where(those: Sequence[Test], tests: Sequence[Test]) -> str:
     return f"{said}; and {len(those) - _NAMED} more" if len(those) > _NAMED else said
 
 
-def difference_told(test: Test) -> str:
+def format_difference(test: Test) -> str:
     """Return a difference with its sign and unit; of a value that is compared by ratios, the factor."""
-    return _told(test.mean, test.value) + _unit(test.value)
+    return _format(test.mean, test.value) + _unit(test.value)
 
 
-def p_told(p: float) -> str:
+def format_p(p: float) -> str:
     """Return a p in words, three digits."""
     return text.MISSING if p != p else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def interval_told(test: Test) -> str:
-    return f"{_told(test.low, test.value)} to {_told(test.high, test.value)}" if test.tells else "–"
+def format_interval(test: Test) -> str:
+    return f"{_format(test.low, test.value)} to {_format(test.high, test.value)}" if test.tells else "–"
 
 
-def published_told(test: Test) -> str:
-    return "–" if test.published is None else _told(test.published, test.value)
+def format_published(test: Test) -> str:
+    return "–" if test.published is None else _format(test.published, test.value)
 
 
-def _told(number: float, value: Value) -> str:
+def _format(number: float, value: Value) -> str:
     if not math.isfinite(number):
         return "–"
     if value.log:

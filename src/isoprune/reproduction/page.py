@@ -68,7 +68,7 @@ def reproduction_page(
         "scale": scale,
         "command": command,
         "runs": _runs(finished, len(study)),
-        "verdicts": [_told(claim, verdict) for claim, verdict in verdicts],
+        "verdicts": [_claim_facts(claim, verdict) for claim, verdict in verdicts],
         "panels": [
             _panel(reproduction, cells, panel) for panel in tables.panels(cells) if reproduction.paneled
         ],
@@ -121,7 +121,7 @@ def _section(number: int, section: Section) -> dict[str, Any]:
     }
 
 
-def _told(claim: Claim, verdict: Verdict) -> dict[str, Any]:
+def _claim_facts(claim: Claim, verdict: Verdict) -> dict[str, Any]:
     slot = theme.PALETTE.index(_COLOUR[verdict.word])
     because = verdict.because[:1].upper() + verdict.because[1:]
     return {

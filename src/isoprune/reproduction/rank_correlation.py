@@ -12,7 +12,7 @@ from isoprune.reporting import theme
 from isoprune.reporting.charts import Figure, in_colours, powers, table
 from isoprune.reporting.pivots import Table
 from isoprune.reproduction.claims import TEST_ACCURACY, Cells, Reproduction, Section, Test, Value, Verdict
-from isoprune.reproduction.judges import corrected, decide_above, interval_told, untold
+from isoprune.reproduction.judges import corrected, decide_above, format_interval, undecided
 from isoprune.reproduction.ranking import BEFORE, JSV_PRUNED
 from isoprune.types.record import Record
 
@@ -65,7 +65,7 @@ def jsv_orders(panels: Callable[[Cells], Sequence[str]]) -> Callable[[Reproducti
 
     def judge(_: Reproduction, cells: Cells) -> Verdict:
         tests = of_panels(cells, panels(cells), jsv, "mean JSV after pruning")
-        return untold(tests) or decide_above(tests)
+        return undecided(tests) or decide_above(tests)
 
     return judge
 
@@ -80,7 +80,7 @@ def correlations(cells: Cells, panels: Sequence[str]) -> Section | None:
     found = [of_panels(cells, panels, of, name) for name, of in columns.items()]
     rows = []
     for tests in zip(*found, strict=True):
-        told = [f"{t.mean:+.2f} ({interval_told(t)})".replace("-", "−") for t in tests]
+        told = [f"{t.mean:+.2f} ({format_interval(t)})".replace("-", "−") for t in tests]
         rows.append((tests[0].panel, tests[0].column, str(tests[0].n), *told))
     if not rows:
         return None

@@ -24,7 +24,7 @@ from isoprune.reproduction.claims import (
     Test,
     Value,
 )
-from isoprune.reproduction.judges import corrected, difference_told, interval_told, p_told
+from isoprune.reproduction.judges import corrected, format_difference, format_interval, format_p
 from isoprune.types.record import Record
 
 BEFORE = VALUES["pruned.test_accuracy"]
@@ -127,8 +127,8 @@ def records_of(cells: Cells, panel: str, row: str) -> list[Record]:
 
 
 def _line(cells: Cells, test: Test) -> tuple[str, ...]:
-    difference = difference_told(test).removesuffix(" points")
-    told = (difference, interval_told(test), p_told(test.corrected), str(test.n))
+    difference = format_difference(test).removesuffix(" points")
+    told = (difference, format_interval(test), format_p(test.corrected), str(test.n))
     reached, *rest = _means(records_of(cells, test.panel, test.first), test.value)
     return (test.first, reached, *told, *rest)
 

@@ -58,12 +58,12 @@ def orders(cells: Cells, panel: str) -> Section:
     return Section(f"{panel}: does a repair change the order?", lead, Table(head, tuple(rows)))
 
 
-def _tau(found: dict, criteria: Sequence[str], repair: str) -> str:
+def _tau(cells: dict, criteria: Sequence[str], repair: str) -> str:
     taus = []
-    seeds = set.intersection(*(set(found[c, r]) for c in criteria for r in ("", repair)))
+    seeds = set.intersection(*(set(cells[c, r]) for c in criteria for r in ("", repair)))
     for seed in sorted(seeds):
         without, repaired = (
-            [TEST_ACCURACY.compared(found[c, r][seed]) for c in criteria] for r in ("", repair)
+            [TEST_ACCURACY.compared(cells[c, r][seed]) for c in criteria] for r in ("", repair)
         )
         taus.append(kendall_tau(without, repaired))
     tau = summarize(taus)

@@ -126,7 +126,7 @@ def sanity(
                 continue
             settings = {**facts, "check": check, "lr": lr if check == OWN and seed == seeds[0] else rate}
             key = digest(fingerprint(module_of(dense), given, seeded(seed), settings))
-            if key not in store.found:
+            if key not in store.known:
                 on_event(f"{check}, seed {seed}")
                 try:
                     small = made(dense, check, seed)
@@ -135,11 +135,11 @@ def sanity(
                         raise
                     refused[check] = str(error)
                     continue
-                store.found[key] = _trained(
+                store.known[key] = _trained(
                     small, given, judge, task, rate, seed, training, store.saving(key)
                 )
                 store.write()
-            values.setdefault(check, {})[seed], used = store.found[key]
+            values.setdefault(check, {})[seed], used = store.known[key]
             rate = used if check == OWN and rate == "auto" else rate
     return Sanity(_label(criterion), name, higher, float(rate), margin, values, refused)
 
@@ -239,17 +239,17 @@ class _Numbers:
     """What finished networks are worth, by the digest of all that it depends on."""
 
     def __init__(self, folder: Path | None) -> None:
-        self.folder, self.found = folder, {}
+        self.folder, self.known = folder, {}
         if folder is not None:
             try:
                 facts = read_json(folder / "sanity.json", remedy="Delete it: its networks are trained again.")
             except FileNotFoundError:
                 return
-            self.found: dict[str, tuple[float | None, float]] = dict(_read(facts, folder))
+            self.known: dict[str, tuple[float | None, float]] = dict(_read(facts, folder))
 
     def write(self) -> None:
         if self.folder is not None:
-            write_json(self.folder / "sanity.json", {"version": 1, "networks": self.found})
+            write_json(self.folder / "sanity.json", {"version": 1, "networks": self.known})
 
     def saving(self, key: str) -> Path | None:
         return None if self.folder is None else self.folder / f"training-{key}"

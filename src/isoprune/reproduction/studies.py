@@ -44,7 +44,7 @@ _SECTIONS = {
     "full-budget": full_budget_sections,
 }
 _ROWS = {"forecast": rows_of}
-_CHOSEN = {"full-budget": of_best_rates}
+_SELECT = {"full-budget": of_best_rates}
 _FOLDER = files("isoprune.reproduction") / "studies"
 
 
@@ -62,7 +62,7 @@ def _read(name: str) -> Reproduction:
         complete=_ADDED.get(name, lambda study, _: study),
         sections=_SECTIONS.get(name, lambda _: ()),
         rows=_ROWS.get(name),
-        chosen=_CHOSEN.get(name, lambda cells: cells),
+        select=_SELECT.get(name, lambda cells: cells),
         **table,
     )
 

@@ -15,7 +15,7 @@ from isoprune.experiment.config import Experiment
 from isoprune.reporting.pivots import Table
 from isoprune.reproduction.claims import Cells, Place, Published, Reproduction, Test, Value
 from isoprune.reproduction.dry_runs import DryRun
-from isoprune.reproduction.judges import difference_told, interval_told, p_told, published_told
+from isoprune.reproduction.judges import format_difference, format_interval, format_p, format_published
 from isoprune.types.record import ROLES
 
 _LISTED = 6  # values of a key that are written out
@@ -111,10 +111,10 @@ def differences(tests: Sequence[Test]) -> Table:
             t.column or text.MISSING,
             t.setup,
             str(t.n),
-            difference_told(t),
-            interval_told(t),
-            p_told(t.corrected),
-            published_told(t),
+            format_difference(t),
+            format_interval(t),
+            format_p(t.corrected),
+            format_published(t),
         )
         for t in tests
     ]

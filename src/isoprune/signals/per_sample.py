@@ -76,8 +76,8 @@ def mean(signals: Signals, total: Callable[[dict[str, Tensor]], dict[str, Tensor
     return {name: t / samples for name, t in sums.items()}
 
 
-def outer_product(found: Tensors, vector: Tensors) -> dict[str, Tensor]:
+def outer_product(gradients: Tensors, vector: Tensors) -> dict[str, Tensor]:
     r"""Return :math:`\sum_n g_n (g_n^\top v)` of some samples' gradients."""
-    along = [g.flatten(1) @ vector[name].flatten() for name, g in found.items() if name in vector]
+    along = [g.flatten(1) @ vector[name].flatten() for name, g in gradients.items() if name in vector]
     each = torch.stack(along).sum(0)
-    return {name: torch.tensordot(each, g, 1) for name, g in found.items()}
+    return {name: torch.tensordot(each, g, 1) for name, g in gradients.items()}

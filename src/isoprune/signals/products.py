@@ -133,8 +133,8 @@ def _along(slopes: Any, weights: Tensors, vector: Tensors) -> Tensor:
     return torch.stack(terms).sum()
 
 
-def _named(weights: Tensors, found: Any) -> dict[str, Tensor]:
+def _named(weights: Tensors, tensors: Any) -> dict[str, Tensor]:
     return {
         name: torch.zeros_like(w) if g is None else g.detach()
-        for (name, w), g in zip(weights.items(), found, strict=True)
+        for (name, w), g in zip(weights.items(), tensors, strict=True)
     }

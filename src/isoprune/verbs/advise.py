@@ -169,8 +169,8 @@ def split_for_probes(train: Batching, seed: int) -> tuple[Batching, Batching]:
             "Advice on the learning rate holds out a part of the training data, and a loader without places "
             "of its samples does not let it. Give a map-style Dataset, or a rate: lr=0.01."
         )
-    held = min(max(round(HELD * len(train)), 1), MOST_HELD)
+    judging = min(max(round(HELD * len(train)), 1), MOST_HELD)
     # A last batch of one sample, which BatchNorm cannot be trained on: the training itself may have none.
-    held += train.batch > 1 and (len(train) - held) % train.batch == 1
+    judging += train.batch > 1 and (len(train) - judging) % train.batch == 1
     order = torch.randperm(len(train), generator=seeded(seed))
-    return train.part(order[held:]), train.part(order[:held])
+    return train.part(order[judging:]), train.part(order[:judging])

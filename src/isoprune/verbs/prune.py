@@ -206,7 +206,7 @@ def prune(
         made = prune_in_time(at_ratio, dense, example_inputs, target, backend=backend, threads=threads)
     if mask:
         whole = plain_copy(model)
-        if isinstance(score.found, UpdatingScores):
+        if isinstance(score.last_scores, UpdatingScores):
             whole = inflated(whole, made.graph, made.plan, made.model)
         result = mask_by(whole, example_inputs, made.graph, made.plan, units_of(made.graph, unit))
         made = replace(result, dense=made.dense, history=made.history, attempts=made.attempts)

@@ -37,7 +37,7 @@ class Scorer:
     batches: Iterable[Any] | None
     task: Task
     seed: int
-    found: Scores | None = field(init=False, default=None)  # of the last network that was scored
+    last_scores: Scores | None = field(init=False, default=None)  # of the last network that was scored
 
     def __post_init__(self) -> None:
         if isinstance(self.batches, Iterator):
@@ -73,8 +73,8 @@ class Scorer:
 
         def scores(units: tuple[Units, ...], **options: Mapping[str, int]) -> Scores:
             generator = seeded(self.seed)
-            self.found = scores_of(self.criterion, signals, units, generator=generator, **options)
-            return self.found
+            self.last_scores = scores_of(self.criterion, signals, units, generator=generator, **options)
+            return self.last_scores
 
         return scores
 
@@ -86,9 +86,9 @@ class Scorer:
         Args:
             masks: What gives what stays of each tensor.
         """
-        if not isinstance(self.found, UpdatingScores):
+        if not isinstance(self.last_scores, UpdatingScores):
             return model
-        new = self.found.update(masks())
+        new = self.last_scores.update(masks())
         model = copied(model)
         names = dict(model.named_parameters())
         with torch.no_grad():

@@ -60,12 +60,12 @@ def make_pruned(bench: Bench, step: PlacedStep, way: Sequence[StepResult], folde
     return Made(result.model, result.plan, facts)
 
 
-def _samples(found: Mapping[str, int], criterion: Choice) -> dict[str, dict[str, int]]:
+def _samples(samples: Mapping[str, int], criterion: Choice) -> dict[str, dict[str, int]]:
     """Return the samples of a training before pruning, and those that a criterion trains its scores on."""
     seen = sum(criterion.options.get(key) or 0 for key in TRAINS)
-    if not seen and not found:
+    if not seen and not samples:
         return {}
-    trained, estimated = (found.get(key, 0) for key in ("trained", "estimated"))
+    trained, estimated = (samples.get(key, 0) for key in ("trained", "estimated"))
     return {"samples": {"trained": trained + seen, "estimated": estimated}}
 
 

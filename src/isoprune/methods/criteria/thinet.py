@@ -96,18 +96,18 @@ def _places(order: list[int]) -> Tensor:
 def _scaled(
     signals: Signals,
     units: Sequence[Units],
-    found: Mapping[str, Contributions],
+    contributed: Mapping[str, Contributions],
     masks: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
     """Return the weights of the layers that read units of which some go, scaled."""
     network = copied(signals.network)
-    kept = {u.name: kept_units(u, masks) for u in units if u.name in found}
+    kept = {u.name: kept_units(u, masks) for u in units if u.name in contributed}
     with torch.no_grad(), taken_apart(network) as parts:
         for layer in reading_layers(network, parts, units, next(signals.chunks(1))):
             matrices = layer.weight.matrices.clone()
             for name, unit in layer.inputs.items():
                 if name in kept and not bool(kept[name].all()):
-                    factors = scales(found[name].overlaps[layer.name], kept[name]).to(matrices)
+                    factors = scales(contributed[name].overlaps[layer.name], kept[name]).to(matrices)
                     matrices *= torch.where(unit >= 0, factors[unit.clamp_min(0)], 1.0)[:, None]
             layer.weight.write_(matrices)
     return weights_that_read(network, [u for u in units if u.name in kept], masks)

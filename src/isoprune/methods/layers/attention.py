@@ -83,9 +83,9 @@ def taken_apart(model: nn.Module) -> Iterator[dict[str, ProjectionBlock]]:
                 refresh_(attention.out_proj, key)
 
 
-def projections(found: Iterable[Weight], parts: dict[str, ProjectionBlock]) -> Iterator[Weight]:
-    """Yield the weights of ``parts``, in memory of those ``found``, which hold one or several of them."""
-    names = {weight.name for weight in found}
+def projections(weights: Iterable[Weight], parts: dict[str, ProjectionBlock]) -> Iterator[Weight]:
+    """Yield the weights of ``parts``, in memory of those ``weights``, which hold one or several of them."""
+    names = {weight.name for weight in weights}
     for name, part in parts.items():
         if part.weight in names:  # else it is tied to one that is
             yield Weight(name, part.projection)

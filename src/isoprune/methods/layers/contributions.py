@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from isoprune.methods.layers.attention import taken_apart
-from isoprune.methods.layers.output_errors import OF_GRADIENTS, require_fits, watched_sums
+from isoprune.methods.layers.output_errors import OF_GRADIENTS, require_memory, watched_sums
 from isoprune.methods.layers.readers import ReadingLayer, reading_layers
 from isoprune.methods.layers.working_copy import working_copy
 from isoprune.signals import Signals
@@ -57,7 +57,7 @@ def contributions(
     network, example, chunks = working_copy(signals, samples)
     with taken_apart(network) as parts:
         layers = reading_layers(network, parts, units, example)
-        require_fits({layer.name: [layer] for layer in layers}, gigabytes, OF_GRADIENTS)
+        require_memory({layer.name: [layer] for layer in layers}, gigabytes, OF_GRADIENTS)
         sums = watched_sums(
             network, layers, {}, chunks, signals.task, most=places, generator=generator, slopes=False
         )

@@ -94,7 +94,7 @@ class FittedLayer:
                     into[min(k, parts - 1)].add(*(t[k::folds, :, g].flatten(0, 1) for t in (X, Y)))
         return [[m for one in into if (m := one.moments()) is not None] for into in sums]
 
-    def fits(self, moments: Sequence[Sequence[Moments]], **how: Any) -> list[Fit]:
+    def fit_groups(self, moments: Sequence[Sequence[Moments]], **how: Any) -> list[Fit]:
         """Return the fit of every group, near to the weights as they are: see `ridge`."""
         W0, masks, free = self.weight.matrices, self.weight.masks, self.intercept
         return [ridge(m, W0[g], intercept=free, mask=masks[g], **how) for g, m in enumerate(moments)]

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from isoprune.methods.layers.attention import taken_apart
-from isoprune.methods.layers.output_errors import ErrorSums, require_fits, watched_sums
+from isoprune.methods.layers.output_errors import ErrorSums, require_memory, watched_sums
 from isoprune.methods.layers.readers import ReadingLayer
 from isoprune.methods.layers.weights import Weight, weights
 from isoprune.methods.layers.working_copy import working_copy
@@ -75,7 +75,7 @@ def layer_moments(
                 mine = [ReadingLayer(weight.name, weight, {}, False)]
             if mine:
                 found[weight.tensor], layers[weight.tensor] = weight, mine
-        require_fits(
+        require_memory(
             layers, gigabytes, "criterion 'obs' or 'woodfisher', whose memory grows with samples instead"
         )
         flat = [layer for several in layers.values() for layer in several]

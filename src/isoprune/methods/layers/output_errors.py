@@ -63,7 +63,7 @@ class ErrorSums:
 OF_GRADIENTS = "criterion 'taylor' or 'fisher'"
 
 
-def require_fits(layers: Mapping[str, Sequence[ReadingLayer]], gigabytes: float, remedy: str) -> None:
+def require_memory(layers: Mapping[str, Sequence[ReadingLayer]], gigabytes: float, remedy: str) -> None:
     """Refuse sums that take more memory than they may, before any is made.
 
     Args:

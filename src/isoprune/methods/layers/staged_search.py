@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 
 from isoprune.linalg.elimination import Elimination
 from isoprune.methods.layers.attention import taken_apart
-from isoprune.methods.layers.output_errors import OF_GRADIENTS, ErrorSums, require_fits, watched_sums
+from isoprune.methods.layers.output_errors import OF_GRADIENTS, ErrorSums, require_memory, watched_sums
 from isoprune.methods.layers.pruned_so_far import PrunedSoFar
 from isoprune.methods.layers.readers import ReadingLayer, reading_layers
 from isoprune.methods.layers.working_copy import working_copy
@@ -78,11 +78,11 @@ class StagedSearch:
             so_far: PrunedSoFar, u: Units, read: Sequence[ReadingLayer], sums: Mapping[str, ErrorSums]
         ) -> None:
             if keep is None:  # an order of going, which swaps would tear
-                found = so_far.eliminate_(u, read, sums, 1, swaps=0, refit=False)
-                scores[u.name] = _hull_slopes(found)
+                elimination = so_far.eliminate_(u, read, sums, 1, swaps=0, refit=False)
+                scores[u.name] = _hull_slopes(elimination)
             else:
-                found = so_far.eliminate_(u, read, sums, keep[u.name], swaps=swaps, refit=True)
-                scores[u.name] = _ranks(found)
+                elimination = so_far.eliminate_(u, read, sums, keep[u.name], swaps=swaps, refit=True)
+                scores[u.name] = _ranks(elimination)
 
         going = [u for u in units if keep is None or keep.get(u.name, u.size) < u.size]
         stages = 1 if keep is None else self.stages
@@ -146,10 +146,10 @@ class StagedSearch:
         return sorted((u for u in units if u.name in at), key=lambda u: at[u.name])
 
 
-def _hull_slopes(found: Elimination) -> Tensor:
+def _hull_slopes(elimination: Elimination) -> Tensor:
     """Return the slopes of the lower convex hull of the error over how many went, in the order of going."""
-    last = [float(found.loss[u]) for u in found.kept.nonzero().flatten().tolist()]
-    errors = [0.0, *found.errors]
+    last = [float(elimination.loss[u]) for u in elimination.kept.nonzero().flatten().tolist()]
+    errors = [0.0, *elimination.errors]
     pools: list[tuple[float, int]] = []  # mean rise, and of how many units
     for rise in [*(b - a for a, b in pairwise(errors)), *last]:
         pools.append((rise, 1))
@@ -160,14 +160,14 @@ def _hull_slopes(found: Elimination) -> Tensor:
     # Within a pool the order is still that of going.
     slopes += _ORDER * slopes.max() * torch.arange(1, len(slopes) + 1)
     scores = torch.empty_like(slopes)
-    scores[torch.tensor([*found.order, *found.kept.nonzero().flatten().tolist()])] = slopes
+    scores[torch.tensor([*elimination.order, *elimination.kept.nonzero().flatten().tolist()])] = slopes
     return scores
 
 
-def _ranks(found: Elimination) -> Tensor:
+def _ranks(elimination: Elimination) -> Tensor:
     """Return ranks from 1: first what went, what is missed least first, then what is kept."""
-    value = torch.where(found.kept, found.loss, found.gain)
-    order = sorted(range(len(value)), key=lambda i: (bool(found.kept[i]), float(value[i])))
+    value = torch.where(elimination.kept, elimination.loss, elimination.gain)
+    order = sorted(range(len(value)), key=lambda i: (bool(elimination.kept[i]), float(value[i])))
     ranks = torch.empty(len(value), dtype=torch.float64)
     ranks[torch.tensor(order)] = torch.arange(1, len(value) + 1, dtype=torch.float64)
     return ranks
@@ -192,7 +192,9 @@ def _with_readers(
     Raises:
         IsopruneError: If the moments of those of one stage take more than ``gigabytes``.
     """
-    found = [(group, [x for x in layers if any(u.name in x.inputs for u in group)]) for group in stages]
-    for _, mine in found:
-        require_fits({x.name: [x] for x in mine}, gigabytes, OF_GRADIENTS)
-    return found
+    stages_with_readers = [
+        (group, [x for x in layers if any(u.name in x.inputs for u in group)]) for group in stages
+    ]
+    for _, mine in stages_with_readers:
+        require_memory({x.name: [x] for x in mine}, gigabytes, OF_GRADIENTS)
+    return stages_with_readers

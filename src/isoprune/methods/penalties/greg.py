@@ -123,10 +123,10 @@ def greg_2(
         free = 0.0 if state["ended"] != _NOT_YET or since >= grows.steps else recover
         return strength / 2 * _squares(model, layers, goes) - free / 2 * _squares(model, layers, kept)
 
-    def chosen() -> Plan:
+    def current_plan() -> Plan:
         return replace(plan, kept={name: ~mask.cpu() for name, mask in goes.items()})
 
-    return Penalty(loss, steps=first.steps + grows.steps + stabilise, state=state, plan=chosen)
+    return Penalty(loss, steps=first.steps + grows.steps + stabilise, state=state, plan=current_plan)
 
 
 def _state(model: nn.Module, layers: Layers) -> dict[str, Tensor]:
@@ -161,7 +161,9 @@ def _watch(
         state["ended"].fill_(step)
 
 
-def _squares(model: nn.Module, layers: Layers, chosen: dict[str, Tensor] | None) -> Tensor:
-    """Return the sum of squares of the units that are ``chosen``; of whole layers for None."""
+def _squares(model: nn.Module, layers: Layers, selected: dict[str, Tensor] | None) -> Tensor:
+    """Return the sum of squares of the units that are ``selected``; of whole layers for None."""
     squares = [(part, part.value.square()) for part in layers.weights]
-    return total_of(model, [(s if chosen is None else s * part.where(chosen)).sum() for part, s in squares])
+    return total_of(
+        model, [(s if selected is None else s * part.where(selected)).sum() for part, s in squares]
+    )

@@ -91,7 +91,7 @@ def increg(
             / 2
         )
 
-    def chosen() -> Plan:
+    def current_plan() -> Plan:
         ranks = {name: state[f"ranks {i}"].cpu() for i, name in enumerate(names)}
         if plan.grain == "channel":
             scores = {g.name: ranks.get(g.name, torch.ones(g.size)).reshape(g.shape) for g in graph.groups}
@@ -103,7 +103,7 @@ def increg(
             kept[name] = flat.reshape(goes[name].shape)
         return Plan(kept, plan.grain, plan.request)
 
-    return Penalty(loss, steps=grows.steps + stabilise, state=state, plan=chosen)
+    return Penalty(loss, steps=grows.steps + stabilise, state=state, plan=current_plan)
 
 
 def rank_change(ranks: Tensor, number: int, growth: float) -> Tensor:

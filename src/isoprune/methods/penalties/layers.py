@@ -13,7 +13,7 @@ from isoprune.graph import Graph
 from isoprune.pruning.grains import units_of
 from isoprune.types import IsopruneError, Member, Plan
 
-Chosen = Mapping[str, Tensor]  # units name -> bool [units.shape]
+Selection = Mapping[str, Tensor]  # units name -> bool [units.shape]
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class UnitParameter:
         value, dim = self.value, self.members[0][1].dims[0]
         return value.movedim(dim, 0).flatten(1) if value.dim() > 1 else value[:, None]
 
-    def where(self, chosen: Chosen) -> Tensor:
+    def where(self, selected: Selection) -> Tensor:
         """Return where the chosen units are, bool, broadcast against ``value``."""
         found = []
         for name, member in self.members:
-            units = chosen[name]
+            units = selected[name]
             if member.unit is None:
                 found.append(units)
             else:
@@ -72,11 +72,11 @@ class UnitParameter:
             sums[name].index_add_(0, unit.clamp_min(0), numbers.flatten() * (unit >= 0))
 
     @torch.no_grad()
-    def zero_(self, chosen: Chosen) -> None:
+    def zero_(self, selected: Selection) -> None:
         """Set the chosen units to zero."""
         chains = getattr(self.module, "parametrizations", {})
         stored = chains[self.key].original if self.key in chains else self.value
-        stored.masked_fill_(self.where(chosen), 0)
+        stored.masked_fill_(self.where(selected), 0)
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def reconstruct(
     with fitted_layers(repaired, pruned, chunks, **how) as layers:
         for layer in layers:
             began = time.perf_counter()
-            fits = _fits(layer, give, rectified, memory)
+            fits = _fit_groups(layer, give, rectified, memory)
             _write_(layer, fits)
             told = max((f.left for f in fits if f.left is not None), default=float("nan"))
             name = layer.site.name
@@ -100,7 +100,7 @@ def reconstruct(
     return repaired
 
 
-def _fits(layer: FittedLayer, give: float, rectified: int, memory: int) -> list[Fit]:
+def _fit_groups(layer: FittedLayer, give: float, rectified: int, memory: int) -> list[Fit]:
     """Return the fit of every group."""
     rows = sum(where.numel() for key, where in layer.goals.where.items() if key[0] == layer.site.name)
     W0 = layer.weight.matrices
@@ -111,7 +111,7 @@ def _fits(layer: FittedLayer, give: float, rectified: int, memory: int) -> list[
     aware = rectified and layer.site.relu and layer.weight.mask is None
     seen = list(layer.data()) if aware and 4 * rows * W0.shape[0] * sum(W0.shape[1:]) < memory else None
     moments = layer.moments(seen or layer.data(), folds=_FOLDS, parts=parts)
-    fits = layer.fits(moments, give=give)
+    fits = layer.fit_groups(moments, give=give)
     if seen is None:
         return fits
     return [_rectified(layer, seen, g, moments[g], fit, rectified) for g, fit in enumerate(fits)]

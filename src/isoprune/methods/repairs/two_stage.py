@@ -89,7 +89,7 @@ def two_stage(
 
 def _calibrate_(layer: FittedLayer, strength: float) -> None:
     """Fit a layer to what the dense network's made; the BatchNorm behind it takes on what it reads then."""
-    fits = layer.fits(layer.moments(layer.data(sums=False)), strengths=[strength])
+    fits = layer.fit_groups(layer.moments(layer.data(sums=False)), strengths=[strength])
     W, b, mean, variance = together(fits)
     layer.weight.write_(W.to(layer.weight.matrices.dtype))
     if layer.weight.bias is not None:

@@ -64,11 +64,11 @@ def _matching(runs: Runs, word: str, wanted: str) -> pl.Series:
     numbers = {float(text) for text in texts if _is_number(text)}
     there, codes = runs.kinds(named)
 
-    def fits(value: Any) -> bool:
+    def matches(value: Any) -> bool:
         number = value if isinstance(value, int | float) else None
         return value is not None and (written(value) in texts or number in numbers)
 
-    fitting = [any(fits(value) for value in flat.values()) for flat in there]
+    fitting = [any(matches(value) for value in flat.values()) for flat in there]
     if not any(fitting):
         values = sorted({written(v) for flat in there for v in flat.values() if v is not None})
         raise IsopruneError(f"No run of {len(runs)} has {word} = {wanted}. There is: {', '.join(values)}.")

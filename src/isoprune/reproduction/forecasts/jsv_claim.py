@@ -16,7 +16,7 @@ from isoprune.comparison.tau import tau_within
 from isoprune.forecast.rows import MEASURED, SECONDS, at_best_rate, at_fixed_rate
 from isoprune.reporting.pivots import Table
 from isoprune.reproduction.claims import Cells, Reproduction, Section, Test, Value, Verdict
-from isoprune.reproduction.judges import corrected, decide_above, interval_told, p_told, untold
+from isoprune.reproduction.judges import corrected, decide_above, format_interval, format_p, undecided
 from isoprune.types.record import Record
 
 _TAU = Value("Kendall's tau", "", percent=False)
@@ -28,7 +28,7 @@ def jsv_foretells(_: Reproduction, cells: Cells) -> Verdict:
     """Return the verdict that tau between mean JSV and accuracy reached is above zero, wherever judged."""
     rows = rows_of(cells)
     found = taus(_at(at_best_rate, rows), "jsv", "mean JSV after pruning") if rows else ()
-    verdict = untold(found) or decide_above(found, of="networks")
+    verdict = undecided(found) or decide_above(found, of="networks")
     return Verdict(verdict.word, verdict.because)  # The section has the numbers: they are over networks.
 
 
@@ -78,9 +78,9 @@ def _judged(rows: Sequence[Row]) -> Section:
     lines = []
     for tests in zip(*found, strict=True):
         first = tests[0]
-        verdict = untold([first]) or decide_above((first,), of="networks")
-        told = [_told(t) for t in tests]
-        lines.append((first.panel, first.column, str(first.n), told[0], p_told(first.corrected),
+        verdict = undecided([first]) or decide_above((first,), of="networks")
+        told = [_format_test(t) for t in tests]
+        lines.append((first.panel, first.column, str(first.n), told[0], format_p(first.corrected),
                       verdict.word, *told[1:]))  # fmt: skip
     head = ("network", "budget", "networks", "tau: JSV, best rate", "p (Holm)", "verdict",
             "tau: JSV, one rate", "tau: accuracy before, best rate")  # fmt: skip
@@ -117,8 +117,8 @@ def _run(rows: Sequence[Row]) -> Section:
     return Section("What was run", lead, Table(head, tuple(lines), words=2))
 
 
-def _told(test: Test) -> str:
-    return f"{test.mean:+.2f} ({interval_told(test)})".replace("-", "−") if test.tells else text.MISSING
+def _format_test(test: Test) -> str:
+    return f"{test.mean:+.2f} ({format_interval(test)})".replace("-", "−") if test.tells else text.MISSING
 
 
 def _quartiles(values: Sequence[float]) -> str:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from isoprune.isometry import jacobian_singular_values
-from isoprune.isometry.function import held_constant
+from isoprune.isometry.function import replaced_tensors
 
 
 def tied():
@@ -25,7 +25,7 @@ def test_the_model_runs_on_copies_and_gets_its_own_tensors_back(fails):
     net = tied()
     before, values = tensors(net), [None if t is None else t.clone() for t in tensors(net)]
     try:
-        with held_constant(net, lambda t: t.detach() * 2) as copies:
+        with replaced_tensors(net, lambda t: t.detach() * 2) as copies:
             assert len(copies) == len({id(t) for t in before})  # a tied weight is copied once
             assert net[3].weight is net[0].weight
             torch.testing.assert_close(net[0].weight, 2 * values[0])
