@@ -124,7 +124,7 @@ class _Walk:
         """A bias is scaled along; of the two factors the one with these channels, else the first."""
         factors = node.operation.factors or (0,)
         first, bias = factors[0], node.operation.bias
-        of = first if ids is None else max(factors, key=lambda i: _held(node.inputs[i][0], ids))
+        of = first if ids is None else max(factors, key=lambda i: _number_in(node.inputs[i][0], ids))
         own = _cut_ids(node.inputs[of][0], self.kept) if ids is None else ids
         done = self.back(node.reads[of], own, node)
         further = [bias] if bias is not None and bias < len(node.reads) else []
@@ -167,9 +167,9 @@ class _Walk:
 
 
 def _holds(planes: Planes, ids: Tensor) -> bool:
-    return bool(_held(planes, ids))
+    return bool(_number_in(planes, ids))
 
 
-def _held(planes: Planes, ids: Tensor) -> int:
+def _number_in(planes: Planes, ids: Tensor) -> int:
     """Return how many of these channels planes have."""
     return max((int(torch.isin(ids, p.core).sum()) for p in planes), default=0)
