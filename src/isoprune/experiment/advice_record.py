@@ -1,4 +1,4 @@
-"""Advice on a network that is called by its name, its probes kept, and the same as plain data."""
+"""Advice on a network given by its name, with its probes stored; and that advice as plain data."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def _settings(question: Question, called: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Question:
-    """Which rate for this network, these data and this training?
+    """What advice is wanted on: a network, its data and a training.
 
     ``written`` is the schedule as it was given, ``training`` has it complete. ``damage`` is a diagnosis, or
     why there is none. ``cache`` has the probes of this question; it is in a file named by all they depend on.
@@ -160,7 +160,7 @@ class Question:
 
     @property
     def known(self) -> list[Probe]:
-        """The probes that are kept, of the rates that are asked about."""
+        """The stored probes of the rates in question."""
         kept = self.cache.read()
         return [kept[lr] for lr in self.rates if lr in kept]
 
@@ -213,7 +213,7 @@ def open_question(
 
 
 def answer(question: Question, *, on_probe: Callable[[Probe], object] = lambda _: None) -> Advice:
-    """Return the advice; probes that were kept are not run again, and each new one is kept.
+    """Return the advice; stored probes are not run again, and each new one is stored.
 
     Raises:
         IsopruneError: As `advise` does, or if probes cannot be kept.

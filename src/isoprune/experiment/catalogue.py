@@ -195,7 +195,7 @@ def method_table() -> str:
 
 
 def facts(entry: MethodEntry) -> dict[str, str]:
-    """Return what is known of a method, in words; "" where nothing is."""
+    """Return the facts of a method as text; "" for each that it does not have."""
     method, words = entry.method, ("data", "labels", "gradients", "dense", "plan", "batchnorm", "history")
     every = {grain for other in catalogue("criterion").values() for grain in other.method.grains}
     grains = "all" if set(method.grains) == every else ", ".join(method.grains)

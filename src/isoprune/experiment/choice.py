@@ -33,7 +33,7 @@ class Choice:
 
     @classmethod
     def read(cls, value: Any) -> Choice:
-        """Return the choice that a file's value says; options are checked when the method is known.
+        """Return the choice in a file's value; options are checked once the method is known.
 
         Raises:
             IsopruneError: If it says none. The message begins where the key's name ends.

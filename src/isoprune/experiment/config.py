@@ -136,7 +136,7 @@ class Experiment(_Common, frozen=True, kw_only=True):
 
     @property
     def is_short(self) -> bool:
-        """Whether the short form says it all."""
+        """Whether the short form can express it."""
         kinds = [type(step) for step in self.steps]
         needed = {Train, Prune, Repair} <= set(kinds)
         usual = not any(

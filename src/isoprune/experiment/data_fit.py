@@ -1,4 +1,4 @@
-"""Whether a network takes the data and has learned of it, told before anything is written or trained."""
+"""Checks that a network accepts the data and was trained on it, before anything is written or trained."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from isoprune.types.samples import inputs_at
 
 
 def fitting(experiment: Experiment) -> tuple[nn.Module, Splits]:
-    """Return the network of a resolved experiment, as it is before any training, and its data.
+    """Return the network of a resolved experiment before any training, and its data, once they fit together.
 
     Raises:
         IsopruneError: If there is none of either, the network does not take the samples, or it has fewer

@@ -1,4 +1,4 @@
-"""A network pruned, retrained and exported by the default recipe: one folder, and it goes on where it was.
+"""A network pruned, retrained and exported by the default recipe into one folder; resumed if interrupted.
 
 The folder holds the small network (network/), the record with its times, and the store of all steps (runs/).
 """
@@ -47,7 +47,7 @@ _OURS = (RECIPE, RECORD, PAGE, NETWORK, RUNS)
 
 @dataclass(frozen=True)
 class Delivery:
-    """What came out: the record with its times, where the network is, and its ONNX form if there is one.
+    """The result: the record with its times, the network's folder, and its ONNX file if there is one.
 
     ``because`` is why channels were not chosen by `reconstruction`; "" where they were, or one was named.
     """

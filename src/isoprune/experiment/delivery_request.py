@@ -1,4 +1,4 @@
-"""What a delivery is about: the request, the experiment that it makes, and the folder that says the same."""
+"""The request for a delivery, the experiment that follows from it, and the folder that stores both."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class ResolvedRequest:
 def choose(
     request: Request, out: Path, timing: TimingRequest, on_stage: Callable[[str], object]
 ) -> ResolvedRequest:
-    """Return the experiment of a request: that of the folder, if it is about one. Nothing is written yet.
+    """Return the experiment of a request: that of the folder, if it holds one. Nothing is written yet.
 
     Raises:
         IsopruneError: If network, data and request do not fit together, or ``out`` is about another request.
@@ -120,7 +120,7 @@ def choose(
 
 
 def claim(request: Request, out: Path, made: ResolvedRequest) -> ResolvedRequest:
-    """Make a folder, whose lock is held, be about a request, and return what it then is about."""
+    """Write the request into its folder, whose lock is held; return the folder's own if it has one."""
     if (there := _resumed(request, out)) is not None:  # Another process was faster, and its ratio counts.
         return there
     config = made.experiment.as_dict()
@@ -145,7 +145,7 @@ def _sets(request: Request, keys: Sequence[str]) -> bool:
 
 
 class _Recipe(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a folder says that it is about."""
+    """The content of a folder's recipe file."""
 
     request: dict[str, Any]
     ratio: Annotated[float, Meta(ge=0, lt=1)]
@@ -155,14 +155,14 @@ class _Recipe(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _resumed(request: Request, out: Path) -> ResolvedRequest | None:
-    """Return the experiment of a folder that is about the request, None if it is about nothing yet.
+    """Return the experiment of a folder that holds this request, None if it holds none yet.
 
     It is made from the request alone, and compared: the folder may be anybody's. What was measured, which
     may be another if it were measured again, the folder knows: the ratio of a target in time, the steps and
     the criterion.
 
     Raises:
-        IsopruneError: If it is about something else.
+        IsopruneError: If it holds another request.
     """
     file, remedy = out / RECIPE, "delete the file and start again: what is finished is kept."
     try:

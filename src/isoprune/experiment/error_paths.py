@@ -69,7 +69,7 @@ def _barrier(bench: Bench, way: Sequence[StepResult], points: int) -> ErrorPath:
 
 
 def without_what_went(bench: Bench, way: Sequence[StepResult], before: StepResult) -> nn.Module:
-    """Return an earlier network without what the last one on the way lacks: of its shape, under its masks."""
+    """Return an earlier network without what the last one lacks: of its shape, under its masks."""
     last, masks = way[-1], masks_of(way[-1].model)
     since = way[before.step.place + 1 :]
     if not any(isinstance(made.step.step, Prune | Cluster) for made in since):

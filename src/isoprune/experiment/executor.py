@@ -193,7 +193,7 @@ class Workers:
 
 
 def skip_orphans(waiting: list[Job], outcomes: dict[str, Outcome], on_event: OnEvent) -> None:
-    """Let the tasks that come after one that failed fail with it."""
+    """Mark the tasks that depend on a failed one as failed."""
     for task in list(waiting):
         before = outcomes.get(task.after or "")
         if before is not None and before.error is not None:

@@ -16,7 +16,7 @@ LIBRARIES = ("torchvision", "timm", "transformers")
 
 
 def network_maker(name: str, function: Callable[..., Any] | None = None) -> Callable[..., nn.Module]:
-    """Return what makes the network that ``name`` says, with the option ``weights``, the path of a file.
+    """Return the function that makes the network called ``name``; its option ``weights`` is a file's path.
 
     Args:
         name: ``torchvision:NAME``, ``timm:NAME``, ``transformers:MODEL_TYPE``, or ``module:function``.
@@ -36,7 +36,7 @@ def network_maker(name: str, function: Callable[..., Any] | None = None) -> Call
 
 
 def is_network_maker(function: Callable[..., Any]) -> bool:
-    """Return whether a network is opened here, and not made by somebody's function of shapes."""
+    """Return whether `network_maker` made the function, and not a user's own function of shapes."""
     return isinstance(function, functools.partial) and function.func is _open
 
 

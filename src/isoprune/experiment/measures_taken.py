@@ -17,7 +17,7 @@ from isoprune.verbs import measures
 
 
 def measures_taken(bench: Bench, way: Sequence[StepResult]) -> dict[str, MeasureRecord]:
-    """Return what the experiment's measures say of the last network on the way, if it is retrained next.
+    """Return the experiment's measures of the last network, if it is retrained next.
 
     They look at batches of the training split and at nothing else. Each has a file of its own, so that
     measures can be added to a store whose networks are trained.

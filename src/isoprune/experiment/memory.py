@@ -1,4 +1,4 @@
-"""How much memory a piece of work takes at its peak."""
+"""The peak memory of a block of code."""
 
 from __future__ import annotations
 

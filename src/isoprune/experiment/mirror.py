@@ -1,4 +1,4 @@
-"""A store at a URL: each machine works in its own; what it makes is published, what it needs fetched.
+"""A store at a URL: each machine works in a local copy, publishes its results and fetches what it needs.
 
 Within a folder the file that makes it count is published last, and is believed only if it is whole and the
 weights are those that it names. So a folder that was left half published is none, as on a disk.
@@ -43,7 +43,7 @@ def stored(where: str | Path) -> Store:
 
 
 def settle(mirror: Mirror) -> set[str]:
-    """Bring this machine and the place behind the URL to the same records; return what is published there."""
+    """Copy missing records both ways between this machine and the URL; return what is published there."""
     there, root = set(listing(mirror)), mirror.store.root
     finished = [path for name in _COUNTS for path in root.glob(f"*/*/{name}")]  # records after their networks
     for name in (path.relative_to(root).as_posix() for path in finished):

@@ -149,7 +149,7 @@ def named_data(text: str | None, network: NamedNetwork) -> Choice:
 
 
 def images_in(text: str | None) -> Choice | None:
-    """Return the folder of images that ``text`` is, or that it says more of; None if it is other data."""
+    """Return the folder of images that ``text`` names, alone or with options; None if it is other data."""
     if is_folder(text):
         return Choice("image_folder", {"root": text})
     if text is None or not text.startswith("{"):

@@ -1,4 +1,4 @@
-"""A network by its name: of the store, of a saved folder, or a source; with what is known of it."""
+"""Networks by name: of the store, of a saved folder, or of a source; each with its known facts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from isoprune.types.record_files import WHOLE, read_record
 
 @dataclass(frozen=True)
 class NamedNetwork:
-    """A network in eval mode, and what is known of it.
+    """A network in eval mode, and the facts known of it.
 
     ``inputs`` are what its forward takes, and ``own_inputs`` says that its function gave them; how images
     become its inputs is ``preprocessing``, if that is known. ``facts`` are the store's; ``dense`` and

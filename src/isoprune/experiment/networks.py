@@ -95,7 +95,7 @@ class _Facts(Struct, frozen=True):
 
 
 def checked_facts(folder: Path) -> dict[str, Any] | None:
-    """Return what is known of the finished network in ``folder``, or None if there is none.
+    """Return the facts of the finished network in ``folder``, or None if there is none.
 
     Raises:
         DamagedFile: If it is not what a run wrote: of other types, or in a folder of another config's name.
@@ -224,7 +224,7 @@ class _Counting(TorchDispatchMode):
 
 
 def built(make: Callable[[], nn.Module], tensors: Mapping[str, Tensor], where: str) -> nn.Module:
-    """Return ``make()``, which a file named, unless it is beyond all measure for the file's ``tensors``.
+    """Return ``make()``, which a file named; refuse a network far larger than the file's ``tensors``.
 
     Raises:
         IsopruneError: If it is; before the memory is taken.

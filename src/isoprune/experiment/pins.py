@@ -1,4 +1,4 @@
-"""What pins an experiment to things outside of its config: the user's code, a folder's images."""
+"""Digests that pin an experiment to content outside its config: a user's code, a folder's images."""
 
 from __future__ import annotations
 

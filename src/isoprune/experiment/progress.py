@@ -1,4 +1,4 @@
-"""What a study is doing: a bar with what is done, running, failed and left, and the time to the end."""
+"""The progress of a study: a bar with tasks done, running, failed and left, and the time to the end."""
 
 from __future__ import annotations
 

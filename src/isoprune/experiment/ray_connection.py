@@ -1,4 +1,4 @@
-"""The way to an existing Ray cluster: found within seconds or refused, its nodes asked if they are fit."""
+"""The connection to an existing Ray cluster, made within seconds or refused; its nodes are checked first."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _known(address: str) -> str | None:
 
 @contextlib.contextmanager
 def greeted(ray: Any, store: str) -> Iterator[dict[str, Any]]:
-    """Yield what a node must know to work as this process does, when all have been asked if they can.
+    """Yield what a node must know to work as this process does, once every node was checked.
 
     Raises:
         IsopruneError: If one cannot: another isoprune or none, or no way to the store.

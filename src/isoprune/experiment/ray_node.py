@@ -1,4 +1,4 @@
-"""What runs on a node of a Ray cluster: a task of a study, and where the nodes put what they tell."""
+"""What runs on a node of a Ray cluster: a task of a study, and the mailbox for the nodes' events."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def greet(here: Mapping[str, Any]) -> str | None:
 
 
 def unfit(here: Mapping[str, Any]) -> str | None:
-    """Return why this node cannot work as the driver does, or None; no network is asked."""
+    """Return why this node cannot work as the driver does, or None; uses no network."""
     if isoprune.__version__ != here["version"]:
         return (
             f"Node {platform.node()} has isoprune {isoprune.__version__}, and here is {here['version']}. "
@@ -66,7 +66,7 @@ def unfit(here: Mapping[str, Any]) -> str | None:
 
 
 class Letters:
-    """What the nodes tell, until the driver takes it."""
+    """Events of the nodes, until the driver takes them."""
 
     def __init__(self) -> None:
         self._letters: list[tuple[str, Mapping[str, Any]]] = []
@@ -80,7 +80,7 @@ class Letters:
 
 
 class Said(io.TextIOBase):
-    """A stream whose lines are told."""
+    """A text stream that hands each line to a function."""
 
     def __init__(self, tell: Callable[[str], object]) -> None:
         self._tell, self._line = tell, ""

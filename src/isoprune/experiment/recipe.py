@@ -1,4 +1,4 @@
-"""The default recipe: a trained network, a data set and a target make an experiment; no more is asked."""
+"""The default recipe: the experiment made of a trained network, a data set and a target alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which criterion the recipe prunes by: `reconstruction` where it fits network and budget, else L1."""
+"""The recipe's criterion: `reconstruction` where network and budget allow it, else L1."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RecipeCriterion(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def criterion_for(experiment: Experiment, model: nn.Module, splits: Splits) -> RecipeCriterion:
-    """Return what channels of a network are chosen by, before a retraining.
+    """Return the criterion for the channels of a network that will be retrained.
 
     Args:
         experiment: Of which grain and retraining are looked at.

@@ -1,4 +1,4 @@
-"""An experiment with every choice found, checked and complete, before anything is trained."""
+"""An experiment with every choice looked up, checked and completed, before anything is trained."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MEASURES = "measure.measures"
 
 
 def resolve(experiment: Experiment) -> Experiment:
-    """Return the experiment with every choice found, checked and complete; imports torch.
+    """Return the experiment with every choice looked up, checked and completed; imports torch.
 
     Raises:
         IsopruneError: For an unknown method or option, a wrong type, or options that do not fit together.

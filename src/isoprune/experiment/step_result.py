@@ -1,4 +1,4 @@
-"""The result of a step: a network, found in the store under the digest of all before it, or made there."""
+"""The result of a step: a network, loaded from the store by the digest of all steps before it, or made."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OnEvent = Callable[[Event], object]
 
 @dataclass(frozen=True)
 class StepResult:
-    """A finished network and what is known of it."""
+    """A finished network and its facts."""
 
     step: PlacedStep
     model: nn.Module
@@ -41,7 +41,7 @@ class StepResult:
 
     @property
     def size(self) -> dict[str, Any]:
-        """What is known of a network's size: the same until something goes."""
+        """The facts of a network's size, which only pruning changes."""
         return {key: self.facts[key] for key in ("sizes", "parameters", "nonzero", "flops")}
 
 
@@ -88,7 +88,7 @@ class Bench:
         return inputs_at(self.splits.validation, torch.arange(2))
 
     def drawn(self, *, weights: bool = True) -> nn.Module:
-        """Return the network before any step; without ``weights`` the file it starts from is not read."""
+        """Return the network before any step; without ``weights`` its weights file is not read."""
         chosen = self.experiment.model
         model = chosen if weights else networks.without_weights(chosen)
         return seeds.build_model(model, self.splits.in_shape, self.splits.classes, seed=self.seed)

@@ -1,4 +1,4 @@
-"""The store: a directory in which every result lies under the digest of what it depends on.
+"""The store: a directory in which every result is filed under the digest of what it depends on.
 
 ```
 ROOT/networks/<digest>/    network.json + network.safetensors   what a step made, shared by its runs
@@ -44,7 +44,7 @@ class Store:
         object.__setattr__(self, "root", Path(self.root))  # may be text
 
     def folder(self, digest: str) -> Path:
-        """Return where the network of a step lies."""
+        """Return the folder of a step's network."""
         return self.root / "networks" / digest
 
     def record_path(self, digest: str) -> Path:
@@ -61,7 +61,7 @@ class Store:
 
     @contextmanager
     def making(self, folder: Path) -> Iterator[None]:
-        """Hold ``folder`` while its result is made; errors of the disk come out in words."""
+        """Lock ``folder`` while its result is made; errors of the disk become IsopruneErrors."""
         with self._explained(), locked(folder / ".lock"):
             yield
 
@@ -106,7 +106,7 @@ def save_network(folder: Path, tensors: Mapping[str, Any], facts: Mapping[str, A
 
 
 def read_facts(folder: Path) -> dict[str, Any] | None:
-    """Return what is known of the finished network in ``folder``, or None if there is none.
+    """Return the facts of the finished network in ``folder``, or None if there is none.
 
     Raises:
         DamagedFile: If it is not what was written there.

@@ -25,7 +25,7 @@ REST = 1  # What a task does besides epochs (load, prune, measure), counted as o
 
 @dataclass(frozen=True)
 class StudyWork:
-    """What is left to do of a study.
+    """The unfinished tasks of a study.
 
     ``runs`` are the digests of all its runs, ``kept`` those that are finished already. Of every
     task, ``labels`` says what it is in a few words, ``epochs`` how long it is.

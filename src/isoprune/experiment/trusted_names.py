@@ -1,4 +1,4 @@
-"""What a name that stands in a file may resolve: our tables, the trusted zoos, and what the user named too.
+"""Which names in a file may be imported: our tables, trusted zoos, and what the user named as well.
 
 A folder or a record may come from anybody. To call the function that it names would run that one's code, or
 any function of an installed package with arguments of that one's choice.
@@ -21,7 +21,7 @@ _FETCHES = ("pretrained", "quantization")
 
 
 def trusted(kind: str, choice: Choice, where: str, named: Collection[str] = ()) -> Choice:
-    """Return a choice that was read out of a file, if nothing but trusted code is called for it.
+    """Return a choice that was read from a file, if it calls nothing but trusted code.
 
     Args:
         kind: "model" or "data".

@@ -1,4 +1,4 @@
-"""Copies of what modules hold beside tensors: closures too; what cannot be copied is shared, or named."""
+"""Copies of module attributes beside tensors, closures too; what cannot be copied is shared, or named."""
 
 from __future__ import annotations
 

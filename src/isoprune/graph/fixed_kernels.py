@@ -58,7 +58,7 @@ def _without_onednn() -> Iterator[None]:
 
 @contextmanager
 def with_fixed_kernels() -> Iterator[None]:
-    """Run what is inside with products and attention taken apart in one way only."""
+    """Run the block with products, attention and recurrent layers decomposed alike at any strides."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # it would hide the heads
     try:

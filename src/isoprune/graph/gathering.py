@@ -1,4 +1,4 @@
-"""Which channels a statistic gathered into what a forward reads of its values."""
+"""Which channels were summed over on the way to a value that the forward reads in Python."""
 
 from __future__ import annotations
 

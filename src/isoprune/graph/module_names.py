@@ -46,7 +46,7 @@ def module_names(model: nn.Module, running: list[str]) -> Iterator[None]:
 
 @contextmanager
 def unchanged(model: nn.Module) -> Iterator[None]:
-    """Take back what a forward sets on modules (a cache that it fills the first time it runs)."""
+    """Undo what a forward sets on modules (a cache that it fills the first time it runs)."""
     tables = [vars(module) for _, module in named_modules(model)]
     before = [(table, table.copy(), table["_buffers"], table["_buffers"].copy()) for table in tables]
     try:

@@ -1,4 +1,4 @@
-"""Numbers that Python takes out of a tensor: what they are compared with decides a way."""
+"""Numbers that Python takes out of a tensor: their comparisons decide which branch runs."""
 
 from __future__ import annotations
 

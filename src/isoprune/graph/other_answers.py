@@ -1,4 +1,4 @@
-"""What else a forward could have read of its values: what would lead it another way."""
+"""Other values that a forward could have read, which would lead it into another branch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ways that a forward can take: each branch on a value is recorded both ways."""
+"""The paths that a forward can take: each branch on a value is recorded both ways."""
 
 from __future__ import annotations
 

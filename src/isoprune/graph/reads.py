@@ -1,4 +1,4 @@
-"""What a forward reads of its values: which way it goes, what it picks, how long its results are.
+"""Values that a forward reads in Python: they decide branches, indices and sizes of results.
 
 Most forwards read nothing. Where one does, the answers are recorded, and told again to the smaller network
 and to the dense one with zeroed channels: then all three take one path, and their tensors can be compared.

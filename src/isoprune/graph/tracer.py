@@ -1,4 +1,4 @@
-"""What watches a forward go by: it keeps the ledger of channel ids, operation by operation.
+"""The dispatch mode that records a forward: it keeps the ledger of channel ids, operation by operation.
 
 The forward is not computed. An operation that touches activations or weights only has its output's
 shape worked out (on the meta device) and gets memory that nobody writes to; integer arithmetic on

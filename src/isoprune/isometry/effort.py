@@ -1,4 +1,4 @@
-"""What measuring a network costs, counted and not timed, and the measurement that this leaves."""
+"""The counted (not timed) cost of measuring a network, and whether it is measured exactly or estimated."""
 
 from __future__ import annotations
 

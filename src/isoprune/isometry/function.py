@@ -1,4 +1,4 @@
-"""A network as a function of samples: what a Jacobian is the Jacobian *of*."""
+"""A network as the function of single samples whose Jacobian is taken."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _COUPLED = (
 
 @dataclass(frozen=True)
 class Alone:
-    r"""What the first sample gave alone: a cotangent u of its outputs, :math:`J^\top u`, and its price.
+    r"""What the first sample gave on its own: a cotangent u of its outputs, :math:`J^\top u`, and its cost.
 
     A chain's J is a product of what is known, and its :math:`J^\top u` None.
     """

@@ -1,4 +1,4 @@
-"""Block Golub-Kahan: a small bidiagonal matrix that stands for a large one nobody writes down."""
+"""Block Golub-Kahan: a small bidiagonal matrix in place of a large one that is never formed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of an input in a forward: which reshapes, Linear layers and activations it goes through."""
+"""The chain of operations on an input: which reshapes, Linear layers and activations it passes."""
 
 from __future__ import annotations
 

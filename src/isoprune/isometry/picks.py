@@ -1,4 +1,4 @@
-"""What of a network's inputs is differentiated, and what of its output."""
+"""Which of a network's inputs is differentiated by, and which part of its output is differentiated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The counterfactual behind a blame: how much of what was lost comes back with one layer restored."""
+"""Which layer lost the signal: how much of the loss comes back with that one layer restored."""
 
 from __future__ import annotations
 

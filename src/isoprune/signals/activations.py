@@ -1,4 +1,4 @@
-"""What modules read and make."""
+"""Inputs and outputs of modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network as it computes: a copy that shares its tensors, with every computed weight worked out.
+"""A network with plain weights: a copy that shares its tensors, with every computed weight evaluated.
 
 Weights are computed by parametrizations and, in older networks, by hooks that run before each forward: masks
 of `torch.nn.utils.prune`, `torch.nn.utils.weight_norm`, `torch.nn.utils.spectral_norm`.

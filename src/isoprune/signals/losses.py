@@ -1,4 +1,4 @@
-"""The loss of a task on a batch; where it does not fit, what to give instead."""
+"""The loss of a task on a batch; errors that say which loss or task to give instead."""
 
 from __future__ import annotations
 

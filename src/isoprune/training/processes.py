@@ -19,7 +19,7 @@ from isoprune.types import IsopruneError
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among its like: ``rank`` of ``count``, and where it computes."""
+    """This process and its peers: ``rank`` of ``count``, and the device that it computes on."""
 
     accelerator: Any
     device: torch.device
@@ -78,7 +78,7 @@ class Processes:
 
     @contextlib.contextmanager
     def quiet(self) -> Iterator[None]:
-        """Keep to itself that every parameter took part: nobody asked."""
+        """Suppress DDP's warning that no parameter was unused."""
         if self.count == 1:
             yield
             return

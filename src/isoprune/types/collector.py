@@ -1,4 +1,4 @@
-"""No garbage collection for a moment: what makes many objects that all live until it is done."""
+"""Garbage collection switched off for a while: for code that makes many objects and frees none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A time in words."""
+"""Durations as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the user can put right, in one line. Loads without torch."""
+"""Errors that the user can fix, one line each. Loads without torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SOURCES = "torchvision:resnet50, timm:NAME, transformers:MODEL_TYPE or my_packag
 
 
 class IsopruneError(ValueError):
-    """What the user can put right: the command line prints it as one line and exits with 2."""
+    """An error that the user can fix: the command line prints it as one line and exits with 2."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

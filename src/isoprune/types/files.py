@@ -21,7 +21,7 @@ READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 class DamagedFile(IsopruneError):
-    """A file is there and is not what was written there; what can be made again is."""
+    """A file is there, but is not what was written; results that can be computed again are."""
 
 
 def write_atomic(path: Path, data: bytes) -> None:

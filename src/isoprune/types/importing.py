@@ -1,4 +1,4 @@
-"""The one importer of modules of others: a user named them, in a command, a config or a call."""
+"""The one importer of users' modules, which are named in a command, a config or a call."""
 
 from __future__ import annotations
 

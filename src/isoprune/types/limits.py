@@ -1,4 +1,4 @@
-"""What a machine cannot give, in one line: a path, a right, memory."""
+"""Errors of the machine in one line each: a bad path, a missing permission, too little memory."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import re
 
 
 def of_disk(error: OSError) -> str:
-    """Return what is wrong with a path that nobody thought of: a name too long, a right that is missing."""
+    """Return an error of the disk that has no message of its own: a name too long, a permission missing."""
     where = f"{error.filename}: " if error.filename else ""
     why = error.strerror or str(error) or type(error).__name__
     return f"{where}{why}. Check that path and its permissions."
 
 
 def is_memory(error: BaseException) -> bool:
-    """Whether memory ran out; torch says so by a RuntimeError."""
+    """Whether memory ran out; torch raises a RuntimeError then."""
     return isinstance(error, MemoryError) or "allocate memory" in str(error) or "CUDA out of" in str(error)
 
 

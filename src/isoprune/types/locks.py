@@ -1,4 +1,4 @@
-"""One lock for all processes: the system lets go of it when its holder dies, and who waits says for whom."""
+"""One lock for all processes: freed when its holder dies; a waiting process logs which process holds it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a method needs and knows, said beside its function: the one place where its name stands."""
+"""What a method needs and supports, declared by a decorator on its function and nowhere else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TRAINS = ("train_samples", "retrain_budget")
 
 @dataclass(frozen=True)
 class Method:
-    """What is known of a method besides its function.
+    """The declared facts of a method.
 
     Attributes:
         kind: "criterion", "repair", "penalty", "schedule", "cadence", "check", "measure", "allocation",
@@ -49,7 +49,7 @@ class Method:
 
 
 def method(kind: str, *needs: str, **facts: Any) -> Callable[[F], F]:
-    """Say of a function what method it is: `@method("criterion", "data", "labels", source="...")`."""
+    """Declare that a function is a method: `@method("criterion", "data", "labels", source="...")`."""
 
     def mark(function: F) -> F:
         function.method = Method(kind, frozenset(needs), **facts)  # pyright: ignore[reportFunctionMemberAccess]

@@ -1,4 +1,4 @@
-"""A network in any dress: a module, what holds one (such as a `Pruned`), or what torch wraps around one."""
+"""A network in any form: a module, an object that holds one (such as a `Pruned`), or torch's wrappers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from isoprune.types.errors import IsopruneError
 
 @runtime_checkable
 class HoldsModel(Protocol):
-    """What carries a network beside other things that are known of it."""
+    """An object that holds a network as its attribute ``model``."""
 
     @property
     def model(self) -> nn.Module: ...

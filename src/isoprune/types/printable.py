@@ -1,4 +1,4 @@
-"""Names that reach an output: one line, of characters that show as what they are."""
+"""Names as they are printed: one line, without control or invisible characters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ LONGEST = 200  # characters of a name; a longer one says nothing more
 
 
 def printable(text: object) -> str:
-    """Return ``text`` in one line, without what steers a terminal or a reader's eye.
+    """Return ``text`` in one line, without control characters and those that reorder or hide text.
 
     Control characters, escape sequences, marks of the direction of writing and halves of characters come as
     U+FFFD; every run of blanks as one blank.

@@ -14,7 +14,7 @@ ROLES = ("dense", "pruned", "repaired", "retrained")  # the usual ones, in their
 
 
 Row = dict[str, float | int | None]  # of an epoch: None where a number is not finite
-Name = Annotated[str, Meta(pattern=r"^[\w-]+$")]  # of a folder: it leads nowhere else
+Name = Annotated[str, Meta(pattern=r"^[\w-]+$")]  # of a folder: no slash or dot can lead out of its parent
 
 
 class Histogram(Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,4 +1,4 @@
-"""A record from its file: its checksum, its version and its types checked, and what is wrong in one line."""
+"""Reads a record from its file: checks checksum, version and types; errors are one line."""
 
 from __future__ import annotations
 

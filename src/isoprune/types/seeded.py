@@ -1,4 +1,4 @@
-"""Generators from a seed of the user's, and torch's global ones, lent."""
+"""Generators made from a user's seed; torch's global ones, changed for a while and restored."""
 
 from __future__ import annotations
 

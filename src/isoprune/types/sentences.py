@@ -1,4 +1,4 @@
-"""Sentences from templates: every line that is left of one is a sentence."""
+"""Sentences from templates: every rendered line that is not empty is one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How results show themselves: a few lines at the prompt, the same in a notebook."""
+"""How results are displayed: a few lines at the prompt, the same in a notebook."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ C = TypeVar("C", bound=type[Any])
 
 
 def shown(cls: C) -> C:
-    """Let a class show itself by its ``__str__``, at the prompt and in a notebook."""
+    """Display a class by its ``__str__``, at the prompt and in a notebook."""
     cls.__repr__ = cls.__str__
     cls._repr_html_ = lambda self: f"<pre>{html.escape(str(self))}</pre>"
     return cls

@@ -1,4 +1,4 @@
-"""The names of what is being written: one owner for who writes, who looks and who clears up."""
+"""Names of files that are being written: made, recognised and cleared up here alone."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _NAME = re.compile(r"\.(?P<of>.+)\.(?P<process>\d+)\.part", re.DOTALL)
 
 
 def temporary(path: Path) -> Path:
-    """Return the name beside ``path`` under which this process writes what will be there."""
+    """Return the temporary name beside ``path`` under which this process writes before it renames."""
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a name is that of what somebody writes, or was writing when he was killed."""
+    """Whether it is the temporary name of a file that a process writes, or wrote when it was killed."""
     return _NAME.fullmatch(name) is not None
 
 
 def clear_temporary(folder: Path, name: str | None = None) -> None:
-    """Remove what processes that are gone left in ``folder``: of the file ``name``, or all of it.
+    """Remove temporary files that ended processes left in ``folder``: of the file ``name``, or all.
 
     On a disk that several machines share, call it where nobody else writes: of another machine's processes
     nothing is known here.

@@ -1,4 +1,4 @@
-"""Units: what can only go as one, from a single weight to a channel of several coupled tensors."""
+"""Units: what can only be removed together, from a single weight to a channel of several coupled tensors."""
 
 from __future__ import annotations
 

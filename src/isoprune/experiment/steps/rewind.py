@@ -91,7 +91,7 @@ def keeper(folder: Path, epochs: Sequence[int]) -> Keep:
 
 
 def state_at(folder: Path, epoch: int, history: Sequence[Row], train: Train) -> dict[str, Tensor]:
-    """Return the finished dense network's tensors after ``epoch``: kept, or trained once more.
+    """Return the dense network's tensors after ``epoch``: as stored, or from training once more.
 
     Raises:
         IsopruneError: If the training ended before that epoch, or is not the same again.

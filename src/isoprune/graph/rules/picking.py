@@ -1,4 +1,4 @@
-"""Picking by an index: what lies along an indexed dimension is picked by position, the rest passes."""
+"""Indexing: labels along an indexed dimension are picked by position, those of other dimensions pass."""
 
 from __future__ import annotations
 
