@@ -1,4 +1,4 @@
-"""Where the verbs print: results to standard output, progress and messages to standard error."""
+"""Output of the verbs: results to standard output, progress and messages to standard error."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def say(*sentences: str) -> None:
 
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
-    """Show what is being done and for how long, on stderr; gone when it is done.
+    """Show the current action and its duration on stderr, until it is done.
 
     Without a terminal, such as in a batch job, it is a line now and then: the first after half a minute.
     """

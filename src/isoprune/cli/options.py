@@ -1,4 +1,4 @@
-"""Options that several verbs have: their names, and what their help says."""
+"""Options that several verbs share: their names, help texts and checks."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def read_shape(text: str | None) -> list[int] | None:
 
 
 def check_choice(kind: str, text: str | None, flag: str) -> None:
-    """Raise if an option names a method or data set that is none, or an option of it; a folder is data."""
+    """Raise if an option names an unknown method or data set, or has an unknown option."""
     from isoprune.experiment.catalogue import check
     from isoprune.experiment.choice import read_choice
 
@@ -82,7 +82,7 @@ def check_out(out: Path | None, endings: Sequence[str], example: str) -> None:
 
 
 def check_samples(samples: int | None) -> None:
-    """Raise unless there is something to measure on."""
+    """Raise unless at least one sample is to be measured."""
     if samples is not None and samples < 1:
         raise IsopruneError(f"--samples {samples}: at least one input is measured. Write --samples 64.")
     if samples is not None and samples > 10**6:
@@ -100,6 +100,6 @@ def check_seed(seed: int) -> None:
 
 
 def check_word(word: str, known: Sequence[str], kind: str) -> None:
-    """Raise for a word that is none of a few, with the nearest."""
+    """Raise for a word that is not among the known ones; suggest the nearest."""
     if word not in known:
         raise IsopruneError(f"Unknown {kind} {word!r}.{did_you_mean(word, known)}")

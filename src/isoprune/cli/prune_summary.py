@@ -41,7 +41,7 @@ def print_summary(source: Source, pruned: Pruned, directory: Path, *, seed: int)
 
 
 def print_delivery(done: Delivery, folder: Path, source: str) -> None:
-    """Print what came of a recipe, write its page, and say what can be done next."""
+    """Print the result of a recipe, write its page, and suggest the next commands."""
     from isoprune.experiment.delivery import PAGE
     from isoprune.export.folder import PREDICT, WEIGHTS
     from isoprune.reporting import explain, report
@@ -71,7 +71,7 @@ def print_delivery(done: Delivery, folder: Path, source: str) -> None:
 
 
 def build_option(source: str) -> str:
-    """Return what a command must say to have a network made again by ``source``, a name out of its folder."""
+    """Return the option that makes a network anew from ``source``, a name in its folder."""
     from isoprune.experiment.trusted_names import is_zoo
 
     return "" if ":" not in source or is_zoo(source) else f" --build {quote(source)}"

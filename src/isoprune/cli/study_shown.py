@@ -1,4 +1,4 @@
-"""What `run`, `study`, `demo` and `reproduce` share: do a study, show it, keep its page, say how it ended."""
+"""Shared by `run`, `study`, `demo` and `reproduce`: run a study, show it, write its page, report its end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FAILED = 1  # some run failed for a reason that is not the user's to mend
 def carry_out(
     study: Study, store: str, *, again: str, listing: bool = True, **how: Any
 ) -> tuple[int, list[Record]]:
-    """Do what is left of a study; return the exit code and the records that are finished.
+    """Run the unfinished part of a study; return the exit code and the finished records.
 
     Args:
         store: A directory or a URL.
@@ -130,7 +130,7 @@ def page_of(work: StudyWork) -> Path:
 def page_writer(
     work: StudyWork, progress: StudyProgress, *, again: str, report: str
 ) -> Callable[[str], None]:
-    """Return what writes the page: given "running", when it is time to; given how the study ended, at once.
+    """Return the function that writes the page: called with "running" now and then, at the end at once.
 
     A page that cannot be written is left as it is: the study goes on.
     """

@@ -1,4 +1,4 @@
-"""Which keys are the method that is compared, and what to call each of its values."""
+"""Which config keys are the method that is compared, and the labels of its values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is compared: a config or a record, as flat keys, its sizes, and what its trainings took."""
+"""The runs that are compared: a config or a record as flat keys, its sizes, and its training costs."""
 
 from __future__ import annotations
 

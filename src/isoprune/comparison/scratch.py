@@ -1,4 +1,4 @@
-"""The control from scratch: the pruned shape, drawn anew and trained for as much as the pruned network had.
+"""The control from scratch: the pruned shape with new weights, trained on the pruned network's budget.
 
 Sources: Liu, Sun, Zhou, Huang & Darrell, Rethinking the value of network pruning, ICLR 2019 (Scratch-E and
 Scratch-B); Wang et al., 2023, arXiv 2301.05219 (with retraining counted: K1 F1 / F2 + K2 epochs).

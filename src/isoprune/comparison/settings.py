@@ -1,4 +1,4 @@
-"""Runs -> settings: what is the same but for the seed comes together, under its method's name."""
+"""Runs -> settings: runs that differ in the seed alone are one setting, named by its method."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _reading_order(setting: Setting) -> tuple[Any, ...]:
 
 
 def differing(settings: Sequence[Setting]) -> list[str]:
-    """Return keys outside the method that tell where a setting stands, as few as will do, names first.
+    """Return the fewest keys outside the method that identify a setting, names first.
 
     Scratch has a recipe of its own, so the others say where there is a choice.
     """

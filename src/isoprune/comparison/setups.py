@@ -109,7 +109,7 @@ METHODS = ("repair", "rewind", "prune.criterion", "prune.train.penalty", "retrai
 
 @functools.cache
 def rung(key: str) -> Setup | None:
-    """Return the first setup that asks ``key`` to be the same; None if none does.
+    """Return the first setup that requires ``key`` to be equal; None if none does.
 
     A key that is not known, because it is newer, is taken to matter from S1 on.
     """
@@ -122,7 +122,7 @@ def rung(key: str) -> Setup | None:
 
 @functools.cache
 def place(key: str) -> tuple[int, str]:
-    """Return what sorts keys into the order in which differences are told."""
+    """Return the sort key of a config key: the order in which differences are reported."""
     order = list(RUNGS)
     found = [prefix for prefix in order if under(key, prefix)]
     return (order.index(max(found, key=len)) if found else len(order), key)

@@ -1,4 +1,4 @@
-"""Numbers as a reader wants to see them."""
+"""Numbers as text for tables and sentences."""
 
 from __future__ import annotations
 

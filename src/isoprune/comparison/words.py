@@ -1,4 +1,4 @@
-"""A comparison in words and as a table: nothing is said that its seeds do not show."""
+"""A comparison in sentences and as a table: it states nothing that its seeds do not show."""
 
 from __future__ import annotations
 

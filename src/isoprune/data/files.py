@@ -1,4 +1,4 @@
-"""Where data files live, how they get there, and what to say when they do not."""
+"""Where data files are stored, how they are downloaded, and the errors when that fails."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def data_root() -> Path:
 def fetch(
     name: str, download: Callable[[Path], object], *, root: Path, files: Sequence[str], hint: str = ""
 ) -> None:
-    """Have ``download`` bring ``files`` (paths below ``root``), so that no half of one is ever seen there.
+    """Have ``download`` fetch ``files`` (paths below ``root``), each complete or not there at all.
 
     They arrive in a directory of their own and are moved when all are complete; of several processes
     one fetches and the others wait.

@@ -1,4 +1,4 @@
-"""Samples on the disk: image files that are read when they are wanted, by threads."""
+"""Samples on the disk: image files that threads read on demand."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class ImageFiles:
 
 
 def sample_seed(seed: int, place: int) -> int:
-    """Return the seed of the sample that is ``place``-th in a part: nothing else decides what is drawn."""
+    """Return the seed of the sample that is ``place``-th in a part; it alone decides its augmentation."""
     return int.from_bytes(hashlib.blake2b(f"{seed}:{place}".encode(), digest_size=8).digest()) >> 1
 
 

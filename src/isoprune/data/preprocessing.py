@@ -1,4 +1,4 @@
-"""How image files become inputs, as a user says it: numbers, timm's config of a network, or a transform."""
+"""How image files become inputs, by a user's options: numbers, timm's config of a network, or a transform."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a folder of images holds, known before anything runs: which files cannot be read, and its content."""
+"""Checks of a folder of images before anything runs: which files cannot be read, and a content digest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a saved network cannot be: weights that are no numbers, a plan of units that its class has not."""
+"""Checks of a network's content: weights that are not finite, a plan whose units its class does not have."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check_finite(model: nn.Module, tensors: Mapping[str, Tensor], where: str) ->
 
 
 def plan_problem(facts: Manifest, model: nn.Module) -> str | None:
-    """Say why the plan cannot be of a network that ``model`` is the dense form of; None if it can.
+    """Return why the plan cannot belong to the dense network ``model``; None if it can.
 
     Units may be numbered as in a network between the two, where both were pruned before.
     """

@@ -1,4 +1,4 @@
-"""A directory that is whole or not there: written beside its place, then renamed into it."""
+"""Directories that are complete or absent: written under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OURS = frozenset({WEIGHTS, PLAN, BOOLS, ONNX, f"{ONNX}.data", PREDICT})
 
 
 def settled(directory: Path) -> Path:
-    """Return where a saved network is: ``directory``, or aside, if a replacement was killed half-way."""
+    """Return the path of a saved network: ``directory``, or its old copy if a replacement was killed."""
     old = aside(directory)
     return old if not directory.exists() and old.exists() else directory
 
@@ -103,6 +103,6 @@ def _exchange(part: Path, directory: Path, old: Path) -> None:
 
 
 def aside(directory: Path) -> Path:
-    """Return where a directory lies while another takes its place."""
+    """Return the path that a directory is moved to while another replaces it."""
     directory = Path(os.path.realpath(directory))  # which a link to itself does not stop
     return directory.with_name(f".{directory.name}.replaced")

@@ -1,4 +1,4 @@
-"""Measured time beside counted work, so that "smaller but not faster" is seen."""
+"""Measured time beside counted multiply-adds, so that "smaller but not faster" shows."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def latency(
     seconds: float | int = 20,
     on_backend: Callable[[str], object] | None = None,
 ) -> LatencyReport:
-    """Return how long each network's forward takes, and whether it gains what its FLOPs promise.
+    """Return how long each network's forward takes, beside the speed-up that its FLOPs promise.
 
     The networks take turns (A B A B ...), so a machine that slows down slows all of them down. All run in
     eval mode without gradients; the networks are left as they were.

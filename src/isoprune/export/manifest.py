@@ -1,4 +1,4 @@
-"""plan.json: what a saved network is made of, as plain data; made here, and checked when it comes back."""
+"""plan.json: the structure of a saved network as plain data, written and checked here."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What `load` needs of a plan.json, checked."""
+    """The checked content of a plan.json."""
 
     made_of: str  # the class that was saved, for messages only
     sha256: str

@@ -1,4 +1,4 @@
-"""predict.py: ten lines beside an ONNX file that classify images; what they need to know is in the file."""
+"""predict.py: ten lines beside an ONNX file that classify images; the preprocessing is in the file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ for name in sys.argv[1:]:
 
 
 def about(splits: Splits) -> dict[str, str]:
-    """Return what an ONNX file says of its data: the shape of an input, classes, how images get there."""
+    """Return the metadata of an ONNX file: the shape of an input, classes, how images become inputs."""
     how = None if splits.preprocessing is None else asdict(splits.preprocessing)
     facts = {"in_shape": list(splits.in_shape), "classes": list(splits.names), "preprocessing": how}
     return {KEY: json.dumps(facts)}

@@ -1,4 +1,4 @@
-"""The config of a network of transformers follows its tensors, so that `from_pretrained` makes it anew.
+"""Updates the config of a transformers network to its pruned sizes, so that `from_pretrained` loads it.
 
 A config says one width for all layers, so all must have lost equally much (the default allocation does that),
 and what the class computes from the config must be what the smaller network computes.
@@ -29,7 +29,7 @@ _UNSET = ("head_dim", "n_inner", "intermediate_size", "d_kv")  # None: made of o
 
 
 def follow_config(pruned: Pruned) -> Pruned:
-    """Return a pruned network with the config that makes one of its sizes; of other libraries, as it is.
+    """Return a pruned transformers network with a config of its sizes; networks of others as they are.
 
     The last entry of its history says under "config" whether it followed, or why it does not. Cost: a network
     on the meta device for every size that is tried, and two recorded forwards.

@@ -106,7 +106,7 @@ def short_name(text: str) -> str:
 
 
 def check_source(text: str) -> None:
-    """Raise now, before the network is wanted, if torchvision or timm is meant and has none of that name.
+    """Raise early, before the network is made, if torchvision or timm has none of that name.
 
     Raises:
         IsopruneError: With the nearest names; also if the package is not installed.

@@ -1,4 +1,4 @@
-"""The smallest ratio whose network runs in so much of the dense one's time, by measuring few of them."""
+"""The smallest ratio at which a network reaches a share of the dense one's time, by few measurements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The numbers of many networks side by side: which there are, what they cost, and how they are scaled."""
+"""The measured numbers of many networks as columns: their names, costs and scales."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def columns_of(rows: pl.DataFrame, keys: Iterable[str]) -> Numbers:
 
 
 class Costs:
-    """What measures take, as a part of a retraining of the longest budget."""
+    """The cost of measures, as a share of a retraining of the longest budget."""
 
     def __init__(self, rows: pl.DataFrame) -> None:
         longest = rows.filter(pl.col("samples") == pl.col("samples").max().over("family", "data"))

@@ -24,7 +24,7 @@ NEAR = 0.95  # of the networks that were left out, how many are near enough to b
 
 @dataclass(frozen=True)
 class Plan:
-    """What a forecast may be made of.
+    """Which numbers and groups a forecast is fitted with.
 
     Attributes:
         measure_of: Which measure gives each number.

@@ -71,7 +71,7 @@ class Ledger:
         return found.pop() if len(found) == 1 and found.isdisjoint({"", CONSTANT}) else None
 
     def unify(self, a: Tensor, b: Tensor, where: str) -> None:
-        """Say that the channels of ``a`` and ``b``, element by element, are one."""
+        """Unify the channels of ``a`` and ``b``, element by element: they can only go together."""
         if a.shape != b.shape:
             a, b = torch.broadcast_tensors(a, b)
         both = {*varying(a), *varying(b)}
@@ -90,7 +90,7 @@ class Ledger:
         self.edges.append((one, other))
 
     def tie(self, plane: Plane, dims: Iterable[int], where: str) -> Plane:
-        """Say that the channels along ``dims`` are one; return the plane that is constant along them."""
+        """Unify the channels along ``dims``; return the plane that is constant along them."""
         ids = plane.ids
         for d in dims:
             ids = ids.narrow(d, 0, 1)
@@ -99,7 +99,7 @@ class Ledger:
         return Plane(ids, plane.row)
 
     def freeze(self, planes: Sequence[Plane] | Tensor, reason: str) -> None:
-        """Say that these channels must stay."""
+        """Record that these channels must stay, and why."""
         for ids in [planes] if isinstance(planes, Tensor) else [p.ids for p in planes]:
             self.frozen.append((core(ids).reshape(-1).numpy(), reason))
 
@@ -109,7 +109,7 @@ class Ledger:
         return any(np.isin(ids, held).all() for held, _ in self.frozen)
 
     def grid(self, box: Tensor, where: str, *, every_row: bool = False, rows_may_go: bool = False) -> None:
-        """Say that every row of ``box`` [..., columns] must keep equally many channels.
+        """Record that every row of ``box`` [..., columns] must keep equally many channels.
 
         With ``every_row`` (the groups of a convolution or norm) none may go as a whole; with
         ``rows_may_go`` (heads, the channels of a view) those that are left must balance.

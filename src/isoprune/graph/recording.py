@@ -1,4 +1,4 @@
-"""What one recorded forward leaves behind: its operations, and the channels of every tensor in it."""
+"""A recorded forward: its operations, and the channels of every tensor in it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Pass:
     constants: Sequence[int] = ()  # the numbers of the constants of equal values that took on channels
 
     def answers(self) -> Reads:
-        """Return the answers of this pass, to be told once more."""
+        """Return the values that this pass read, to be replayed."""
         return Reads(self.reads, values=self.values, complete=True)
 
 
@@ -72,7 +72,7 @@ class Recording:
 
     @property
     def also(self) -> tuple[EntryPoint, ...]:
-        """The further calls that were asked for."""
+        """The further calls that the user listed."""
         given = {id(p.entry): p.entry for p in self.passes[1:] if not p.entry.training}
         return tuple(entry for entry in given.values() if entry is not self.passes[0].entry)
 

@@ -1,4 +1,4 @@
-"""What an operation would return, as memory that nobody writes to."""
+"""The outputs of an operation by shape and type alone: memory is allocated and never written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which attribute of which module a size in the forward came from.
+"""Sizes in a forward that come from attributes of modules, and which attribute each comes from.
 
 `x.view(b, n, self.num_heads, self.head_dim)` names its sizes. During a trace the integer attributes of
 the (copied) modules are integers that remember where they stood; when one arrives as a size of a
@@ -42,7 +42,7 @@ class _Size(int):
 
 
 class TensorSize(_Size):
-    """A size that remembers the channels it was read from: comparing an attribute with it is a claim."""
+    """A size that remembers the channels it was read from; comparing an attribute with it is a claim."""
 
     claim: Callable[[NamedSize], None]
 
@@ -155,7 +155,7 @@ def named_sizes(model: nn.Module) -> Iterator[None]:
 
 
 class SizeWatch(TorchFunctionMode):
-    """Turns named sizes among the arguments of shape functions into claims.
+    """Records a `SizeClaim` for each named size among the arguments of shape functions.
 
     Constants of equal values whose size an attribute or another tensor gave can be of any width: they are
     labelled. ``labelled``: the numbers of those in this call, if they are known from a recording.

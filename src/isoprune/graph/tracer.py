@@ -38,7 +38,7 @@ from isoprune.graph.tensor_facts import TensorFacts
 
 @dataclass
 class Tracer(TorchDispatchMode):
-    """Runs a forward on memory nobody writes to and keeps the ledger of channel ids."""
+    """Runs a forward on memory that is never written, and keeps the ledger of channel ids."""
 
     names: dict[int, tuple[str, Tensor]]
     watch: bool = True  # False: only shapes are wanted, no labels
@@ -138,7 +138,7 @@ class Tracer(TorchDispatchMode):
         }
 
     def take_input(self, tensor: Tensor) -> None:
-        """Follow an input: channels are made of floats, ways are chosen by the others."""
+        """Follow an input: float inputs carry channels, others decide branches."""
         facts = self.facts.of(tensor)
         if tensor.is_floating_point() or tensor.is_complex():
             self.mark(tensor, ())
@@ -148,7 +148,7 @@ class Tracer(TorchDispatchMode):
 
     @property
     def computes(self) -> bool:
-        """Whether values can be read: they are computed, or the answers are known."""
+        """Whether the forward can read values: they are computed, or recorded ones are replayed."""
         return self.reads.values or self.reads.complete
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

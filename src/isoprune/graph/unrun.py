@@ -1,4 +1,4 @@
-"""Parameters that took no part in any recorded pass: the channels that they could read stay."""
+"""Parameters that no recorded pass used: the channels that they could read stay."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Shapes = Mapping[str, torch.Size]
 
 
 def freeze_unrun(ledger: Ledger, passes: Sequence[Pass], unrun: Shapes) -> None:
-    """Let the channels stay that a parameter without a part could meet, by their number.
+    """Freeze the channels that an unused parameter could read, judged by their number.
 
     What a module that never ran reads cannot be known. It can only be a tensor with a dimension as long as
     one of its parameter's: all channels that lie along such a dimension of a recorded tensor are kept.

@@ -1,4 +1,4 @@
-"""What code does with a value that Python takes out of a tensor: whether it decides, and beside what numbers.
+"""How code uses a value that Python takes out of a tensor: whether it decides, and by which numbers.
 
 A number, a list or an array of numpy tells nothing of what it is compared with; the lines do that it flows
 through, in the function that takes it, in those that it is handed to, and in those that it is returned to.

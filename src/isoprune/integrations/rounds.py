@@ -1,4 +1,4 @@
-"""Pruning inside a training that others run: which round is due, and masks on the network that trains."""
+"""Pruning within another library's training loop: which round is due, and the masks on its network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every network asks of its arguments before it is built."""
+"""Checks of the arguments that all networks share, before they are built."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def check_sizes(**sizes: int) -> None:
 
 
 def check_classes(classes: int) -> None:
-    """Raise unless there is something to tell apart."""
+    """Raise unless there are at least two classes."""
     if classes < 2:
         raise IsopruneError(
             f"classes = {classes}, and a classifier needs at least 2. Look at the labels of the data."

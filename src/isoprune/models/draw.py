@@ -34,7 +34,7 @@ def drawn(make: Callable[[], Module], generator: Generator | None, draw: Draw | 
 
 
 def undrawn(make: Callable[[], Module]) -> Module:
-    """Return ``make()`` with weights that somebody else will set."""
+    """Return ``make()`` with weights that the caller will set."""
     # What torch draws here is thrown away, and its generator put back. (Making the modules on the meta
     # device would draw nothing, but loads sympy, which costs a third of a second at start-up.)
     with lent_generators():

@@ -1,4 +1,4 @@
-"""What a network starts from: weights that are drawn, published ones, or those of the user's own file."""
+"""The weights a network starts from: drawn, published, or those of a user's file."""
 
 from __future__ import annotations
 

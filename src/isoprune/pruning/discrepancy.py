@@ -17,16 +17,16 @@ _SAMPLED = 1 << 20  # elements of which a quantile is taken
 
 
 class WrongNetwork(IsopruneError):
-    """A smaller network that does not compute what it should: never handed out."""
+    """A smaller network does not compute what it should; it is not returned."""
 
 
 class NotFinite(WrongNetwork):
-    """Outputs from which nothing can be proven."""
+    """Outputs hold NaN or infinity, so nothing can be proven from them."""
 
 
 @dataclass(frozen=True)
 class Discrepancy:
-    """The worst element of all outputs: ``error`` is its difference, ``scale`` what that is held against."""
+    """The worst element of all outputs: ``error`` is its difference, ``scale`` what that is relative to."""
 
     error: float = 0.0
     scale: float = 0.0

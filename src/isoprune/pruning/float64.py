@@ -1,4 +1,4 @@
-"""Networks in float64, where sums in another order agree to ten digits and more, so that little can hide."""
+"""Networks in float64, where sums in another order agree to ten digits and more, so errors show."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _as_wide(tensor: Tensor) -> Tensor:
 
 @contextmanager
 def in_float64() -> Iterator[None]:
-    """Compute what is inside in float64, constants that a forward makes included."""
+    """Compute the block in float64, constants that a forward makes included."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:

@@ -1,4 +1,4 @@
-"""The optimizer's memory follows the network: momentum and Adam's moments lose the same channels."""
+"""Optimizer state for the small network: momentum and Adam's moments lose the same channels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two networks side by side on a trial: what the dense one should give, how far the small one is from it."""
+"""Compares two networks on a trial: what the dense one should give, how far the small one is from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A planner's wish -> a smaller network that is proven right: what does not fit is put back, and named."""
+"""A requested plan -> a smaller network, proven; channels that cannot go are put back and reported."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Planner = Callable[[Graph, tuple[Constraint, ...]], Plan]
 
 
 class NothingRemoved(IsopruneError):
-    """Something was asked for and nothing could go: an error, not a silent success."""
+    """Pruning was requested and nothing could go: an error, not a success without effect."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Settled:
 
 
 def settle(model: nn.Module, graph: Graph, planner: Planner) -> Settled:
-    """Return what ``planner`` asks for, as far as its shapes fit.
+    """Return the plan of ``planner``, as far as its shapes fit.
 
     The plan's shapes are tried without computing anything; an operation that does not fit (a size written
     into the forward) freezes the channels it touches, and the rest is planned anew.
@@ -70,7 +70,7 @@ def settle(model: nn.Module, graph: Graph, planner: Planner) -> Settled:
 
 @isolated()
 def prune_by(model: nn.Module, example_inputs: Any, graph: Graph, planner: Planner) -> Pruned:
-    """Return what ``planner`` asks for, as far as it can be proven.
+    """Return the network pruned by the plan of ``planner``, as far as it can be proven.
 
     A plan whose shapes fit is made real and compared with the dense network. What cannot be proven is put
     back, frozen and reported.

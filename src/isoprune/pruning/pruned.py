@@ -1,4 +1,4 @@
-"""What every verb takes and gives back: a pruned network, and all that is known of how it came about."""
+"""`Pruned`, which every verb takes and returns: a pruned network, its plan, proof, costs and history."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Pruned:
 
     @property
     def spared(self) -> tuple[Spared, ...]:
-        """The channels or heads that could go, were asked for, and lost nothing: name, size, reason."""
+        """The channels or heads that could go and were requested, but lost nothing: name, size, reason."""
         return spared_of(self.graph, self.plan)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""A rehearsal: the small network's forward, recorded and held against the dense one's, op by op.
+"""A rehearsal: the small network's forward, recorded and compared with the dense one's, op by op.
 
 Nothing is computed. It finds sizes that are written into the forward by hand, and scales that the
 forward computes from a width (`(C // heads) ** -0.5`) and that would change with it.

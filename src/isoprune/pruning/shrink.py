@@ -78,7 +78,7 @@ def _copy(name: str, tensor: Tensor, graph: Graph, kept: Tensor) -> Tensor:
 
 
 def outline(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
-    """Return what `shrink` would, with memory that nobody wrote to: for its shapes only, in no time.
+    """Return what `shrink` would, on memory that is never written: for its shapes alone, at no cost.
 
     Integers keep their values: an operation may read them.
     """

@@ -60,7 +60,7 @@ def set_sizes(new: nn.Module, graph: Graph, kept: Tensor) -> None:
 
 
 def scales_of(module: nn.Module) -> dict[str, float]:
-    """Return what a module of transformers computed from a width: it follows, as its config would make it.
+    """Return the numbers that a module of transformers computed from a width, and that must follow it.
 
     Elsewhere such numbers stay: then nothing need be made up for.
     """

@@ -1,4 +1,4 @@
-"""Units that were asked for and lost nothing: which, and why."""
+"""Units that were requested to go and lost nothing: which, and why."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from isoprune.types import IsopruneError, Plan, Units
 
 @dataclass(frozen=True)
 class Spared:
-    """Units of which some could go and were asked for, and none went.
+    """Units of which some could go and were requested to, and none went.
 
     Attributes:
         name: Of the units, as in ``graph.groups``.
@@ -33,7 +33,7 @@ class Spared:
 
 
 def spared_of(graph: Graph, plan: Plan) -> tuple[Spared, ...]:
-    """Return the channels or heads that a plan was asked to cut and left whole; of masks none.
+    """Return the channels or heads that the request covers and the plan leaves whole; of masks none.
 
     What can never go is not among them: ``graph.frozen`` has it, with reasons.
     """

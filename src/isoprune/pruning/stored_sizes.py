@@ -1,4 +1,4 @@
-"""Sizes beside the tensors, out of a file: believed as far as the shapes of the tensors bear them out."""
+"""Sizes of modules read from a file: accepted only where the tensors' shapes confirm them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a proof is made on: the example, and drawn inputs of other sizes with weights that hide nothing."""
+"""Inputs and weights that a proof is made on: the example, and drawn inputs with changed weights."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def recorded_trials(graph: Graph, inputs: Any) -> list[Trial]:
 
 
 def drawn_trials(model: nn.Module, graph: Graph, inputs: Any) -> Iterator[Trial]:
-    """Yield trials on drawn inputs and changed weights, from those that ask most of a network to the least.
+    """Yield trials on drawn inputs and changed weights, from the most demanding to the least.
 
     A network need not take the sizes of the first; the last has the sizes of the example.
     """

@@ -1,4 +1,4 @@
-"""The network as it would be had pruning spared one layer."""
+"""The pruned network with one layer restored, as if pruning had spared it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What charts are made of: tables by name, colours, axes, and the specification that comes of them."""
+"""Parts of charts: tables by name, colours, axes; and the Vega-Lite specification made of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records -> one HTML file that tells the story and works offline."""
+"""Records -> one HTML file with results, figures and settings, which works offline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What came out, in sentences: every word follows from a number of the records."""
+"""The results in sentences: every word follows from a number of the records."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _AFTER = "retrained.test_accuracy"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that came out: a lead and, per network, the clause that completes it."""
+    """One result: a lead and, per network, the clause that completes it."""
 
     lead: str
     clauses: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Histograms of several runs, taken together."""
+"""Histograms pooled over several runs."""
 
 from __future__ import annotations
 

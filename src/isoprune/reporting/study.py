@@ -1,4 +1,4 @@
-"""Runs -> cells: what was varied gets a label, and the seeds of one setting come together."""
+"""Runs -> cells: each setting gets a label of what was varied, and holds the runs of all its seeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the runs of a study are: their settings as a reader would say them, and in full."""
+"""The settings of a study's runs: in short for readers, and in full."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sentence is about: one network at one ratio, pruned and trained in one way, called by its name."""
+"""The subject of a sentence: one network at one ratio, pruned and trained in one way, with its name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from isoprune.reporting.study import Cell, grouped, unique
 
 @dataclass(frozen=True)
 class View:
-    """One network at the ratio that is told, pruned and trained in one way, by repair.
+    """One network at the ratio that the sentences report, pruned and trained in one way; its cells by repair.
 
     ``name`` says of which of several ways it is; ``pruned`` the same of how it was pruned alone, ``way`` of
     all but the ratio.

@@ -1,4 +1,4 @@
-"""What a reproduction is made of: published tables, claims, and where each record stands in them."""
+"""Parts of a reproduction: published tables, claims, and the cell of a table that each record belongs to."""
 
 from __future__ import annotations
 
@@ -201,11 +201,11 @@ class Reproduction:
     select: Callable[[Cells], Cells] = field(default=lambda cells: cells)
 
     def cells(self, records: Sequence[Record]) -> Cells:
-        """Return where the finished records stand that count."""
+        """Return the cells of the finished records that count (see ``select``)."""
         return self.select(self.placed(records))
 
     def placed(self, records: Sequence[Record]) -> Cells:
-        """Return where the finished records stand; a seed that comes twice counts once."""
+        """Return the cells of the finished records; a seed that comes twice counts once."""
         cells: dict[Place, dict[int, Record]] = {}
         for record in records:
             place = self.place(flatten(record.config))

@@ -1,4 +1,4 @@
-"""Where each run of a reproduction stands in its table, from the keys of its config."""
+"""The cell of its table that each run of a reproduction belongs to, from the keys of its config."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def _each(one: Experiment) -> Iterator[Experiment]:
 
 
 def reads(name: str, samples: int) -> dict[str, int | str]:
-    """Return the options with which a repair or a criterion looks at so many images."""
+    """Return the options by which a repair or a criterion reads so many images."""
     if name in _BLIND:  # the statistics are taken from data by what follows
         return {"variance": "kept"} if name == "folding" else {}
     return {"batches": -(-samples // REPAIR_BATCH), "samples": samples}

@@ -1,4 +1,4 @@
-"""What a battery of sanity checks found: values, paired differences, and what may be said of them."""
+"""The result of sanity checks: values, paired differences, and the sentences that these support."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Check:
-    """What the method is ahead of one check, paired by seed; negative: behind.
+    """How far the method is ahead of one check, paired by seed; negative: behind.
 
     ``corrected`` is the p-value after Holm's correction for all checks of the battery.
     """

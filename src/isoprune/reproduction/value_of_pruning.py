@@ -1,4 +1,4 @@
-"""The runs that the study of the value of pruning needs and no grid can say: those of equal multiply-adds."""
+"""The runs of equal multiply-adds in the study of the value of pruning, which no grid can express."""
 
 from __future__ import annotations
 

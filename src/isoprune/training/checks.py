@@ -1,4 +1,4 @@
-"""What is refused before a training, and what stops it: the words for both."""
+"""Checks before a training and while it runs, and their error messages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from isoprune.types.task import cross_entropy_loss, to_device
 def check_training(
     model: nn.Module, train: Batching, validation: Batching | None, training: Training, task: Task
 ) -> None:
-    """Raise now for what would fail, or quietly mean nothing, after the first epoch."""
+    """Raise now for settings that would fail, or have no effect, only after the first epoch."""
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise IsopruneError(
             "Every parameter of the network is frozen (requires_grad is False): there is nothing to train. "
@@ -75,7 +75,7 @@ def first_outputs(model: nn.Module, train: Batching, task: Task) -> Any:
 
 
 def check_loop(loop: Loop, model: nn.Module, *, momentum: float) -> None:
-    """Raise IsopruneError for what no training can mean, or this network cannot take."""
+    """Raise IsopruneError for settings that no training can have, or that this network cannot take."""
     if loop.precision not in PRECISIONS:
         raise IsopruneError(f"precision is {loop.precision!r}. Give one of: {', '.join(PRECISIONS)}.")
     if loop.accumulate < 1:

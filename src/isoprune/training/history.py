@@ -1,4 +1,4 @@
-"""What a training did to each weight: where it began, and how much of the loss each has taken off."""
+"""Each weight's history in a training: its first value, and how much it lowered the loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How steps are taken: what makes a training fast, and the few choices of it that change its result."""
+"""Options of training steps: those that make it fast, and the few that change its result."""
 
 from __future__ import annotations
 

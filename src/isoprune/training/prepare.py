@@ -1,4 +1,4 @@
-"""From a network to what takes steps, and back."""
+"""Prepares a network for training, and turns the trained copy back into a plain network."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def prepare(
     distill: Distill | None = None,
     penalty: Callable[[nn.Module], PenaltyTerm] | None = None,
 ) -> Trainer:
-    """Return a copy of ``model`` where it trains, its optimizer and penalty, and a copy of its teacher."""
+    """Return a copy of ``model`` on its device, its optimizer and penalty, and a copy of its teacher."""
     loop = training.loop
     if loop.label_smoothing:
         smoothed = functools.partial(cross_entropy_loss, label_smoothing=loop.label_smoothing)

@@ -1,4 +1,4 @@
-"""Which learning rate is advised: the rule over probes of several, and what is done where it fails."""
+"""The rule that advises a learning rate from probes of several, and the fallback where it diverges."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Advice:
 
 
 def score_of(value: float | None, higher_is_better: bool) -> float:
-    """Return what `TOLERANCE` is of: a metric, or minus the logarithm of one of which less is better."""
+    """Return the score that `TOLERANCE` applies to: a metric, or minus the logarithm of one to minimise."""
     if value is None:
         return -math.inf
     if higher_is_better:

@@ -1,4 +1,4 @@
-"""What a training needs to go on as if it had never stopped, to and from a checkpoint."""
+"""Checkpoints of a training: all that it needs to go on as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Pace:
 def fingerprint(
     model: nn.Module, data: Data | Splits, generator: Generator, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return what makes a training this one and no other: settings, shapes, starting point, data."""
+    """Return a digest that identifies a training: settings, shapes, starting point, data."""
     state = {name: t for name, t in model.state_dict().items() if isinstance(t, Tensor)}
     # All labels and one sample: another cut, order or normalisation shows, without reading it all.
     tensors: dict[str, Tensor] = {}
@@ -165,7 +165,7 @@ def _unlisted_buffers(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def find(path: Path, *, run: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Return what the checkpoint at ``path`` holds; None if there is none to go on from.
+    """Return the content of the checkpoint at ``path``; None if there is none to resume from.
 
     A damaged file counts as none: training from the start ends on the same bits.
 

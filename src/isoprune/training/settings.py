@@ -1,4 +1,4 @@
-"""What `fit` takes beside the network and its data: how to train, who watches, and where it is kept."""
+"""Arguments of `fit` beside network and data: how to train, callbacks, and where checkpoints go."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OPTIMIZERS = ("sgd", "adamw")
 
 @dataclass(frozen=True)
 class Training:
-    """How a network is trained; what a checkpoint must agree on.
+    """How a network is trained; a checkpoint is only resumed under equal settings.
 
     Attributes:
         schedule: Progress of the whole training in [0, 1), at the start of each step -> factor on ``lr``.
@@ -49,7 +49,7 @@ class Training:
     loop: Loop = PLAIN
 
     def check(self) -> None:
-        """Raise IsopruneError for numbers that mean no training."""
+        """Raise IsopruneError for numbers that no training can have."""
         if (
             self.epochs < 0
             or (self.batch is not None and self.batch < 1)
@@ -92,7 +92,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Watch:
-    """Who sees a training while it runs; no result depends on it.
+    """Callbacks of a running training; no result depends on them.
 
     Attributes:
         measure: Called on the network in eval mode before training and after every epoch; joins its row.

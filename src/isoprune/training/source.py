@@ -136,7 +136,7 @@ def _stream(loader: Any) -> Batching:
 
 
 def note_stream() -> None:
-    """Say once for a training what a loader that only yields cannot promise."""
+    """Log once for a training what is lost with a loader that does not know the places of its samples."""
     logger.warning(
         "The training data is a loader without places of its samples: their order is its own, so another "
         "run with the same seed may differ, and an interrupted one goes on from its last whole epoch. A "

@@ -1,4 +1,4 @@
-"""How steps are taken fastest on this machine: precision and memory format, by a short measurement."""
+"""The fastest precision and memory format for training steps on this machine, by a short measurement."""
 
 from __future__ import annotations
 

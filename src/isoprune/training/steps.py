@@ -26,7 +26,7 @@ from isoprune.types.task import Metric, forward, to_device
 
 @dataclass(frozen=True)
 class Trainer:
-    """What takes steps: ``forward`` is ``model``, wrapped and compiled; the teacher likewise, and frozen."""
+    """Takes training steps: ``forward`` is ``model``, wrapped and compiled, as is the frozen teacher."""
 
     model: nn.Module
     forward: nn.Module

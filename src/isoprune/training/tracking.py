@@ -44,7 +44,7 @@ def check_trackers(trackers: Sequence[str]) -> None:
 def joined(
     model: nn.Module, tracked: Tracking | None
 ) -> Iterator[tuple[Processes, Callable[[Mapping[str, Any]], None]]]:
-    """Yield this process among its like, and what gives a row to the trackers, whose run ends afterwards."""
+    """Yield this process and a function that sends a row to the trackers; their run ends with the block."""
     if tracked is None or not tracked.trackers:
         yield join(model), lambda _: None
         return

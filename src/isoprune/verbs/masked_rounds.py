@@ -1,4 +1,4 @@
-"""Networks that are masked already: pruned on at the grain of their masks."""
+"""Further rounds of pruning for networks that are masked already, at the grain of their masks."""
 
 from __future__ import annotations
 

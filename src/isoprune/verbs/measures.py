@@ -1,4 +1,4 @@
-"""`isoprune.measures`: what a network is like right after pruning, in numbers."""
+"""`isoprune.measures`: numbers of a network right after pruning."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from isoprune.types.task import CLASSIFICATION, Task
 @shown
 @dataclass(frozen=True, repr=False)
 class Measures:
-    """What was measured of a network.
+    """The measured numbers of a network.
 
     Attributes:
         numbers: By their names, which are of all measures; None where a number is not finite.

@@ -1,4 +1,4 @@
-"""How much is to go: one of a ratio, a budget, what a grain says, or what is zero."""
+"""How much is to go: by a ratio, a budget, a grain such as "2:4", or what is zero; exactly one of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from isoprune.types import IsopruneError
 
 
 def requested(grain: Grain, zeros: bool, mask: bool, **targets: Any) -> tuple[str, Any]:
-    """Return which of the ways to say how much goes was taken, and its value."""
+    """Return which argument says how much goes, and its value."""
     given = {name: value for name, value in targets.items() if value is not None}
     if zeros:
         if given or mask or grain.name != "channel":

@@ -1,4 +1,4 @@
-"""What to call the values of a config: names, and the options that tell namesakes apart."""
+"""Labels of a config's values: names, and the options that distinguish equal names."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def varied(flats: Sequence[Flat], keys: Iterable[str]) -> list[str]:
 
 
 def apart(flats: Sequence[Flat], names: Sequence[Any], keys: Sequence[str]) -> dict[Any, list[str]]:
-    """Return, for each name, those of ``keys`` that tell its bearers apart."""
+    """Return, for each name, those of ``keys`` whose values differ among its runs."""
     bearers: dict[Any, list[Flat]] = {}
     for flat, name in zip(flats, names, strict=True):
         bearers.setdefault(name, []).append(flat)
@@ -46,7 +46,7 @@ def apart(flats: Sequence[Flat], names: Sequence[Any], keys: Sequence[str]) -> d
 def labels_apart(
     flats: Sequence[Flat], names: Sequence[str], keys: Sequence[str], option: Callable[[str, Any], str]
 ) -> list[str]:
-    """Return names with the options in brackets that tell equal names apart; without a name these alone."""
+    """Return names with the options in brackets that distinguish equal names; without a name these alone."""
     differing = apart(flats, names, keys)
     made = []
     for flat, name in zip(flats, names, strict=True):

@@ -1,4 +1,4 @@
-"""Records from disk: which files are read, and what is refused with which words."""
+"""Reads records from disk: which files, and the errors for those that cannot be read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RECORD = "record.json"
 
 
 class Advised(TypedDict):
-    """Of an advice the rate alone."""
+    """The rate of an advice, without the rest."""
 
     lr: float
 
@@ -52,7 +52,7 @@ class OutlineRemoval(Struct, frozen=True):
 
 
 class Outline(Struct, frozen=True):
-    """What a frame holds of a record: read in a third of the time, for what it does not name is not built."""
+    """The part of a record that a frame holds: read in a third of the time, as the rest is not built."""
 
     version: int
     digest: str
@@ -82,7 +82,7 @@ def load_records(paths: str | Path | Iterable[str | Path]) -> list[Record]:
 
 
 def load_outlines(paths: str | Path | Iterable[str | Path]) -> list[Outline]:
-    """Return of the records found at ``paths`` what a frame is made of; see `load_records`."""
+    """Return the outlines of the records at ``paths``; see `load_records`."""
     return _load(paths, msgspec.json.Decoder(Outline))
 
 

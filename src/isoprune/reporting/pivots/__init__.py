@@ -1,4 +1,4 @@
-"""Tables for people who write: of any records, by any keys, as Markdown, LaTeX or CSV."""
+"""Tables for papers and reports: of any records, by any keys, as Markdown, LaTeX or CSV."""
 
 from isoprune.reporting.pivots.formats import FORMATS, as_csv, as_latex, as_markdown
 from isoprune.reporting.pivots.pivot import Pivot, pivot

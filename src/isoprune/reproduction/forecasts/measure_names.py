@@ -1,4 +1,4 @@
-"""Which measure gives which number: asked of a small network, so that no list has to say it again."""
+"""Which measure gives which number: taken from measuring a small network, so no list repeats it."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ _TEMPLATE = Path(__file__).parent / "template" / "verdict.txt.j2"
 
 @dataclass(frozen=True)
 class Judgement:
-    """All that the rows of a study say of measures and of forecasts."""
+    """The verdicts of a study's rows on measures and on forecasts."""
 
     rows: pl.DataFrame
     measures: list[MeasureVerdict]
