@@ -43,7 +43,7 @@ from isoprune.experiment.networks import load_network
 from isoprune.experiment.pipeline import make_step, run
 from isoprune.experiment.recipe import RECONSTRUCTION, recipe
 from isoprune.experiment.recipe_criterion import SAMPLES
-from isoprune.experiment.recipe_steps import digests_by_role
+from isoprune.experiment.recipe_steps import placed
 from isoprune.experiment.resolve import resolve
 from isoprune.experiment.store import Store
 from isoprune.methods.schedules import step_decay
@@ -96,7 +96,7 @@ def dense_of(store, table):
     """Return the dense network of a table, which was trained or is now."""
     chosen = resolve(experiment(table))
     make_step(chosen, store, place=0)
-    return load_network(store.folder(digests_by_role(chosen)["dense"]))[0]
+    return load_network(store.folder(placed(chosen)[0].digest))[0]
 
 
 def with_recipe(store, name, flops, seed):

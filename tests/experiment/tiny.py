@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.functional import one_hot
 
 from isoprune.experiment.config import Experiment, experiment
-from isoprune.experiment.recipe_steps import digests_by_role
+from isoprune.experiment.recipe_steps import placed
 from isoprune.experiment.resolve import resolve
 from isoprune.experiment.store import Store
 from isoprune.types import IsopruneError, Task
@@ -48,7 +48,7 @@ def tiny(**changes: Any) -> Experiment:
 
 def role_digest(config: dict[str, Any], role: str) -> str:
     """Return the digest of the last network of a role."""
-    return digests_by_role(resolve(experiment(config)))[role]
+    return {step.role: step.digest for step in placed(resolve(experiment(config)))}[role]
 
 
 def roles(record: Record) -> dict[str, NetworkRecord]:

@@ -27,6 +27,7 @@ from isoprune.experiment.step_types import Cluster, Prune, Retrain, Train
 from isoprune.experiment.steps.train import trained
 from isoprune.experiment.store import forget_checkpoint
 from isoprune.graph import trace
+from isoprune.pruning.grains import read_grain
 from isoprune.pruning.mask import harden, masked, masks_of
 from isoprune.pruning.rounds import inflated
 from isoprune.pruning.shrink import shrink
@@ -74,7 +75,7 @@ def without_what_went(bench: Bench, way: Sequence[StepResult], before: StepResul
     since = way[before.step.place + 1 :]
     if not any(isinstance(made.step.step, Prune | Cluster) for made in since):
         return before.model
-    if masks or last.plan.grain not in ("channel", "head"):  # shared weights have none, and no line either
+    if masks or not read_grain(last.plan.grain).whole:  # shared weights have none, and no line either
         return masked(harden(before.model), masks)
     dense = dense_of(way).model
     graph = trace(dense.eval(), bench.example())

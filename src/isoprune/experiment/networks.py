@@ -23,6 +23,7 @@ from isoprune.experiment.trusted_names import trusted
 from isoprune.experiment.validation import read
 from isoprune.export.manifest import sizes_of
 from isoprune.methods.codecs.clusters import MOST_BITS, cluster, clustered
+from isoprune.pruning.grains import read_grain
 from isoprune.pruning.mask import harden, masked, masks_of
 from isoprune.pruning.shrink import replace_tensors
 from isoprune.pruning.stored_sizes import Sizes, restore_sizes_, shapes_of
@@ -156,7 +157,7 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
 
 def _is_json(plan: Plan) -> bool:
     """Whether the units that went are few enough for JSON: channels are, single weights are not."""
-    return plan.grain in ("channel", "head")
+    return read_grain(plan.grain).whole
 
 
 def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -93,8 +93,3 @@ def _unrolled(experiment: Experiment) -> Iterator[tuple[Single, int]]:
             for inner in step.steps:
                 goes = isinstance(inner, Prune) and ratio is not None
                 yield (structs.replace(inner, ratio=ratio) if goes else inner), number
-
-
-def digests_by_role(experiment: Experiment) -> dict[str, str]:
-    """Return role -> digest of the last network of that role, of a resolved experiment."""
-    return {step.role: step.digest for step in placed(experiment)}

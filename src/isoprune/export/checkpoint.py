@@ -72,7 +72,7 @@ def write(
 ) -> None:
     """Write the files of `save` into a folder that nobody reads yet, as `replacing` gives it."""
     pruned = network if isinstance(network, Pruned) else None
-    model = _unwrapped(module_of(network))
+    model = module_of(network)
     if pruned is not None and dense is None:
         dense = pruned.dense
     if pruned is not None and dense is not None and pruned.plan.grain == DEPTH:
@@ -100,17 +100,6 @@ def write(
         facts["bools_sha256"] = _sha256(part / BOOLS)
     (part / PLAN).write_text(manifest.to_text(facts), encoding="utf-8")
     (part / WEIGHTS).chmod((part / PLAN).stat().st_mode)  # safetensors makes it the owner's alone
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    """Return the user's module inside torch.compile's and the data-parallel wrappers."""
-    while True:
-        if isinstance(model, torch._dynamo.OptimizedModule):
-            model = model._orig_mod
-        elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            model = model.module
-        else:
-            return model
 
 
 def _plain_tensors(model: nn.Module) -> dict[str, Tensor]:

@@ -16,8 +16,7 @@ from torch import nn
 
 from isoprune.export.backends import BACKENDS, Call, check_backends, prepared
 from isoprune.export.proof_text import odd_in_words
-from isoprune.graph import trace
-from isoprune.pruning.costs import everything, flops
+from isoprune.pruning.costs import cost_of
 from isoprune.types import IsopruneError
 from isoprune.types.shown import shown
 
@@ -116,7 +115,7 @@ def latency(
             f"Nothing to time: {len(models)} networks on {len(backends)} backends, {runs} runs. Give at "
             f"least one of each; backends are {', '.join(BACKENDS)}."
         )
-    work = {name: work_of(model, example_inputs) for name, model in models.items()}
+    work = {name: cost_of(model, example_inputs) for name, model in models.items()}
     timings: list[Timing] = []
     with set_threads(threads), tempfile.TemporaryDirectory() as scratch:
         for backend in backends:
@@ -220,16 +219,3 @@ def _widths(models: Mapping[str, nn.Module]) -> Iterator[str]:
     dense, *others = models.items()
     for name, model in others:
         yield from odd_in_words(dense[1], model, name)
-
-
-@dataclass(frozen=True)
-class Work:
-    """Parameters, and multiply-adds of convolutions, linear layers and attention for one sample."""
-
-    parameters: int
-    flops: int
-
-
-def work_of(model: nn.Module, example_inputs: Any) -> Work:
-    graph = trace(model, example_inputs)
-    return Work(sum(p.numel() for p in model.parameters()), flops(graph, everything(graph)))

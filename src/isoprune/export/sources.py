@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import inspect
@@ -17,7 +16,7 @@ import torch
 from torch import Generator, nn
 
 from isoprune.export.weights import load_weights_
-from isoprune.types.errors import SOURCES, IsopruneError
+from isoprune.types.errors import SOURCES, IsopruneError, guess
 from isoprune.types.importing import imported
 from isoprune.types.seeded import lent_generators
 
@@ -190,8 +189,7 @@ def _own(module_name: str, function_name: str) -> _Made:
     try:
         module = imported(module_name)
     except ImportError as error:
-        close = difflib.get_close_matches(module_name, _LIBRARIES, 1)
-        hint = f" Did you mean {close[0]}:{function_name}?" if close else ""
+        hint = guess(module_name, _LIBRARIES, write=lambda library: f"{library}:{function_name}")
         raise IsopruneError(
             f"Cannot import {module_name!r}: {error}.{hint} Start isoprune where it can be imported, or "
             f"write {SOURCES}."
@@ -240,8 +238,7 @@ def _check_name(name: str, known: Iterable[str], library: str) -> None:
 
 
 def _close(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, 3, 0.5)
-    return f" Did you mean {' or '.join(close)}?" if close else f" It has: {', '.join(known[:5])} ..."
+    return guess(name, known, most=3, write=str) or f" It has: {', '.join(known[:5])} ..."
 
 
 def _installed(package: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from torch import Generator, nn
 
 from isoprune.types import IsopruneError
+from isoprune.types.errors import guess
 
 LARGEST = 10**9  # parameters; the default config of many a type is that of its largest member
 _NO_CODE = {"trust_remote_code": False}  # unsaid, transformers asks the user, with a timer
@@ -77,16 +77,14 @@ def _config(name: str, options: dict[str, Any]) -> tuple[Any, str]:
     types = {cls: kind for kind, cls in classes.items()}
     kind = name if name in classes else types.get(name)
     if kind is None:
-        close = difflib.get_close_matches(name, [*classes, *types], 3, 0.5)
-        hint = f" Did you mean {' or '.join(close)}?" if close else ""
+        hint = guess(name, [*classes, *types], most=3, write=str)
         raise IsopruneError(
             f"transformers has no model type or config class {name!r}, and there is no such directory.{hint}"
         )
     plain = _tried(lambda: transformers.AutoConfig.for_model(kind), name)
     for key in options:
         if not hasattr(plain, key) or key.startswith("_"):
-            close = difflib.get_close_matches(key, plain.to_dict(), 1)
-            hint = f" Did you mean {close[0]}?" if close else ""
+            hint = guess(key, plain.to_dict(), write=str)
             raise IsopruneError(f"{classes[kind]} has no option {key!r}.{hint}")
     code = f"transformers.AutoConfig.for_model({kind!r}{said})"
     return _tried(lambda: transformers.AutoConfig.for_model(kind, **options), name), code

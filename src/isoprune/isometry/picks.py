@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from isoprune.types import IsopruneError
+from isoprune.types.errors import guess
 
 Inputs = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 InputPick = str | int | None
@@ -43,8 +43,7 @@ def pick_input(
     modules = dict(model.named_modules())
     if isinstance(pick, str) and pick not in kwargs:
         if pick not in modules:
-            close = difflib.get_close_matches(pick, [*kwargs, *modules], n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
+            hint = guess(pick, [*kwargs, *modules])
             raise IsopruneError(f"input={pick!r} is neither a key of the inputs nor a submodule.{hint}")
         return _module_output(modules[pick], pick, forward, args, kwargs, stack)
     leaves, structure = pytree.tree_flatten((args, kwargs))

@@ -29,7 +29,8 @@ def sharpness(
     Gradient descent with momentum :math:`\beta` is stable near a minimum up to the rate
     :math:`2 (1 + \beta) / \lambda` (`stable_rate`). Power iteration on Hessian-vector products, until the
     Rayleigh quotient changes by less than ``tolerance`` of itself. In eval mode; frozen parameters do not
-    take part; the model and its ``.grad`` stay as they are.
+    take part; the model and its ``.grad`` stay as they are. Lanczos' iteration (the measure
+    `hessian_largest`) takes fewer products, and keeps a vector as large as the network for each.
 
     Cost: two backward passes over all samples an iteration; the whole graph of one batch in memory.
 

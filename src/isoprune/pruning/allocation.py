@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import math
 import re
@@ -12,6 +11,7 @@ import torch
 
 from isoprune.graph import Graph
 from isoprune.types import IsopruneError, Scores, Units
+from isoprune.types.errors import did_you_mean
 from isoprune.types.units import layer_of
 
 Number = float | int
@@ -36,9 +36,7 @@ def check_ratio(ratio: Number, what: str = "ratio") -> None:
 def check_known(name: str, known: Sequence[str], what: str) -> None:
     """Raise unless ``name`` is one of ``known``."""
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f" Did you mean '{close[0]}'?" if close else ""
-        raise IsopruneError(f"Unknown {what} '{name}'.{hint} Known: {', '.join(known)}.")
+        raise IsopruneError(f"Unknown {what} {name!r}.{did_you_mean(name, known)}")
 
 
 def producers(group: Units) -> list[str]:

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
-from isoprune.graph import Graph
+from isoprune.graph import Graph, trace
 from isoprune.graph.labels import box_size
 from isoprune.graph.recording import Node
+from isoprune.pruning.mask import masks_of
 from isoprune.types import Plan
 
 
@@ -67,6 +68,13 @@ class Cost:
     parameters: int
     nonzero: int
     flops: int
+
+
+def cost_of(model: nn.Module, example_inputs: Any) -> Cost:
+    """Return what a network costs, counted anew and not read off a plan."""
+    graph, zeros = trace(model, example_inputs), sum(int((~kept).sum()) for kept in masks_of(model).values())
+    total = sum(p.numel() for p in model.parameters())
+    return Cost(total, total - zeros, flops(graph, everything(graph)))
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from torch.nn.utils import parametrize
 from isoprune.graph import Graph
 from isoprune.graph.cloning import copied, tensor_names
 from isoprune.graph.labels import keep_mask
+from isoprune.pruning.grains import read_grain
 from isoprune.types import IsopruneError, Plan, Units
 
 
@@ -44,7 +45,7 @@ class Mask(nn.Module):
 def element_masks(graph: Graph, plan: Plan, units: tuple[Units, ...]) -> dict[str, Tensor]:
     """Return, by the name of every tensor that loses something, which of its elements stay (bool)."""
     masks: dict[str, Tensor] = {}
-    if plan.grain in ("channel", "head"):
+    if read_grain(plan.grain).whole:
         kept = graph.kept_ids(plan)
         for name, (planes, shape) in graph.tensors.items():
             if (mask := keep_mask(planes, kept)) is not None:

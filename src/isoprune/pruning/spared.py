@@ -11,6 +11,7 @@ import numpy as np
 
 from isoprune.graph import Graph
 from isoprune.pruning.allocation import in_scope, ratios_of
+from isoprune.pruning.grains import read_grain
 from isoprune.types import IsopruneError, Plan, Units
 
 
@@ -37,7 +38,7 @@ def spared_of(graph: Graph, plan: Plan) -> tuple[Spared, ...]:
 
     What can never go is not among them: ``graph.frozen`` has it, with reasons.
     """
-    return tuple(_spared(graph, plan)) if plan.grain in ("channel", "head") else ()
+    return tuple(_spared(graph, plan)) if read_grain(plan.grain).whole else ()
 
 
 def _spared(graph: Graph, plan: Plan) -> Iterator[Spared]:

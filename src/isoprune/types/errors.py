@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import TypeVar
 
@@ -18,9 +18,13 @@ class IsopruneError(ValueError):
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'? Known: ..." for a word that is none of ``known``."""
     known = list(known)
-    near = get_close_matches(word, known, n=1, cutoff=0.5)
-    guess = f" Did you mean {near[0]!r}?" if near else ""
-    return f"{guess} Known: {', '.join(known)}."
+    return f"{guess(word, known)} Known: {', '.join(known)}."
+
+
+def guess(word: str, known: Iterable[str], *, most: int = 1, write: Callable[[str], str] = repr) -> str:
+    """Return " Did you mean 'x'?", or ``most`` words that are near, as they are written; "" where none is."""
+    near = get_close_matches(word, list(known), n=most, cutoff=0.5)
+    return f" Did you mean {' or '.join(map(write, near))}?" if near else ""
 
 
 def pick(table: Mapping[str, T], name: str, kind: str) -> T:

@@ -9,9 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from isoprune.export.latency import work_of
 from isoprune.forecast import Fitted, Forecast, forecast, no_forecast, read_fitted
-from isoprune.pruning.mask import masks_of
+from isoprune.pruning.costs import cost_of
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.samples import batches_of
 from isoprune.training import evaluate
@@ -87,9 +86,8 @@ def left_of(dense: nn.Module, model: nn.Module, inputs: Any) -> tuple[float, flo
     What a mask holds at zero is no parameter, but is multiplied all the same. Counted anew, and not read off
     a plan: the two may come from two files.
     """
-    before, now = work_of(dense, inputs), work_of(model, inputs)
-    zeros = sum(int((~kept).sum()) for kept in masks_of(model).values())
-    return (now.parameters - zeros) / before.parameters, now.flops / before.flops
+    before, now = cost_of(dense, inputs), cost_of(model, inputs)
+    return now.nonzero / before.parameters, now.flops / before.flops
 
 
 def check_retrain_samples(samples: int) -> None:

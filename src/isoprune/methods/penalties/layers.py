@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from isoprune.graph import Graph
-from isoprune.pruning.grains import units_of
+from isoprune.pruning.grains import read_grain, units_of
 from isoprune.types import IsopruneError, Member, Plan
 
 Selection = Mapping[str, Tensor]  # units name -> bool [units.shape]
@@ -94,7 +94,7 @@ class Layers:
 def gone(model: nn.Module, graph: Graph, plan: Plan) -> dict[str, Tensor]:
     """Return which units go, on the network's device; channels that go with others or with heads included."""
     device = next(model.parameters()).device
-    if plan.grain not in ("channel", "head"):
+    if not read_grain(plan.grain).whole:
         return {name: ~kept.to(device) for name, kept in plan.kept.items()}
     kept = graph.kept_ids(plan).numpy()
     first = np.unique(graph.component, return_index=True)[1]
