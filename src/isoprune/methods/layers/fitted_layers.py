@@ -19,7 +19,8 @@ from isoprune.methods.layers.finished_outputs import FinishedOutputs
 from isoprune.methods.layers.kept_outputs import Kept, kept_outputs
 from isoprune.methods.layers.norms import Affine
 from isoprune.methods.layers.probe import Callbacks, Site, Stop, made_at, places, read_at, sites, watch
-from isoprune.methods.layers.weights import Weight, shared_with_tables, weights
+from isoprune.methods.layers.stored import is_plain
+from isoprune.methods.layers.weights import Weight, every_weight, plain_weights, shared_with_tables
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.matrices import LAYERS
 from isoprune.signals.modes import in_eval_mode
@@ -119,20 +120,21 @@ def fitted_layers(
 ) -> Iterator[list[FittedLayer]]:
     """Yield the layers of ``repaired`` that can be fitted, in the order in which they run.
 
-    Attentions are taken apart meanwhile; one whose forward is not torch's own, and layers that are tied to an
-    embedding, are left out. What is yielded is used in this order: a layer's data are of the network as it is
-    by then.
+    Attentions are taken apart meanwhile; one whose forward is not torch's own, layers that are tied to an
+    embedding, and those whose weight something else computes, are left out. What is yielded is used in this
+    order: a layer's data are of the network as it is by then.
 
     Args:
         repaired: A network of the pruned one's shape.
         places, memory: See `goals`; a quarter of it, if left, holds what finished layers made.
-        log: Is told which attentions stay as they are.
+        log: Is told which layers stay as they are.
 
     Raises:
         IsopruneError: If dense network and plan do not belong to the pruned network; beyond memory.
     """
     example, dense = cut(chunks[0], 0, 1), clone_sharing(pruned.dense)
-    stored_weights = weights(repaired)
+    stored_weights = plain_weights(repaired)
+    _tell_computed(repaired, log)
     kept, factors = kept_outputs(dense, stored_weights, pruned, example)
     with in_eval_mode(repaired, dense), taken_apart(repaired) as parts, taken_apart(dense) as whole:
         shared = shared_with_tables(repaired)
@@ -166,6 +168,12 @@ def fitted_layers(
                 )
                 for site in order
             ]
+
+
+def _tell_computed(repaired: nn.Module, log: logging.Logger) -> None:
+    for weight in every_weight(repaired):
+        if not is_plain(weight.module, weight.key):
+            log.info("%s: stays as it is, since its weight is computed from others", weight.name)
 
 
 def _tell_whole(

@@ -31,13 +31,18 @@ def kept_by_mask(module: nn.Module, key: str) -> Tensor | None:
     return None if mask is None else mask.bool()
 
 
+def is_plain(module: nn.Module, key: str) -> bool:
+    """Return whether a tensor is a parameter, masked or not: what is written there stays."""
+    return kept_by_mask(module, key) is not None or key in module._parameters
+
+
 def require_plain(name: str, module: nn.Module, key: str) -> None:
     """Refuse a tensor that something else than a mask is computed from.
 
     Raises:
         IsopruneError: Naming the layer.
     """
-    if kept_by_mask(module, key) is None and key not in module._parameters:
+    if not is_plain(module, key):
         raise IsopruneError(
             f"{name}: the weight is parametrised, so what a repair writes would not survive the next "
             "forward. Make it plain first: torch.nn.utils.parametrize.remove_parametrizations."

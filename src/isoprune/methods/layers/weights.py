@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx, nn
 
 from isoprune.graph.cloning import copied
-from isoprune.methods.layers.stored import kept_by_mask, require_plain, stored, write_
+from isoprune.methods.layers.stored import is_plain, kept_by_mask, require_plain, stored, write_
 from isoprune.signals.matrices import LAYERS, TRANSPOSED, as_matrices
 from isoprune.types import IsopruneError
 
@@ -37,6 +37,10 @@ class Weight:
         behind = stored(self.module, self.key)
         assert behind is not None
         return behind
+
+    def require_plain(self) -> None:
+        """Refuse a weight that something else than a mask is computed from."""
+        require_plain(self.name, self.module, self.key)
 
     @property
     def mask(self) -> Tensor | None:
@@ -93,8 +97,20 @@ def weights(model: nn.Module) -> list[Weight]:
     Raises:
         IsopruneError: If a weight is parametrised otherwise than by a mask.
     """
+    every = list(every_weight(model))
+    for weight in every:
+        weight.require_plain()
+    return _once(every)
+
+
+def plain_weights(model: nn.Module) -> list[Weight]:
+    """Return those of `weights` that can be written; what something else computes is left out."""
+    return _once(weight for weight in every_weight(model) if is_plain(weight.module, weight.key))
+
+
+def _once(every: Iterable[Weight]) -> list[Weight]:
     found: dict[int, Weight] = {}
-    for weight in _all(model):
+    for weight in every:
         found.setdefault(id(weight.parameter), weight)
     return list(found.values())
 
@@ -158,15 +174,14 @@ def _changed(weight: Weight, W: Tensor, mask: Tensor | None, change: Change) -> 
     return new
 
 
-def _all(model: nn.Module) -> Iterator[Weight]:
+def every_weight(model: nn.Module) -> Iterator[Weight]:
+    """Yield the weights of all layers, tied ones by each name, and those that something computes."""
     for name, module in model.named_modules():
         if isinstance(module, LAYERS):
-            require_plain(name, module, "weight")
             yield Weight(name, module, int(getattr(module, "groups", 1)))
         elif isinstance(module, nn.MultiheadAttention):
             for key in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"):
                 if stored(module, key) is not None:
-                    require_plain(name, module, key)
                     blocks = 3 if key == "in_proj_weight" else 1
                     yield Weight(f"{name}.{key}".lstrip("."), module, blocks, key)
 

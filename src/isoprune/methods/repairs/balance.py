@@ -15,7 +15,7 @@ from isoprune.graph.cloning import copied
 from isoprune.graph.outputs import tensors_in
 from isoprune.methods.layers.probe import sites
 from isoprune.methods.layers.stored import differentiable, write_
-from isoprune.methods.layers.weights import Weight, weights
+from isoprune.methods.layers.weights import Weight, plain_weights
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.matrices import CONVOLUTIONS
 from isoprune.signals.modes import in_eval_mode
@@ -100,7 +100,7 @@ def _chains(model: nn.Module, inputs: Sequence[Any]) -> list[list[Weight]]:
 
 
 def _layers(model: nn.Module) -> dict[str, Weight]:
-    return {w.name: w for w in weights(model) if isinstance(w.module, (nn.Linear, *CONVOLUTIONS))}
+    return {w.name: w for w in plain_weights(model) if isinstance(w.module, (nn.Linear, *CONVOLUTIONS))}
 
 
 def _slopes(model: nn.Module, inputs: Any, layers: Sequence[Weight]) -> dict[str, tuple[float, float]]:

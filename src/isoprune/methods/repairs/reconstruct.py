@@ -57,7 +57,8 @@ def reconstruct(
       under BatchNorm the effective learning rate goes with :math:`1 / \|W\|^2`.
     - Where the output (or the BatchNorm's) goes into a sum, y is what the sum lacks: the dense network's sum
       less the other operand as it is now. So errors of the blocks before do not add up (He et al., 2017).
-    - A layer that is tied to an embedding stays as it is: what all others read would change with it.
+    - A layer that is tied to an embedding stays as it is: what all others read would change with it. So does
+      one whose weight something else computes (a parametrization), and the log says so.
     - An attention's projections are layers like others. Queries are wanted with the factor that makes up for
       narrower heads. One whose forward is not torch's own keeps its weights, and the log says so.
     - A transposed convolution reads zeros between its inputs, as many as its stride asks for, by its flipped
