@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Generator
 
-from isoprune.data.splits import cut, make_splits, prepare
+from isoprune.data.splits import make_splits, prepare, split_indices
 from isoprune.types import IsopruneError
 
 
@@ -16,28 +16,28 @@ from isoprune.types import IsopruneError
 @given(st.integers(2, 300), st.data(), st.integers(0, 2**32))
 def test_a_cut_is_a_partition(count, data, seed):
     held = data.draw(st.integers(1, count - 1))
-    train, validation = cut(count, seed=seed, validation=held, limit=None)
+    train, validation = split_indices(count, seed=seed, validation=held, limit=None)
     assert len(validation) == held
     assert sorted([*train.tolist(), *validation.tolist()]) == list(range(count))
 
 
 def test_a_cut_depends_on_its_seed_alone():
-    first = cut(1000, seed=3, validation=0.1, limit=None)
+    first = split_indices(1000, seed=3, validation=0.1, limit=None)
     state = torch.get_rng_state()
     torch.rand(7)
-    again = cut(1000, seed=3, validation=100, limit=None)
-    other = cut(1000, seed=4, validation=0.1, limit=None)
+    again = split_indices(1000, seed=3, validation=100, limit=None)
+    other = split_indices(1000, seed=4, validation=0.1, limit=None)
     assert torch.equal(first[1], again[1])
     assert torch.equal(first[0], again[0])
     assert not torch.equal(first[1], other[1])
     torch.set_rng_state(state)
-    cut(1000, seed=5, validation=0.1, limit=None)
+    split_indices(1000, seed=5, validation=0.1, limit=None)
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_a_limit_takes_training_images_only():
-    train, validation = cut(1000, seed=0, validation=0.1, limit=None)
-    fewer, same = cut(1000, seed=0, validation=0.1, limit=50)
+    train, validation = split_indices(1000, seed=0, validation=0.1, limit=None)
+    fewer, same = split_indices(1000, seed=0, validation=0.1, limit=50)
     assert torch.equal(same, validation)
     assert torch.equal(fewer, train[:50])
 
@@ -45,13 +45,13 @@ def test_a_limit_takes_training_images_only():
 @pytest.mark.parametrize("validation", [0, 10, 11, -1, 0.0, 1.0, -0.5, 1.5, 0.01])
 def test_a_cut_leaves_images_on_both_sides(validation):
     with pytest.raises(IsopruneError, match=r"validation = .* of 10 training images\. Give a fraction"):
-        cut(10, seed=0, validation=validation, limit=None)
+        split_indices(10, seed=0, validation=validation, limit=None)
 
 
 @pytest.mark.parametrize("limit", [0, -1, 10])
 def test_a_limit_lies_within_what_there_is(limit):
     with pytest.raises(IsopruneError, match=r"validation leaves 9 training images\. Give 1 to 9"):
-        cut(10, seed=0, validation=1, limit=limit)
+        split_indices(10, seed=0, validation=1, limit=limit)
 
 
 def grey(n: int, side: int, seed: int = 0) -> torch.Tensor:

@@ -11,14 +11,14 @@ import pytest
 from forecast.made import MEASURE_OF, rows
 from isoprune.forecast import Judged, read_fitted, write_fitted
 from isoprune.forecast.columns import columns_of
-from isoprune.forecast.fitting import Plan, fit
+from isoprune.forecast.fitting import FitOptions, fit
 from isoprune.types import IsopruneError
 from isoprune.types.json_files import sealed
 
 
 @pytest.fixture(scope="module")
 def fitted():
-    made = fit(rows().drop("m.twin"), Plan(MEASURE_OF), digest="0" * 64)
+    made = fit(rows().drop("m.twin"), FitOptions(MEASURE_OF), digest="0" * 64)
     return msgspec.structs.replace(made, judged=Judged(0.4, 0.9, 0.01, {"80": 0.81}))
 
 

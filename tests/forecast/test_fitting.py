@@ -10,13 +10,13 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from forecast.made import MEASURE_OF, NOISE, SLOPE, rows
-from isoprune.forecast.columns import Costs, columns, columns_of
+from isoprune.forecast.columns import MeasureCosts, columns, columns_of
 from isoprune.forecast.fitted import Fitted, unsquashed, write_fitted
 from isoprune.forecast.fitted import squashed as squash_points
-from isoprune.forecast.fitting import PERCENTS, Plan, affordable, fit, quantile, ridge
+from isoprune.forecast.fitting import PERCENTS, FitOptions, affordable, fit, fit_ridge, quantile
 from isoprune.types import IsopruneError
 
-PLAN = Plan(MEASURE_OF)
+PLAN = FitOptions(MEASURE_OF)
 MEAN_ABSOLUTE = math.sqrt(2 / math.pi)  # of a standard normal distribution
 
 
@@ -54,13 +54,13 @@ def test_intervals_hold_new_networks_as_often_as_they_say(fitted, later):
 def test_a_measure_that_costs_more_than_is_allowed_is_not_taken(fitted):
     """ "dear" is the answer itself, for nine tenths of a retraining."""
     frame = rows()
-    assert Costs(frame).of(["third"]) == pytest.approx(0.9)
-    assert Costs(frame).of(["first", "second"]) == pytest.approx(0.02)
+    assert MeasureCosts(frame).of(["third"]) == pytest.approx(0.9)
+    assert MeasureCosts(frame).of(["first", "second"]) == pytest.approx(0.02)
     assert affordable(frame, PLAN) == ["useful", "twin", "noise"]
-    assert affordable(frame, Plan(MEASURE_OF, most=0.015)) == ["useful", "twin"]
+    assert affordable(frame, FitOptions(MEASURE_OF, most=0.015)) == ["useful", "twin"]
     assert affordable(frame.drop("s.second"), PLAN) == ["useful", "twin"]
     assert "third" not in fitted.measures
-    dear = fit(frame, Plan(MEASURE_OF, most=1.0))
+    dear = fit(frame, FitOptions(MEASURE_OF, most=1.0))
     assert "third" in dear.measures
     off = np.abs(dear.points(told(dear, frame)) - frame["points"].to_numpy())
     assert off.mean() < 0.5 * NOISE
@@ -70,7 +70,7 @@ def test_ridge_is_that_of_scikit_learn():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(30, 4)), rng.normal(size=30)
     want = Ridge(alpha=2.5).fit(x, y)
-    b, w = ridge(x, y, 2.5)
+    b, w = fit_ridge(x, y, 2.5)
     np.testing.assert_allclose(w, want.coef_, rtol=1e-10)
     assert b == pytest.approx(want.intercept_, rel=1e-10)
 
@@ -90,7 +90,7 @@ def test_what_is_missing_has_a_weight_of_its_own():
         pl.when(gone).then(None).otherwise(pl.col("m.useful")).alias("m.useful"),
         pl.when(gone).then(30.0).otherwise(pl.col("points")).alias("points"),
     ).drop("m.twin")
-    fitted = fit(changed, Plan({key: MEASURE_OF[key] for key in ("useful", "noise", "dear")}))
+    fitted = fit(changed, FitOptions({key: MEASURE_OF[key] for key in ("useful", "noise", "dear")}))
     off = np.abs(fitted.points(told(fitted, changed)) - changed["points"].to_numpy())
     lost = changed["m.useful"].is_null().to_numpy()
     assert off[lost].mean() < 1.5

@@ -9,14 +9,14 @@ import pytest
 
 from forecast.made import MEASURE_OF, SLOPE, rows
 from isoprune.forecast import forecast
-from isoprune.forecast.fitting import Plan, fit
+from isoprune.forecast.fitting import FitOptions, fit
 
 KNOWN = {"dense_accuracy": 0.85, "parameters_left": 0.5, "flops_left": 0.5, "samples": 10_000}
 
 
 @pytest.fixture(scope="module")
 def fitted():
-    return fit(rows().drop("m.twin", "m.noise"), Plan(MEASURE_OF))
+    return fit(rows().drop("m.twin", "m.noise"), FitOptions(MEASURE_OF))
 
 
 def test_it_lies_in_its_intervals_and_the_wider_holds_the_narrower(fitted):

@@ -54,7 +54,7 @@ def test_points_below_dense_and_the_digest_are_those_of_the_file(tmp_path):
     ("change", "message"),
     [
         (lambda frame: frame.drop("lr"), "rows.csv has no column lr"),
-        (lambda frame: frame.with_columns(lr=pl.lit("fast")), "rows.csv holds what is no number"),
+        (lambda frame: frame.with_columns(lr=pl.lit("fast")), "rows.csv has what is not a number"),
         (lambda frame: frame.with_columns(accuracy=pl.lit(None)), "rows.csv has a row without accuracy"),
     ],
 )

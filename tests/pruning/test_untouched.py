@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from isoprune.graph import trace
-from isoprune.graph.draws import seeded
+from isoprune.graph.draws import seeded_draws
 from isoprune.graph.isolation import isolated
 from isoprune.verbs import prune, verify
 
@@ -160,7 +160,7 @@ def test_every_generator_is_seeded_for_a_forward_and_given_back():
         with isolated():
             drawn = []
             for _ in range(2):
-                with seeded():
+                with seeded_draws():
                     drawn.append((random.random(), float(np.random.rand()), torch.rand(2).tolist()))
             state = random.getstate()
         assert drawn[0] == drawn[1]

@@ -12,7 +12,7 @@ from isoprune.reporting import figures, report
 from isoprune.reporting.charts import specification
 from isoprune.reporting.frontier import findings, paired, points, rows, table
 from isoprune.reporting.sentences import explain
-from isoprune.reporting.study import apart, make_cells
+from isoprune.reporting.study import make_cells, split_by_budget
 from isoprune.reporting.tables import markdown_table
 
 from .records import record
@@ -83,7 +83,7 @@ def test_budgets_stay_out_of_the_other_tables_and_figures():
     assert explain(study() + whole) == explain(whole)
     drawn = figures.accuracy_per_epoch(both)
     assert drawn is not None
-    assert drawn.tables["rows"] == figures.accuracy_per_epoch(apart(both)[0]).tables["rows"]
+    assert drawn.tables["rows"] == figures.accuracy_per_epoch(split_by_budget(both)[0]).tables["rows"]
     assert figures.accuracy_against_budget(make_cells(whole)) is None
 
 

@@ -15,7 +15,7 @@ from isoprune.cli import main
 from isoprune.comparison.statistics import kendall_tau
 from isoprune.forecast import read_fitted, write_fitted
 from isoprune.forecast.columns import KNOWN
-from isoprune.forecast.fitting import Plan, fit
+from isoprune.forecast.fitting import FitOptions, fit
 from isoprune.forecast.rows import at_best_rate, read_rows
 from isoprune.reproduction.forecasts import measure_names
 from isoprune.reproduction.forecasts import page as pages
@@ -77,7 +77,7 @@ def test_p_is_corrected_for_the_number_of_numbers(judged):
 
 
 def test_on_a_family_that_it_has_not_seen_the_error_is_the_planted_one():
-    found = cross_validate(rows(), Plan(MEASURE_OF), draws=100)
+    found = cross_validate(rows(), FitOptions(MEASURE_OF), draws=100)
     assert found.quality.error.mean == pytest.approx(NOISE * math.sqrt(2 / math.pi), rel=0.1)
     assert found.quality.tau.low < found.quality.tau.value < found.quality.tau.high
     assert found.coverage["80"] == pytest.approx(0.8, abs=0.08)
@@ -88,13 +88,13 @@ def test_on_a_family_that_it_has_not_seen_the_error_is_the_planted_one():
 
 
 def test_a_family_that_lies_elsewhere_is_called_unlike():
-    near, far = (cross_validate(rows(shift=shift), Plan(MEASURE_OF), draws=10) for shift in (0.0, 8.0))
+    near, far = (cross_validate(rows(shift=shift), FitOptions(MEASURE_OF), draws=10) for shift in (0.0, 8.0))
     assert near.refused < 0.15
     assert far.refused >= 0.25  # all of that family
 
 
 def test_trees_find_the_planted_line_too():
-    off = by_trees(rows(), later := rows(seed=5), Plan(MEASURE_OF)) - later["points"].to_numpy()
+    off = by_trees(rows(), later := rows(seed=5), FitOptions(MEASURE_OF)) - later["points"].to_numpy()
     assert abs(off).mean() < 2 * NOISE
 
 
@@ -122,7 +122,9 @@ def test_the_command_writes_the_forecast_its_page_and_its_figure(table, tmp_path
     words = ["forecast", str(table), "--page", str(page), "--figure", str(tmp_path / "figure.svg")]
     assert main([*words, "--out", str(tmp_path / "a.json")]) == 0
     told, written = capsys.readouterr().out, page.read_text(encoding="utf-8")
-    want = fit(at_best_rate(read_rows(table)[0]), Plan(of), digest=sha256(table.read_bytes()).hexdigest())
+    want = fit(
+        at_best_rate(read_rows(table)[0]), FitOptions(of), digest=sha256(table.read_bytes()).hexdigest()
+    )
     got = read_fitted(tmp_path / "a.json")
     assert write_fitted(replace(got, judged=None)) == write_fitted(want)
     assert got.judged is not None

@@ -82,7 +82,7 @@ def test_checks_read_neither_validation_nor_test_data():
 
 
 def test_held_out_samples_are_a_tenth_and_at_most_so_many(monkeypatch):
-    monkeypatch.setattr(module, "MOST_HELD", 4)
+    monkeypatch.setattr(module, "MOST_JUDGED", 4)
     assert advise(small_net(), small_splits(train=200), **RECIPE).held == 4
     monkeypatch.undo()
     assert advise(small_net(), small_splits(train=24), **RECIPE).held == 2

@@ -12,7 +12,7 @@ from torch import Tensor
 from isoprune.data.image_files import ImageFiles, readers
 from isoprune.data.preprocessing import preprocessing
 from isoprune.data.readable import SUFFIXES, images_in, require_readable
-from isoprune.data.splits import apart, cut, require_two_classes
+from isoprune.data.splits import random_part, require_two_classes, split_indices
 from isoprune.types import IsopruneError, Splits
 
 TRAIN = "train"
@@ -95,14 +95,14 @@ def image_folder(
     files, targets = _images(train_at, names, bad)
     if test_at is None:
         # Always the same images, whatever the experiment's seed.
-        tested, kept = apart(len(files), test, "test", "images", seed=0)
+        tested, kept = random_part(len(files), test, "test", "images", seed=0)
         kept = kept.sort().values
         test_files, test_targets = [files[i] for i in tested.tolist()], targets[tested]
         files, targets = [files[i] for i in kept.tolist()], targets[kept]
     else:
         _require_known(_classes(test_at), names, test_at, train_at)
         test_files, test_targets = _images(test_at, names, bad)
-    chosen, held = cut(len(files), seed=seed, validation=validation, limit=limit)
+    chosen, held = split_indices(len(files), seed=seed, validation=validation, limit=limit)
     require_two_classes(root.name, targets[chosen])
 
     def samples(at: Path, files: Sequence[str], targets: Tensor, augment: bool = False) -> ImageFiles:

@@ -42,7 +42,7 @@ def make_splits(
             f"test_limit = {test_limit}, and {name} has {len(test[1])} test images. Give 1 to "
             f"{len(test[1])}, or leave test_limit out."
         )
-    chosen, held = cut(len(labels), seed=seed, validation=validation, limit=limit)
+    chosen, held = split_indices(len(labels), seed=seed, validation=validation, limit=limit)
     classes = int(max(labels.max(), test[1].max())) + 1
     require_two_classes(name, labels[chosen])
 
@@ -66,14 +66,14 @@ def require_two_classes(name: str, labels: Tensor) -> None:
         )
 
 
-def cut(
+def split_indices(
     count: int, *, seed: int, validation: float | int, limit: int | None
 ) -> tuple[Int64[Tensor, " train"], Int64[Tensor, " validation"]]:
     """Return the training and the validation indices of ``count`` images.
 
     Validation is drawn first, so ``limit`` (fewer training images) leaves it as it is.
     """
-    held, rest = apart(count, validation, "validation", "training images", seed=seed)
+    held, rest = random_part(count, validation, "validation", "training images", seed=seed)
     if limit is not None and not 0 < limit <= len(rest):
         raise IsopruneError(
             f"limit = {limit}, and validation leaves {len(rest)} training images. "
@@ -82,7 +82,7 @@ def cut(
     return rest[:limit], held
 
 
-def apart(
+def random_part(
     count: int, part: float | int, name: str, what: str, *, seed: int
 ) -> tuple[Int64[Tensor, " part"], Int64[Tensor, " rest"]]:
     """Return the indices of a random part of ``count`` images, a fraction or a number of them; and the rest.

@@ -30,7 +30,7 @@ from isoprune.training.rates import TOLERANCE, Advice, Probe
 from isoprune.training.resume import fingerprint
 from isoprune.types import Schedule, Splits
 from isoprune.types.errors import IsopruneError
-from isoprune.verbs.advise import HELD, LEAST_STEPS, MOST_HELD, RATES, SHARE, advise
+from isoprune.verbs.advise import JUDGED, LEAST_STEPS, MOST_JUDGED, RATES, SHARE, advise
 
 POINTS = 240  # of the curve of a schedule
 DEFAULTS = {"batch": 100, "momentum": 0.9, "weight_decay": 1e-4, "steps": None}
@@ -259,7 +259,7 @@ def _data(text: str | None, network: NamedNetwork) -> Choice:
 def _digest(network: NamedNetwork, data: Choice, splits: Splits, training: TrainingConfig, seed: int) -> str:
     """Return what a probe depends on but its rate: weights, architecture, data and settings."""
     recipe = plain(training)
-    settings = {"isoprune": isoprune.__version__, "probing": [HELD, MOST_HELD, SHARE, LEAST_STEPS]}
+    settings = {"isoprune": isoprune.__version__, "probing": [JUDGED, MOST_JUDGED, SHARE, LEAST_STEPS]}
     settings |= {"network": network.label, "data": data.as_dict(), "recipe": recipe}
     generator = Generator().manual_seed(seed)
     # Of validation data not even the labels: probes do not depend on them.

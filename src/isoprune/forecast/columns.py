@@ -35,7 +35,7 @@ def columns_of(rows: pl.DataFrame, keys: Iterable[str]) -> Numbers:
     return found
 
 
-class Costs:
+class MeasureCosts:
     """The cost of measures, as a share of a retraining of the longest budget."""
 
     def __init__(self, rows: pl.DataFrame) -> None:

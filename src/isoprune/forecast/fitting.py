@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from isoprune.forecast.columns import DENSE, KNOWN, Costs, columns, columns_of, measured_keys
+from isoprune.forecast.columns import DENSE, KNOWN, MeasureCosts, columns, columns_of, measured_keys
 from isoprune.forecast.fitted import FURTHEST, Column, Fitted, Numbers, squashed, unsquashed
 from isoprune.forecast.rows import POINTS
 from isoprune.types.errors import IsopruneError
@@ -23,7 +23,7 @@ NEAR = 0.95  # of the networks that were left out, how many are near enough to b
 
 
 @dataclass(frozen=True)
-class Plan:
+class FitOptions:
     """Which numbers and groups a forecast is fitted with.
 
     Attributes:
@@ -41,7 +41,7 @@ class Plan:
     most: float = AFFORDABLE
 
 
-def fit(rows: pl.DataFrame, plan: Plan, *, digest: str = "") -> Fitted:
+def fit(rows: pl.DataFrame, options: FitOptions, *, digest: str = "") -> Fitted:
     """Return the forecast fitted on rows, one a network and budget, with intervals and limits.
 
     How strongly it shrinks is chosen by leaving out one group at a time. The intervals hold what the *whole
@@ -55,11 +55,11 @@ def fit(rows: pl.DataFrame, plan: Plan, *, digest: str = "") -> Fitted:
     Raises:
         IsopruneError: If there are fewer than three groups: none is left to choose by and to judge by.
     """
-    require_groups(rows, plan)
-    fitted = fit_alone(rows, plan, digest=digest)
+    require_groups(rows, options)
+    fitted = fit_alone(rows, options, digest=digest)
     missed, distances, weights = [], [], []
-    for _, rest, out in left_out(rows, plan.group):
-        other = fit_alone(rest, plan)
+    for _, rest, out in left_out(rows, options.group):
+        other = fit_alone(rest, options)
         numbers = columns_of(out, [f.key for f in other.features])
         reached = squashed(out[POINTS].to_numpy(), fitted.squash)
         missed.append(reached - squashed(other.points(numbers), fitted.squash))
@@ -72,19 +72,19 @@ def fit(rows: pl.DataFrame, plan: Plan, *, digest: str = "") -> Fitted:
     return msgspec.structs.replace(fitted, intervals=intervals, furthest=furthest)
 
 
-def fit_alone(rows: pl.DataFrame, plan: Plan, *, digest: str = "") -> Fitted:
+def fit_alone(rows: pl.DataFrame, options: FitOptions, *, digest: str = "") -> Fitted:
     """Return the fitted forecast without intervals or limits."""
-    keys = affordable(rows, plan) if plan.keys is None else plan.keys
-    taken = [*plan.base, *keys]
+    keys = affordable(rows, options) if options.keys is None else options.keys
+    taken = [*options.base, *keys]
     numbers = columns_of(rows, dict.fromkeys([*taken, DENSE]))
     points = rows[POINTS].to_numpy()
-    groups = rows[plan.group].rank("dense").to_numpy().astype(np.int64)
-    chosen = choose({key: numbers[key] for key in taken}, points, groups)
+    groups = rows[options.group].rank("dense").to_numpy().astype(np.int64)
+    chosen = choose_ridge({key: numbers[key] for key in taken}, points, groups)
     # How hard the data are is no part of the forecast, but of what it was fitted on.
-    made = columns(numbers, plan.measure_of)
+    made = columns(numbers, options.measure_of)
     at = [i for key in taken for i in made.at.get(key, ())]
     weights = np.zeros(made.matrix.shape[1])
-    intercept, weights[at] = ridge(made.matrix[:, at], squashed(points, chosen.squash), chosen.strength)
+    intercept, weights[at] = fit_ridge(made.matrix[:, at], squashed(points, chosen.squash), chosen.strength)
     features = []
     for feature in made.features:
         own = [float(weights[i]) for i in made.at[feature.key]]
@@ -108,11 +108,11 @@ def left_out(rows: pl.DataFrame, group: str) -> Iterable[tuple[Any, pl.DataFrame
         yield value, rows.filter(pl.col(group) != value), rows.filter(pl.col(group) == value)
 
 
-def require_groups(rows: pl.DataFrame, plan: Plan, least: int = 3) -> None:
-    if (n := rows[plan.group].n_unique()) < least:
+def require_groups(rows: pl.DataFrame, options: FitOptions, least: int = 3) -> None:
+    if (n := rows[options.group].n_unique()) < least:
         raise IsopruneError(
-            f"The rows have {n} values of {plan.group}: a forecast is judged by leaving out one, and chosen "
-            f"by leaving out one of the others. Give rows of at least {least}."
+            f"The rows have {n} values of {options.group}: a forecast is judged by leaving out one, and "
+            f"chosen by leaving out one of the others. Give rows of at least {least}."
         )
 
 
@@ -123,13 +123,13 @@ def quantile(values: Column, weights: Column, level: float) -> float:
     return float(values[order][min(np.searchsorted(below, level - 1e-12), len(values) - 1)])
 
 
-def affordable(rows: pl.DataFrame, plan: Plan) -> list[str]:
+def affordable(rows: pl.DataFrame, options: FitOptions) -> list[str]:
     """Return the numbers of the cheapest measures, as many as together cost what may be paid."""
-    costs, taken = Costs(rows), set()
-    for measure in sorted(set(plan.measure_of.values()), key=lambda name: (costs.of([name]), name)):
-        if costs.of([*taken, measure]) <= plan.most and math.isfinite(costs.of([measure])):
+    costs, taken = MeasureCosts(rows), set()
+    for measure in sorted(set(options.measure_of.values()), key=lambda name: (costs.of([name]), name)):
+        if costs.of([*taken, measure]) <= options.most and math.isfinite(costs.of([measure])):
             taken.add(measure)
-    return [key for key in measured_keys(rows) if plan.measure_of.get(key) in taken]
+    return [key for key in measured_keys(rows) if options.measure_of.get(key) in taken]
 
 
 def _precision(features: Sequence[Any], numbers: Mapping[str, Column]) -> list[list[float]]:
@@ -158,7 +158,7 @@ class Shrinkage:
     error: float
 
 
-def ridge(X: NDArray[np.float64], y: Column, strength: float) -> tuple[float, NDArray[np.float64]]:
+def fit_ridge(X: NDArray[np.float64], y: Column, strength: float) -> tuple[float, NDArray[np.float64]]:
     r"""Return b and w that minimise :math:`\|y - b - X w\|^2 + \lambda \|w\|^2`: Hoerl & Kennard, 1970."""
     middle = X.mean(0)
     centred = X - middle
@@ -167,7 +167,7 @@ def ridge(X: NDArray[np.float64], y: Column, strength: float) -> tuple[float, ND
     return float(y.mean() - middle @ w), w
 
 
-def choose(numbers: Numbers, points: Column, groups: NDArray[np.int64]) -> Shrinkage:
+def choose_ridge(numbers: Numbers, points: Column, groups: NDArray[np.int64]) -> Shrinkage:
     """Return the ridge with the least error on each group when it is left out.
 
     The error is the mean over groups of the mean absolute error in points: a large group counts as a small
@@ -185,7 +185,7 @@ def choose(numbers: Numbers, points: Column, groups: NDArray[np.int64]) -> Shrin
     def error(strength: float, squash: float | None) -> float:
         off = []
         for X, y, others, reached in folds:
-            b, w = ridge(X, squashed(y, squash), strength)
+            b, w = fit_ridge(X, squashed(y, squash), strength)
             off.append(np.abs(unsquashed(b + others @ w, squash) - reached).mean())
         return float(np.mean(off))
 

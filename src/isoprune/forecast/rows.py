@@ -44,7 +44,7 @@ def read_rows(path: Path) -> tuple[pl.DataFrame, str]:
     try:
         frame = frame.with_columns(pl.col(*_NUMBERS, *measured).cast(pl.Float64))
     except pl.exceptions.PolarsError as error:
-        raise IsopruneError(f"{path} holds what is no number: {str(error).splitlines()[0]}.") from None
+        raise IsopruneError(f"{path} has what is not a number: {str(error).splitlines()[0]}.") from None
     if empty := [name for name in _NUMBERS if frame[name].null_count()]:
         raise IsopruneError(f"{path} has a row without {empty[0]}. Leave out what was not retrained.")
     reached = pl.col("accuracy")

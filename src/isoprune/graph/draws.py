@@ -139,7 +139,7 @@ def _made(func: Any, args: Any, kwargs: Any, values: Tensor) -> Any:
 
 
 @contextmanager
-def seeded(mode: Seeded | None = None) -> Iterator[Seeded]:
+def seeded_draws(mode: Seeded | None = None) -> Iterator[Seeded]:
     """Run a forward in which torch, Python and numpy draw the same numbers each time."""
     seed_all(_SEED)
     with mode or Seeded() as entered:

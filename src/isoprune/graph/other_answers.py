@@ -12,7 +12,7 @@ from torch import Tensor
 from isoprune.graph.value_flow import decided
 
 _MOST, _MOST_SIZES = 16, 5  # other answers of one reading; other sizes of one
-_FOUND = {"bincount", "_unique", "_unique2", "unique_dim", "unique_consecutive", "nms"}
+_SIZED_BY_VALUES = {"bincount", "_unique", "_unique2", "unique_dim", "unique_consecutive", "nms"}
 _FAR = {float: 1000.0, int: 64}  # beyond what an attribute holds; no loop takes long for it
 
 
@@ -62,7 +62,7 @@ def other_lengths(name: str, out: Any, source: Tensor) -> tuple[Any, ...]:
         found = other_positions(out.unbind(1), source.shape)
         return tuple(torch.stack(positions, 1) if positions else out[:0] for positions in found)
     how = decided()
-    if name not in _FOUND or how is None or not how.sizes:
+    if name not in _SIZED_BY_VALUES or how is None or not how.sizes:
         return ()
     first = out[0] if isinstance(out, tuple) else out
     counts = dict.fromkeys(int(n) + d for n in how.numbers for d in (1, 0, -1))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from isoprune.graph.cloning import clone_sharing, named_modules, runnable_copy, tensor_names
 from isoprune.graph.code_branches import batch_sizes_compared, has_training_branch
-from isoprune.graph.draws import seeded
+from isoprune.graph.draws import seeded_draws
 from isoprune.graph.entries import EntryPoint, as_call, entries_of
 from isoprune.graph.fixed_kernels import with_fixed_kernels
 from isoprune.graph.gathering import Gathering
@@ -224,7 +224,7 @@ def record(
         with_fixed_kernels(),
         unchanged(model),
         module_names(model, tracer.modules),
-        seeded(),
+        seeded_draws(),
     )
     with ExitStack() as stack:
         for context in (*around, watch, tracer):

@@ -26,7 +26,7 @@ _LEAST = 1e-6  # of the reference: below it, a mean counts as this, since nothin
 
 
 @dataclass(frozen=True)
-class Trial:
+class LayerTrial:
     """How a layer was restored, the network then, and the layers restored with it."""
 
     how: str
@@ -98,7 +98,7 @@ def comes_back(numbers: Mapping[str, float], restored: Mapping[str, float]) -> f
 
 def restored(
     model: nn.Module, dense: nn.Module | None, rows: Sequence[Row], layer: str, spare: Spare | None
-) -> Trial:
+) -> LayerTrial:
     """Return the network with a layer restored, as faithfully as can be.
 
     "spared": as if its units had not been pruned. "weights": its tensors are the dense network's, where
@@ -106,17 +106,17 @@ def restored(
     and what it computes stays.
     """
     if spare is not None and (spared := spare(layer)) is not None:
-        return Trial("spared", *spared)
+        return LayerTrial("spared", *spared)
     network = clone_sharing(model)
     own, before = model.get_submodule(layer), None
     if dense is not None and layer in dict(dense.named_modules()):
         before = dense.get_submodule(layer)
     if before is not None and _shapes(own) and _shapes(before) == _shapes(own):
         network.set_submodule(layer, copy.deepcopy(before))
-        return Trial("weights", network)
+        return LayerTrial("weights", network)
     wanted = [_factor(row) for row in rows if layer_of(row) == layer]
     network.get_submodule(layer).register_forward_hook(_passing(wanted))
-    return Trial("gain", network)
+    return LayerTrial("gain", network)
 
 
 def _lost(rows: Sequence[Row]) -> list[Row]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from isoprune.graph import Graph
 from isoprune.graph.cloning import runnable_copy, tensor_names
-from isoprune.graph.draws import Draw, Noting, Repeating, seeded
+from isoprune.graph.draws import Draw, Noting, Repeating, seeded_draws
 from isoprune.graph.fixed_kernels import with_fixed_kernels
 from isoprune.graph.inputs import copied_inputs
 from isoprune.graph.reads import Reads, replayed_reads
@@ -163,7 +163,7 @@ class NetworkPair:
             stack.enter_context(with_fixed_kernels())
             if self.exact:
                 stack.enter_context(in_float64())
-            stack.enter_context(seeded(draws))
+            stack.enter_context(seeded_draws(draws))
             yield
 
     def _run(self, model: nn.Module, trial: Trial) -> Any:

@@ -12,7 +12,7 @@ from isoprune.reporting.pivots import Table
 from isoprune.types import IsopruneError
 from isoprune.types.sentences import sentences_of
 
-Record = Mapping[str, Any]
+AdviceRecord = Mapping[str, Any]
 _TEMPLATES = Path(__file__).parent / "template"
 _NUMBERS = {
     "plain": text.plain,
@@ -23,7 +23,7 @@ _NUMBERS = {
 }
 
 
-def require_advice(record: Record) -> None:
+def require_advice(record: AdviceRecord) -> None:
     """Raise IsopruneError unless ``record`` is what ``isoprune advise --out`` gives."""
     if record.get("kind") != "advice":
         raise IsopruneError(
@@ -31,17 +31,17 @@ def require_advice(record: Record) -> None:
         )
 
 
-def worded(record: Record) -> dict[str, Any]:
+def worded(record: AdviceRecord) -> dict[str, Any]:
     """Return the advice with its reasons and doubts: all that its page, file and table show."""
     return {**record, "reasons": reasons(record), "doubts": doubts(record)}
 
 
-def headline(record: Record) -> str:
+def headline(record: AdviceRecord) -> str:
     """Return the advice in one line that can be copied."""
     return f"lr = {text.plain(record['lr'])}, schedule = {record['schedule']}"
 
 
-def verdict(record: Record) -> str:
+def verdict(record: AdviceRecord) -> str:
     """Return in one sentence what is advised."""
     if record["learns"]:
         schedule = record["schedule"]
@@ -51,14 +51,14 @@ def verdict(record: Record) -> str:
     return "No rate learns anything within its probe: repair the network first."
 
 
-def reasons(record: Record) -> list[str]:
+def reasons(record: AdviceRecord) -> list[str]:
     """Return why: what the damage is, what the probes show, what smaller rates need, and the cost."""
     rates = [p["lr"] for p in record["probes"]]
     more = ",".join(text.plain(lr) for lr in (*rates, float(f"{3 * rates[-1]:.1g}")))
     return sentences_of(_TEMPLATES / "advice_reasons.txt.j2", {**record, "more": more}, _NUMBERS)
 
 
-def doubts(record: Record) -> list[str]:
+def doubts(record: AdviceRecord) -> list[str]:
     """Return how certain it is: the standard error, and the rates that cannot be told apart."""
     ended = [p for p in record["probes"] if p["accuracy"] is not None]
     best = max(p["accuracy"] for p in ended)
@@ -76,7 +76,7 @@ def standard_error(accuracy: float, samples: int) -> float:
     return math.sqrt(accuracy * (1 - accuracy) / samples)
 
 
-def probe_table(record: Record) -> Table:
+def probe_table(record: AdviceRecord) -> Table:
     """Return a row a probe: its rate, whether it is the advised one, and where it ended."""
     rows = []
     for probe in record["probes"]:

@@ -12,7 +12,7 @@ from isoprune.reporting import frontier
 from isoprune.reporting import series as data
 from isoprune.reporting.charts import Figure, in_colours, powers, table
 from isoprune.reporting.series import Row, Series
-from isoprune.reporting.study import Cell, apart, over_seeds, unique
+from isoprune.reporting.study import Cell, over_seeds, split_by_budget, unique
 
 # Ctrl or Cmd with the wheel (a pinch on a trackpad), and no touch: the page must scroll past a chart.
 _WHEEL = "wheel![event.ctrlKey || event.metaKey]"
@@ -67,7 +67,7 @@ def accuracy_against_size(cells: Sequence[Cell]) -> Figure | None:
 
 def accuracy_against_budget(cells: Sequence[Cell]) -> Figure | None:
     """Return one network's test accuracy against steps of retraining (log); None without budgets."""
-    rows, entries = frontier.rows(apart(cells)[1])
+    rows, entries = frontier.rows(split_by_budget(cells)[1])
     if not rows:
         return None
     places = {row["x"]: row["place"] for row in rows}

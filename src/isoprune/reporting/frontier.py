@@ -12,7 +12,7 @@ from isoprune.reporting import theme
 from isoprune.reporting.pivots import Table
 from isoprune.reporting.sentences import Finding
 from isoprune.reporting.series import Row, Series, row_of
-from isoprune.reporting.study import Cell, apart, by_seed, grouped, unique
+from isoprune.reporting.study import Cell, by_seed, grouped, split_by_budget, unique
 
 BEST, WORST = "best rate", "worst rate"
 _BASELINES = ("none", "batchnorm")  # no repair; where there is none, its BatchNorm statistics taken anew
@@ -36,7 +36,7 @@ class Point:
 
 def points(cells: Sequence[Cell]) -> list[Point]:
     """Return the points of one network and ratio, from runs with a budget; 0 steps: before retraining."""
-    cells = apart(cells)[1]
+    cells = split_by_budget(cells)[1]
     rates = unique(cell.lr for cell in cells)
     seeds = {seed for cell in cells for seed in by_seed([cell], "dense.test_accuracy")}
     found = []
@@ -94,7 +94,7 @@ def rows(cells: Sequence[Cell]) -> tuple[list[Row], list[Series]]:
 
 def table(cells: Sequence[Cell]) -> Table:
     """Return a row per network, ratio and repair, a column per budget: accuracy at the best (worst) rate."""
-    cells = apart(cells)[1]
+    cells = split_by_budget(cells)[1]
     budgets = [0, *sorted(unique(cell.steps or 0 for cell in cells))]
     lines = []
     for (network, ratio), here in grouped(cells, "network", "ratio").items():
@@ -124,7 +124,7 @@ def _cell(point: Point) -> str:
 def findings(cells: Sequence[Cell]) -> list[Finding]:
     """Return what `auto` is worth at each budget against no repair, paired by seed, at best rates each."""
     told = []
-    for (network, ratio), here in grouped(apart(cells)[1], "network", "ratio").items():
+    for (network, ratio), here in grouped(split_by_budget(cells)[1], "network", "ratio").items():
         # One variant: criteria and further settings are compared in the table, not in a sentence.
         found = points([c for c in here if (c.criterion, c.extra) == (here[0].criterion, here[0].extra)])
         base = {p.steps: p for p in found if p.method == _baseline(found)}

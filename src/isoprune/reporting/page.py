@@ -20,7 +20,7 @@ from isoprune.reporting import (
 )
 from isoprune.reporting.schedule_figures import used, used_series
 from isoprune.reporting.sentences import findings
-from isoprune.reporting.study import Cell, apart, grouped, make_cells, over_seeds, unique
+from isoprune.reporting.study import Cell, grouped, make_cells, over_seeds, split_by_budget, unique
 from isoprune.types.files import write_output
 from isoprune.types.record import Record
 
@@ -53,7 +53,7 @@ def _render(records: Sequence[Record], *, title: str | None, lead: str | None) -
     cells = make_cells(study)
     names = unique(record.name for record in records)
     networks = grouped(cells, "network")
-    budgets = grouped(apart(cells)[1], "network")
+    budgets = grouped(split_by_budget(cells)[1], "network")
     sections = [_section(f"network-{i}", own) for i, own in enumerate(networks.values(), start=1)]
     sections += [_frontier(f"frontier-{i}", own) for i, own in enumerate(budgets.values(), start=1)]
     rates = html.charts(

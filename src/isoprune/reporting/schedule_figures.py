@@ -15,7 +15,7 @@ from isoprune.reporting import html, series, theme
 from isoprune.reporting.charts import Figure, in_colours, powers, specification, table
 from isoprune.reporting.export import WRITERS, write_picture
 from isoprune.reporting.series import Series
-from isoprune.reporting.study import Cell, apart
+from isoprune.reporting.study import Cell, split_by_budget
 from isoprune.types import IsopruneError
 from isoprune.types.files import write_output
 
@@ -90,7 +90,7 @@ def used_series(cells: Sequence[Cell]) -> dict[Series, Rates]:
     would be one more.
     """
     found: dict[Rates, str] = {}
-    for cell in apart(cells)[0]:
+    for cell in split_by_budget(cells)[0]:
         for record in cell.records:
             rates = tuple((r["epoch"], r["lr"]) for r in series.history(record) if r.get("lr") and r["epoch"])
             if rates and rates not in found:

@@ -9,7 +9,7 @@ from functools import partial
 
 from isoprune.comparison import text
 from isoprune.comparison.statistics import Summary, paired_difference
-from isoprune.reporting.study import Cell, apart, by_seed, grouped, make_cells, over_seeds, unique
+from isoprune.reporting.study import Cell, by_seed, grouped, make_cells, over_seeds, split_by_budget, unique
 from isoprune.reporting.views import View, views_of
 from isoprune.types.record import Record
 
@@ -48,7 +48,7 @@ def findings(cells: Sequence[Cell]) -> list[Finding]:
 
     Runs with a budget of steps are left out where there are others: `frontier.findings` is about them.
     """
-    cells = apart(cells)[0] or cells
+    cells = split_by_budget(cells)[0] or cells
     views = [view for network, own in grouped(cells, "network").items() for view in views_of(network, own)]
     if len(unique(cell.ratio for cell in cells)) > 1:
         told = [("As the ratio rises", _once(views, partial(_jsv_against_ratio, cells)))]

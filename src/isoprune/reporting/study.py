@@ -132,7 +132,7 @@ def _ratios(runs: Runs, networks: Sequence[str]) -> list[float]:
     return [median_low(targets[place]) for place in places]
 
 
-def apart(cells: Iterable[Cell]) -> tuple[list[Cell], list[Cell]]:
+def split_by_budget(cells: Iterable[Cell]) -> tuple[list[Cell], list[Cell]]:
     """Return the cells of runs without a budget of steps, and those with one: the frontier."""
     given = list(cells)
     return [cell for cell in given if cell.steps is None], [cell for cell in given if cell.steps is not None]

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from isoprune.comparison import text
 from isoprune.reporting.pivots import Table, markdown
-from isoprune.reporting.study import Cell, apart, grouped, make_cells, over_seeds, unique
+from isoprune.reporting.study import Cell, grouped, make_cells, over_seeds, split_by_budget, unique
 from isoprune.types.record import ROLES, Record, UnitsRemoved
 
 
@@ -24,7 +24,7 @@ def results(cells: Sequence[Cell]) -> Table:
         "criterion": len(unique(cell.criterion for cell in cells)) > 1,
         "variant": any(cell.extra for cell in cells),
     }
-    cells = apart(cells)[0] or cells  # with both, budgets of steps have a table of their own
+    cells = split_by_budget(cells)[0] or cells  # with both, budgets of steps have a table of their own
     named = ["network", *(key for key, wanted in optional.items() if wanted), "repair"]
     rows = []
     for cell in cells:

@@ -24,7 +24,7 @@ from isoprune.training.prepare import handed_back, prepare
 from isoprune.training.resume import Checkpoints, Pace, Progress, State, fingerprint
 from isoprune.training.settings import Row, Saving, Trained, Training, Watch
 from isoprune.training.source import Batching, note_stream, source_of
-from isoprune.training.steps import Epoch, Sums, Trainer, average_, take_steps
+from isoprune.training.steps import Epoch, EpochSums, Trainer, average_, take_steps
 from isoprune.types import CLASSIFICATION, Data, PenaltyTerm, Splits, Task
 
 
@@ -136,7 +136,7 @@ def _train(
     trainer: Trainer, train: Batching, epoch: Epoch, progress: Progress, files: Checkpoints | None
 ) -> Row:
     """Take the steps of the epoch that are left, and return its row's part on them."""
-    sums = Sums(dict(progress.sums))
+    sums = EpochSums(dict(progress.sums))
 
     def collected() -> dict[str, Tensor]:
         found = sums.collected(trainer.processes)

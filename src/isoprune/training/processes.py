@@ -86,7 +86,7 @@ class Processes:
             warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
             yield
 
-    def apart(self, model: nn.Module) -> contextlib.AbstractContextManager[Any]:
+    def without_sync(self, model: nn.Module) -> contextlib.AbstractContextManager[Any]:
         """Return a context in which gradients are added up in this process only."""
         return self.accelerator.no_sync(model)
 

@@ -88,7 +88,7 @@ class Epoch:
 
 
 @dataclass
-class Sums:
+class EpochSums:
     """Each step's losses and sizes and what metrics count, of this process; kept where they were computed."""
 
     # Of steps taken before a checkpoint, all processes'.
@@ -133,7 +133,7 @@ def take_steps(
     trainer: Trainer,
     train: Batching,
     epoch: Epoch,
-    sums: Sums,
+    sums: EpochSums,
     *,
     start: int = 0,
     after: Callable[[int], None] | None = None,
@@ -178,7 +178,11 @@ def take_steps(
 
 
 def _backward(
-    trainer: Trainer, supply: Iterator[Any], weights: list[float], sums: Sums, metrics: Mapping[str, Metric]
+    trainer: Trainer,
+    supply: Iterator[Any],
+    weights: list[float],
+    sums: EpochSums,
+    metrics: Mapping[str, Metric],
 ) -> None:
     """Add up the gradient of one batch, piece by piece."""
     samples = 0
@@ -186,7 +190,7 @@ def _backward(
         batch = to_device(next(supply), trainer.processes.device)
         # Gradients travel between processes once a step.
         early = number < len(weights)
-        with trainer.processes.apart(trainer.forward) if early else nullcontext():
+        with trainer.processes.without_sync(trainer.forward) if early else nullcontext():
             own, distilled, outputs = _losses(trainer, batch)
             loss = own
             if trainer.distill is not None and distilled is not None:
@@ -206,7 +210,7 @@ def _backward(
 
 
 def _press(
-    trainer: Trainer, penalty: PenaltyTerm, step: int, parameters: list[nn.Parameter], sums: Sums
+    trainer: Trainer, penalty: PenaltyTerm, step: int, parameters: list[nn.Parameter], sums: EpochSums
 ) -> None:
     """Add the penalty's gradient, once a step, in full precision.
 

@@ -47,5 +47,5 @@ def _waiting(path: Path, holder: Path) -> str:
     who = " ".join("".join(c for c in who if c.isprintable()).split()) or "another process"
     return (
         f"Waiting for {who}, which holds {path.parent}. If it is stopped, let it go on (kill -CONT) or end "
-        "it: its work is gone on with."
+        "it: this process then resumes its work."
     )

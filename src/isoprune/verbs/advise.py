@@ -35,8 +35,8 @@ ADAPTIVE_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)  # of AdamW and optimizers of on
 # Of the training that is advised on, for the probe of one rate. Shorter ones favour other rates than the
 # training itself (docs/advice.md); most often three are run, which is 14 % of a grid of five.
 SHARE = 0.24
-HELD = 0.1  # of the training samples, on which probes are judged
-MOST_HELD = 2000
+JUDGED = 0.1  # of the training samples, on which probes are judged
+MOST_JUDGED = 2000
 LEAST_STEPS = 8
 
 
@@ -169,7 +169,7 @@ def split_for_probes(train: Batching, seed: int) -> tuple[Batching, Batching]:
             "Advice on the learning rate holds out a part of the training data, and a loader without places "
             "of its samples does not let it. Give a map-style Dataset, or a rate: lr=0.01."
         )
-    judging = min(max(round(HELD * len(train)), 1), MOST_HELD)
+    judging = min(max(round(JUDGED * len(train)), 1), MOST_JUDGED)
     # A last batch of one sample, which BatchNorm cannot be trained on: the training itself may have none.
     judging += train.batch > 1 and (len(train) - judging) % train.batch == 1
     order = torch.randperm(len(train), generator=seeded(seed))

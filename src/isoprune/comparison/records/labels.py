@@ -35,7 +35,9 @@ def varied(flats: Sequence[Flat], keys: Iterable[str]) -> list[str]:
     return [key for key in keys if len({flat.get(key) for flat in flats}) > 1]
 
 
-def apart(flats: Sequence[Flat], names: Sequence[Any], keys: Sequence[str]) -> dict[Any, list[str]]:
+def distinguishing_keys(
+    flats: Sequence[Flat], names: Sequence[Any], keys: Sequence[str]
+) -> dict[Any, list[str]]:
     """Return, for each name, those of ``keys`` whose values differ among its runs."""
     bearers: dict[Any, list[Flat]] = {}
     for flat, name in zip(flats, names, strict=True):
@@ -47,7 +49,7 @@ def labels_apart(
     flats: Sequence[Flat], names: Sequence[str], keys: Sequence[str], option: Callable[[str, Any], str]
 ) -> list[str]:
     """Return names with the options in brackets that distinguish equal names; without a name these alone."""
-    differing = apart(flats, names, keys)
+    differing = distinguishing_keys(flats, names, keys)
     made = []
     for flat, name in zip(flats, names, strict=True):
         options = ", ".join(option(key, flat.get(key)) for key in differing[name])
@@ -65,7 +67,7 @@ def _labels(flats: Sequence[Flat], word: str, prefixes: Sequence[str]) -> list[s
     keys = sorted({key for flat in flats for key in flat if any(under(key, p) for p in prefixes)})
     names = [key for key in keys if key.endswith(".name") and key.removesuffix(".name") in prefixes]
     own = [tuple(flat.get(key) for key in names) for flat in flats]
-    differing = apart(flats, own, [key for key in keys if key not in names])
+    differing = distinguishing_keys(flats, own, [key for key in keys if key not in names])
     if names:  # They tell the runs apart first; without them all keys are what the run is called.
         differing = {
             name: _telling([flat for flat, other in zip(flats, own, strict=True) if other == name], keys)

@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Made:
+class MadeUnits:
     """How units are made: ``filters`` [n, features] and ``shifts`` [n, layers], in float64.
 
     Of all layers that make them, a BatchNorm's scale and shift (in eval mode) multiplied in. ``normed``:
@@ -75,7 +75,7 @@ class Substitution:
         return bool(reads) and all(places_of(m, units.size) is not None for m in units.members)
 
     @torch.no_grad()
-    def made(self, units: Units) -> Made:
+    def made(self, units: Units) -> MadeUnits:
         """Return how the units are made by the network as it is now."""
         layers = {w.tensor: w for w in weights(self.model) if isinstance(w.module, LAYERS)}
         makers = [m for m in units.members if m.role == "out" and m.tensor in layers]
@@ -95,7 +95,7 @@ class Substitution:
             order = places_of(member, units.size)
             filters.append(W[order].reshape(units.size, -1))
             shifts.append(b[order].reshape(units.size, -1))
-        return Made(torch.cat(filters, 1), torch.cat(shifts, 1), normed)
+        return MadeUnits(torch.cat(filters, 1), torch.cat(shifts, 1), normed)
 
     def _affine(self, site: Site | None) -> Affine | None:
         norm = self.model.get_submodule(site.norm) if site is not None and site.norm is not None else None

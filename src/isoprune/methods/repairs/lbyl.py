@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
-from isoprune.methods.layers.substitution import Made, Substitution
+from isoprune.methods.layers.substitution import MadeUnits, Substitution
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method
@@ -38,7 +38,7 @@ def lbyl(
     return work.result()
 
 
-def _combined(made: Made, kept: Tensor, shift: float, strength: float) -> Tensor:
+def _combined(made: MadeUnits, kept: Tensor, shift: float, strength: float) -> Tensor:
     """Return the coefficients [n, kept]; a unit that stays is itself."""
     rows = torch.cat([made.filters, shift**0.5 * made.shifts], 1)
     K = rows[kept]

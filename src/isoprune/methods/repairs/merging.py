@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import normalize
 
-from isoprune.methods.layers.substitution import Made, Substitution
+from isoprune.methods.layers.substitution import MadeUnits, Substitution
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.signals import Signals
 from isoprune.types.method import method
@@ -36,7 +36,7 @@ def merging(
     return work.result()
 
 
-def _most_alike(made: Made, kept: Tensor, threshold: float, blend: float) -> Tensor:
+def _most_alike(made: MadeUnits, kept: Tensor, threshold: float, blend: float) -> Tensor:
     """Return what stands for each unit [n, kept]: itself, or the most alike in proportion, or nothing."""
     rows = made.filters if made.normed else torch.cat([made.filters, made.shifts], 1)
     length = rows.norm(dim=1)

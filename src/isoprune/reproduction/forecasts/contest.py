@@ -11,7 +11,7 @@ import polars as pl
 from isoprune.comparison.tau import DRAWS
 from isoprune.forecast.columns import DENSE, KNOWN, columns, columns_of, measured_keys
 from isoprune.forecast.fitted import Column, squashed, unsquashed
-from isoprune.forecast.fitting import Plan, affordable, left_out
+from isoprune.forecast.fitting import FitOptions, affordable, left_out
 from isoprune.forecast.rows import POINTS
 from isoprune.reproduction.forecasts.cross_validation import (
     CrossValidation,
@@ -40,9 +40,9 @@ class Entry:
     whole: CrossValidation | None = None
 
 
-def plans(rows: pl.DataFrame, measure_of: Mapping[str, str]) -> dict[str, Plan]:
-    """Return what each forecast may be made of; the first is the one that isoprune comes with."""
-    ours = Plan(measure_of)
+def contestants(rows: pl.DataFrame, measure_of: Mapping[str, str]) -> dict[str, FitOptions]:
+    """Return the options of each forecast, by name; the first is the one that isoprune comes with."""
+    ours = FitOptions(measure_of)
     found = {OURS: ours, "the same at any cost": replace(ours, most=float("inf"))}
     there = set(measured_keys(rows))
     found |= {
@@ -67,11 +67,11 @@ def contest(
         group: "family" or "ratio".
     """
     entries = []
-    for name, plan in plans(rows, measure_of).items():
-        whole = cross_validate(rows, replace(plan, group=group), draws=draws)
+    for name, options in contestants(rows, measure_of).items():
+        whole = cross_validate(rows, replace(options, group=group), draws=draws)
         entries.append(Entry(name, whole.quality, whole))
     parts = [
-        out.with_columns(forecast=by_trees(rest, out, Plan(measure_of)), group=pl.lit(str(value)))
+        out.with_columns(forecast=by_trees(rest, out, FitOptions(measure_of)), group=pl.lit(str(value)))
         for value, rest, out in left_out(rows, group)
     ]
     frame = pl.concat(parts)
@@ -85,15 +85,15 @@ def contest(
 _SQUASH = 1.0  # trees put a network among its like, whose losses are then of one size
 
 
-def by_trees(rows: pl.DataFrame, others: pl.DataFrame, plan: Plan) -> Column:
+def by_trees(rows: pl.DataFrame, others: pl.DataFrame, options: FitOptions) -> Column:
     """Return the forecast points of ``others`` by randomised trees (Geurts et al., 2006) fitted on ``rows``.
 
     They take the numbers that the ridge takes, and the dense network's accuracy.
     """
     from sklearn.ensemble import ExtraTreesRegressor  # loads for a second
 
-    wanted = [*plan.base, DENSE, *affordable(rows, plan)]
-    made = columns(columns_of(rows, wanted), plan.measure_of)
+    wanted = [*options.base, DENSE, *affordable(rows, options)]
+    made = columns(columns_of(rows, wanted), options.measure_of)
     trees = ExtraTreesRegressor(200, max_depth=8, min_samples_leaf=2, random_state=0)
     trees.fit(made.matrix, squashed(rows[POINTS].to_numpy(), _SQUASH))
     return unsquashed(np.asarray(trees.predict(made.of(columns_of(others, wanted)))), _SQUASH)

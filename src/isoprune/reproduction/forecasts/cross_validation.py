@@ -11,8 +11,8 @@ import polars as pl
 from isoprune.comparison.statistics import Summary, summarize
 from isoprune.comparison.tau import DRAWS, Tau, tau_within
 from isoprune.forecast import Judged
-from isoprune.forecast.columns import Costs, columns_of
-from isoprune.forecast.fitting import PERCENTS, Plan, fit, left_out
+from isoprune.forecast.columns import MeasureCosts, columns_of
+from isoprune.forecast.fitting import PERCENTS, FitOptions, fit, left_out
 from isoprune.forecast.rows import POINTS
 
 
@@ -58,8 +58,8 @@ class CrossValidation:
         return Judged(self.quality.error.mean, self.quality.tau.value, self.cost, dict(self.coverage))
 
 
-def cross_validate(rows: pl.DataFrame, plan: Plan, *, draws: int = DRAWS) -> CrossValidation:
-    """Return how good a forecast is on each group of ``plan`` when it is fitted on all the others.
+def cross_validate(rows: pl.DataFrame, options: FitOptions, *, draws: int = DRAWS) -> CrossValidation:
+    """Return how good a forecast is on each group of ``options`` when it is fitted on all the others.
 
     The fit chooses its numbers anew each time, and takes its intervals from groups that it leaves out itself,
     so nothing of a group is known where it is forecast.
@@ -71,8 +71,8 @@ def cross_validate(rows: pl.DataFrame, plan: Plan, *, draws: int = DRAWS) -> Cro
         IsopruneError: If there are fewer than four groups.
     """
     parts, costs, measures = [], [], []
-    for value, rest, out in left_out(rows, plan.group):
-        fitted = fit(rest, plan)
+    for value, rest, out in left_out(rows, options.group):
+        fitted = fit(rest, options)
         numbers = columns_of(out, [feature.key for feature in fitted.features])
         points = fitted.points(numbers)
         inside = {}
@@ -82,7 +82,7 @@ def cross_validate(rows: pl.DataFrame, plan: Plan, *, draws: int = DRAWS) -> Cro
             inside[f"in{percent}"] = (low <= reached) & (reached <= high)
         far = fitted.distance(numbers) > fitted.furthest
         parts.append(out.with_columns(forecast=points, far=far, **inside, group=pl.lit(str(value))))
-        costs.append(Costs(rows).of(fitted.measures))
+        costs.append(MeasureCosts(rows).of(fitted.measures))
         measures += fitted.measures
     frame = pl.concat(parts)
     often = sorted(dict.fromkeys(measures), key=lambda name: -measures.count(name))

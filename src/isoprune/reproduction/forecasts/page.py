@@ -17,7 +17,7 @@ from isoprune.comparison.statistics import Summary
 from isoprune.comparison.tau import DRAWS, Tau
 from isoprune.forecast import Fitted
 from isoprune.forecast.columns import columns_of
-from isoprune.forecast.fitting import AFFORDABLE, Plan, fit
+from isoprune.forecast.fitting import AFFORDABLE, FitOptions, fit
 from isoprune.forecast.rows import at_best_rate, read_rows
 from isoprune.reporting import html, theme
 from isoprune.reporting.pivots import Table
@@ -62,7 +62,7 @@ def judge(path: Path, measure_of: Mapping[str, str], *, draws: int = DRAWS) -> J
     rows, digest = read_rows(path)
     best = at_best_rate(rows)
     families = contest(best, measure_of, draws=draws)
-    fitted = fit(best, Plan(measure_of), digest=digest)
+    fitted = fit(best, FitOptions(measure_of), digest=digest)
     whole = families[0].whole
     assert whole is not None
     fitted = msgspec.structs.replace(fitted, judged=whole.judged)

@@ -10,7 +10,7 @@ import polars as pl
 
 from isoprune.comparison.statistics import holm
 from isoprune.comparison.tau import DRAWS, Tau, tau_within
-from isoprune.forecast.columns import Costs, columns_of, measured_keys
+from isoprune.forecast.columns import MeasureCosts, columns_of, measured_keys
 from isoprune.forecast.rows import at_best_rate, at_fixed_rate
 
 CELL = ("family", "data", "grain", "ratio")  # networks are compared where these are the same
@@ -68,7 +68,7 @@ def judge_measures(
         rows: Of the study, one a retraining.
         measure_of: Which measure gives each number.
     """
-    made, costs = outcomes(rows), Costs(at_best_rate(rows))
+    made, costs = outcomes(rows), MeasureCosts(at_best_rate(rows))
     keys = [*_PLAIN, *measured_keys(rows)]
     found = []
     for key in keys:
