@@ -125,5 +125,5 @@ def kendall_tau(x: Sequence[float], y: Sequence[float]) -> float:
     pairs that x, and that y, tells apart. NaN where one of them tells none apart.
     """
     a, b = (pair_signs(np.asarray(v)) for v in (x, y))
-    told = math.sqrt(float(np.abs(a).sum() * np.abs(b).sum()))
-    return float((a * b).sum()) / told if told else math.nan
+    untied = math.sqrt(float(np.abs(a).sum() * np.abs(b).sum()))
+    return float((a * b).sum()) / untied if untied else math.nan

@@ -116,5 +116,5 @@ def _partial(grams: NDArray[np.float64]) -> NDArray[np.float64]:
         safe = np.where(norm > least[..., last], norm, np.inf)
         grams = grams[..., :last, :last] - share[..., :, None] * share[..., None, :] / safe[..., None, None]
     a, b = grams[..., 0, 0], grams[..., 1, 1]
-    told = (a > least[..., 0]) & (b > least[..., 1])
-    return np.where(told, grams[..., 0, 1] / np.sqrt(np.where(told, a * b, 1.0)), np.nan)
+    untied = (a > least[..., 0]) & (b > least[..., 1])
+    return np.where(untied, grams[..., 0, 1] / np.sqrt(np.where(untied, a * b, 1.0)), np.nan)

@@ -102,15 +102,15 @@ def image_folder(
     else:
         _require_known(_classes(test_at), names, test_at, train_at)
         test_files, test_targets = _images(test_at, names, bad)
-    chosen, held = split_indices(len(files), seed=seed, validation=validation, limit=limit)
-    require_two_classes(root.name, targets[chosen])
+    training, validating = split_indices(len(files), seed=seed, validation=validation, limit=limit)
+    require_two_classes(root.name, targets[training])
 
     def samples(at: Path, files: Sequence[str], targets: Tensor, augment: bool = False) -> ImageFiles:
         return ImageFiles(at, tuple(files), targets, size, channels, augment, threads, how)
 
     return Splits(
-        train=samples(train_at, [files[i] for i in chosen.tolist()], targets[chosen], augment),
-        validation=samples(train_at, [files[i] for i in held.tolist()], targets[held]),
+        train=samples(train_at, [files[i] for i in training.tolist()], targets[training], augment),
+        validation=samples(train_at, [files[i] for i in validating.tolist()], targets[validating]),
         test=samples(test_at or train_at, test_files, test_targets),
         classes=len(names),
         names=tuple(names),

@@ -42,16 +42,16 @@ def make_splits(
             f"test_limit = {test_limit}, and {name} has {len(test[1])} test images. Give 1 to "
             f"{len(test[1])}, or leave test_limit out."
         )
-    chosen, held = split_indices(len(labels), seed=seed, validation=validation, limit=limit)
+    training, validating = split_indices(len(labels), seed=seed, validation=validation, limit=limit)
     classes = int(max(labels.max(), test[1].max())) + 1
-    require_two_classes(name, labels[chosen])
+    require_two_classes(name, labels[training])
 
     def split(images: Tensor, labels: Tensor, augment: Augment | None = None) -> Split:
         return Split(prepare(images, mean=mean, std=std, white=white, size=size), labels.long(), augment)
 
     return Splits(
-        train=split(images[chosen], labels[chosen], augment),
-        validation=split(images[held], labels[held]),
+        train=split(images[training], labels[training], augment),
+        validation=split(images[validating], labels[validating]),
         test=split(test[0][:test_limit], test[1][:test_limit]),
         classes=classes,
     )
@@ -73,13 +73,13 @@ def split_indices(
 
     Validation is drawn first, so ``limit`` (fewer training images) leaves it as it is.
     """
-    held, rest = random_part(count, validation, "validation", "training images", seed=seed)
+    validating, rest = random_part(count, validation, "validation", "training images", seed=seed)
     if limit is not None and not 0 < limit <= len(rest):
         raise IsopruneError(
             f"limit = {limit}, and validation leaves {len(rest)} training images. "
             f"Give 1 to {len(rest)}, or leave limit out."
         )
-    return rest[:limit], held
+    return rest[:limit], validating
 
 
 def random_part(
@@ -90,14 +90,14 @@ def random_part(
     Raises:
         IsopruneError: If one of both would be empty.
     """
-    held = part if isinstance(part, int) else round(part * count)
-    if not 0 < held < count:
+    number = part if isinstance(part, int) else round(part * count)
+    if not 0 < number < count:
         raise IsopruneError(
-            f"{name} = {part} cuts {held} of {count} {what}. "
+            f"{name} = {part} cuts {number} of {count} {what}. "
             "Give a fraction between 0 and 1, or a count that leaves images on both sides."
         )
     order = torch.randperm(count, generator=Generator().manual_seed(seed))
-    return order[:held], order[held:]
+    return order[:number], order[number:]
 
 
 def prepare(

@@ -208,8 +208,8 @@ def open_question(
         damage = " ".join(str(error).split())
     cache = ProbeCache.of(_digest(network, chosen, splits, training, seed))
     cache.require_writable()
-    asked = tuple(rates or RATES)
-    return Question(network, splits, chosen, training, written, factor, asked, seed, damage, cache)
+    probed = tuple(rates or RATES)
+    return Question(network, splits, chosen, training, written, factor, probed, seed, damage, cache)
 
 
 def answer(question: Question, *, on_probe: Callable[[Probe], object] = lambda _: None) -> Advice:

@@ -38,10 +38,10 @@ def fitting(experiment: Experiment) -> tuple[nn.Module, Splits]:
             "or another network."
         ) from error
     if not isinstance(outputs, torch.Tensor) or outputs.dim() != 2:
-        told = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+        returned = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
         raise IsopruneError(
-            f"{name} returns {told} for one sample, and training takes a row of logits: [1, classes]. Give a "
-            "network that classifies."
+            f"{name} returns {returned} for one sample, and training takes a row of logits: [1, classes]. "
+            "Give a network that classifies."
         )
     check_classes(model, source_of(splits.train), source_of(splits.validation), CLASSIFICATION)
     return model, splits

@@ -88,9 +88,9 @@ def deliver(
     def tell(event: Mapping[str, Any]) -> None:
         on_stage(_in_words(event))
 
-    with ExitStack() as held:
+    with ExitStack() as locks:
         with explained(out):
-            held.enter_context(locked(out / LOCK))
+            locks.enter_context(locked(out / LOCK))
             clear_temporary(out)
             chosen = claim(request, out, chosen)
         store, experiment = Store(out / RUNS), chosen.experiment
@@ -180,7 +180,7 @@ def _in_words(event: Mapping[str, Any]) -> str:
     if "probe" in event:
         return f"looking for the learning rate: {event['probe']} of at most {event['probes']} rates tried"
     epoch, epochs, accuracy = event["epoch"], event["epochs"], event.get("accuracy")
-    told = f"{event['stage']} network: epoch {epoch} of {epochs}"
-    told += "" if accuracy is None else f", validation accuracy {accuracy:.2%}"
+    sentence = f"{event['stage']} network: epoch {epoch} of {epochs}"
+    sentence += "" if accuracy is None else f", validation accuracy {accuracy:.2%}"
     left = (epochs - epoch) * event.get("seconds", 0.0)
-    return told + (f", about {duration(left)} to go" if left else "")
+    return sentence + (f", about {duration(left)} to go" if left else "")

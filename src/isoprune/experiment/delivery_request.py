@@ -173,10 +173,10 @@ def _resumed(request: Request, out: Path) -> ResolvedRequest | None:
         found = read(_Recipe, content, str(file))
     except IsopruneError as error:
         raise IsopruneError(f"{error} Or {remedy}") from None
-    asked, there = _plain(request), found.request.get("target")
-    timed = "latency" in asked["target"] or (isinstance(there, dict) and "latency" in there)
-    if timed and found.request != asked:
-        difference = _difference(found.request, asked)
+    wanted, there = _plain(request), found.request.get("target")
+    timed = "latency" in wanted["target"] or (isinstance(there, dict) and "latency" in there)
+    if timed and found.request != wanted:
+        difference = _difference(found.request, wanted)
         raise IsopruneError(f"{out} holds another recipe: {difference}. {_REMEDY}")
     chosen = _of(request, found.ratio, found.steps, found.criterion)
     if found.config != chosen.experiment.as_dict():

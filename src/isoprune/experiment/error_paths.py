@@ -50,8 +50,8 @@ def error_paths(bench: Bench, way: Sequence[StepResult]) -> dict[str, ErrorPath]
     if not isinstance(last.step.step, Retrain):
         return {}
     taken = {}
-    asked = (("barrier", how.barrier, _barrier), ("instability", how.instability, _instability))
-    for name, points, take in asked:
+    kinds = (("barrier", how.barrier, _barrier), ("instability", how.instability, _instability))
+    for name, points, take in kinds:
         if points is None:
             continue
         path = last.folder / f"{name}-{digest([points, bench.batch])}.json"

@@ -24,9 +24,9 @@ def growth() -> Iterator[list[int]]:
     gc.collect()
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()
-        held = torch.cuda.memory_allocated()
+        before = torch.cuda.memory_allocated()
         yield grown
-        grown.append(torch.cuda.max_memory_allocated() - held)
+        grown.append(torch.cuda.max_memory_allocated() - before)
         return
     before = _reset()
     yield grown

@@ -190,15 +190,15 @@ def open_pruned(
     """
     path = Path(name)
     place = settled(path / NETWORK if is_delivery(path) else path)
-    opened = _saved(place, build, shape, seed)
-    source, plan = opened.source, opened.plan or Plan()
+    saved = _saved(place, build, shape, seed)
+    source, plan = saved.source, saved.plan or Plan()
     assert source is not None
-    if opened.inputs is None:
+    if saved.inputs is None:
         raise IsopruneError(f"{name} does not say what its forward takes. Give --shape 1,3,224,224.")
-    graph = trace(source.model, opened.inputs)
-    costs, history = costs_of(source.model, opened.model, graph, plan), ({"step": "load"},)
-    pruned = Pruned(opened.model, source.model, plan, graph, Proof(0.0, 0.0), costs, history, opened.inputs)
-    return replace(source, example_inputs=opened.inputs), pruned
+    graph = trace(source.model, saved.inputs)
+    costs, history = costs_of(source.model, saved.model, graph, plan), ({"step": "load"},)
+    pruned = Pruned(saved.model, source.model, plan, graph, Proof(0.0, 0.0), costs, history, saved.inputs)
+    return replace(source, example_inputs=saved.inputs), pruned
 
 
 def _stored(path: Path, role: str | None, named: Collection[str]) -> NamedNetwork:

@@ -48,7 +48,7 @@ def connect(ray: Any, address: str) -> None:
     Raises:
         IsopruneError: If there is none, within seconds.
     """
-    told = f"No Ray cluster answers at {address}"
+    problem = f"No Ray cluster answers at {address}"
     remedy = "Start one (ray start --head), or give its address: --address HOST:6379 or ray://HOST:10001."
     if (found := _known(address)) is not None:
         match = re.fullmatch(r"(?:ray://)?\[?([^/\]]+)\]?:(\d+)", found)
@@ -59,7 +59,7 @@ def connect(ray: Any, address: str) -> None:
         try:
             _speak(match[1], int(match[2]))
         except (OSError, OverflowError) as error:
-            raise IsopruneError(f"{told} ({found}: {error}). {remedy}") from None
+            raise IsopruneError(f"{problem} ({found}: {error}). {remedy}") from None
     # What can be imported here can be imported there, where the same directories are.
     own = [p for p in sys.path if p and not p.startswith((sys.prefix, sys.base_prefix))]
     environment = {**ONE_THREAD, "PYTHONPATH": os.pathsep.join([*own, "${PYTHONPATH}"])}
@@ -68,7 +68,7 @@ def connect(ray: Any, address: str) -> None:
             address, log_to_driver=False, logging_level=logging.ERROR, runtime_env={"env_vars": environment}
         )
     except (OSError, RuntimeError, ValueError) as error:
-        raise IsopruneError(f"{told}: {' '.join(str(error).split())} {remedy}") from None
+        raise IsopruneError(f"{problem}: {' '.join(str(error).split())} {remedy}") from None
 
 
 def _speak(host: str, port: int) -> None:
@@ -117,18 +117,18 @@ def greeted(ray: Any, store: str) -> Iterator[dict[str, Any]]:
 def _greet(ray: Any, here: dict[str, Any]) -> None:
     on = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
     greet = ray.remote(ray_node.greet)
-    asked = [
+    greetings = [
         greet.options(num_cpus=0, max_retries=0, scheduling_strategy=on(node["NodeID"], soft=False)).remote(
             here
         )
         for node in ray.nodes()
         if node["Alive"] and node["Resources"].get("CPU", 0) >= 1
     ]
-    if not asked:
+    if not greetings:
         raise IsopruneError(
             "The Ray cluster has no node with a CPU for tasks. Start one: ray start --address HOST:6379."
         )
-    answered, _ = ray.wait(asked, num_returns=len(asked), timeout=SECONDS_TO_ANSWER)
+    answered, _ = ray.wait(greetings, num_returns=len(greetings), timeout=SECONDS_TO_ANSWER)
     for answer in answered:
         try:
             reason = ray.get(answer)

@@ -118,9 +118,9 @@ def _explained(mirror: Mirror, done: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        told = " ".join(str(error).split()) or "no reason given"
+        reason = " ".join(str(error).split()) or "no reason given"
         raise IsopruneError(
-            f"The store {mirror.url} cannot be {done} ({type(error).__name__}: {told}). Check the address, "
+            f"The store {mirror.url} cannot be {done} ({type(error).__name__}: {reason}). Check the address, "
             "your rights and this machine's credentials, and start the same command again: what is finished "
             f"is kept, there or in {mirror.store.root}."
         ) from error

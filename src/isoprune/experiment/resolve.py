@@ -110,9 +110,9 @@ class _Steps:
                     _check_pressed(criterion, train.penalty, step.grain, key)
                 return structs.replace(step, criterion=criterion, train=train)
             case Retrain() if step.epochs:
-                told = replayed(step, key, dense=self.dense, rewind=self.rewind)
+                schedule = replayed(step, key, dense=self.dense, rewind=self.rewind)
                 self.rewind = None
-                return _complete_training(structs.replace(step, schedule=told), key)
+                return _complete_training(structs.replace(step, schedule=schedule), key)
             case Train():
                 self.dense = step
         return _complete_training(step, key)

@@ -166,5 +166,7 @@ def _varied(method: Mapping[str, Any], values: Sequence[Any]) -> str:
     tables = [value if isinstance(value, dict) else {"name": value} for value in values]
     keys = dict.fromkeys(key for table in tables for key in ("name", *table))
     varied = [key for key in keys if key == "name" or len({repr(table.get(key)) for table in tables}) > 1]
-    told = [method[key] for key in varied if method.get(key) is not None]
-    return " ".join(str(value.get("name", "")) if isinstance(value, dict) else str(value) for value in told)
+    values_here = [method[key] for key in varied if method.get(key) is not None]
+    return " ".join(
+        str(value.get("name", "")) if isinstance(value, dict) else str(value) for value in values_here
+    )

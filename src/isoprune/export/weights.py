@@ -105,11 +105,11 @@ def _check_packing(path: Path) -> None:
 
 def _check_numbers(name: str, tensor: Tensor, want: Tensor, source: str) -> None:
     """Raise if a tensor would not be the same numbers in the model's type, or holds none at all."""
-    told = f"{source} has {name} as {str(tensor.dtype).removeprefix('torch.')}"
+    mismatch = f"{source} has {name} as {str(tensor.dtype).removeprefix('torch.')}"
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
         raise IsopruneError(f"{source} has {name} sparse, quantized or without numbers. Save plain tensors.")
     if tensor.is_floating_point() != want.is_floating_point() or tensor.is_complex() != want.is_complex():
-        raise IsopruneError(f"{told}, and the network has {str(want.dtype).removeprefix('torch.')}.")
+        raise IsopruneError(f"{mismatch}, and the network has {str(want.dtype).removeprefix('torch.')}.")
     if tensor.is_floating_point() and bool(tensor.isnan().any()):
         raise IsopruneError(
             f"{source} has NaN in {name}: its training diverged. Take an earlier state of it."

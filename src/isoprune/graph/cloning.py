@@ -62,8 +62,8 @@ def runnable_copy(model: nn.Module, convert: Callable[[Tensor], Tensor] | None =
         for t in module._parameters.values():
             if t is not None and id(t) not in memo:
                 memo[id(t)] = t if convert is None else nn.Parameter(convert(t.detach()), t.requires_grad)
-        held = [v for k, v in state.items() if k not in _OF_TORCH and type(v) not in _ATOMS]
-        for t in (*module._buffers.values(), *(t for v in held for t in tensors_of(v))):
+        values = [v for k, v in state.items() if k not in _OF_TORCH and type(v) not in _ATOMS]
+        for t in (*module._buffers.values(), *(t for v in values for t in tensors_of(v))):
             if t is not None and id(t) not in memo:
                 memo[id(t)] = made(t.detach())
     return _cloned(model, memo).eval()

@@ -46,14 +46,14 @@ def _codes_of(base: type) -> Iterator[CodeType]:
     Those of other files are followed as far as nobody installed them: a library's helpers are many.
     """
     for value in vars(base).values():
-        held = (
+        parts = (
             value.values()
             if isinstance(value, dict)
             else value
             if isinstance(value, list | tuple)
             else (value,)
         )
-        for one in held:
+        for one in parts:
             function = one.fget if isinstance(one, property) else getattr(one, "__func__", one)
             if isinstance(function, FunctionType):
                 for f in _called(function, {function}):

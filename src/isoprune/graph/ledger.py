@@ -106,7 +106,7 @@ class Ledger:
     def is_frozen(self, plane: Plane) -> bool:
         """Tell whether a channel of the plane is known to stay so far (ties to others aside)."""
         ids = plane.core.reshape(-1).numpy()
-        return any(np.isin(ids, held).all() for held, _ in self.frozen)
+        return any(np.isin(ids, stuck).all() for stuck, _ in self.frozen)
 
     def grid(self, box: Tensor, where: str, *, every_row: bool = False, rows_may_go: bool = False) -> None:
         """Record that every row of ``box`` [..., columns] must keep equally many channels.

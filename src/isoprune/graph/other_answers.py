@@ -52,8 +52,8 @@ def other_positions(positions: Sequence[Tensor], shape: Sequence[int]) -> tuple[
         return ()
     counts = dict.fromkeys(int(n) + d for n in how.numbers for d in (1, 0, -1))
     own = len(positions[0]) if positions else 0
-    asked = [n for n in counts if 0 <= n <= size and n != own][:_MOST_SIZES]
-    return tuple(tuple(torch.unravel_index(torch.arange(n), tuple(shape))) for n in asked)
+    others = [n for n in counts if 0 <= n <= size and n != own][:_MOST_SIZES]
+    return tuple(tuple(torch.unravel_index(torch.arange(n), tuple(shape))) for n in others)
 
 
 def other_lengths(name: str, out: Any, source: Tensor) -> tuple[Any, ...]:

@@ -92,8 +92,8 @@ def _traced(
             except Exception as error:
                 first = entry is entries[0]
                 raise refusal(clone_sharing(clone), entry, error, tracer.nodes, further=not first) from error
-        asked = batch_sizes_compared(tracer.size_readers)
-        further = [_of_batch(e, n) for n in asked for e in entries if _is_flat(e)]
+        batch_sizes = batch_sizes_compared(tracer.size_readers)
+        further = [_of_batch(e, n) for n in batch_sizes for e in entries if _is_flat(e)]
         if _unrun(tracer) or has_training_branch(model):
             further += [entry.trained() for entry in entries]
         for entry in further:
@@ -194,8 +194,10 @@ def _plain_tensors(clone: nn.Module) -> dict[int, str]:
     for name, module in named_modules(clone):
         for attribute, value in vars(module).items():
             if isinstance(value, Tensor | list | tuple) and not attribute.startswith("_"):
-                held = [value] if isinstance(value, Tensor) else [t for t in value if isinstance(t, Tensor)]
-                found |= {memory_of(t): f"{name}.{attribute}" if name else attribute for t in held}
+                tensors = (
+                    [value] if isinstance(value, Tensor) else [t for t in value if isinstance(t, Tensor)]
+                )
+                found |= {memory_of(t): f"{name}.{attribute}" if name else attribute for t in tensors}
     return found
 
 

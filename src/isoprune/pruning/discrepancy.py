@@ -99,10 +99,10 @@ def _worst(a: Tensor, b: Tensor, others: list[Tensor], path: str) -> tuple[float
     if not a.numel():
         return 0.0, 0.0
     if not a.is_floating_point():
-        steady = (
+        stable = (
             ~torch.stack([r != a for r in others]).any(0) if others else torch.ones_like(a, dtype=torch.bool)
         )
-        wrong = int(((a != b) & steady).sum())
+        wrong = int(((a != b) & stable).sum())
         return float(wrong), float(wrong and 1.0)
     finite = a.isfinite()
     nan = a.isnan()

@@ -32,8 +32,8 @@ class _Widening(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        if (asked := kwargs.get("dtype")) in _WIDE and func is not torch.ops.aten.view.dtype:
-            kwargs["dtype"] = _WIDE[asked]
+        if (dtype := kwargs.get("dtype")) in _WIDE and func is not torch.ops.aten.view.dtype:
+            kwargs["dtype"] = _WIDE[dtype]
         narrow = any(isinstance(a, Tensor) and a.dtype in _WIDE for a in (*args, *kwargs.values()))
         if narrow and not func._schema.is_mutable and not any(r.alias_info for r in func._schema.returns):
             args, kwargs = tree_map_only(Tensor, _as_wide, (args, kwargs))

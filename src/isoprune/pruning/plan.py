@@ -69,7 +69,7 @@ def make_plan(
         )
     check_known(allocation, ("uniform", "global", "error"), "allocation")
     groups = in_scope(graph.groups, scope)
-    asked: dict[str, Any] = {"ratio": dict(ratio) if isinstance(ratio, Mapping) else ratio}
+    request: dict[str, Any] = {"ratio": dict(ratio) if isinstance(ratio, Mapping) else ratio}
     if allocation == "uniform" or isinstance(ratio, Mapping):
         ratios = ratios_of(graph, groups, ratio)
         keep = {g.name: g.size - removed_of(g.size, ratios[g.name]) for g in groups}
@@ -79,7 +79,7 @@ def make_plan(
             check_some_score(g.name, scores[g.name])
     else:
         if unscored := [g.name for g in groups if g.name not in scores]:
-            asked["unscored"] = unscored
+            request["unscored"] = unscored
         groups = [g for g in groups if g.name in scores]
         check_scores(groups, scores)
         for g in groups if ratio else ():
@@ -93,7 +93,7 @@ def make_plan(
     equal = {g.name: torch.zeros(g.shape) for g in graph.groups if g.name not in scores}
     removed = choose(graph, {**equal, **scores}, everything, round_to=round_to, floor=floor, links=links)
     options = {"allocation": allocation, "scope": scope, "round_to": round_to, "floor": floor}
-    return graph.removing(removed, **asked, **options)
+    return graph.removing(removed, **request, **options)
 
 
 def plan_of_same_numbers(

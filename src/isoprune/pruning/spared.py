@@ -48,13 +48,13 @@ def _spared(graph: Graph, plan: Plan) -> Iterator[Spared]:
     groups = in_scope(groups, request.get("scope", "all"))
     if isinstance(ratio, Mapping):
         try:
-            asked = ratios_of(graph, groups, ratio)
+            requested = ratios_of(graph, groups, ratio)
         except IsopruneError:  # a pattern of a later round may name what only the smaller network's graph has
             return
     else:
-        asked = {g.name: ratio for g in groups}
+        requested = {g.name: ratio for g in groups}
     for group in groups:
-        if asked[group.name] and group.name not in plan.removed:
+        if requested[group.name] and group.name not in plan.removed:
             yield Spared(group.name, group.size, _reason(graph, group, request))
 
 

@@ -37,11 +37,11 @@ def with_whole_layer(network: Pruned, layer: str) -> tuple[nn.Module, tuple[str,
         return None
     others = tuple(sorted(set().union(*(makers[name] for name in back)) - {layer}))
     try:
-        held = masks_of(network.model)
-        if not held:
+        masks = masks_of(network.model)
+        if not masks:
             whole = inflated(network.dense, graph, plan, network.model)
             return shrink(whole, graph, less).eval(), others
-        whole = _laid_over(network.dense, harden(network.model), held)
+        whole = _laid_over(network.dense, harden(network.model), masks)
         return masked(whole, element_masks(graph, less, units)).eval(), others
     except IsopruneError:  # sets that must keep equally many, or a network that other hands changed
         return None

@@ -39,8 +39,8 @@ def accuracies(record: Mapping[str, Any]) -> Figure:
             continue
         low, high = interval(probe["accuracy"], record["held"])
         shown = {"accuracy": 100 * probe["accuracy"], "low": 100 * low, "high": 100 * high}
-        told = f"{shown['accuracy']:.1f} % ({shown['low']:.1f} to {shown['high']:.1f})"
-        own = {"advised": probe["lr"] == advised, "told": told, "loss": text.number(probe["loss"])}
+        words = f"{shown['accuracy']:.1f} % ({shown['low']:.1f} to {shown['high']:.1f})"
+        own = {"advised": probe["lr"] == advised, "told": words, "loss": text.number(probe["loss"])}
         rows.append({**rate, **shown, **own})
     levels = [
         {"y": 100 * record["start"], "label": "before any step"},

@@ -133,7 +133,7 @@ def barriers(lines: Sequence[Line]) -> Table:
 
 
 def _spread(values: Sequence[float], loss: bool) -> str:
-    told = summarize(values)
+    summary = summarize(values)
     if not loss:
-        return text.percent(told)
-    return text.number(told.mean) + (f" ± {text.number(told.std)}" if told.n > 1 else "")
+        return text.percent(summary)
+    return text.number(summary.mean) + (f" ± {text.number(summary.std)}" if summary.n > 1 else "")

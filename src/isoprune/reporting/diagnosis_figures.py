@@ -46,10 +46,10 @@ def means(networks: Sequence[Mapping[str, Any]]) -> Figure:
     rows = []
     for network in networks:
         mean, error = network["jsv"]["mean"], network["jsv"].get("mean_error", 0.0)
-        told = text.number(mean) + (f" ± {text.number(error)}" if error else "")
+        words = text.number(mean) + (f" ± {text.number(error)}" if error else "")
         ends = {"mean": mean, "low": mean - error, "high": mean + error}
         place = {key: max(value, data.FLOOR) for key, value in ends.items()}
-        rows.append({"network": network["name"], "text": told, **place})
+        rows.append({"network": network["name"], "text": words, **place})
     order = [network["name"] for network in networks]
     ends = [1.0, *(row[key] for row in rows for key in ("low", "high"))]
     x = alt.X("mean:Q", title="mean singular value", **_log(ends))
@@ -122,8 +122,8 @@ def forecast(expected: Mapping[str, Any]) -> Figure | None:
     rows = [
         {"network": "dense", "accuracy": 100 * expected["dense"], "text": f"{100 * expected['dense']:.1f} %"}
     ]
-    told = f"{100 * expected['accuracy']:.1f} %"
-    rows.append({"network": "retrained", "accuracy": 100 * expected["accuracy"], "text": told})
+    words = f"{100 * expected['accuracy']:.1f} %"
+    rows.append({"network": "retrained", "accuracy": 100 * expected["accuracy"], "text": words})
     spans = [
         {"network": "retrained", "low": 100 * low, "high": 100 * high, "share": f"{share} %"}
         for share, (low, high) in sorted(expected["intervals"].items(), key=lambda item: -float(item[0]))

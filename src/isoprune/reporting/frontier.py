@@ -123,7 +123,7 @@ def _cell(point: Point) -> str:
 
 def findings(cells: Sequence[Cell]) -> list[Finding]:
     """Return what `auto` is worth at each budget against no repair, paired by seed, at best rates each."""
-    told = []
+    sentences = []
     for (network, ratio), here in grouped(split_by_budget(cells)[1], "network", "ratio").items():
         # One variant: criteria and further settings are compared in the table, not in a sentence.
         found = points([c for c in here if (c.criterion, c.extra) == (here[0].criterion, here[0].extra)])
@@ -139,8 +139,8 @@ def findings(cells: Sequence[Cell]) -> list[Finding]:
             clauses.append(
                 f"auto after {full // 2} less {name} after {full} is {_gap(auto[full // 2], base[full])}"
             )
-        told.append(Finding(f"{network} at ratio {text.plain(ratio)}", tuple(clauses)))
-    return told
+        sentences.append(Finding(f"{network} at ratio {text.plain(ratio)}", tuple(clauses)))
+    return sentences
 
 
 def _baseline(points: Sequence[Point]) -> str | None:
@@ -148,9 +148,9 @@ def _baseline(points: Sequence[Point]) -> str | None:
 
 
 def _gap(a: Point, b: Point) -> str:
-    told = paired(a, b)
-    low, high = told.interval
-    words = f"{text.points(told.mean)}"
+    difference = paired(a, b)
+    low, high = difference.interval
+    words = f"{text.points(difference.mean)}"
     return words if math.isnan(low) else f"{words} ({text.points(low)} to {text.points(high)})"
 
 

@@ -127,11 +127,11 @@ def used(cells: Sequence[Cell]) -> Figure | None:
     rows, tips = [], []
     for entry, rates in entries.items():
         for epoch, lr in rates:
-            told = text.learning_rate(float(f"{lr:.3g}"))
+            words = text.learning_rate(float(f"{lr:.3g}"))
             row = {"series": entry.label, "lr": max(lr, low)}
             # The rate of epoch 1 is that from 0 to 1.
             rows += [{**row, "x": epoch - 1}, {**row, "x": epoch}]
-            tips.append({"series": entry.label, "x": epoch - 1, "place": epoch, "text": told})
+            tips.append({"series": entry.label, "x": epoch - 1, "place": epoch, "text": words})
     wide, fields = series.hover_rows(tips)
     wide = [{**row, "from": row["x"], "to": row["x"] + 1} for row in wide]
     return Figure(_staircase(list(entries), fields, low, high), {"rows": rows, "hover": wide})

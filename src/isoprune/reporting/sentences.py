@@ -51,16 +51,16 @@ def findings(cells: Sequence[Cell]) -> list[Finding]:
     cells = split_by_budget(cells)[0] or cells
     views = [view for network, own in grouped(cells, "network").items() for view in views_of(network, own)]
     if len(unique(cell.ratio for cell in cells)) > 1:
-        told = [("As the ratio rises", _once(views, partial(_jsv_against_ratio, cells)))]
+        results = [("As the ratio rises", _once(views, partial(_jsv_against_ratio, cells)))]
     else:
-        told = [(_removal(views), _once(views, _jsv))]
-    told += [
+        results = [(_removal(views), _once(views, _jsv))]
+    results += [
         ("Retrained", [_only(view) for view in views]),
         ("Retrained without repair", [_lr_effect(view) for view in views]),
         ("After repair", [_after_repair(view, named=len(views) > 1) for view in views]),
         ("Trained from scratch", [_control(view) for view in views]),
     ]
-    return [Finding(lead, tuple(filter(None, clauses))) for lead, clauses in told if any(clauses)]
+    return [Finding(lead, tuple(filter(None, clauses))) for lead, clauses in results if any(clauses)]
 
 
 def _once(views: Sequence[View], clause: Callable[[View, str], str]) -> list[str]:
@@ -80,8 +80,8 @@ def _only(view: View) -> str:
     ends = [_mean([cell], f"{stage}.test_accuracy") for stage in ("pruned", "retrained", "dense")]
     before, after, dense = (f"{100 * end:.2f} %" for end in ends)
     at = f"at LR {text.learning_rate(cell.lr or 0.0)}" + (f" ({cell.extra})" if cell.extra else "")
-    told = f"{view.pruned} goes from {before} to {after} {at}; the dense network has {dense}"
-    return "" if any(math.isnan(end) for end in ends) else told
+    sentence = f"{view.pruned} goes from {before} to {after} {at}; the dense network has {dense}"
+    return "" if any(math.isnan(end) for end in ends) else sentence
 
 
 def _removal(views: Sequence[View]) -> str:

@@ -182,9 +182,9 @@ def _size_rows(cells: Sequence[Cell], key: str) -> list[Row]:
         about: Row = {"series": entry.label, "ink": entry.colour, "mark": entry.shape}
         for cell in members:
             left, whole = (over_seeds([cell], f"{role}.{key}").mean for role in ("pruned", "dense"))
-            told = over_seeds([cell], "retrained.test_accuracy")
-            if told.n and whole > 0 and not math.isnan(left):
-                rows.append(row_of(told, percent=True, **about, x=_short(100 * left / whole)))
+            summary = over_seeds([cell], "retrained.test_accuracy")
+            if summary.n and whole > 0 and not math.isnan(left):
+                rows.append(row_of(summary, percent=True, **about, x=_short(100 * left / whole)))
     return sorted(rows, key=lambda row: row["x"])
 
 
@@ -270,13 +270,13 @@ def final_rows(cells: Sequence[Cell]) -> tuple[list[Row], list[Row]]:
     for series, members in retrained_series(cells).items():
         for cell in members:
             found = by_seed([cell], "retrained.test_accuracy")
-            told = summarize(found.values())
+            summary = summarize(found.values())
             key = {"series": series.label, "ratio": text.plain(cell.ratio)}
-            if told.n:
-                low, high = told.interval if told.n > 1 else (told.mean, told.mean)
+            if summary.n:
+                low, high = summary.interval if summary.n > 1 else (summary.mean, summary.mean)
                 # A t interval of few seeds can reach past what an accuracy can be; the bar ends there.
-                place = {"mean": 100 * told.mean, "low": 100 * max(low, 0.0), "high": 100 * min(high, 1.0)}
-                words = {"label": f"{100 * told.mean:.1f}", "text": text.percent(told)}
+                place = {"mean": 100 * summary.mean, "low": 100 * max(low, 0.0), "high": 100 * min(high, 1.0)}
+                words = {"label": f"{100 * summary.mean:.1f}", "text": text.percent(summary)}
                 means.append({**key, **place, **words})
                 seeds += [{**key, "seed": seed, "value": 100 * number} for seed, number in found.items()]
     return means, seeds

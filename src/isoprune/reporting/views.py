@@ -64,5 +64,5 @@ def views_of(network: str, mine: Sequence[Cell]) -> list[View]:
 
 
 def _called(network: str, *parts: str) -> str:
-    told = ", ".join(filter(None, parts))
-    return f"{network} ({told})" if told else network
+    words = ", ".join(filter(None, parts))
+    return f"{network} ({words})" if words else network

@@ -99,16 +99,16 @@ def full_budget_sections(cells: Cells) -> list[Section]:
             own = place_of(cells, panel, row, f"{ratio} {budget}")
             if not own:
                 continue
-            told = [text.MISSING, text.MISSING]
+            cells_of_row = [text.MISSING, text.MISSING]
             for i, base in enumerate((budget, "full")):
                 if (row, budget) == (NONE, base) or (base == budget and i):
                     continue
                 difference = _difference(own, against[base])
                 low, high = difference.interval
-                told[i] = f"{difference.mean:+.2f} ({low:+.2f} to {high:+.2f})".replace("-", "−")
+                cells_of_row[i] = f"{difference.mean:+.2f} ({low:+.2f} to {high:+.2f})".replace("-", "−")
                 counter = ahead if base == budget else level
                 counter[row, budget] += difference.excludes_zero and difference.mean > 0
-            rows.append((panel, ratio, row, budget, *_numbers(own), *told))
+            rows.append((panel, ratio, row, budget, *_numbers(own), *cells_of_row))
     head = (
         "network", "ratio", "start", "budget", "before, %", "JSV before", "after, %", "JSV after",
         "rates taken", "samples", "to none, points", "to none at full budget",

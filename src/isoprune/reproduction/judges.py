@@ -51,8 +51,8 @@ def decide_above(tests: tuple[Test, ...], *, of: str = "seeds") -> Verdict:
         return Verdict(NOT_CONFIRMED, f"{counted}; the other way round: {_where(wrong, tests)}", tests)
     short = [t for t in unsure if t.published is not None and t.published > t.high]
     if short:
-        told = f"{counted}; our interval ends below the published difference: {_where(short, tests)}"
-        return Verdict(NOT_CONFIRMED, told, tests)
+        because = f"{counted}; our interval ends below the published difference: {_where(short, tests)}"
+        return Verdict(NOT_CONFIRMED, because, tests)
     return Verdict(NOT_TESTABLE, f"{counted}; too few {of} to tell: {_where(unsure, tests)}", tests)
 
 
@@ -188,11 +188,11 @@ def _range(tests: Sequence[Test]) -> str:
 
 def _where(those: Sequence[Test], tests: Sequence[Test]) -> str:
     """Return those settings in words; what is the same in all of the tests is not said."""
-    told = [(t.panel, f"{t.first} against {t.second}", t.column) for t in tests]
-    kinds = [len(set(kind)) > 1 for kind in zip(*told, strict=True)]
+    settings = [(t.panel, f"{t.first} against {t.second}", t.column) for t in tests]
+    kinds = [len(set(kind)) > 1 for kind in zip(*settings, strict=True)]
     if not any(kinds):
         return those[0].panel
-    words = [told[tests.index(t)] for t in those[:_NAMED]]
+    words = [settings[tests.index(t)] for t in those[:_NAMED]]
     said = "; ".join(
         ", ".join(w for w, tell in zip(word, kinds, strict=True) if tell and w) for word in words
     )
@@ -244,10 +244,10 @@ def thousandth(_: Reproduction, cells: Cells) -> Verdict:
     if falls.n < 2:
         return Verdict(NOT_TESTABLE, "one seed has no interval: run more seeds")
     low, high = (10**end for end in falls.interval)
-    told = f"{10**falls.mean:,.0f} times smaller (95 % interval {low:,.0f} to {high:,.0f}, n = {falls.n})"
+    because = f"{10**falls.mean:,.0f} times smaller (95 % interval {low:,.0f} to {high:,.0f}, n = {falls.n})"
     if low >= _FALL:
-        return Verdict(CONFIRMED, told)
-    return Verdict(NOT_CONFIRMED if high < _FALL else NOT_TESTABLE, told)
+        return Verdict(CONFIRMED, because)
+    return Verdict(NOT_CONFIRMED if high < _FALL else NOT_TESTABLE, because)
 
 
 def exact(_: Reproduction, cells: Cells) -> Verdict:
@@ -263,5 +263,5 @@ def exact(_: Reproduction, cells: Cells) -> Verdict:
     means = [abs(JSV_BEFORE.of(record) - 1) for record in records]
     spreads = [numbers_of(record).get("repaired.jsv.std") or 0.0 for record in records]
     worst = max(*means, *spreads)
-    told = f"largest distance of a mean from 1, and largest spread, {worst:.1e} in {len(records)} networks"
-    return Verdict(CONFIRMED if worst < _EXACT else NOT_CONFIRMED, told)
+    because = f"largest distance of a mean from 1, and largest spread, {worst:.1e} in {len(records)} networks"
+    return Verdict(CONFIRMED if worst < _EXACT else NOT_CONFIRMED, because)

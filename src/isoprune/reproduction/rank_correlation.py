@@ -80,8 +80,8 @@ def correlations(cells: Cells, panels: Sequence[str]) -> Section | None:
     found = [of_panels(cells, panels, of, name) for name, of in columns.items()]
     rows = []
     for tests in zip(*found, strict=True):
-        told = [f"{t.mean:+.2f} ({format_interval(t)})".replace("-", "−") for t in tests]
-        rows.append((tests[0].panel, tests[0].column, str(tests[0].n), *told))
+        intervals = [f"{t.mean:+.2f} ({format_interval(t)})".replace("-", "−") for t in tests]
+        rows.append((tests[0].panel, tests[0].column, str(tests[0].n), *intervals))
     if not rows:
         return None
     head = ("table", "ratio", "seeds", *(f"tau: {name}" for name in columns))

@@ -128,9 +128,9 @@ def records_of(cells: Cells, panel: str, row: str) -> list[Record]:
 
 def _line(cells: Cells, test: Test) -> tuple[str, ...]:
     difference = format_difference(test).removesuffix(" points")
-    told = (difference, format_interval(test), format_p(test.corrected), str(test.n))
+    numbers = (difference, format_interval(test), format_p(test.corrected), str(test.n))
     reached, *rest = _means(records_of(cells, test.panel, test.first), test.value)
-    return (test.first, reached, *told, *rest)
+    return (test.first, reached, *numbers, *rest)
 
 
 def _own(cells: Cells, panel: str, baseline: str, value: Value) -> tuple[str, ...]:
@@ -168,18 +168,18 @@ def _dense(cells: Cells, panel: str) -> str:
 
 
 def _chart(order: Sequence[Test], baseline: str) -> Figure | None:
-    told = [t for t in order if t.tells]
-    if not told:
+    drawn = [t for t in order if t.tells]
+    if not drawn:
         return None
     words: Mapping[bool, str] = {True: "shown", False: "open"}
     rows = [
         {"row": t.first, "mean": t.mean, "low": t.low, "high": t.high, "verdict": words[t.shown]}
-        for t in told
+        for t in drawn
     ]
-    y = alt.Y("row:N", sort=[t.first for t in told], title=None)
+    y = alt.Y("row:N", sort=[t.first for t in drawn], title=None)
     title = f"difference to {baseline}, points"
     # Few seeds can have intervals as wide as the page: the differences themselves set the scale.
-    ends = [1.2 * f(0.0, *(t.mean for t in told)) for f in (min, max)]
+    ends = [1.2 * f(0.0, *(t.mean for t in drawn)) for f in (min, max)]
     wide = 0.1 * (ends[1] - ends[0])
     scale = alt.Scale(domain=[ends[0] - wide, ends[1] + wide])
     colours = in_colours(

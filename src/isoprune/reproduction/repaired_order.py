@@ -39,13 +39,13 @@ def orders(cells: Cells, panel: str) -> Section:
     for criterion in criteria:
         cells_of = [found[criterion, repair] for repair in ("", *repairs)]
         seeds = set.intersection(*(set(one) for one in cells_of))
-        told = []
+        lines = []
         for one, repair in zip(cells_of, ("", *repairs), strict=True):
             records = [one[seed] for seed in sorted(seeds)]
             reached = summarize(TEST_ACCURACY.compared(r) for r in records).mean
             shown = f"{reached:.2f} ({geometric(_JSV if repair else JSV_PRUNED, records)})"
-            told.append(shown if records else text.MISSING)
-        rows.append((criterion, str(len(seeds)), *told))
+            lines.append(shown if records else text.MISSING)
+        rows.append((criterion, str(len(seeds)), *lines))
     rows.append(
         ("tau with the order of none", "", "", *(_tau(found, criteria, repair) for repair in repairs))
     )

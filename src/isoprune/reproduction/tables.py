@@ -34,12 +34,12 @@ def beside(reproduction: Reproduction, cells: Cells, panel: str) -> Table:
     rows = []
     for row in _merged(published.rows if published else (), (p.row for p in ours)):
         if published is not None and row in published.rows:
-            told = [_published(published, row, c, value=reproduction.value) for c in columns]
-            rows.append((row, "published", *told, ""))
+            cells_of_row = [_published(published, row, c, value=reproduction.value) for c in columns]
+            rows.append((row, "published", *cells_of_row, ""))
         if any(place.row == row for place in ours):
             seeds = [len(cells.get(Place(panel, row, c), ())) for c in columns]
-            told = [_ours(reproduction.value, cells.get(Place(panel, row, c), {})) for c in columns]
-            rows.append((row, "here", *told, _counts(seeds)))
+            cells_of_row = [_ours(reproduction.value, cells.get(Place(panel, row, c), {})) for c in columns]
+            rows.append((row, "here", *cells_of_row, _counts(seeds)))
     return Table((f"method, by {reproduction.columns}", "", *columns, "n"), tuple(rows), words=2)
 
 
@@ -56,8 +56,8 @@ def _published(table: Published, row: str, column: str, *, value: Value) -> str:
     mean, std = table.mean(row, column), table.std(row, column)
     if mean is None:
         return text.MISSING
-    told = f"{mean:.2f}" if value.percent else f"{mean:g}"
-    return told if std is None else f"{told} ({std:.2f})"
+    printed = f"{mean:.2f}" if value.percent else f"{mean:g}"
+    return printed if std is None else f"{printed} ({std:.2f})"
 
 
 def _ours(value: Value, seeds: Any) -> str:
@@ -124,12 +124,12 @@ def differences(tests: Sequence[Test]) -> Table:
 
 def scale(paper: Sequence[Experiment], here: Sequence[Experiment]) -> Table:
     """Return the keys in which a study is not the paper's, with the values of both."""
-    told = [_values(experiments) for experiments in (paper, here)]
-    keys = dict.fromkeys((*told[0], *told[1]))
+    values = [_values(experiments) for experiments in (paper, here)]
+    keys = dict.fromkeys((*values[0], *values[1]))
     rows = [
-        (key, *(_listed(one.get(key, [])) for one in told))
+        (key, *(_listed(one.get(key, [])) for one in values))
         for key in keys
-        if set(told[0].get(key, [])) != set(told[1].get(key, []))
+        if set(values[0].get(key, [])) != set(values[1].get(key, []))
     ]
     return Table(("key", "paper", "here"), tuple(rows), words=3)
 

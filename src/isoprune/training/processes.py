@@ -53,13 +53,13 @@ class Processes:
             return make()
         from accelerate.utils import broadcast_object_list
 
-        told: list[Any] = [None, None]
+        message: list[Any] = [None, None]
         if self.main:
             try:
-                told[0] = make()
+                message[0] = make()
             except IsopruneError as error:
-                told[1] = error
-        value, error = broadcast_object_list(told)
+                message[1] = error
+        value, error = broadcast_object_list(message)
         if error is not None:
             raise error
         return value

@@ -37,8 +37,8 @@ class Measures:
 
     def __str__(self) -> str:
         width = max(map(len, [*self.numbers, *self.refused]), default=0)
-        told = [f"{k:<{width}}  {'-' if v is None else f'{v:.4g}'}" for k, v in self.numbers.items()]
-        return "\n".join([*told, *(f"{name:<{width}}  {why}" for name, why in self.refused.items())])
+        lines = [f"{k:<{width}}  {'-' if v is None else f'{v:.4g}'}" for k, v in self.numbers.items()]
+        return "\n".join([*lines, *(f"{name:<{width}}  {why}" for name, why in self.refused.items())])
 
 
 def measures(

@@ -25,13 +25,13 @@ def verify(pruned: Pruned) -> Proof:
         WrongNetwork: If an element of an output differs by more than rounding: 1e-9 of its size in float64.
         IsopruneError: If the network's shapes are not those of its plan.
     """
-    held = masks_of(pruned.model)
-    if held or read_grain(pruned.plan.grain).of_tensors:
+    current_masks = masks_of(pruned.model)
+    if current_masks or read_grain(pruned.plan.grain).of_tensors:
         plain = plain_copy(pruned.model)
         units = units_of(pruned.graph, pruned.plan.grain)
         masks = element_masks(pruned.graph, pruned.plan, units)
         small = pruned.model
-        if not held:  # hardened, or its weights shared
+        if not current_masks:  # hardened, or its weights shared
             check_masks(plain, masks)
             small = masked(plain, masks)
         return prove_masks(plain, small, pruned.graph, pruned.plan, masks, pruned.example_inputs)

@@ -71,19 +71,21 @@ def sss(model: nn.Module, plan: Plan, *, strength: float = 1e-4, momentum: float
     if not 0 <= momentum < 1:
         raise IsopruneError(f"momentum is {momentum}. Give a number in [0, 1).")
     state = {f"v {i}": torch.zeros_like(norm.weight) for i, norm in enumerate(norms)}
-    held: list[
+    before_step: list[
         tuple[Tensor, Tensor]
     ] = []  # scales and gradients, from before the optimizer's step to after it
 
     def loss(_: int) -> Tensor:
         pairs = [(norm.weight.detach(), norm.weight.grad) for norm in norms]
-        held[:] = [(scale.clone(), gradient.clone()) for scale, gradient in pairs if gradient is not None]
+        before_step[:] = [
+            (scale.clone(), gradient.clone()) for scale, gradient in pairs if gradient is not None
+        ]
         return torch.stack([0 * norm.weight.sum() for norm in norms]).sum()
 
     @torch.no_grad()
     def after(_: int, lr: float) -> None:
         learning = [(norm, state[f"v {i}"]) for i, norm in enumerate(norms) if norm.weight.grad is not None]
-        for (norm, v), (before, gradient) in zip(learning, held, strict=True):
+        for (norm, v), (before, gradient) in zip(learning, before_step, strict=True):
             s = soft_threshold(before - lr * gradient, lr * strength)
             v.copy_(s - before + momentum * v)
             norm.weight.copy_(s + momentum * v)

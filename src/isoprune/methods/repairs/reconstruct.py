@@ -95,9 +95,9 @@ def reconstruct(
             began = time.perf_counter()
             fits = _fit_groups(layer, give, rectified, memory)
             _write_(layer, fits)
-            told = max((f.left for f in fits if f.left is not None), default=float("nan"))
+            worst = max((f.left for f in fits if f.left is not None), default=float("nan"))
             name = layer.site.name
-            _log.info("%s: %.3g of the variance left, %.1f s", name, told, time.perf_counter() - began)
+            _log.info("%s: %.3g of the variance left, %.1f s", name, worst, time.perf_counter() - began)
     return repaired
 
 

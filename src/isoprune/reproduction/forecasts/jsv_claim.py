@@ -79,9 +79,9 @@ def _judged(rows: Sequence[Row]) -> Section:
     for tests in zip(*found, strict=True):
         first = tests[0]
         verdict = undecided([first]) or decide_above((first,), of="networks")
-        told = [_format_test(t) for t in tests]
-        lines.append((first.panel, first.column, str(first.n), told[0], format_p(first.corrected),
-                      verdict.word, *told[1:]))  # fmt: skip
+        intervals = [_format_test(t) for t in tests]
+        lines.append((first.panel, first.column, str(first.n), intervals[0], format_p(first.corrected),
+                      verdict.word, *intervals[1:]))  # fmt: skip
     head = ("network", "budget", "networks", "tau: JSV, best rate", "p (Holm)", "verdict",
             "tau: JSV, one rate", "tau: accuracy before, best rate")  # fmt: skip
     lead = (

@@ -64,8 +64,8 @@ def _draws(one: Experiment) -> Iterator[Experiment]:
     while len(seen) < criterion.options["networks"]:
         made = _draw(one, number)
         number += 1
-        if (told := repr(made.as_dict())) not in seen:
-            seen.add(told)
+        if (config := repr(made.as_dict())) not in seen:
+            seen.add(config)
             yield made
 
 

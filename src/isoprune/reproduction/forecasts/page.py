@@ -149,8 +149,8 @@ def replace_in(file: Path, made: str) -> None:
 
 def _row(one: MeasureVerdict, outcome: Outcome) -> tuple[str, ...]:
     taus = (one.within[outcome], one.overall[outcome], one.beyond[outcome])
-    told = (_tau(taus[0], tested=True), _tau(taus[1]), _tau(taus[2], tested=True))
-    return one.key, one.measure, *told, _percent(one.cost)
+    cells = (_tau(taus[0], tested=True), _tau(taus[1]), _tau(taus[2], tested=True))
+    return one.key, one.measure, *cells, _percent(one.cost)
 
 
 def _tau(tau: Tau, *, tested: bool = False) -> str:
@@ -162,8 +162,8 @@ def _entries(entries: Sequence[Entry]) -> Table:
     for one in entries:
         whole, rest = one.whole, [text.MISSING] * 4
         if whole is not None:
-            held = [f"{100 * part:.0f} %" for part in whole.coverage.values()]
-            rest = [*held, f"{100 * whole.refused:.0f} %", _percent(whole.cost)]
+            coverage = [f"{100 * part:.0f} %" for part in whole.coverage.values()]
+            rest = [*coverage, f"{100 * whole.refused:.0f} %", _percent(whole.cost)]
         rows.append((one.name, *_quality(one.quality), *rest))
     heads = ("in 80 % interval", "in 95 %", "too unlike", "cost")
     return Table(("forecast from", *_QUALITY, *heads), tuple(rows), words=1)
@@ -172,7 +172,7 @@ def _entries(entries: Sequence[Entry]) -> Table:
 def _groups(entry: Entry) -> Table:
     assert entry.whole is not None
     groups = entry.whole.groups.items()
-    rows = [(name, *_quality(quality), f"{100 * held:.0f} %") for name, (quality, held) in groups]
+    rows = [(name, *_quality(quality), f"{100 * coverage:.0f} %") for name, (quality, coverage) in groups]
     return Table(("family", *_QUALITY, "in 80 % interval"), tuple(rows), words=1)
 
 
