@@ -17,7 +17,7 @@ from pathlib import Path
 from ray.cluster_utils import Cluster as Nodes
 
 from isoprune.experiment.grid import expand
-from isoprune.experiment.ray_executor import Cluster
+from isoprune.experiment.ray_executor import RayCluster
 from isoprune.experiment.store import Store
 from isoprune.experiment.study import plan_work, run_work
 
@@ -45,7 +45,7 @@ def seconds(nodes, seeds, epochs):
     for _ in range(nodes - 1):
         local.add_node(**how)
     try:
-        with Cluster(local.address) as cluster, tempfile.TemporaryDirectory() as folder:
+        with RayCluster(local.address) as cluster, tempfile.TemporaryDirectory() as folder:
             once(cluster, study(2 * nodes, 1), Path(folder) / "warm")
             return once(cluster, study(seeds, epochs), Path(folder) / "timed")
     finally:

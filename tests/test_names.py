@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "src" / "isoprune"
-# Participles that say that something was done, and not what: "told" of what, to whom?
+# Participles that say that something was done, and not what it is: "told" of what, to whom?
 DIALECT = {
     "told", "retold", "untold", "found", "asked", "held", "silent", "claimed", "fits", "chosen", "opened",
     "steady",
@@ -32,6 +32,16 @@ def test_no_name_is_of_the_dialect():
     named = ((file, *one) for file in sorted(PACKAGE.rglob("*.py")) for one in names_in(file))
     found = [f"{f.relative_to(PACKAGE)}:{n} {name}" for f, name, n in named if words_of(name) & DIALECT]
     assert not found
+
+
+def test_a_class_has_its_name_alone():
+    """But for `Prune`: a step of a recipe, and the callback of each library whose training loop prunes."""
+    homes: dict[str, list[str]] = {}
+    for file in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and node.name != "Prune":
+                homes.setdefault(node.name, []).append(str(file.relative_to(PACKAGE)))
+    assert not {name: files for name, files in homes.items() if len(files) > 1}
 
 
 def test_words_of_a_name():

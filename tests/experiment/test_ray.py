@@ -19,7 +19,7 @@ from isoprune.cli import main
 from isoprune.experiment import ray_connection, ray_executor, ray_node
 from isoprune.experiment.grid import Study
 from isoprune.experiment.mirror import settle, stored
-from isoprune.experiment.ray_executor import TRIES, Cluster
+from isoprune.experiment.ray_executor import TRIES, RayCluster
 from isoprune.experiment.remote import open_mirror
 from isoprune.experiment.store import Store
 from isoprune.experiment.study import plan_work, run_work, write_listing
@@ -94,7 +94,7 @@ class Killer:
 def carried_out(long: Study, where: str, nodes: tuple[Any, Any]) -> tuple[dict[str, Any], list[Any]]:
     """Return the records and the events of a study of which a node is killed."""
     killer = Killer(*nodes)
-    with Cluster(nodes[0].address) as cluster:
+    with RayCluster(nodes[0].address) as cluster:
         store = stored(where)
         work = plan_work(long, store)
         write_listing(work)
@@ -145,7 +145,7 @@ def test_nodes_without_a_common_disk_share_their_networks_by_url(
 def test_failures_and_prints_are_told_as_those_of_local_processes(nodes, tmp_path: Path):
     repairs = study({"repair": [f"{HERE}:buggy", f"{HERE}:killed", "none"]})
     events: list[Any] = []
-    with Cluster(nodes[0].address, at_once=2) as cluster:
+    with RayCluster(nodes[0].address, at_once=2) as cluster:
         failures = run_work(
             plan_work(repairs, Store(tmp_path / "store")),
             cluster,
@@ -166,7 +166,7 @@ def test_a_node_that_cannot_take_part_is_refused_before_anything_is_trained(
     monkeypatch.setattr(ray_connection.isoprune, "__version__", "9.9")
     work = plan_work(study(), Store(tmp_path / "store"))
     with (
-        Cluster(nodes[0].address) as cluster,
+        RayCluster(nodes[0].address) as cluster,
         pytest.raises(IsopruneError, match=r"Node \S+ has isoprune \S+, and here is 9\.9\. Install the same"),
     ):
         run_work(work, cluster, on_event=lambda *_: None)
@@ -265,7 +265,7 @@ def test_without_ray_it_says_what_to_install(capsys, tmp_path: Path, monkeypatch
 
 def test_no_task_at_once_is_an_error():
     with pytest.raises(IsopruneError, match=r"--jobs 0: at least one task"):
-        Cluster(at_once=0)
+        RayCluster(at_once=0)
 
 
 def test_lines_are_told_whole():
@@ -277,4 +277,4 @@ def test_lines_are_told_whole():
 
 
 def test_nothing_to_do_asks_no_node():
-    assert ray_executor.Cluster().execute([], lambda *_: None) == {}
+    assert ray_executor.RayCluster().execute([], lambda *_: None) == {}

@@ -13,7 +13,7 @@ from .grid import read_experiment as read_experiment
 from .grid import read_study as read_study
 from .networks import load_network as load_network
 from .pipeline import run as run
-from .ray_executor import Cluster as Cluster
+from .ray_executor import RayCluster as RayCluster
 from .store import Store as Store
 from .study import plan_work as plan_work
 from .study import run_work as run_work

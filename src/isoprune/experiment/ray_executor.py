@@ -24,7 +24,7 @@ TRIES = 5  # of a task whose node or process dies; the sixth would hardly fare b
 SECONDS_BETWEEN_LOOKS = 0.3
 
 
-class Cluster:
+class RayCluster:
     """A connection to the Ray cluster at ``address``, ended with the block; the cluster stays.
 
     Args:
@@ -40,7 +40,7 @@ class Cluster:
         self._box: Any = None
         self._block = contextlib.ExitStack()
 
-    def __enter__(self) -> Cluster:
+    def __enter__(self) -> RayCluster:
         self._ray = import_ray()
         if not self._ray.is_initialized():
             connect(self._ray, self._address)

@@ -86,9 +86,9 @@ def listing_path(where: Path | str, name: str) -> str:
 def _executor(kind: str, jobs: int | None, address: str, runs: int) -> Any:
     """Return what does a study's tasks within a block; nothing has started yet."""
     if kind == "ray":
-        from isoprune.experiment.ray_executor import Cluster
+        from isoprune.experiment.ray_executor import RayCluster
 
-        return Cluster(address, jobs)
+        return RayCluster(address, jobs)
     from isoprune.experiment.executor import Workers, check_jobs
 
     return Workers(min(check_jobs(1 if jobs is None else jobs), runs))

@@ -26,7 +26,7 @@ from isoprune.reproduction.forecasts.cross_validation import Quality
 from isoprune.reproduction.forecasts.verdict import (
     KNOWN_ANYWAY,
     MeasureVerdict,
-    Outcome,
+    RetrainingOutcome,
     judge_measures,
     outcomes,
 )
@@ -147,7 +147,7 @@ def replace_in(file: Path, made: str) -> None:
     write_output(f"{parts[0]}{MARK}\n{made.strip()}\n\n{MARK}{parts[2]}", file, what="page")
 
 
-def _row(one: MeasureVerdict, outcome: Outcome) -> tuple[str, ...]:
+def _row(one: MeasureVerdict, outcome: RetrainingOutcome) -> tuple[str, ...]:
     taus = (one.within[outcome], one.overall[outcome], one.beyond[outcome])
     cells = (_tau(taus[0], tested=True), _tau(taus[1]), _tau(taus[2], tested=True))
     return one.key, one.measure, *cells, _percent(one.cost)
@@ -243,7 +243,7 @@ def reached_against_measures(rows: pl.DataFrame, judged: Sequence[MeasureVerdict
     }
 
 
-def _panel(frame: pl.DataFrame, one: MeasureVerdict, outcome: Outcome, colours: alt.Scale) -> Any:
+def _panel(frame: pl.DataFrame, one: MeasureVerdict, outcome: RetrainingOutcome, colours: alt.Scale) -> Any:
     tau = one.within[outcome]
     points = frame.select("family", "data", reached=100 * pl.col("accuracy")).with_columns(
         x=pl.Series(columns_of(frame, [one.key])[one.key])

@@ -22,7 +22,7 @@ _SAME = {"accuracy": BEFORE, "flops_left": SIZE}  # numbers that are another mea
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RetrainingOutcome:
     """Of which retraining: its budget, and whether at the best of the rates or at the fixed one."""
 
     budget: str
@@ -44,16 +44,16 @@ class MeasureVerdict:
     key: str
     measure: str
     cost: float
-    within: Mapping[Outcome, Tau]
-    overall: Mapping[Outcome, Tau]
-    beyond: Mapping[Outcome, Tau]
+    within: Mapping[RetrainingOutcome, Tau]
+    overall: Mapping[RetrainingOutcome, Tau]
+    beyond: Mapping[RetrainingOutcome, Tau]
 
 
-def outcomes(rows: pl.DataFrame) -> dict[Outcome, pl.DataFrame]:
+def outcomes(rows: pl.DataFrame) -> dict[RetrainingOutcome, pl.DataFrame]:
     """Return one row a network for each outcome; the longest budget first, at the best rate."""
     order = rows.group_by("budget").agg(pl.col("samples").mean()).sort("samples", descending=True)
     return {
-        Outcome(budget, rate): at(rows).filter(pl.col("budget") == budget)
+        RetrainingOutcome(budget, rate): at(rows).filter(pl.col("budget") == budget)
         for budget in order["budget"]
         for rate, at in RATES.items()
     }
@@ -97,7 +97,9 @@ def _taus(frame: pl.DataFrame, key: str, draws: int) -> tuple[Tau, Tau, Tau]:
     )
 
 
-def _corrected(judged: Sequence[MeasureVerdict], part: str, made: Sequence[Outcome]) -> list[MeasureVerdict]:
+def _corrected(
+    judged: Sequence[MeasureVerdict], part: str, made: Sequence[RetrainingOutcome]
+) -> list[MeasureVerdict]:
     taus = [dict(getattr(one, part)) for one in judged]
     for outcome in made:
         corrected = holm([own[outcome].p for own in taus])
