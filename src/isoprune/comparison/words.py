@@ -18,7 +18,7 @@ COLUMNS = ("compared", "at", "setup", "n", "difference", "95 % interval", "p", "
 
 
 def sentences(comparison: Comparison) -> list[str]:
-    """Return what can be said, a sentence a difference, then the cross-checks, then what was left out."""
+    """Return the conclusions: a sentence a difference, then the cross-checks, then what was left out."""
     value = comparison.value
     facts = {
         "tests": comparison.tests,

@@ -1,4 +1,4 @@
-"""Whether the steps of a recipe fit together; what is wrong is said with the key of the file."""
+"""Whether the steps of a recipe fit together; errors name the key of the file."""
 
 from __future__ import annotations
 

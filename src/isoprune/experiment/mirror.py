@@ -141,7 +141,7 @@ def publish(mirror: Mirror, folder: str) -> None:
 
 
 def fetch(mirror: Mirror, folder: str) -> None:
-    """Bring a folder of this machine's store to what is published of it, and whole."""
+    """Update a folder of this machine's store to the published one, completely."""
     there, place = listing(mirror, folder), mirror.store.root / folder
     if not there:
         return

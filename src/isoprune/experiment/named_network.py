@@ -59,7 +59,7 @@ class NamedNetwork:
 
 
 def of_source(name: str) -> Preprocessing | None:
-    """Return how images become inputs of a network, where its folder says it, or its library: timm does."""
+    """Return how images become inputs of a network, if its folder or its library (timm) defines it."""
     if (place := saved_place(name)) is not None:
         return manifest.read(Path(place)).preprocessing
     return Preprocessing(0, (), (), transform=name) if name.startswith("timm:") else None

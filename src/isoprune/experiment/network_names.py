@@ -16,7 +16,7 @@ RECIPE, NETWORK, RUNS = (
 
 
 def check_network(name: str, stage: str | None = None) -> None:
-    """Raise unless there is a file of that name, or it may name a source; and for a stage that is none."""
+    """Raise unless a file has that name or it may name a source; and for an unknown stage."""
     if stage is not None and stage not in ROLES and not is_record(name):
         raise IsopruneError(f"Unknown stage {stage!r}.{did_you_mean(stage, ROLES)}")
     if "\0" in name:

@@ -36,7 +36,7 @@ _MASK, _PLAN = "mask/", "plan/"
 
 
 def load_network(folder: str | Path, named: Collection[str] = ()) -> tuple[nn.Module, dict[str, Any]]:
-    """Return a finished network of the store, in eval mode, and what is known of it.
+    """Return a finished network of the store, in eval mode, and its facts.
 
     Args:
         folder: Anybody's: of what its files name only our tables and the trusted zoos are called.

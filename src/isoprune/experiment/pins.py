@@ -60,7 +60,7 @@ def _pinned_code(kind: str, choice: Choice, key: str) -> dict[str, Any]:
 
 
 def transform_in(data: Choice) -> str:
-    """Return the function of the user's that makes inputs of images, "" where there is none."""
+    """Return the name of the user's function that makes inputs of images, "" where there is none."""
     name = data.options.get("transform")
     return name if isinstance(name, str) and data.name == "image_folder" and name[:5] != "timm:" else ""
 

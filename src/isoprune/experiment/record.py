@@ -1,4 +1,4 @@
-"""The record of a run, from what the store knows of its networks and what was measured of them."""
+"""The record of a run, from the stored facts and measurements of its networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The schedule `lr_rewinding` in an experiment: what it replays is the experiment's own dense training."""
+"""The schedule `lr_rewinding` in an experiment: it replays the experiment's own dense training."""
 
 from __future__ import annotations
 

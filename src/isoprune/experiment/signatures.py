@@ -250,7 +250,7 @@ def round_ratios(cadence: Choice, rounds: int) -> list[float]:
 
 
 def takes_weights(model: Choice) -> bool:
-    """Whether a model's option ``weights`` means what it means for ours: what the network starts from."""
+    """Whether a model's option ``weights`` names the weights that it starts from, as it does for ours."""
     from isoprune.experiment.foreign_models import is_network_maker
 
     return model.name in table("model") or is_network_maker(find("model", model.name))

@@ -1,4 +1,4 @@
-"""The steps of a recipe as frozen data, by kind, and what is in them: trainings, what is to be pruned."""
+"""The steps of a recipe as frozen data, by kind, and their parts: trainings, targets of pruning."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class Store:
 
 
 def save_network(folder: Path, tensors: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    """Save a state dict and what is known of it; ``network.json`` comes last and makes it count."""
+    """Save a state dict and its facts; ``network.json`` is written last and marks it as finished."""
     from safetensors.torch import save
 
     weights = save({name: tensor.detach().contiguous() for name, tensor in tensors.items()})

@@ -141,7 +141,7 @@ def write_listing(work: StudyWork) -> None:
 def label(
     experiment: Experiment, axes: Mapping[str, Sequence[Any]], only: Collection[str] | None = None
 ) -> str:
-    """Return what tells an experiment from the others of its study: "relu orthp lr=0.01 seed=1"."""
+    """Return an experiment's label within its study: "relu orthp lr=0.01 seed=1"."""
     words = []
     for axis in axes:
         if len(axes[axis]) < 2 or (only is not None and axis.split(".")[0] not in only):

@@ -1,4 +1,4 @@
-"""Values against types, by msgspec; what is wrong in one line: the key, what came, what is allowed."""
+"""Checks values against types, by msgspec; an error is one line: the key, its value, what is allowed."""
 
 from __future__ import annotations
 

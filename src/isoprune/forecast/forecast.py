@@ -66,7 +66,7 @@ class Forecast:
 
 
 def no_forecast(reason: str, samples: int, *, dense: float | None = None, seconds: float = 0.0) -> Forecast:
-    """Return what is said where there is none: in one sentence, why."""
+    """Return a result without a forecast: one sentence says why."""
     return Forecast(None, {}, dense, samples, (), reason, (f"No forecast: {reason}",), seconds)
 
 

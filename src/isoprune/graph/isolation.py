@@ -17,7 +17,7 @@ _DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 @contextmanager
 def isolated() -> Iterator[None]:
-    """Run what is inside in plain eager float arithmetic, and give every random state back as it was.
+    """Run the block in plain eager float arithmetic, and restore every random state afterwards.
 
     Under autocast, weights would be cast and the casts kept for the user's own forwards; in inference mode,
     tensors would be made that no optimizer can take; what was compiled would be compiled anew for every

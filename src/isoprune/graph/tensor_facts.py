@@ -1,4 +1,4 @@
-"""What a recording knows of the tensors of a forward, of each as long as it lives: it keeps none alive."""
+"""The facts that a recording has of each live tensor of a forward, by weak references."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ class TensorFacts:
         self._forget = forget
 
     def get(self, tensor: Tensor) -> Facts | None:
-        """Return what is known of a tensor; None if nothing is."""
+        """Return the facts of a tensor; None if there are none."""
         found = self._known.get(id(tensor))
         return None if found is None else found[1]
 
     def each(self, tensors: Iterable[Tensor]) -> Iterator[Facts]:
-        """Yield what is known of tensors, of those of which something is."""
+        """Yield the facts of those tensors that have any."""
         return (found[1] for t in tensors if (found := self._known.get(id(t))) is not None)
 
     def of(self, tensor: Tensor) -> Facts:
-        """Return what is known of a tensor, to be added to."""
+        """Return the facts of a tensor, made if there are none, to be added to."""
         found = self._known.get(id(tensor))
         if found is None:
             self._last -= 1

@@ -45,7 +45,7 @@ def frames() -> Iterator[FrameType]:
 
 
 def decided() -> Decided | None:
-    """Return how the running code decides by what it reads of a tensor just now; None if it does not."""
+    """Return how the running code decides by the value that it reads of a tensor now; None if it does not."""
     numbers: dict[int | float, None] = {0: None}
     found = sizes = opaque = sized = False
     for frame in frames():

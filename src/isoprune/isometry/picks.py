@@ -161,5 +161,5 @@ def _module_output(
 
 
 def cut(t: Any, rows: Tensor, samples: int) -> Any:
-    """Return the samples ``rows`` of what is a tensor with one sample a row; anything else as it is."""
+    """Return the samples ``rows`` of a tensor with one sample a row; anything else as it is."""
     return t[rows] if isinstance(t, Tensor) and t.ndim > 0 and len(t) == samples else t

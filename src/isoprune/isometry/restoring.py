@@ -76,7 +76,7 @@ def layer_of(row: Row) -> str:
 
 
 def what_was_lost(numbers: Mapping[str, float]) -> tuple[str, float]:
-    """Return what was lost: ("mean", decades), or, where it held, ("values", the part that vanished)."""
+    """Return what was lost: ("mean", decades), or, the mean intact, ("values", the part that vanished)."""
     decades = math.log10(_reference(numbers) / _mean(numbers, "jsv_mean"))
     vanished = numbers.get("jsv_below_1e3", 0.0) - numbers.get("dense_jsv_below_1e3", 0.0)
     if decades > -math.log10(thresholds.LAYER_GAIN):

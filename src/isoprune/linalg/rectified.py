@@ -1,4 +1,4 @@
-"""Least squares behind a ReLU: what is negative may be as negative as it likes."""
+"""Least squares in front of a ReLU: a negative target is met by any negative output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scales that a forward computes from a width (`(C // heads) ** -0.5`): who must make up for them.
+"""Scales that a forward computes from a width (`(C // heads) ** -0.5`): which parameters make up for them.
 
 Cutting the width changes such a number, and with it what the network computes. The parameters that make
 the scaled values linearly (a query's weight and bias, or the norm after it) are multiplied by the

@@ -1,4 +1,4 @@
-"""The arena: the runs of every criterion that knows a grain, where each stands, what the page says."""
+"""The arena: the runs of every criterion that knows a grain, where each stands, and its page."""
 
 from __future__ import annotations
 

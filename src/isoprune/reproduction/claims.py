@@ -149,7 +149,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a paper says, and the function that judges it by our cells."""
+    """A claim of a paper, and the function that judges it by our cells."""
 
     text: str
     source: str

@@ -1,4 +1,4 @@
-"""Long retraining at the best rate: the runs of each start, which rate counts, cell by cell what is left."""
+"""Long retraining at the best rate: the runs of each start, which rate counts, each cell's remaining gap."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class Sanity:
 
     @property
     def sentences(self) -> list[str]:
-        """What may be said, a sentence a check, and of chance at the method's own ratios first."""
+        """The conclusions, a sentence a check; chance at the method's own ratios first."""
         return sentences_of(_TEMPLATE, {"s": self, "amount": self._amount, "isnan": math.isnan})
 
     def _amount(self, number: float, signed: bool = True) -> str:

@@ -66,7 +66,7 @@ def _together(signals: Signals, batch: Any) -> dict[str, Tensor] | None:
 
 
 def mean(signals: Signals, total: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the mean over samples of what ``total`` finds of some samples' gradients, a sum over them."""
+    """Return the mean over samples of ``total``, which sums over some samples' gradients."""
     sums: dict[str, Tensor] = {}
     samples = 0
     for found in gradients(signals):

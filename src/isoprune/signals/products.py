@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def mean(signals: Signals, of: Callable[[Signals, Any], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the mean over all samples of what is found of every batch, a mean over its samples."""
+    """Return the mean over all samples of a function of batches that is a mean over its samples."""
     return _mean((signals.task.samples(batch), of(signals, batch)) for batch in _checked(signals))
 
 

@@ -1,4 +1,4 @@
-"""The one training loop, for dense networks and for retraining alike, and what is read off its history."""
+"""The one training loop, for dense networks and for retraining alike, and numbers read off its history."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class State:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training is: rows of whole epochs, and what is known of the epoch that ``step`` is in."""
+    """How far a training is: rows of whole epochs, and the partial sums of the epoch that ``step`` is in."""
 
     history: list[Row] = field(default_factory=list)
     step: int = 0

@@ -35,7 +35,7 @@ from isoprune.verbs import prune
 
 
 def make_pruned(bench: Bench, step: PlacedStep, way: Sequence[StepResult], folder: Path) -> Made:
-    """Return the smaller or masked network, and what is known of it: what went, sizes, proof, training."""
+    """Return the smaller or masked network, and its facts: units removed, sizes, proof, training."""
     last = pruned_of(bench, way)
     training, found = step.training, {}
     if training is None:

@@ -46,7 +46,7 @@ def make_rewound(bench: Bench, step: PlacedStep, way: Sequence[StepResult], _: P
 
 
 def earlier(bench: Bench, way: Sequence[StepResult], epoch: int) -> nn.Module:
-    """Return the dense network as it was after an epoch; if that was not kept, it is trained once more.
+    """Return the dense network as it was after an epoch: as stored, or trained once more.
 
     Of several trainings before anything goes it is the last: epoch 0 is what the one before it ended with.
     """

@@ -1,1 +1,1 @@
-"""The rules of operations: what each does to the channels of what it is given."""
+"""The rules of operations: the effect of each on the channels of its arguments."""

@@ -1,4 +1,4 @@
-"""A copy of a network to look at what its layers read and make, and the inputs it is looked at with."""
+"""A copy of a network for watching its layers' inputs and outputs, and the inputs to run it on."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What came out over all groups, each forecast by a fit of the others.
+    """The result over all groups, each forecast by a fit of the others.
 
     Attributes:
         coverage: Percent -> part of the retrainings that the interval held.
@@ -54,7 +54,7 @@ class CrossValidation:
 
     @property
     def judged(self) -> Judged:
-        """What the file of the fitted forecast says of it."""
+        """The summary that goes into the file of the fitted forecast."""
         return Judged(self.quality.error.mean, self.quality.tau.value, self.cost, dict(self.coverage))
 
 
