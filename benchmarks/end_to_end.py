@@ -241,7 +241,8 @@ def table(store, networks):
             difference, p = "", ""
             if method != "recipe":
                 difference = in_words(ahead(store, *cell, method))
-                p = f"{corrected[method][cell]:.3f}"
+                p = corrected[method][cell]
+                p = f"{p:.3f}" if p >= 0.0005 else "< 0.001"
             print(
                 f"| {method} | {100 * means['test']:.2f} ({accuracy}) | {difference} | {p} | "
                 f"{means['flops']:.3f} | {means['samples']:,.0f} | {rates} |"
