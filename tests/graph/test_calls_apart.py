@@ -60,3 +60,24 @@ def test_a_lazy_network_is_refused_until_it_has_shapes(verb):
         verb(model, x, *([0.5] if verb is isoprune.prune else []))
     model(x)
     assert isoprune.prune(model, x, 0.5).model[0].out_features == 8
+
+
+@pytest.mark.parametrize("kind", [list, tuple, dict])
+def test_modules_that_torch_does_not_know_of_are_named(kind):
+    class Hidden(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(8, 16), nn.Linear(16, 4)
+            layer = nn.Linear(16, 16)
+            self.extra = {0: layer} if kind is dict else kind([layer])
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.extra[0](self.first(x).relu()).relu())
+
+    with pytest.raises(IsopruneError, match=rf"extra\[0\], a module in a plain {kind.__name__}"):
+        isoprune.prune(Hidden(), torch.randn(3, 8), 0.5)
+
+
+def test_an_example_without_samples_is_refused_by_its_shape():
+    with pytest.raises(IsopruneError, match=r"shape \(0, 8\), in which there is nothing.*at least one"):
+        isoprune.prune(nn.Sequential(nn.Linear(8, 6), nn.Linear(6, 4)), torch.randn(0, 8), 0.5)

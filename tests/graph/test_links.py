@@ -97,3 +97,51 @@ def test_a_scale_by_the_width_is_made_up_for_where_places_of_the_memory_go_too()
     model.memory = nn.Parameter(model.memory[:, places])
     x = torch.randn(3, 4, 8)
     torch.testing.assert_close(result.model(x), model(x))
+
+
+class Turned(nn.Module):
+    """Queries turned in pairs, whose width must be even; what comes out has any width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads, self.width = 2, 8
+        self.embed, self.out, self.head = nn.Embedding(20, 16), nn.Linear(16, 16), nn.Linear(16, 20)
+        self.query, self.key, self.value = (nn.Linear(16, 16) for _ in range(3))
+        self.register_buffer("turn", torch.polar(torch.ones(12, 4), torch.rand(12, 4)))
+
+    def turned(self, x: Tensor) -> Tensor:
+        pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))
+        return torch.view_as_real(pairs * self.turn[: x.size(1), None]).flatten(3).transpose(1, 2)
+
+    def forward(self, words: Tensor) -> Tensor:
+        x = self.embed(words)
+        b, n, _ = x.shape
+        query, key, value = (
+            m(x).view(b, n, self.heads, self.width) for m in (self.query, self.key, self.value)
+        )
+        y = F.scaled_dot_product_attention(self.turned(query), self.turned(key), value.transpose(1, 2))
+        return self.head(x + self.out(y.transpose(1, 2).reshape(b, n, -1)))
+
+
+@pytest.mark.parametrize("ratio", [0.3, 0.5])
+def test_rotary_attention_over_tokens_loses_the_width_of_its_residual_stream(ratio):
+    result = isoprune.prune(Turned(), torch.randint(0, 20, (2, 5)), ratio)
+    assert result.model.embed.embedding_dim == {0.3: 11, 0.5: 8}[ratio]
+    assert result.model.query.out_features % 4 == 0
+    assert result.model.turn.size(0) == 12
+    result.model(torch.randint(0, 20, (1, 12)))
+
+
+def test_complex_weights_are_scored_by_their_absolute_values():
+    class Complex(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(8, 6, dtype=torch.cfloat), nn.Linear(6, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.first(x.to(torch.cfloat)).abs())
+
+    model = Complex()
+    with torch.no_grad():
+        model.first.weight[[1, 4, 5]] *= 0.01
+    assert isoprune.prune(model, torch.randn(3, 8), 0.5).plan.removed == {"first": (1, 4, 5)}

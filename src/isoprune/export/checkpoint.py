@@ -137,14 +137,15 @@ def load(directory: str | Path, build: Callable[[], Any]) -> nn.Module:
     place = settled(Path(directory))
     with explained(place):
         facts = manifest.read(place)
-    built = build()
-    if not isinstance(built, nn.Module):
+    built = build if isinstance(build, nn.Module) else build()
+    if not isinstance(built, nn.Module) or built is build:
+        given, wanted = ("build is", "a function") if built is build else ("build() returned", "a module")
         raise IsopruneError(
-            f"build() returned a {type(built).__name__}, not a module. Pass a function that makes the dense "
-            f"network that {place} was pruned from ({facts.made_of})."
+            f"{given} a {type(built).__name__}, not {wanted}. Pass a function that makes the dense network "
+            f"that {place} was pruned from ({facts.made_of})."
         )
-    # A clone: build may hand out a network that the user goes on with. In eval mode, since a spectral norm
-    # goes on with its power iteration at each look at its weight in train mode.
+    # A clone, since build may hand out a network that the user goes on with; in eval mode, since in train
+    # mode a spectral norm goes on with its power iteration at each look at its weight.
     model = clone_sharing(built).eval()
     if facts.plan is not None and facts.plan.grain == DEPTH:
         try:

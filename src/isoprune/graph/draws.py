@@ -114,7 +114,7 @@ def _raw(func: Any, args: Any, kwargs: Any) -> Tensor | None:
     name, first = operation_name(func), args[0] if args else None
     if name in ("bernoulli", "bernoulli_", "native_dropout") and isinstance(first, Tensor):
         return torch.rand_like(first)
-    if name == "normal":
+    if name == "normal" and any(isinstance(a, Tensor) for a in args):
         return torch.randn_like(next(a for a in args if isinstance(a, Tensor)))
     if isinstance(first, Tensor) and name.endswith(("_like", "_")):
         return func(torch.empty_like(first) if name.endswith("_") else first, *args[1:], **kwargs)

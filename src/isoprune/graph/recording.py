@@ -31,6 +31,7 @@ class Node:
     transposed: bool = False  # of a convolution
     of_weights: bool = False  # no activation came in
     picks: tuple[Any, ...] = ()  # of a slice or a single position: dimension, and where
+    over: frozenset[int] = frozenset()  # the dimensions of the first input that a statistic runs over
     constants: tuple[str, ...] = ()  # the values of small tensors that depend on nothing that came in
 
     @property
@@ -51,6 +52,7 @@ class Pass:
     reads: Sequence[Read] = ()
     values: bool = False  # whether it was computed, and not only followed
     constants: Sequence[int] = ()  # the numbers of the constants of equal values that took on channels
+    outputs: Sequence[int] = ()  # the keys of the tensors that came out
 
     def answers(self) -> Reads:
         """Return the values that this pass read, to be replayed."""

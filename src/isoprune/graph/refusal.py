@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_map_only
 
 from isoprune.graph.cloning import runnable_copy
 from isoprune.graph.entries import EntryPoint, as_call
+from isoprune.graph.outputs import tensors_of
 from isoprune.graph.recording import Node
 from isoprune.types import IsopruneError
 
@@ -37,6 +38,12 @@ def refusal(
         return IsopruneError(
             f"{kind} holds a TorchScript module, {scripted!r}, whose code is fixed to its sizes. Put the "
             "nn.Module that it was made from in its place, and trace or script the smaller network."
+        )
+    empty = next((t for t in tensors_of(example_inputs) if not t.numel()), None)
+    if empty is not None:
+        return IsopruneError(
+            f"{call} could not be recorded on example_inputs with a tensor of shape {tuple(empty.shape)}, in "
+            f"which there is nothing ({why}). Give at least one sample."
         )
     name = _takes_one(model)
     if isinstance(example_inputs, Mapping) and name is not None and name not in example_inputs:

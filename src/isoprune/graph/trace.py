@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from isoprune.graph.answers import freeze_answers
 from isoprune.graph.cloning import clone_sharing, named_modules, runnable_copy, tensor_names
 from isoprune.graph.code_branches import batch_sizes_compared, has_training_branch
 from isoprune.graph.draws import seeded_draws
@@ -29,7 +30,7 @@ from isoprune.graph.recording import Node, Pass, Recording
 from isoprune.graph.refusal import refusal
 from isoprune.graph.sizes import SizeWatch, named_sizes
 from isoprune.graph.tracer import Tracer
-from isoprune.graph.unrun import freeze_unrun
+from isoprune.graph.unrun import freeze_unread, freeze_unrun
 from isoprune.types import IsopruneError, Network, module_of
 from isoprune.types.collector import uncollected
 
@@ -102,6 +103,8 @@ def _traced(
         layouts = {**tracer.wishes, **tracer.layouts}
         return _traced(model, entries, unrun, values=values, layouts=layouts)
     idle = _unrun(tracer)
+    freeze_unread(tracer.ledger, passes)
+    freeze_answers(tracer.ledger, passes)
     if unrun == "keep":
         freeze_unrun(tracer.ledger, passes, idle)
     names = {key: name for key, (name, _) in tracer.names.items()}
@@ -115,10 +118,12 @@ def _recorded(tracer: Tracer, clone: nn.Module, entry: EntryPoint, ways: Ways, v
     def record_one(reads: Reads) -> Pass:
         nodes, output, constants = record(clone, entry, tracer, reads)
         what = "the network's output" if entry.method == "forward" else f"the output of {entry.method}"
+        came_out: list[int] = []
         for tensor in (leaf for leaf in leaves(output).values() if isinstance(leaf, Tensor)):
             tracer.read_positions(tensor, what)
             tracer.ledger.freeze(tracer.planes(tensor), what)
-        return Pass(entry, nodes, reads.open_ones(), values, constants)
+            came_out.append(tracer.facts.key(tensor))
+        return Pass(entry, nodes, reads.open_ones(), values, constants, came_out)
 
     def glance(reads: Reads) -> Pass:
         light = Tracer(tracer.names, watch=False, attributes=tracer.attributes)
@@ -189,15 +194,25 @@ def record_way(network: nn.Module, inputs: Any, outputs: Sequence[str | int] = (
 
 
 def _plain_tensors(clone: nn.Module) -> dict[int, str]:
-    """Return the names of the tensors that are plain attributes of modules, alone or in a list, by memory."""
+    """Return what the tensors are, by memory, that modules hold without saying so to torch."""
     found: dict[int, str] = {}
     for name, module in named_modules(clone):
         for attribute, value in vars(module).items():
-            if isinstance(value, Tensor | list | tuple) and not attribute.startswith("_"):
-                tensors = (
-                    [value] if isinstance(value, Tensor) else [t for t in value if isinstance(t, Tensor)]
-                )
-                found |= {memory_of(t): f"{name}.{attribute}" if name else attribute for t in tensors}
+            if attribute.startswith("_") or not isinstance(value, Tensor | list | tuple | dict):
+                continue
+            place = f"{name}.{attribute}" if name else attribute
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            parts = {} if isinstance(value, Tensor) else {f"{place}[{key!r}]": one for key, one in items}
+            alone = (
+                [value] if isinstance(value, Tensor) else [t for t in parts.values() if isinstance(t, Tensor)]
+            )
+            as_buffer = f"{place}, a plain attribute (as a buffer, by register_buffer, it would follow)"
+            found |= {memory_of(t): as_buffer for t in alone}
+            for where, one in parts.items():
+                if isinstance(one, nn.Module):
+                    kind = type(value).__name__
+                    what = f"{where}, a module in a plain {kind} (in an nn.ModuleList it would follow)"
+                    found |= {memory_of(t): what for t in one.parameters()}
     return found
 
 

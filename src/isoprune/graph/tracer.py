@@ -184,7 +184,7 @@ class Tracer(TorchDispatchMode):
             cut_by_value(self, call)
         planes = operation.rule(self, call) if self.watch else [()] * len(outs)
         inputs = tuple((self.planes(t), t.shape) for t in tensors)
-        of_weights = not any(facts.activation for facts in self.facts.each(tensors))
+        of_weights = not any(facts.activation or facts.loose for facts in self.facts.each(tensors))
         if not of_weights:
             for t in (*outs, *self._written(outs, tensors)):
                 self.facts.of(t).activation = True
@@ -196,9 +196,9 @@ class Tracer(TorchDispatchMode):
         picks = tuple(args[1:]) if operation.name in ("slice", "select") else ()
         keys = tuple(map(self.facts.key, tensors)), tuple(self.facts.of(o).key for o in outs)
         transposed = operation.name == "convolution" and args[6] is True
-        self.nodes.append(
-            Node(numbers, *keys, operation, module, inputs, outputs, transposed, of_weights, picks, constants)
-        )
+        over = frozenset(operation.over(args, kwargs, tensors[0].dim())) if operation.over else frozenset()
+        facts = transposed, of_weights, picks, over, constants
+        self.nodes.append(Node(numbers, *keys, operation, module, inputs, outputs, *facts))
         return out
 
     def _written(self, outs: Sequence[Tensor], tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -1,9 +1,10 @@
-"""Parameters that no recorded pass used: the channels that they could read stay."""
+"""Parameters, and parts of them, that no recorded pass used: the channels that they could read stay."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import torch
 
 from isoprune.graph.ledger import Ledger
@@ -34,6 +35,26 @@ def freeze_unrun(ledger: Ledger, passes: Sequence[Pass], unrun: Shapes) -> None:
                 if name is not None and key not in seen:
                     seen.add(key)
                     ledger.freeze([plane], _reason(name))
+
+
+def freeze_unread(ledger: Ledger, passes: Sequence[Pass]) -> None:
+    """Let the parts of a tensor stay that every recorded pass cut away: positions beyond those that came.
+
+    Longer inputs read them (`self.positions[:n]`), so what they do cannot be known.
+    """
+    read = np.zeros(ledger.size, dtype=bool)
+    for one in passes:
+        for node in one.nodes:
+            if node.operation.family != "shape":
+                for planes, _ in node.inputs:
+                    for plane in planes:
+                        read[plane.core.numpy()] = True
+    for source in ledger.sources:
+        own = np.arange(source.first, source.first + source.size)
+        left = own[~read[own]]
+        if source.tensor and 0 < len(left) < len(own):
+            reason = f"part of {source.tensor} is cut away in all calls that were recorded: give one that "
+            ledger.frozen.append((left, reason + "reads it as also="))
 
 
 def _reason(name: str) -> str:

@@ -69,6 +69,11 @@ def ratios_of(graph: Graph, groups: Sequence[Units], ratio: Ratio) -> dict[str, 
         return {g.name: ratio for g in groups}
     ratios: dict[str, Number] = {g.name: 0.0 for g in groups}
     for pattern, one in ratio.items():
+        if not isinstance(pattern, str):
+            raise IsopruneError(
+                f"ratio has the key {str(pattern)[:60]!r}, a {type(pattern).__name__}. Its keys are patterns "
+                'of names, such as "layer1.*" or "*".'
+            )
         check_ratio(one, f'ratio of "{pattern}"')
         matches = re.compile(fnmatch.translate(pattern)).match
         found = [g for g in groups if any(matches(name) for name in (g.name, *producers(g)))]

@@ -19,6 +19,7 @@ from isoprune.graph.reads import Reads, replayed_reads
 from isoprune.pruning.discrepancy import Discrepancy, WrongNetwork, discrepancy
 from isoprune.pruning.float64 import in_float64, widened
 from isoprune.pruning.trials import Trial, change_weights_, unround_
+from isoprune.types import IsopruneError
 
 # Sums in another order differ by some 1e-16 a layer in float64, by 1e-6 in float32.
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
@@ -106,7 +107,16 @@ class NetworkPair:
             with self._setting(draws), around, replayed_reads(answers):
                 return self._run(dense, trial)
 
-        want = self.reference(run, trial)
+        try:
+            want = self.reference(run, trial)
+        except IsopruneError:
+            raise
+        except Exception as problem:
+            line = str(problem).strip().partition("\n")[0]
+            raise IsopruneError(
+                f"The forward of {type(self.model).__name__} does not run on {trial.name}: "
+                f"{type(problem).__name__}: {line}. Give example_inputs with which model(...) runs."
+            ) from problem
         draws, answers = notes[-1]
         return replace(want, draws=draws.notes, seen=answers.seen)
 

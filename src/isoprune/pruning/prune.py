@@ -62,10 +62,35 @@ def settle(model: nn.Module, graph: Graph, planner: Planner) -> Settled:
         with uncollected():
             rehearsal = rehearse(outline(model, graph, plan), graph, graph.kept_ids(plan))
         if rehearsal.misfit is None:
-            return Settled(plan, graph, rehearsal.drifts, active, tuple(attempts))
+            settled = Settled(plan, graph, rehearsal.drifts, active, tuple(attempts))
+            return _loosened(model, planner, settled) if active and spared_of(graph, plan) else settled
         attempts.append(str(rehearsal.misfit))
         active, graph = _put_back(model, graph, plan, active, tried, rehearsal.misfit)
     raise WrongNetwork(f"The sizes of a smaller network never fitted; last: {attempts[-1]}.")
+
+
+_MOST_LOOSENED = 16  # links tried without; each takes a rehearsal
+
+
+def _loosened(model: nn.Module, planner: Planner, settled: Settled) -> Settled:
+    """Return what fits without links that keep whole groups for nothing: all of these, else one by one."""
+    graph = settled.graph
+    spared = np.concatenate([graph.channels[s.name] for s in spared_of(graph, settled.plan)])
+    doubtful = [one for one in settled.active if any(np.isin(row, spared).any() for row in one.sets)]
+    trials = [doubtful, *([one] for one in doubtful[:_MOST_LOOSENED])]
+    for without in trials if len(doubtful) > 1 else trials[:1]:
+        dropped = {id(one) for one in without}
+        kept = tuple(one for one in settled.active if id(one) not in dropped)
+        if len(kept) == len(settled.active):
+            continue
+        plan = planner(graph, kept)
+        with uncollected():
+            rehearsal = rehearse(outline(model, graph, plan), graph, graph.kept_ids(plan))
+        if rehearsal.misfit is None:
+            settled = replace(settled, plan=plan, drifts=rehearsal.drifts, active=kept)
+            if without is doubtful:
+                break
+    return settled
 
 
 @isolated()

@@ -84,7 +84,16 @@ class Pieces:
 
 
 def batches_of(data: Any) -> Any:
-    """Return data as what yields batches: a Dataset or `Samples` in their order, all else as it is."""
+    """Return data as what yields batches: a Dataset or `Samples` in their order, all else as it is.
+
+    Raises:
+        IsopruneError: For a tensor, whose rows would be taken for batches.
+    """
+    if isinstance(data, Tensor):
+        raise IsopruneError(
+            f"batches is one tensor, of shape {tuple(data.shape)}. Give a list of batches, such as "
+            "[tensor] or [(inputs, targets), ...], or a DataLoader."
+        )
     if isinstance(data, Items) and not isinstance(data, Iterator):
         return _InOrder(data)
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):

@@ -64,8 +64,18 @@ class Signals:
     @cached_property
     def weights(self) -> dict[str, Tensor]:
         """Every weight by the name that its layer uses, detached; tied ones once, by their first name."""
+        return {name: p for name, p in self._parameters.items() if p.is_floating_point()}
+
+    @property
+    def magnitudes(self) -> dict[str, Tensor]:
+        """The weights, and of complex ones the absolute values."""
+        complexes = {name: p.abs() for name, p in self._parameters.items() if p.is_complex()}
+        return {**self.weights, **complexes}
+
+    @cached_property
+    def _parameters(self) -> dict[str, Tensor]:
         named = (self.network if self.computed else module_of(self.model)).named_parameters()
-        return {name: p.detach() for name, p in named if p.is_floating_point()}
+        return {name: p.detach() for name, p in named}
 
     @cached_property
     def computed(self) -> dict[str, WeightSource]:

@@ -28,10 +28,16 @@ def module_of(network: Network) -> nn.Module:
     A module that has an attribute ``model`` of its own is itself.
 
     Raises:
-        IsopruneError: For TorchScript and sharded modules, which have no tensors of their own to make
-        smaller.
+        IsopruneError: For what is no module; for TorchScript and sharded modules, which have no tensors of
+            their own to make smaller; for lazy ones that have no shapes yet.
     """
-    module = network if isinstance(network, nn.Module) else network.model
+    module = network if isinstance(network, nn.Module) else getattr(network, "model", None)
+    if not isinstance(module, nn.Module) or isinstance(network, type):
+        kind = f"the class {network.__name__}" if isinstance(network, type) else f"a {type(network).__name__}"
+        raise IsopruneError(
+            f"The network is {kind}, not a module. Give an nn.Module, such as model = Net(), or what a verb "
+            "of isoprune gave back."
+        )
     if isinstance(module, nn.parallel.DistributedDataParallel | nn.DataParallel):
         return module_of(module.module)
     if type(module).__name__ == "OptimizedModule" and "_orig_mod" in module._modules:  # of torch.compile

@@ -28,7 +28,7 @@ from isoprune.pruning.rounds import inflated, renumbered
 from isoprune.types import CLASSIFICATION, IsopruneError, Network, Plan, Scores, Task, module_of
 from isoprune.types.units import DEPTH, UpdatingScores
 from isoprune.verbs.masked_rounds import masked_units, without_masks
-from isoprune.verbs.request import check_options, requested
+from isoprune.verbs.request import check_numbers, check_options, requested
 from isoprune.verbs.scorer import Scorer, default_criterion
 from isoprune.verbs.tasks import task_of
 from isoprune.verbs.whole_blocks import without_whole_blocks
@@ -126,6 +126,7 @@ def prune(
     check_options(unit, ratio, allocation=allocation, scope=scope, round_to=round_to, cap=cap)
     check_retrain_budget(retrain_budget)
     example_inputs = example_inputs_of(network, example_inputs)
+    check_numbers(network, example_inputs)
     also = further_calls(also)
     if isinstance(network, Pruned):
         also += network.graph.recording.also

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from isoprune.graph.outputs import tensors_of
 from isoprune.pruning.allocation import CAP, Number
 from isoprune.pruning.grains import Grain
-from isoprune.types import IsopruneError
+from isoprune.types import IsopruneError, Network, module_of
 
 
 def requested(grain: Grain, zeros: bool, mask: bool, **targets: Any) -> tuple[str, Any]:
@@ -54,4 +55,20 @@ def check_options(
         raise IsopruneError(
             f"ratio is {ratio:g}, and cap lets no group lose more than {cap:g} of its channels. Give "
             f"cap={ratio:g} or more, or a smaller ratio."
+        )
+
+
+def check_numbers(network: Network, example_inputs: Any) -> None:
+    """Raise for a network, or inputs, on the meta device: nothing can be scored or proven of them.
+
+    Raises:
+        IsopruneError: Naming which.
+    """
+    on_meta = [name for name, t in module_of(network).named_parameters() if t.is_meta]
+    if not on_meta and any(t.is_meta for t in tensors_of(example_inputs)):
+        on_meta = ["example_inputs"]
+    if on_meta:
+        raise IsopruneError(
+            f"{on_meta[0]} lies on the meta device, which holds no numbers. Load it onto a device first, as "
+            'by model.to_empty(device="cpu") and model.load_state_dict(...); `isoprune.trace` needs none.'
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from isoprune.graph.labels import Plane, Planes, core, distinct, spread
-from isoprune.graph.rules.pointwise import join
+from isoprune.graph.rules.pointwise import join, where_of
 
 if TYPE_CHECKING:
     from isoprune.graph.call import Call
@@ -130,14 +130,14 @@ def _last_two(tracer: Tracer, a: Tensor, b: Tensor, out: Tensor, where: str) -> 
 
 def matrix(tracer: Tracer, call: Call) -> list[Planes]:
     a, b = call.args[0], call.args[1]
-    return [_last_two(tracer, a, b, call.outs[0], call.where)]
+    return [_last_two(tracer, a, b, call.outs[0], where_of(tracer, call))]
 
 
 def matrix_plus(tracer: Tracer, call: Call) -> list[Planes]:
     """addmm, baddbmm: a product and a bias."""
     bias, a, b = call.args[:3]
     out = call.outs[0]
-    product = _last_two(tracer, a, b, out, call.where)
+    product = _last_two(tracer, a, b, out, where_of(tracer, call))
     if call.kwargs.get("beta") == 0:  # a product alone, of a sparse matrix
         return [product]
     return [join(tracer, [(product, out.shape), (tracer.planes(bias), bias.shape)], out.shape, call.where)]
@@ -157,7 +157,7 @@ def linear(tracer: Tracer, call: Call) -> list[Planes]:
     n = out.dim()
     side_x = Side(tracer.planes(x), x.shape, n - 1, {d: d for d in range(n - 1)})
     side_w = Side(tracer.planes(weight), weight.shape, 1, {0: n - 1}, tracer.is_weight(weight))
-    planes = contract(tracer, side_x, side_w, [], out.shape, call.where)
+    planes = contract(tracer, side_x, side_w, [], out.shape, where_of(tracer, call))
     if bias is not None:
         planes = join(tracer, [(planes, out.shape), (tracer.planes(bias), bias.shape)], out.shape, call.where)
     return [planes]

@@ -11,7 +11,7 @@ from torch import Tensor
 from isoprune.graph.labels import Plane, Planes, distinct, spread
 from isoprune.graph.layouts import of_groups
 from isoprune.graph.rules.contraction import Side, contract
-from isoprune.graph.rules.pointwise import join
+from isoprune.graph.rules.pointwise import join, where_of
 
 if TYPE_CHECKING:
     from isoprune.graph.call import Call
@@ -32,7 +32,7 @@ def convolution(tracer: Tracer, call: Call) -> list[Planes]:
     if groups == 1:
         side_x = Side(px, x.shape, 1, {0: 0, **{d: d for d in space if pointwise}})
         side_w = Side(pw, weight.shape, reads, {makes: 1}, tracer.is_weight(weight))
-        planes = contract(tracer, side_x, side_w, [], out.shape, call.where)
+        planes = contract(tracer, side_x, side_w, [], out.shape, where_of(tracer, call))
     else:
         planes = _grouped(tracer, call, px, groups, transposed)
     if bias is not None:
@@ -47,7 +47,12 @@ def deformed_convolution(tracer: Tracer, call: Call) -> list[Planes]:
     x, weight, offset, mask, bias, *_ = call.args
     for t in (offset, mask):
         tracer.ledger.freeze(tracer.planes(t), f"{call.where} reads points from it")
-    groups = call.args[11]
+    groups, offsets = call.args[11:13]
+    if offsets > 1:  # each set of channels has offsets of its own
+        for p in tracer.planes(x):
+            if 1 in p.dims and not p.row:
+                ids = tracer.ledger.tie(p, set(p.dims) - {1}, call.where).core
+                tracer.ledger.grid(ids.reshape(offsets, -1), call.where, every_row=True)
     # No stride is one, so that a kernel of one point does not count as pointwise.
     args = (x, weight, bias, (0, 0), (0, 0), (1, 1), False, (0, 0), groups)
     return convolution(tracer, replace(call, args=args))

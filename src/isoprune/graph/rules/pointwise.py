@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 def pointwise(tracer: Tracer, call: Call) -> list[Planes]:
     out = call.outs[0]
     operands = [(tracer.planes(t), _own_size(t)) for t in call.tensors if t.dim() or tracer.planes(t)]
-    where = call.where
-    if (name := tracer.attribute_of(call.tensors)) is not None:
-        where += f" of {name}, a plain attribute (as a buffer, by register_buffer, it would follow),"
-    planes = join(tracer, operands, tuple(out.shape), where)
+    planes = join(tracer, operands, tuple(out.shape), where_of(tracer, call))
     return [planes for _ in call.outs]
+
+
+def where_of(tracer: Tracer, call: Call) -> str:
+    """Return where an operation ran, and what it met that torch does not know to be the network's."""
+    what = tracer.attribute_of(call.tensors)
+    return call.where if what is None else f"{call.where} of {what},"
 
 
 def _own_size(tensor: Tensor) -> tuple[int, ...]:

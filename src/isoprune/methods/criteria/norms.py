@@ -28,7 +28,7 @@ def l1_norm(signals: Signals, units: Sequence[Units], *, generator: Generator) -
 
     Memory: the absolute values of one tensor, and a number a unit.
     """
-    return score_units(signals.weights, units, lambda total, number: total / number, each=torch.abs)
+    return score_units(signals.magnitudes, units, lambda total, number: total / number, each=torch.abs)
 
 
 @method(
@@ -44,4 +44,4 @@ def l2_norm(signals: Signals, units: Sequence[Units], *, generator: Generator) -
 
     Memory: the squares of one tensor, and a number a unit.
     """
-    return score_units(signals.weights, units, lambda total, n: (total / n).sqrt(), each=torch.square)
+    return score_units(signals.magnitudes, units, lambda total, n: (total / n).sqrt(), each=torch.square)
