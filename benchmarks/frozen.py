@@ -22,8 +22,9 @@ HEAD = """\
 # What stays whole, in which network, and why
 
 Made by `python benchmarks/frozen.py`: ratio 0.5 by L1 norm, no hints, random weights. The goal is 3 times
-fewer FLOPs for convolutional networks and 1.8 times for transformers and mixers. Every network is proven.
-The outputs of the classifier and the words of a vocabulary stay everywhere and are not listed.
+fewer FLOPs for convolutional networks and 1.8 times for transformers and mixers. Every network is proven, in
+eval and in train mode. The outputs of the classifier and the words of a vocabulary stay everywhere and are
+not listed. Seconds are by the clock, here beside other work.
 
 | network | FLOPs ÷ | goal | | filters removed | max error ÷ largest output | seconds | else frozen |
 |---|---:|---:|---|---:|---:|---:|---:|

@@ -200,6 +200,9 @@ def ways(tracker: Tracker, much: dict[str, float], x: Tensor, seed: int) -> dict
     made: dict[str, Callable[[], Any]] = {
         "L1": smaller,
         "L1, `auto`": lambda: isoprune.repair(smaller(), "auto", batches=batches, seed=seed),
+        "L1, `reconstruct`, `give = 0.6`": lambda: isoprune.repair(
+            smaller(), "reconstruct", batches=batches, seed=seed, give=0.6
+        ),
         "`reconstruction`": lambda: smaller(criterion="reconstruction", batches=batches, seed=seed),
         "Torch-Pruning, L1": lambda: by_torch_pruning(tracker, x[:2], much, much.get("flops", 0)),
     }
