@@ -61,3 +61,21 @@ def test_a_module_where_a_function_that_makes_one_belongs(tmp_path):
     place = isoprune.save(isoprune.prune(network(), X, 0.5), tmp_path / "s")
     with pytest.raises(IsopruneError, match="build is a Sequential, not a function"):
         isoprune.load(place, build=network())
+
+
+class Two(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(8, 12), nn.Linear(12, 4)
+
+    def forward(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return self.last(self.first(x).relu() * weight)
+
+
+def test_batches_whose_first_part_is_not_all_that_a_forward_takes():
+    inputs = (X, torch.rand(3, 1))
+    small = isoprune.prune(Two(), inputs, 0.5)
+    with pytest.raises(IsopruneError, match=r"missing 1 required.*give task=isoprune\.Task\(inputs="):
+        isoprune.repair(small, "reconstruct", batches=[inputs])
+    whole = isoprune.Task(inputs=lambda batch: batch)
+    assert isoprune.repair(small, "reconstruct", batches=[inputs], task=whole).model.first.out_features == 6

@@ -207,10 +207,19 @@ def forward(model: Callable[..., Any], inputs: Any) -> Any:
     """Return the outputs: a tuple is the arguments, a dict the keywords, all else is one argument.
 
     Raises:
-        IsopruneError: For a batch of one where BatchNorm trains, and inputs of another type than the weights.
+        IsopruneError: For a batch of one where BatchNorm trains, inputs of another type than the weights, and
+            arguments that the forward does not take.
     """
     try:
         return _called(model, inputs)
+    except TypeError as error:
+        if re.search(r"forward\(\) (missing|takes|got an unexpected)", str(error)):
+            raise IsopruneError(
+                f"The forward does not take what is made of a batch: {error}. The inputs are the first part "
+                "of a batch by default; give task=isoprune.Task(inputs=lambda batch: ...) that returns what it "
+                "takes: a tensor, a tuple of arguments, or a dict of keywords."
+            ) from error
+        raise
     except (ValueError, RuntimeError) as error:
         if "more than 1 value per channel" in str(error):
             raise IsopruneError(
