@@ -215,9 +215,9 @@ def forward(model: Callable[..., Any], inputs: Any) -> Any:
     except TypeError as error:
         if re.search(r"forward\(\) (missing|takes|got an unexpected)", str(error)):
             raise IsopruneError(
-                f"The forward does not take what is made of a batch: {error}. The inputs are the first part "
-                "of a batch by default; give task=isoprune.Task(inputs=lambda batch: ...) that returns what it "
-                "takes: a tensor, a tuple of arguments, or a dict of keywords."
+                f"The forward does not take what is made of a batch: {error}. The inputs are its first part "
+                "by default; give task=isoprune.Task(inputs=lambda batch: ...) that returns what it takes: a "
+                "tensor, a tuple of arguments, or a dict of keywords."
             ) from error
         raise
     except (ValueError, RuntimeError) as error:
