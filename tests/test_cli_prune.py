@@ -137,7 +137,7 @@ def test_a_floor_and_a_cap_reach_the_plan(capsys):
     ran(capsys, *NET, "--ratio", "0.9", "--floor", "12", "--out", "small")
     small = load("small", build=build)
     assert (small.a.out_channels, small.b.out_channels) == (12, 12)
-    ran(capsys, *NET, "--ratio", "0.9", "--allocation", "global", "--cap", "0.25", "--out", "small")
+    ran(capsys, *NET, "--ratio", "0.25", "--allocation", "global", "--cap", "0.25", "--out", "small")
     small = load("small", build=build)
     assert (small.a.out_channels, small.b.out_channels) == (24, 24)
 

@@ -146,7 +146,9 @@ def load(directory: str | Path, build: Callable[[], Any]) -> nn.Module:
         )
     # A clone, since build may hand out a network that the user goes on with; in eval mode, since in train
     # mode a spectral norm goes on with its power iteration at each look at its weight.
-    model = clone_sharing(built).eval()
+    model = clone_sharing(built)
+    for module in model.modules():  # a class of the user may mean something else by .eval
+        module.training = False
     if facts.plan is not None and facts.plan.grain == DEPTH:
         try:
             model = without_blocks(model, facts.plan)
