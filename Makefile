@@ -1,4 +1,4 @@
-# make demo: the story in a minute and a half.  make test: the tests, eight to nine minutes.  make lint: style, types.
+# make demo: the story in a minute and a half.  make test: the tests, four to nine minutes.  make lint: style, types.
 # make docs: the site, a minute.  make setup: only the .venv.  make test-matrix: many networks and hundreds of drawn
 # ones, 25 minutes on two cores.  make test-long: hours of damaged files, kills, drawn networks and modules.
 PYTHON ?= python3.11
