@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
+from isoprune.pruning import drift
 from isoprune.verbs import prune
 from pruning.module_oracle import unequal
 from pruning.oracle import zeroed_reads
@@ -65,3 +69,9 @@ def test_the_width_goes_and_its_scale_is_made_up_for(network, calls):
         # Weights in float32 hold the factor to seven digits.
         dense = zeroed_reads(model.double(), pruned.graph, pruned.plan)
         assert unequal(dense, pruned.model.double(), (x.double(),)) is None
+
+
+def test_channels_are_counted_in_planes_that_do_not_lie_in_a_row_in_memory():
+    """As those of heads that a forward transposes: torch.isin asks its second tensor for a view in a row."""
+    planes: Any = [SimpleNamespace(core=torch.arange(6).reshape(2, 3).t())]
+    assert drift._number_in(planes, torch.tensor([1, 4, 9])) == 2

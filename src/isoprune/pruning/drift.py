@@ -172,4 +172,4 @@ def _holds(planes: Planes, ids: Tensor) -> bool:
 
 def _number_in(planes: Planes, ids: Tensor) -> int:
     """Return how many of these channels planes have."""
-    return max((int(torch.isin(ids, p.core).sum()) for p in planes), default=0)
+    return max((int(torch.isin(ids, p.core.reshape(-1)).sum()) for p in planes), default=0)
