@@ -175,7 +175,7 @@ def test_tpp_keeps_the_mean_jsv_above_that_of_l1_on_a_linear_perceptron(tmp_path
         ),
         (
             {"prune": {"ratio": 0.5, "grain": "weight", "scope": "internal"}},
-            r"^prune: scope say how channels go, and the grain is weight",
+            r"^prune: scope says how channels go, and the grain is weight",
         ),
         (
             {"prune": {"ratio": 0.95, "allocation": "global"}},

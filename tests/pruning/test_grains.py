@@ -155,7 +155,7 @@ def test_heads_go_whole_and_the_network_shrinks():
     ({"ratio": {"nothing*": 0.5}, "grain": "weight"}, 'pattern "nothing\\*" matches no group'),
     ({"grain": "weight"}, "Give one of ratio, flops, parameters and latency; got none"),
     ({"flops": 0.5, "grain": "head"}, "met by removing channels, not heads"),
-    ({"ratio": 0.5, "grain": "weight", "round_to": 8}, "^round_to say how channels go, and the grain"),
+    ({"ratio": 0.5, "grain": "weight", "round_to": 8}, "^round_to says how channels go, and the grain"),
     ({"ratio": 0.5, "grain": "head", "scope": "internal", "cap": 0.5}, "^scope and cap .* Leave them out"),
     ({"ratio": 0.5, "grain": "weight", "unrun": "nonsense"}, "unrun is 'keep' or 'ignore', not 'nonsense'"),
     ({"ratio": 0.95, "allocation": "global"}, r"^ratio is 0.95, and cap lets .* Give cap=0.95 or more"),

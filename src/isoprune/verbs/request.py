@@ -47,9 +47,10 @@ def check_options(
     if grain.name != "channel":
         given = {"scope": (scope, "all"), "round_to": (round_to, 1), "cap": (cap, CAP)}
         if idle := [name for name, (value, default) in given.items() if value != default]:
+            say, them = ("says", "it") if len(idle) == 1 else ("say", "them")
             raise IsopruneError(
-                f"{' and '.join(idle)} say how channels go, and the grain is {grain}. Leave "
-                f"{'it' if len(idle) == 1 else 'them'} out, or take grain='channel'."
+                f"{' and '.join(idle)} {say} how channels go, and the grain is {grain}. Leave {them} out, or "
+                "take grain='channel'."
             )
     elif allocation in ("global", "error") and isinstance(ratio, int | float) and cap < ratio < 1:
         raise IsopruneError(
