@@ -18,6 +18,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from isoprune.graph.cloning import clone_sharing
+from isoprune.signals.modes import in_eval_mode
 
 # What a hook computes a weight from: what has its shape, and the rest.
 _PARTS = {
@@ -75,14 +76,8 @@ def computed_from(model: nn.Module) -> dict[str, WeightSource]:
 def _weight(module: nn.Module, key: str) -> Tensor:
     """Return what a parametrization computes in eval mode: in train mode a spectral norm would iterate on."""
     chains: Any = module.parametrizations
-    modes = {part: part.training for part in chains[key].modules()}
-    try:
-        for part in modes:
-            part.training = False
+    with in_eval_mode(chains[key]):
         return getattr(module, key)
-    finally:
-        for part, training in modes.items():
-            part.training = training
 
 
 def hooks(module: nn.Module) -> Iterator[tuple[int, Any, str]]:
