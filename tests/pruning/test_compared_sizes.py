@@ -209,6 +209,13 @@ def test_a_tensor_that_is_a_plain_attribute_is_named_with_the_way_out(name):
     )
 
 
+def test_one_number_as_a_plain_attribute_hinders_nothing():
+    model, x = network((lambda: Held(lambda net, t: setattr(net, "place", t[3]), HELD["alone"][1]), tokens))
+    result = prune(model, x, 0.5)
+    assert (result.model.up.out_features, result.model.mid.out_features) == (8, 4)
+    assert difference(zeroed_reads(model, result.graph, result.plan), result.model, x) < 1e-12
+
+
 def test_the_same_tensor_as_a_buffer_follows():
     model, x = network(
         (lambda: Held(lambda net, t: net.register_buffer("place", t), HELD["alone"][1]), tokens)

@@ -201,11 +201,11 @@ def _plain_tensors(clone: nn.Module) -> dict[int, str]:
             if attribute.startswith("_") or not isinstance(value, Tensor | list | tuple | dict):
                 continue
             place = f"{name}.{attribute}" if name else attribute
-            items = value.items() if isinstance(value, dict) else enumerate(value)
-            parts = {} if isinstance(value, Tensor) else {f"{place}[{key!r}]": one for key, one in items}
-            alone = (
-                [value] if isinstance(value, Tensor) else [t for t in parts.values() if isinstance(t, Tensor)]
-            )
+            parts: dict[str, Any] = {}
+            if not isinstance(value, Tensor):
+                items = value.items() if isinstance(value, dict) else enumerate(value)
+                parts = {f"{place}[{key!r}]": one for key, one in items}
+            alone = [t for t in (value, *parts.values()) if isinstance(t, Tensor)]
             as_buffer = f"{place}, a plain attribute (as a buffer, by register_buffer, it would follow)"
             found |= {memory_of(t): as_buffer for t in alone}
             for where, one in parts.items():
