@@ -43,3 +43,28 @@ def test_lists_of_images_are_joined_end_to_end_and_lists_of_inputs_field_by_fiel
     assert [x.shape[1] for x in joined(images)] == [4, 6, 4]
     fields = [[torch.ones(2, 8), torch.zeros(2, 4)], [torch.ones(1, 8), torch.zeros(1, 4)]]
     assert [x.shape for x in joined(fields)] == [(3, 8), (3, 4)]
+
+
+class Detector(nn.Module):
+    """Takes images in a list, each alone or in a dict."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = (nn.Conv2d(n, m, 3, padding=1, bias=False) for n, m in ((3, 8), (8, 4)))
+
+    def forward(self, images):
+        of = [one["image"] if isinstance(one, dict) else one for one in images]
+        return self.b(self.a(torch.stack(of)).relu())
+
+
+@pytest.mark.parametrize("number", [1, 2, 5])
+@pytest.mark.parametrize("of", [lambda x: x, lambda x: {"image": x}])
+def test_multiply_adds_of_a_list_are_those_of_one_image(number, of):
+    images = [of(torch.randn(3, 6, 7)) for _ in range(number)]
+    assert prune(Detector(), (images,), 0.5).costs.dense.flops == 6 * 7 * 9 * (3 * 8 + 8 * 4)
+
+
+@pytest.mark.parametrize("number", [1, 5])
+def test_multiply_adds_of_ids_alone_are_those_of_one_id(number):
+    model = nn.Sequential(nn.Embedding(9, 6), nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    assert prune(model, torch.arange(number), 0.5).costs.dense.flops == 6 * 8 + 8 * 3

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
+from torch.utils._pytree import tree_leaves
 
 from isoprune.graph.copying import deep
+from isoprune.graph.entries import as_call
 from isoprune.graph.outputs import tensors_of
+from isoprune.types.task import are_images
 
 
 def copied_inputs(inputs: Any, convert: Callable[[Tensor], Tensor] = Tensor.clone) -> Any:
@@ -20,6 +23,28 @@ def copied_inputs(inputs: Any, convert: Callable[[Tensor], Tensor] = Tensor.clon
         if id(tensor) not in memo:
             memo[id(tensor)] = convert(tensor.detach())
     return deep(inputs, memo, "an input")
+
+
+def samples_of(inputs: Any) -> int:
+    """Return how many samples a forward's inputs hold.
+
+    A list of images or of mappings holds one entry a sample. Else it is the first dimension of the first
+    tensor with two dimensions or more, or of the first one of whole numbers, such as ids; else one.
+    """
+    for part in tree_leaves(as_call(inputs), is_leaf=_is_list_of_samples):
+        if _is_list_of_samples(part):
+            return len(part)
+    tensors = [t for t in tensors_of(inputs) if t.dim()]
+    with_samples = next((t for t in tensors if t.dim() > 1), None)
+    if with_samples is None:
+        with_samples = next((t for t in tensors if not t.is_floating_point()), None)
+    return 1 if with_samples is None else with_samples.size(0)
+
+
+def _is_list_of_samples(value: Any) -> bool:
+    return are_images(value) or (
+        isinstance(value, list) and bool(value) and all(isinstance(one, Mapping) for one in value)
+    )
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten
 
 from isoprune.graph import Graph, trace
+from isoprune.graph.inputs import samples_of
 from isoprune.graph.labels import box_size
 from isoprune.graph.recording import Node
 from isoprune.pruning.mask import masks_of
@@ -36,12 +36,7 @@ def flops(graph: Graph, kept: Tensor) -> int:
 
 def flops_of(nodes: Iterable[Node], graph: Graph, kept: Tensor) -> int:
     """Return the multiply-adds per sample of some of a graph's operations."""
-    return sum(_multiply_adds(node, kept) for node in nodes) // _samples(graph)
-
-
-def _samples(graph: Graph) -> int:
-    inputs = tree_flatten(graph.recording.example_inputs)[0]
-    return next((t.size(0) for t in inputs if isinstance(t, Tensor) and t.dim() > 1), 1)
+    return sum(_multiply_adds(node, kept) for node in nodes) // samples_of(graph.recording.example_inputs)
 
 
 def _multiply_adds(node: Node, kept: Tensor) -> int:
