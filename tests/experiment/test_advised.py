@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from isoprune.experiment.digests import run_digest
 from isoprune.experiment.pipeline import run, splits_of
 from isoprune.experiment.resolve import resolve
 from isoprune.experiment.steps import advised_rate as advised
+from isoprune.experiment.steps import train
 from isoprune.experiment.steps.rewind import kept_path
 from isoprune.experiment.store import Store
 from isoprune.training import Diverged, samples_estimated
@@ -84,6 +86,23 @@ def misled(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return mislead
 
 
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return a list of the seconds of every training, those that diverge too."""
+    seconds: list[float] = []
+    given = train.fit
+
+    def fit(*args: Any, **how: Any) -> Any:
+        before = time.perf_counter()
+        try:
+            return given(*args, **how)
+        finally:
+            seconds.append(time.perf_counter() - before)
+
+    monkeypatch.setattr(train, "fit", fit)
+    return seconds
+
+
 def test_the_advice_is_in_the_record_and_is_what_was_trained_at(whole: tuple[Store, Record]):
     store, record = whole
     advice, config = advice_of(record), record.config
@@ -104,8 +123,8 @@ def test_the_advice_is_in_the_record_and_is_what_was_trained_at(whole: tuple[Sto
 def test_the_cost_holds_every_probe(whole: tuple[Store, Record]):
     """Counted step by step: a probe's last batch of an epoch is what is left of the samples."""
     _, record = whole
-    train, advice = len(splits_of(resolve(auto())).train), advice_of(record)
-    probing, batch, want = train - advice["held"], AUTO["batch"], AUTO["epochs"] * train
+    samples, advice = len(splits_of(resolve(auto())).train), advice_of(record)
+    probing, batch, want = samples - advice["held"], AUTO["batch"], AUTO["epochs"] * samples
     for probe in advice["probes"]:
         left = probing
         for _ in range(probe["steps"]):
@@ -119,12 +138,12 @@ def test_the_cost_holds_every_probe(whole: tuple[Store, Record]):
 def test_short_probes_take_their_share_and_average_nothing(tmp_path: Path):
     how = AUTO | {"average": 0.5, "probe_share": 0.1}
     record = run(auto(retrain=how), Store(tmp_path))
-    train, advice = len(splits_of(resolve(auto())).train), advice_of(record)
-    steps = AUTO["epochs"] * -(-train // AUTO["batch"])
+    samples, advice = len(splits_of(resolve(auto())).train), advice_of(record)
+    steps = AUTO["epochs"] * -(-samples // AUTO["batch"])
     assert {probe["steps"] for probe in advice["probes"]} == {max(round(0.1 * steps), 8)}
     cost, own = record.network("retrained").training, record.network("pruned").flops
     # The averaged weights of the training itself are estimated on once.
-    estimated = samples_estimated(train, batch=AUTO["batch"])
+    estimated = samples_estimated(samples, batch=AUTO["batch"])
     assert cost.multiply_adds == cost.samples * 3 * own + estimated * own
 
 
@@ -136,12 +155,17 @@ def test_interrupted_the_bits_are_those_of_an_unbroken_run(
         if moment.items() <= event.items():
             raise Killed
 
-    store, probed = Store(tmp_path), []
+    store, probed, began = Store(tmp_path), [], time.perf_counter()
     with pytest.raises(Killed):
         run(auto(), store, on_event=kill)
     record = run(auto(), store, on_event=lambda e: probed.append(e.get("probe")))
     assert bits(record) == bits(whole[1])
     assert same(done(record, store), done(whole[1], whole[0]))
+    # What both parts took, each probe among it.
+    took = record.network("retrained")
+    assert took.seconds < time.perf_counter() - began
+    parts = (*advice_of(record)["probes"], *took.history)
+    assert took.seconds >= sum(part["seconds"] for part in parts) > 0
     # No probe twice.
     assert [n for n in probed if n] == list(
         range(
@@ -151,11 +175,14 @@ def test_interrupted_the_bits_are_those_of_an_unbroken_run(
     )
 
 
-def test_a_rate_that_diverges_is_given_up_for_the_next_lower(misled: Callable[..., None], tmp_path: Path):
+def test_a_rate_that_diverges_is_given_up_for_the_next_lower(
+    misled: Callable[..., None], timed: list[float], tmp_path: Path
+):
     misled(0.01, 0.05, WILD, 10 * WILD)
     store = Store(tmp_path)
     record = run(auto(), store)
     assert chosen(record) == (0.05, [10 * WILD, WILD])
+    assert sum(timed[-3:]) < record.network("retrained").seconds
     plainly = run(auto(retrain=AUTO | {"lr": 0.05}), store)
     assert same(done(record, store), done(plainly, store))
     assert bits(record.network("retrained").history) == bits(plainly.network("retrained").history)

@@ -45,7 +45,7 @@ def test_the_record_says_what_pruning_took(tmp_path, penalty):
     samples = record.network("pruned").training.samples
     assert record.network("pruned").training.multiply_adds == 3 * samples * dense
     assert samples == 10 * len(splits_of(resolve(tiny())).train)
-    assert record.network("pruned").seconds == pytest.approx(sum(row["seconds"] for row in rows))
+    assert record.network("pruned").seconds > sum(row["seconds"] for row in rows)
 
 
 def test_what_was_pushed_out_can_go_without_harm(tmp_path):

@@ -139,7 +139,6 @@ def find_or_make(bench: Bench, step: PlacedStep, make: Callable[[Path], Made]) -
             # Where it went wrong, in the error's own type: Diverged stays Diverged.
             error.args = (f"{step.label} {step.digest}, seed {bench.seed}: {error}", *error.args[1:])
             raise
-        history = made.facts.get("history", ())
         facts = {
             "role": step.role,
             "digest": step.digest,
@@ -149,11 +148,11 @@ def find_or_make(bench: Bench, step: PlacedStep, make: Callable[[Path], Made]) -
             "config": step.config,
             "in_shape": list(bench.splits.in_shape),
             "classes": bench.splits.classes,
-            # A training that was interrupted took longer than its last part.
-            "seconds": sum(row["seconds"] for row in history) or time.perf_counter() - started,
             "peak_memory": max(grown, default=None),
             "plan": networks.plan_facts(made.plan),
             **made.facts,
+            # A training that was interrupted took longer than its last part.
+            "seconds": max(made.facts.get("seconds", 0.0), time.perf_counter() - started),
         }
         save_network(folder, networks.plain_tensors(made.model, made.plan), facts)
         forget_checkpoint(folder)

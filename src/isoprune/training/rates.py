@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from isoprune.training.diverged import Diverged
@@ -25,13 +25,14 @@ BROKEN = 0.05
 class Probe:
     """A short training at one rate, on held-out training samples; None if it diverged.
 
-    ``accuracy`` is what the task is judged by: of a classification its accuracy.
+    ``accuracy`` is what the task is judged by: of a classification its accuracy. ``seconds`` is what it took.
     """
 
     lr: float
     steps: int
     accuracy: float | None
     loss: float | None
+    seconds: float = field(default=0.0, compare=False)
 
 
 @shown

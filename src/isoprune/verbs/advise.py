@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -128,13 +129,14 @@ def advise(
     def reached(lr: float) -> float:
         if lr not in known:
             accuracy = loss = None
+            began = time.perf_counter()
             short = replace(plan, lr=lr, epochs=math.ceil(length / probing.steps), steps=length)
             with suppress(Diverged):
                 generator = seeded(seed)
                 row = fit(model, Data(probing, judge), short, task=task, distill=distill, generator=generator)
                 last = row.history[-1]
                 accuracy, loss = last[f"validation_{metric}"], last.get("validation_loss")
-            known[lr] = Probe(lr, length, accuracy, loss)
+            known[lr] = Probe(lr, length, accuracy, loss, time.perf_counter() - began)
             on_probe(known[lr])
         return score_of(known[lr].accuracy, higher)
 

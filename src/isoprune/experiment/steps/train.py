@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from isoprune.experiment.steps.advised_rate import at_advised_rate
 from isoprune.isometry import jacobian_singular_values
 from isoprune.training import (
     Distill,
+    Diverged,
     Loop,
     Saving,
     Tracking,
@@ -47,6 +49,8 @@ def trained(
     stream: str | None = None,
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Return the trained network, its history, how many samples its steps took, and the advice on its rate.
+
+    The seconds among it are those of all that was tried: of probes and given-up rates too.
 
     Args:
         folder: Where its checkpoint lies, and the probes of an advice.
@@ -90,6 +94,7 @@ def trained(
     if penalty is None and (choice := training.penalty) is not None:
         penalty = lambda net: bind("penalty", choice)(net, Plan())  # noqa: E731
     tried: list[float] = []
+    spent: list[float] = []  # seconds of each
 
     def train(lr: float) -> Trained:
         path = folder / "checkpoint" / "state"
@@ -99,17 +104,25 @@ def trained(
             training.checkpoint_seconds,
         )
         tried.append(lr)
-        return fit(
-            model,
-            bench.splits,
-            dataclasses.replace(steps, lr=lr),
-            generator=bench.generator(stream or step.stream()),
-            task=bench.task,
-            distill=distill,
-            penalty=penalty,
-            watch=watch if again is None else again,
-            saving=saving if again is None else None,
-        )
+        began = time.perf_counter()
+        try:
+            made = fit(
+                model,
+                bench.splits,
+                dataclasses.replace(steps, lr=lr),
+                generator=bench.generator(stream or step.stream()),
+                task=bench.task,
+                distill=distill,
+                penalty=penalty,
+                watch=watch if again is None else again,
+                saving=saving if again is None else None,
+            )
+        except Diverged:
+            spent.append(time.perf_counter() - began)
+            raise
+        # A training that was interrupted took longer than its last part.
+        spent.append(sum(row["seconds"] for row in made.history))
+        return made
 
     if isinstance(training.lr, str):
         (done, history), advice = at_advised_rate(
@@ -119,7 +132,8 @@ def trained(
         done, history = train(training.lr)
         advice = {}
     samples = _samples(training, len(bench.splits.train), advice.get("advice"))
-    return done, {"history": history, "samples": samples, **advice}
+    probing = sum(probe["seconds"] for probe in advice["advice"]["probes"]) if advice else 0.0
+    return done, {"history": history, "samples": samples, "seconds": probing + sum(spent), **advice}
 
 
 def _samples(training: TrainingConfig, train: int, advice: Mapping[str, Any] | None) -> dict[str, int]:
