@@ -8,13 +8,41 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from experiment.tiny import one_thread, tiny
-from isoprune.comparison.records.frame import runs_of
+from isoprune.comparison.records.frame import numbers_of, runs_of
 from isoprune.experiment.pipeline import run
 from isoprune.experiment.store import Store
-from isoprune.types.record import ErrorPath, MeasureRecord
+from isoprune.types.record import ErrorPath, MeasureRecord, NetworkRecord, Record, TrainingCost
 
 PAGE = (Path(__file__).parents[2] / "docs/tables.md").read_text(encoding="utf-8")
 ROLES = ("dense", "pruned", "repaired", "retrained")
+
+
+def test_a_round_shows_its_own_numbers_alone_and_what_all_rounds_took():
+    def last(which: str, **more: object) -> NetworkRecord:
+        sizes = {"parameters": 1, "nonzero": 1, "flops": 1}
+        return NetworkRecord(role=which, step=0, digest="d", **(sizes | {"metrics": {}} | more))
+
+    first = last(
+        "pruned",
+        coded_bytes=99,
+        peak_memory=7,
+        jsv={"mean": 0.5},
+        metrics={"test_accuracy": 0.9},
+        measures={"own": MeasureRecord({"own": 1.0}, 1.0)},
+        barrier=ErrorPath(barrier=0.5, samples=3),
+        advice={"lr": 0.1},
+        training=TrainingCost(samples=5, multiply_adds=50),
+    )
+    second = last(
+        "pruned",
+        measures={"own": MeasureRecord({}, 0.0, "refused")},
+        barrier=ErrorPath(refused="why"),
+        training=TrainingCost(samples=6, multiply_adds=60),
+    )
+    record = Record(digest="d", name="n", config={}, networks=[first, last("dense"), second])
+    alone = Record(digest="d", name="n", config={}, networks=[last("dense"), second])
+    added = {"pruned.training.samples": 11, "pruned.training.multiply_adds": 110, "pruned.barrier_samples": 3}
+    assert numbers_of(record) == numbers_of(alone) | added
 
 
 def test_the_columns_of_records_are_those_of_the_page(tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -206,10 +207,23 @@ def _column(values: Sequence[Any]) -> pl.Series:
 
 
 def numbers_of(record: Record | Outline) -> dict[str, Any]:
-    """Return the numbers of a record that are finite, by role."""
+    """Return the numbers of a record that are finite, by role: of several rounds those of the last alone.
+
+    What a training or a line took is added up over all rounds.
+    """
     row: dict[str, Any] = {"trainability_accuracy": record.trainability_accuracy}
-    for network in record.networks:  # of several rounds the last stays
+    added: Counter[str] = Counter()
+    last = {network.role: network for network in record.networks}
+    for network in record.networks:
         role = network.role
+        for name in ("barrier", "instability"):
+            line: ErrorPath | None = getattr(network, name)
+            if line is not None and line.samples:
+                added[f"{role}.{name}_samples"] += line.samples
+        if network.training is not None:
+            for key in ("samples", "multiply_adds"):
+                added[f"{role}.training.{key}"] += getattr(network.training, key)
+    for role, network in last.items():
         row |= {
             f"{role}.digest": network.digest,
             f"{role}.parameters": network.parameters,
@@ -229,23 +243,16 @@ def numbers_of(record: Record | Outline) -> dict[str, Any]:
             if not measure.refused:
                 row[f"{role}.measure_seconds.{name}"] = measure.seconds
         for name in ("barrier", "instability"):
-            line: ErrorPath | None = getattr(network, name)
+            line = getattr(network, name)
             if line is not None and not line.refused:
                 row[f"{role}.{name}"] = _finite(line.barrier)
                 row[f"{role}.{name}_above_line"] = _finite(line.above_line)
-                if line.samples:  # of all rounds together
-                    key = f"{role}.{name}_samples"
-                    row[key] = row.get(key, 0) + line.samples
-        if network.training is not None:
-            for key in ("samples", "multiply_adds"):  # of all rounds together
-                name = f"{role}.training.{key}"
-                row[name] = row.get(name, 0) + getattr(network.training, key)
         if network.advice is not None:
             row[f"{role}.advice.lr"] = network.advice.get("lr")
-    for removal in record.removals:
+    for removal in record.removals[-1:]:
         row |= {f"removed.{kind}": ratio for kind, ratio in removal.ratios.items()}
         row["proof.max_abs_error"] = _finite(removal.proof.get("max_abs_error"))
-    return row
+    return row | added
 
 
 def _finite(value: float | None) -> float | None:
