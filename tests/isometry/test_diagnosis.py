@@ -79,6 +79,34 @@ def test_directions_that_vanished_count_although_the_mean_is_fine():
     assert "Filters with all weights zero: 7 in 1." in found.sentences
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("kind", [nn.Conv1d, nn.ConvTranspose1d])
+def test_filters_of_a_convolution_are_its_outputs(kind, groups):
+    """Put in place of a network's middle, a layer of which two outputs are zero whatever comes in."""
+    torch.manual_seed(0)
+    layer = kind(4, 10, 3, groups=groups)
+    where = (slice(1, 3), slice(None)) if kind is nn.Conv1d else (slice(None), slice(1, 3))
+    layer.weight.data[where] = 0
+    layer.bias.data[:] = 0
+    silent = (layer(torch.randn(1, 4, 9)) == 0).all(-1).sum()
+    model = nn.Sequential(nn.Conv1d(4, 4, 1), layer, nn.Flatten(), nn.LazyLinear(3))
+    x = torch.randn(5, 4, 9)
+    model(x)
+    found = next(row for row in diagnose(model.eval(), [(x, None)]).layers if row["name"] == "1")
+    assert (found["filters"], found["dead_filters"]) == (10, silent)
+    # The matrix of one output place: a transposed convolution adds up taps that a convolution reads.
+    by_output = layer.weight.detach()
+    by_output = by_output if kind is nn.Conv1d else by_output.transpose(0, 1)
+    if groups == 1:
+        sigma = torch.linalg.svdvals(by_output.flatten(1))
+    else:
+        halves = layer.weight.detach().chunk(2)
+        flat = [(h if kind is nn.Conv1d else h.transpose(0, 1)).flatten(1) for h in halves]
+        sigma = torch.linalg.svdvals(torch.block_diag(*flat))
+    assert found["sigma_max"] == pytest.approx(float(sigma.max()))
+    assert found["sigma_mean"] == pytest.approx(float(sigma.mean()), rel=1e-5)
+
+
 def test_layer_that_lost_it_is_named_with_its_share():
     dense = orthogonal_mlp()
     pruned = scaled(scaled(dense, "1", 0.01), "3", 0.1)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from isoprune.forecast import Forecast
@@ -14,9 +15,11 @@ from isoprune.isometry import restoring, words
 from isoprune.isometry.effort import BUDGET, Effort, plan_effort
 from isoprune.isometry.estimate import estimate_jacobian_singular_values
 from isoprune.isometry.exact import jacobian_singular_values
-from isoprune.isometry.layers import LayerGain, filter_spectrum, layer_gains, strength_with
+from isoprune.isometry.layers import LayerGain, layer_gains, strength_with
 from isoprune.isometry.picks import InputPick, Inputs, OutputPick
+from isoprune.isometry.spectra import filter_spectrum
 from isoprune.isometry.summary import summary
+from isoprune.signals.matrices import CONVOLUTIONS, TRANSPOSED, as_matrices
 from isoprune.signals.samples import cut, joined
 from isoprune.types import Batches, IsopruneError
 from isoprune.types.seeded import seeded
@@ -219,7 +222,7 @@ def _layer_rows(
     model: nn.Module, gains: list[LayerGain], before: list[LayerGain] | None
 ) -> list[dict[str, Any]]:
     """Return a row for each run; ``share`` is its part of the logarithms lost, each along its own path."""
-    weights = {name: getattr(m, "weight", None) for name, m in model.named_modules()}
+    modules = dict(model.named_modules())
     earlier = {gain.name: gain for gain in before or []}
     rows: list[dict[str, Any]] = []
     for gain in gains:
@@ -230,12 +233,15 @@ def _layer_rows(
             reference = earlier[gain.name].backward if gain.name in earlier else 1.0
             row["dense_backward_gain"] = reference
         row["lost"] = math.log10(max(reference, 1e-30) / max(gain.backward, 1e-30))
-        weight = weights.get(gain.name)
-        if isinstance(weight, Tensor) and weight.ndim > 1:
-            sigma = filter_spectrum(weight)
-            row |= {"filters": len(weight), "sigma_mean": float(sigma.mean())}
+        layer = modules.get(gain.name)
+        weight = getattr(layer, "weight", None)
+        if layer is not None and isinstance(weight, Tensor) and weight.ndim > 1:
+            blocks = layer.groups if isinstance(layer, (*CONVOLUTIONS, *TRANSPOSED)) else 1
+            filters = as_matrices(weight.detach(), layer, blocks)
+            sigma = torch.cat([filter_spectrum(W) for W in filters])
+            row |= {"filters": filters[..., 0].numel(), "sigma_mean": float(sigma.mean())}
             row |= {"sigma_max": float(sigma.max()), "sigma_min": float(sigma.min())}
-            row["dead_filters"] = int((weight.detach().flatten(1) == 0).all(dim=1).sum())
+            row["dead_filters"] = int((filters == 0).all(dim=-1).sum())
         rows.append(row)
     total = sum(max(row["lost"], 0.0) for row in rows)
     for row in rows:
