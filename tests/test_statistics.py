@@ -40,7 +40,10 @@ def test_p_value_is_below_alpha_exactly_where_the_interval_excludes_zero():
     "values", [[], [0.1], [0.25, 0.25, 0.25], [0.0, 0.0], [0.82 - 0.80, 0.84 - 0.82, 0.86 - 0.84]]
 )
 def test_where_nothing_spreads_there_is_nothing_to_test(values):
-    assert math.isnan(p_value(summarize(values)))
+    told = summarize(values)
+    assert math.isnan(p_value(told))
+    assert math.isnan(told.half)
+    assert not told.excludes_zero
 
 
 def slow_holm(p: list[float]) -> list[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from msgspec import structs
 from scipy import stats
 
 from isoprune.reproduction import find
@@ -16,7 +17,7 @@ from isoprune.reproduction.claims import (
     Published,
     Value,
 )
-from isoprune.reproduction.judges import above, paired, within
+from isoprune.reproduction.judges import above, exact, paired, within
 from isoprune.types.record import Record
 from reproduction.made import cells, network, record, reproduction
 
@@ -137,6 +138,25 @@ def test_a_fall_to_zero_has_no_factor():
     assert "is zero" in judge(study, ends).because
     ends[Place("mlp_7 linear", "L1", "0.9")].pop(2)
     assert "times smaller" in judge(study, ends).because
+
+
+@pytest.mark.parametrize(
+    "jsv", [{"mean": 1.0}, {"std": 0.0}, {"mean": None, "std": 0.0}, {"mean": 1.0, "std": None}]
+)
+def test_isometry_is_not_confirmed_by_numbers_that_are_missing(jsv):
+    whole = [network("repaired", 1.0), structs.replace(network("repaired", 1.0), jsv=jsv)]
+    whole[0].jsv["std"] = 0.0
+    place = Place("mlp_7 linear", "L1 + OrthP", "0.9")
+    runs = [Record(digest="d", name="n", config={}, networks=[one]) for one in whole]
+    assert exact(reproduction(), {place: {0: runs[0]}}).word == CONFIRMED
+    for order in (runs, runs[::-1]):
+        assert exact(reproduction(), {place: dict(enumerate(order))}).word == NOT_TESTABLE
+
+
+@pytest.mark.parametrize("judge", [above(("b", "a")), within(("b", "a"), margin=50.0)])
+def test_the_same_difference_in_every_seed_decides_nothing(judge):
+    verdict = judge(reproduction(), cells({"b": [0.75, 0.75, 0.75], "a": [0.5, 0.5, 0.5]}))
+    assert verdict.word == NOT_TESTABLE
 
 
 def test_two_columns_of_one_row_are_compared():

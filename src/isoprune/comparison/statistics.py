@@ -18,7 +18,7 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class Summary:
-    """What n seeds say of one quantity. ``std`` and ``half`` are NaN for fewer than two seeds."""
+    """What n seeds say of one quantity. ``std`` is NaN for fewer than two seeds."""
 
     n: int
     mean: float
@@ -29,8 +29,12 @@ class Summary:
 
     @property
     def half(self) -> float:
-        """Half the width of the confidence interval of the mean."""
-        if self.n < 2:
+        """Half the width of the confidence interval of the mean.
+
+        NaN for fewer than two seeds, or values that are all equal up to rounding. Their spread would say that
+        more seeds could change nothing, which a few equal counts of a small test set do not show.
+        """
+        if self.n < 2 or self.std <= _ROUNDING * max(abs(self.low), abs(self.high)):
             return math.nan
         return _quantile(self.confidence, self.n - 1) * self.std / math.sqrt(self.n)
 
@@ -83,11 +87,9 @@ def paired_difference(
 def p_value(difference: Summary) -> float:
     r"""Return the two-sided p-value of the paired t-test that the mean difference is zero.
 
-    :math:`P(|T_{n-1}| \geq |\bar d| \sqrt n / s)`. NaN where there is nothing to test: fewer than two pairs,
-    or differences that are all equal up to rounding. Their spread would say that more seeds could change
-    nothing, which a few equal counts of a small test set do not show.
+    :math:`P(|T_{n-1}| \geq |\bar d| \sqrt n / s)`. NaN where there is no interval: see `Summary.half`.
     """
-    if difference.n < 2 or difference.std <= _ROUNDING * max(abs(difference.low), abs(difference.high)):
+    if math.isnan(difference.half):
         return math.nan
     from scipy import special
 

@@ -169,6 +169,8 @@ def beyond_noise(difference: Summary) -> bool:
 def _evidence(difference: Summary) -> str:
     if difference.n < 2:
         return "one seed, no interval"
+    if math.isnan(difference.half):
+        return f"n = {difference.n}, the same in each, no interval"
     low, high = difference.interval
     return f"95 % interval {text.points(low)} to {text.points(high)}, n = {difference.n}"
 

@@ -273,7 +273,7 @@ def final_rows(cells: Sequence[Cell]) -> tuple[list[Row], list[Row]]:
             summary = summarize(found.values())
             key = {"series": series.label, "ratio": text.plain(cell.ratio)}
             if summary.n:
-                low, high = summary.interval if summary.n > 1 else (summary.mean, summary.mean)
+                low, high = summary.interval if math.isfinite(summary.half) else (summary.mean, summary.mean)
                 # A t interval of few seeds can reach past what an accuracy can be; the bar ends there.
                 place = {"mean": 100 * summary.mean, "low": 100 * max(low, 0.0), "high": 100 * min(high, 1.0)}
                 words = {"label": f"{100 * summary.mean:.1f}", "text": text.percent(summary)}

@@ -42,12 +42,12 @@ def ours(reproduction: Reproduction, cells: Cells, panel: str, names: Sequence[s
         found = summarize(shown)
         if not found.n or (value.log and found.mean <= 0):
             continue
-        half = found.half if found.n > 1 else 0.0
+        half = 0.0 if math.isnan(found.half) else found.half
         low, high = found.mean - half, found.mean + half
         if value.log:
             # The interval of the logarithms stays above zero; a seed at zero has none, so nor has the mean.
             logs = summarize(math.log10(number) if number > 0 else math.nan for number in shown)
-            whole = 1 < logs.n == found.n
+            whole = logs.n == found.n and math.isfinite(logs.half)
             low, high = (10**end for end in logs.interval) if whole else (found.mean, found.mean)
         rows.append(_row(place.row, place.column, found.mean, low, high))
     return _chart(reproduction, rows, names)

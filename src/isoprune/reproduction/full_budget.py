@@ -105,7 +105,8 @@ def full_budget_sections(cells: Cells) -> list[Section]:
                     continue
                 difference = _difference(own, against[base])
                 low, high = difference.interval
-                cells_of_row[i] = f"{difference.mean:+.2f} ({low:+.2f} to {high:+.2f})".replace("-", "−")
+                interval = "" if math.isnan(low) else f" ({low:+.2f} to {high:+.2f})"
+                cells_of_row[i] = f"{difference.mean:+.2f}{interval}".replace("-", "−")
                 counter = ahead if base == budget else level
                 counter[row, budget] += difference.excludes_zero and difference.mean > 0
             rows.append((panel, ratio, row, budget, *_numbers(own), *cells_of_row))

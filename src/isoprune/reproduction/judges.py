@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from isoprune.comparison import setup_of, text
-from isoprune.comparison.records.frame import numbers_of
 from isoprune.comparison.statistics import holm, p_value, paired_difference, summarize
 from isoprune.reproduction.claims import (
     CONFIRMED,
@@ -232,6 +231,7 @@ def _unit(value: Value) -> str:
 _LINEAR = "mlp_7 linear"
 _FALL = 1000.0
 _EXACT = 1e-4
+_SPREAD = Value("spread of the singular values", "repaired.jsv.std", percent=False)
 
 
 def thousandth(_: Reproduction, cells: Cells) -> Verdict:
@@ -241,8 +241,8 @@ def thousandth(_: Reproduction, cells: Cells) -> Verdict:
     falls = summarize(JSV_BEFORE.compared(ends[0][s]) - JSV_BEFORE.compared(ends[1][s]) for s in both)
     if falls.n < len(both):
         return Verdict(NOT_TESTABLE, "a mean JSV is missing, or is zero: it has no ratio to another")
-    if falls.n < 2:
-        return Verdict(NOT_TESTABLE, "one seed has no interval: run more seeds")
+    if math.isnan(falls.half):
+        return Verdict(NOT_TESTABLE, "one seed, or equal ones, have no interval: run more seeds")
     low, high = (10**end for end in falls.interval)
     because = f"{10**falls.mean:,.0f} times smaller (95 % interval {low:,.0f} to {high:,.0f}, n = {falls.n})"
     if low >= _FALL:
@@ -261,7 +261,9 @@ def exact(_: Reproduction, cells: Cells) -> Verdict:
     if not records:
         return Verdict(NOT_TESTABLE, "no finished runs to judge it by")
     means = [abs(JSV_BEFORE.of(record) - 1) for record in records]
-    spreads = [numbers_of(record).get("repaired.jsv.std") or 0.0 for record in records]
+    spreads = [_SPREAD.of(record) for record in records]
+    if any(math.isnan(number) for number in (*means, *spreads)):
+        return Verdict(NOT_TESTABLE, "a mean JSV, or its spread, is missing")
     worst = max(*means, *spreads)
     because = f"largest distance of a mean from 1, and largest spread, {worst:.1e} in {len(records)} networks"
     return Verdict(CONFIRMED if worst < _EXACT else NOT_CONFIRMED, because)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from isoprune.comparison import text
@@ -70,4 +71,6 @@ def _tau(cells: dict, criteria: Sequence[str], repair: str) -> str:
     if tau.n < 2:
         return text.MISSING
     low, high = tau.interval
+    if math.isnan(low):
+        return f"{tau.mean:+.2f}".replace("-", "−")
     return f"{tau.mean:+.2f} ({low:+.2f} to {high:+.2f})".replace("-", "−")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -61,7 +62,7 @@ class Pivot:
             mean, around = f"{100 * found.mean:.2f}", f"{100 * width:.2f}"
         else:
             mean, around = text.number(found.mean), text.number(width)
-        return mean, around if self.spread != "none" and found.n > 1 else ""
+        return mean, around if self.spread != "none" and not math.isnan(width) else ""
 
     def table(self) -> Table:
         """Return the table as plain text, one line of heads: "none, 0.01"."""
