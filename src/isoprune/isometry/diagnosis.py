@@ -15,9 +15,8 @@ from isoprune.isometry import restoring, words
 from isoprune.isometry.effort import BUDGET, Effort, plan_effort
 from isoprune.isometry.estimate import estimate_jacobian_singular_values
 from isoprune.isometry.exact import jacobian_singular_values
-from isoprune.isometry.layers import LayerGain, layer_gains, strength_with
+from isoprune.isometry.layers import LayerGain, filter_spectrum, layer_gains, strength_with
 from isoprune.isometry.picks import InputPick, Inputs, OutputPick
-from isoprune.isometry.spectra import filter_spectrum
 from isoprune.isometry.summary import summary
 from isoprune.signals.matrices import CONVOLUTIONS, TRANSPOSED, as_matrices
 from isoprune.signals.samples import cut, joined

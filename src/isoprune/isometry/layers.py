@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from isoprune.isometry.function import SampleFunction, sample_function
 from isoprune.isometry.memory import default_memory, footprint
 from isoprune.isometry.picks import InputPick, Inputs, OutputPick
+from isoprune.linalg import filter_matrix
 from isoprune.types.seeded import seeded
 
 _EXACT_OUTPUTS = 32  # up to so many outputs every one is pulled back; beyond, so many random directions
@@ -207,3 +208,9 @@ def _power(t: Tensor | None) -> Tensor:
 
 def _ratio(a: float, b: float) -> float:
     return a / b if b > 0 else 0.0
+
+
+def filter_spectrum(weight: Tensor) -> Tensor:
+    """Return the singular values of the filter matrix, descending, in float32 or better."""
+    W = filter_matrix(weight.detach())
+    return torch.linalg.svdvals(W.float() if W.dtype in (torch.float16, torch.bfloat16) else W)

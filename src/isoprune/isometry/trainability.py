@@ -1,4 +1,4 @@
-"""How well a network can learn from here: gradient flow, and the conditioning of its tangent kernel."""
+"""The tangent kernel: how unevenly fast a network learns what it is shown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 from isoprune.isometry import picks
@@ -17,37 +16,8 @@ from isoprune.isometry.function import require_eval, require_finite
 from isoprune.isometry.memory import default_memory
 from isoprune.isometry.picks import Inputs, OutputPick
 from isoprune.isometry.products import pull_back_to
-from isoprune.types import Batches, IsopruneError, Network, module_of
+from isoprune.types import IsopruneError, Network, module_of
 from isoprune.types.seeded import lent_generators
-
-
-def gradient_flow(
-    model: nn.Module, batches: Batches, *, loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
-) -> float:
-    r"""Return :math:`\|\nabla_\theta L\|_2` of the mean loss over all samples of ``batches``.
-
-    Its square is how fast gradient descent lowers the loss at its first step. In eval mode: BatchNorm is a
-    fixed affine map. Frozen parameters do not take part. The model and its ``.grad`` stay as they are.
-
-    Args:
-        loss: Mean over a batch's samples of what is minimised; (outputs, targets) -> a number.
-
-    Raises:
-        IsopruneError: In train mode, without batches or trainable parameters, for NaN or infinity.
-    """
-    samples = 0
-    with differentiable(model) as (leaves, run):
-        total = [torch.zeros_like(p) for p in leaves]
-        for inputs, targets in batches:
-            value = loss(picks.pick_output(run(inputs), None), targets.to(leaves[0].device))
-            grads = torch.autograd.grad(value, leaves, materialize_grads=True)
-            total = [t + len(inputs) * g for t, g in zip(total, grads, strict=True)]
-            samples += len(inputs)
-    if not samples:
-        raise IsopruneError("batches is empty: there is no gradient. Pass at least one (inputs, targets).")
-    norm = torch.stack([t.double().square().sum() for t in total]).sum().sqrt() / samples
-    require_finite(norm, "The gradient holds")
-    return float(norm)
 
 
 def tangent_kernel(
@@ -112,20 +82,12 @@ def _gradients(network: Network, inputs: Inputs, output: OutputPick, memory: int
             ).double()
 
 
-def tangent_condition(
-    network: Network, inputs: Inputs, *, output: OutputPick = None, memory: int | None = None
-) -> float:
-    """Return the condition number of the tangent kernel: how unevenly fast its modes are learned.
+def kernel_condition(theta: Float[Tensor, "rows rows"]) -> float:
+    """Return the condition number of a tangent kernel: how unevenly fast its modes are learned.
 
     The largest eigenvalue over the smallest; that counts as at least eps of the largest, eps of float32, so
-    that a singular kernel (a class without a gradient, two equal samples) has condition 1 / eps. Arguments as
-    in `tangent_kernel`.
+    that a singular kernel (a class without a gradient, two equal samples) has condition 1 / eps.
     """
-    return kernel_condition(tangent_kernel(network, inputs, output=output, memory=memory))
-
-
-def kernel_condition(theta: Float[Tensor, "rows rows"]) -> float:
-    """Return the condition number of a kernel; see `tangent_condition`."""
     values = torch.linalg.eigvalsh(theta)
     eps = torch.finfo(torch.float32).eps
     largest = float(values[-1])

@@ -1,8 +1,7 @@
-"""Tensors in, tensors out: filter matrices, orthonormal factors, spectra of convolutions."""
+"""Tensors in, tensors out: filter matrices, orthonormal factors, losses of isometry."""
 
 from __future__ import annotations
 
-from isoprune.linalg.convolution import OperatorSpectrum, convolution_spectrum
 from isoprune.linalg.factors import filter_matrix, polar_factor, qr_factor
 from isoprune.linalg.givens import sparse_orthogonal
 from isoprune.linalg.haar import haar_matrix
@@ -11,8 +10,6 @@ from isoprune.linalg.newton_schulz import newton_schulz_factor
 from isoprune.linalg.orthogonal_convolution import nearest_orthogonal_convolution
 
 __all__ = [
-    "OperatorSpectrum",
-    "convolution_spectrum",
     "filter_matrix",
     "haar_matrix",
     "isometry_loss",

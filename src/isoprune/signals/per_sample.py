@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 from torch.utils._pytree import tree_leaves, tree_map
@@ -15,7 +14,7 @@ from isoprune.signals.products import finite_or_raise, gradient
 from isoprune.signals.samples import cut
 
 if TYPE_CHECKING:
-    from isoprune.signals.signals import Signals, Tensors
+    from isoprune.signals.signals import Signals
 
 # On a CPU, of two threads or one, a batch of ResNet-18's gradients takes twice as long as one by one, and
 # that of a small convolution half as long.
@@ -74,10 +73,3 @@ def mean(signals: Signals, total: Callable[[dict[str, Tensor]], dict[str, Tensor
         part = total(found)
         sums = {name: sums[name] + t if sums else t for name, t in part.items()}
     return {name: t / samples for name, t in sums.items()}
-
-
-def outer_product(gradients: Tensors, vector: Tensors) -> dict[str, Tensor]:
-    r"""Return :math:`\sum_n g_n (g_n^\top v)` of some samples' gradients."""
-    along = [g.flatten(1) @ vector[name].flatten() for name, g in gradients.items() if name in vector]
-    each = torch.stack(along).sum(0)
-    return {name: torch.tensordot(each, g, 1) for name, g in gradients.items()}

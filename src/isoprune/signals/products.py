@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from isoprune.signals.losses import check_targets, loss_of
+from isoprune.signals.losses import check_targets
 from isoprune.types import IsopruneError
 
 if TYPE_CHECKING:
@@ -68,31 +67,6 @@ def hessian(signals: Signals, batch: Any) -> Callable[[Tensors], dict[str, Tenso
     return times
 
 
-def gauss_newton(signals: Signals, batch: Any, vector: Tensors) -> dict[str, Tensor]:
-    """Return the Gauss-Newton matrix of a batch's mean loss times ``vector``.
-
-    The derivative along the vector is that of a backward pass by what it is given (it is linear in it), so
-    no operation needs a forward derivative.
-    """
-    weights = signals.leaves()
-    leaves = list(weights.values())
-    with sdpa_kernel(SDPBackend.MATH):
-        outputs, structure = tree_flatten(signals.outputs(batch, weights))
-        reached = [o for o in outputs if isinstance(o, Tensor) and o.requires_grad]
-        seeds = [torch.zeros_like(o, requires_grad=True) for o in reached]
-        pulled = torch.autograd.grad(reached, leaves, seeds, create_graph=True, allow_unused=True)
-        moved = _slopes(_along(pulled, weights, vector), seeds)
-        cut = [o.detach().requires_grad_() for o in reached]
-        given = iter(cut)
-        again = [next(given) if isinstance(o, Tensor) and o.requires_grad else o for o in outputs]
-        loss = _finite(loss_of(signals.task, tree_unflatten(again, structure), batch))
-        slopes = _slopes(loss, cut, twice=True)
-        slope = torch.stack([(s * m).sum() for s, m in zip(slopes, moved, strict=True)]).sum()
-        bent = _slopes(slope, cut)
-        back = torch.autograd.grad(reached, leaves, bent, allow_unused=True)
-        return _named(weights, back)
-
-
 def require_finite(signals: Signals) -> None:
     """Raise unless the loss of every batch is finite."""
     for batch in _checked(signals):
@@ -123,18 +97,11 @@ def _slopes(of: Tensor, by: list[Tensor], *, twice: bool = False) -> list[Tensor
     return [torch.zeros_like(t) if g is None else g for t, g in zip(by, found, strict=True)]
 
 
-def _along(slopes: Any, weights: Tensors, vector: Tensors) -> Tensor:
+def _along(slopes: list[Tensor], weights: Tensors, vector: Tensors) -> Tensor:
     """Return the product of slopes with the vector; weights that it does not name are zero in it."""
-    terms = [
-        (g * vector[name]).sum()
-        for name, g in zip(weights, slopes, strict=True)
-        if g is not None and name in vector
-    ]
-    return torch.stack(terms).sum()
+    named = zip(weights, slopes, strict=True)
+    return torch.stack([(g * vector[name]).sum() for name, g in named if name in vector]).sum()
 
 
-def _named(weights: Tensors, tensors: Any) -> dict[str, Tensor]:
-    return {
-        name: torch.zeros_like(w) if g is None else g.detach()
-        for (name, w), g in zip(weights.items(), tensors, strict=True)
-    }
+def _named(weights: Tensors, tensors: list[Tensor]) -> dict[str, Tensor]:
+    return {name: g.detach() for name, g in zip(weights, tensors, strict=True)}

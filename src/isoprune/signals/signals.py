@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
-from isoprune.signals import activations, diagonals, kfac, per_sample, products
+from isoprune.signals import activations, diagonals, per_sample, products
 from isoprune.signals.effective import WeightSource, computed_from, effective
 from isoprune.signals.losses import loss_of
 from isoprune.signals.matrices import filter_matrices
@@ -199,10 +199,6 @@ class Signals:
         """The mean square of single samples' gradients: the diagonal of the empirical Fisher matrix."""
         return self.sample_mean(lambda g: {name: t.square().sum(0) for name, t in g.items()})
 
-    def fisher_product(self, vector: Tensors) -> dict[str, Tensor]:
-        r"""Return the empirical Fisher matrix times a vector: :math:`\frac{1}{N} \sum_n g_n (g_n^\top v)`."""
-        return self.sample_mean(lambda g: per_sample.outer_product(g, vector))
-
     def hessian_product(self, vector: Tensors) -> dict[str, Tensor]:
         """Return the Hessian of the mean loss times a vector."""
         return products.mean(self, lambda s, batch: products.hessian(s, batch)(vector))
@@ -212,23 +208,11 @@ class Signals:
         """v -> `hessian_product` of v, for many of few samples: the gradient's graph of all data is kept."""
         return products.many_hessian(self)
 
-    def gauss_newton_product(self, vector: Tensors) -> dict[str, Tensor]:
-        r"""Return the generalized Gauss-Newton matrix times a vector: :math:`J^\top H J v`.
-
-        J is of the outputs by the weights, H the Hessian of the loss by the outputs: for cross-entropy the
-        Fisher matrix under the network's own labels.
-        """
-        return products.mean(self, lambda s, batch: products.gauss_newton(s, batch, vector))
-
     def gauss_newton_diagonal(
         self, draws: int | None = None, generator: Generator | None = None
     ) -> dict[str, Tensor]:
         """Return the diagonal of the Gauss-Newton matrix: exact, or the mean of so many draws."""
         return diagonals.gauss_newton(self, draws, generator)
-
-    def kfac_factors(self, loss: nn.Module | None = None, **options: Any) -> dict[str, kfac.Factors]:
-        """Return the Kronecker factors of the Fisher matrix of every Linear layer and Conv2d: see `kfac`."""
-        return kfac.factors(self, loss, **options)
 
     def activations(
         self, modules: Sequence[str], *, samples: int | None = None, gradients: bool = False
