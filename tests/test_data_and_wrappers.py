@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -70,3 +72,39 @@ def test_what_torch_compile_wraps_is_taken_out_in_every_verb(net, kinds, tmp_pat
     assert isoprune.latency({"compiled": again, "plain": small.model}, x, backends=["eager"]).as_rows()
     advice = isoprune.advise(again, train=kinds["dataset"], epochs=1, rates=(0.01, 0.1))
     assert advice.lr in (0.01, 0.1)
+
+
+def by_criterion(name):
+    return lambda net, data: isoprune.prune(
+        net, torch.zeros(2, 6), ratio=0.5, criterion=name, batches=data(), grain="weight"
+    )
+
+
+def by_chain(net, data):
+    small = isoprune.prune(net, torch.zeros(2, 6), ratio=0.5)
+    return isoprune.repair(small, ["reconstruct", "balance", "reconstruct"], batches=data())
+
+
+@pytest.mark.parametrize("make", [*map(by_criterion, ["grasp", "obd", "signal_propagation"]), by_chain])
+def test_what_can_be_read_only_once_is_as_good_as_a_list(net, kinds, make):
+    batches = [(x[None], y[None]) for x, y in zip(*kinds["list"][0], strict=True)][:20]
+    assert same(make(net, lambda: iter(batches)), make(net, lambda: batches))
+
+
+def test_of_endless_data_no_more_is_read_than_is_needed(net, kinds):
+    """The first epoch of data that go round and round is the data; a fault here never ends."""
+    batches, read = kinds["list"], []
+
+    def endless():
+        for batch in itertools.cycle(batches):
+            read.append(batch)
+            yield batch
+
+    x, names = torch.zeros(2, 6), ["jsv", "gradient_norm"]
+    assert same(isoprune.prune(net, x, ratio=0.5, batches=endless()), isoprune.prune(net, x, ratio=0.5))
+    assert not read
+    small = isoprune.prune(net, x, ratio=0.5)
+    found = isoprune.measures(small, endless(), names=names)
+    assert found.numbers == isoprune.measures(small, batches, names=names).numbers
+    path = isoprune.error_path(small, small, batches, points=3, batches=endless(), samples=40)
+    assert path.errors == isoprune.error_path(small, small, batches, points=3, batches=batches).errors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -45,6 +46,12 @@ def test_it_is_the_formula_on_what_was_measured(pruned, dense, batches):
     assert found.dense == pytest.approx(evaluate(dense, batches)["accuracy"])
     assert found.accuracy == pytest.approx(max(found.dense - below / 100, 0), abs=1e-9)
     assert found.seconds > 0
+
+
+def test_batches_that_come_only_once_give_the_same(pruned, batches):
+    once, again = (forecast_of(pruned, data, samples=9, fitted=by_hand()) for data in (iter(batches), batches))
+    assert once.accuracy is not None
+    assert replace(once, seconds=0) == replace(again, seconds=0)
 
 
 def test_diagnose_has_it_where_it_was_asked_for(pruned, batches):

@@ -50,6 +50,25 @@ def test_each_seed_and_check_has_a_training_of_its_own_and_none_is_repeated(tmp_
     assert json.loads(json.dumps(found.as_dict(), allow_nan=False))["checks"][0]["name"] == "mask_shuffle"
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"loss": lambda outputs, batch: nn.functional.cross_entropy(outputs, batch[1]) / 2},
+        {"metrics": {"squares": lambda outputs, _: outputs.square().mean()}},
+        {"batches": [(x + 1, y) for x, y in DATA]},
+        {"criterion": lambda signals, units, **_: {u.name: torch.ones(u.shape) for u in units}},
+        {"validation": [(x + 1, y) for x, y in DATA]},
+        {"optimizer": lambda parameters: torch.optim.SGD(parameters, 0.1)},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_numbers_of_another_question_are_not_taken(tmp_path, other):
+    said, only = [], {"checks": ["random_ticket"], "seeds": (0,)}
+    call(where=tmp_path, **only)
+    call(where=tmp_path, on_event=said.append, **only, **other)
+    assert said == [f"{check}, seed 0" for check in (OWN, "random_ticket")]
+
+
 def test_a_stopped_battery_goes_on_to_the_same_numbers(tmp_path):
     def stop(line):
         if line == "mask_shuffle, seed 1":

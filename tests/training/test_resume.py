@@ -3,16 +3,19 @@ from __future__ import annotations
 import errno
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
+from isoprune.methods.penalties import Penalty
 from isoprune.methods.schedules import step_decay
 from isoprune.training import checkpoint
-from isoprune.types import IsopruneError
+from isoprune.types import Data, IsopruneError, Task
 
 from .small import fit, seeded, small_net, small_splits
 
@@ -24,6 +27,27 @@ RECIPE = {
     "momentum": 0.8,
     "weight_decay": 0.02,
 }
+
+
+SQUARES = Task(loss=lambda outputs, _: outputs.square().mean())
+FOURTH_POWERS = Task(loss=lambda outputs, _: outputs.pow(4).mean())
+
+
+def halved_within(progress: float) -> float:
+    """Return the factor of `RECIPE`, halved in the second half of each epoch."""
+    return RECIPE["schedule"](progress) * (0.5 if 4 * progress % 1 > 0.5 else 1.0)
+
+
+def with_dropout(fraction: float) -> nn.Module:
+    net = small_net(torch.float32)
+    net[3] = nn.Dropout(fraction)
+    return net
+
+
+def unshuffled() -> Data:
+    data = small_splits(dtype=torch.float32)
+    train = TensorDataset(data.train.inputs, data.train.targets)
+    return Data(DataLoader(train, 5), data.validation)
 
 
 def measure(model: nn.Module) -> dict[str, float]:
@@ -153,6 +177,13 @@ def wider() -> nn.Module:
             {"schedule": step_decay(epochs=4, milestones=[3], gamma=0.3)},
             "lr of epoch 3 is 0.015 there and 0.05",
         ),
+        # Alike where epochs begin, and not in between.
+        ({"schedule": halved_within}, "digest of the learning rates is"),
+        ({"optimizer": lambda p: torch.optim.SGD(p, 0.05, 0.8, weight_decay=0.02)}, "fused is True there and "),
+        ({"optimizer": "adamw"}, r"optimizer is torch\.optim\.sgd\.SGD there and torch\.optim\.adamw\.AdamW"),
+        ({"task": SQUARES}, "task is classification there and own here"),
+        ({"splits": unshuffled()}, "shuffled is True there and "),
+        ({"model": with_dropout(0.0)}, "another network: digest of the modules is"),
         ({"seed": 4}, "digest of the generator is"),
         ({"splits": small_splits(dtype=torch.float32, seed=1)}, "digest of the data is"),
         (
@@ -168,6 +199,30 @@ def test_the_checkpoint_of_another_training_is_refused(tmp_path, changes, why):
         train(tmp_path / "dense", **changes)
     assert str(caught.value).endswith("Delete it, or give another path.")
     assert (tmp_path / "dense.safetensors").read_bytes() == before
+
+
+def adamw(second: float) -> Callable[..., torch.optim.Optimizer]:
+    return lambda parameters: torch.optim.AdamW(parameters, 0.01, betas=(0.9, second))
+
+
+def penalty(strength: float) -> Callable[[nn.Module], Penalty]:
+    return lambda model: Penalty(lambda _: strength * model[1].weight.square().sum())
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "why"),
+    [
+        ({"task": SQUARES}, {"task": FOURTH_POWERS}, "digest of the task's loss is"),
+        ({"optimizer": adamw(0.9)}, {"optimizer": adamw(0.99)}, "digest of betas is"),
+        ({"penalty": penalty(1e-3)}, {"penalty": penalty(1e-2)}, "digest of the penalty is"),
+        ({"model": with_dropout(0.1)}, {"model": with_dropout(0.2)}, "digest of the modules is"),
+    ],
+)
+def test_options_inside_functions_and_modules_tell_trainings_apart(tmp_path, first, second, why):
+    train(tmp_path / "x", **first)
+    train(tmp_path / "x", **first)
+    with pytest.raises(IsopruneError, match=why):
+        train(tmp_path / "x", **second)
 
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS])

@@ -264,7 +264,7 @@ def _digest(network: NamedNetwork, data: Choice, splits: Splits, training: Train
     generator = Generator().manual_seed(seed)
     # Of validation data not even the labels: probes do not depend on them.
     seen = Splits(splits.train, splits.train, splits.train, splits.classes)
-    of = [fingerprint(network.model, seen, generator, settings), repr(network.model)]
+    of = [fingerprint(network.model, seen, generator, settings)]
     if training.distill is not None and network.dense is not None:
-        of += [fingerprint(network.dense, seen, generator, {}), repr(network.dense)]
+        of.append(fingerprint(network.dense, seen, generator, {}))
     return digest(of)

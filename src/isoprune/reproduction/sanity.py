@@ -23,7 +23,7 @@ from isoprune.pruning.plan import plan_of_same_numbers
 from isoprune.reproduction.sanity_result import DIVERGED, Sanity
 from isoprune.training import Saving, evaluate
 from isoprune.training.diverged import Diverged
-from isoprune.training.resume import fingerprint
+from isoprune.training.resume import data_digest, fingerprint
 from isoprune.types import CLASSIFICATION, Data, IsopruneError, Network, Plan, Scores, Splits, Task
 from isoprune.types.errors import did_you_mean
 from isoprune.types.files import DamagedFile
@@ -32,6 +32,7 @@ from isoprune.types.method import method_of
 from isoprune.types.network import module_of
 from isoprune.types.seeded import seeded
 from isoprune.types.task import task_with
+from isoprune.types.value_digest import value_digest
 from isoprune.verbs import prune, repair, retrain
 
 OWN = "the method"
@@ -112,8 +113,9 @@ def sanity(
     seen = None if batches is None else list(batches)
     how: dict[str, Any] = {"grain": grain, "allocation": allocation, "mask": mask, "task": task}
     made = functools.partial(_made, example_inputs, ratio, criterion, seen, how)
-    facts: dict[str, Any] = {"prune": [_name(criterion), ratio, grain, allocation, mask, len(seen or ())]}
-    facts["training"] = {key: _name(value) for key, value in sorted(training.items())}
+    facts = {"pruning": value_digest([criterion, ratio, grain, allocation, mask, seen])}
+    facts |= {"task": value_digest(task.digests()), "example": value_digest(example_inputs)}
+    facts |= {"judge": data_digest({"judge": judge}), "training": value_digest(sorted(training.items()))}
     store = _Numbers(None if where is None else Path(where))
     name, higher = task.judged_by
     values: dict[str, dict[int, float | None]] = {}
@@ -262,15 +264,6 @@ def _read(facts: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, tuple[f
         if not (value is None or isinstance(value, float | int)) or not isinstance(rate, float | int):
             raise DamagedFile(f"{folder / 'sanity.json'} is damaged: {key!r} has no number. Delete it.")
         yield key, (value, rate)
-
-
-def _name(value: Any) -> Any:
-    """Return what says of a value in a file which it is."""
-    if isinstance(value, functools.partial):
-        return [_name(value.func), {key: _name(option) for key, option in sorted(value.keywords.items())}]
-    if callable(value):
-        return f"{getattr(value, '__module__', '')}:{getattr(value, '__qualname__', repr(value))}"
-    return value if isinstance(value, str | int | float | bool | None) else repr(value)
 
 
 def _label(criterion: Any) -> str:

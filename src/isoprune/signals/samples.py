@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -84,7 +85,10 @@ class Pieces:
 
 
 def batches_of(data: Any) -> Any:
-    """Return data as what yields batches: a Dataset or `Samples` in their order, all else as it is.
+    """Return data as what yields batches, as often as it is asked to.
+
+    A Dataset or `Samples` come in their order, and of what can be passed through only once (a generator) what
+    was read is kept in memory; all else is as it is.
 
     Raises:
         IsopruneError: For a tensor, whose rows would be taken for batches.
@@ -94,11 +98,29 @@ def batches_of(data: Any) -> Any:
             f"batches is one tensor, of shape {tuple(data.shape)}. Give a list of batches, such as "
             "[tensor] or [(inputs, targets), ...], or a DataLoader."
         )
-    if isinstance(data, Items) and not isinstance(data, Iterator):
+    if isinstance(data, Iterator):
+        return _Kept(data)
+    if isinstance(data, Items):
         return _InOrder(data)
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
         return DataLoader(data, batch_size=DEFAULT_BATCH)
     return data
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What an iterator yields, again and again; no more of it is read than somebody wants."""
+
+    source: Iterator[Any]
+    read: list[Any] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Any]:
+        for place in itertools.count():
+            if place == len(self.read):
+                if (batch := next(self.source, self)) is self:
+                    return
+                self.read.append(batch)
+            yield self.read[place]
 
 
 @dataclass(frozen=True)

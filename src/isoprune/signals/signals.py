@@ -51,6 +51,11 @@ class Signals:
     example: Any = None
     batch_statistics: bool = False
 
+    def __post_init__(self) -> None:
+        if self.batches is not None:
+            # Here, so that what is made of these signals for another network reads the same batches.
+            object.__setattr__(self, "batches", batches_of(self.batches))
+
     @cached_property
     def network(self) -> nn.Module:
         """The copy that is read: eval mode, plain weights, shared with ``model`` where they can be."""
@@ -89,7 +94,7 @@ class Signals:
 
     def of(self, model: Network) -> Signals:
         """Return what follows from the same data and another network."""
-        return replace(self, model=model, batches=None if self.batches is None else self._all_batches)
+        return replace(self, model=model)
 
     def taking(self, samples: int) -> Signals:
         """Return what follows from the first ``samples`` samples alone."""
@@ -97,12 +102,7 @@ class Signals:
 
     def in_batches_of(self, most: int) -> Signals:
         """Return what follows from the same samples, at most ``most`` at a time."""
-        return replace(self, batches=Pieces(self._all_batches, self.task.samples, most))
-
-    @cached_property
-    def _all_batches(self) -> Iterable[Any]:
-        batches = () if self.batches is None else batches_of(self.batches)
-        return list(batches) if isinstance(batches, Iterator) else batches
+        return replace(self, batches=Pieces(() if self.batches is None else self.batches, self.task.samples, most))
 
     def data(self) -> Iterator[Any]:
         """Yield the batches, on the network's device.
@@ -111,7 +111,7 @@ class Signals:
             IsopruneError: If there are none.
         """
         number = 0
-        for number, batch in enumerate(self._all_batches, 1):  # noqa: B007
+        for number, batch in enumerate(() if self.batches is None else self.batches, 1):  # noqa: B007
             yield to_device(batch, self.device)
         if not number:
             raise IsopruneError(

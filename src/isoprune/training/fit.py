@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from typing import Any
 
+import torch
 from torch import Generator, Tensor, nn
 
 from isoprune.pruning.mask import check_masks, masks_of
@@ -26,6 +28,7 @@ from isoprune.training.settings import Row, Saving, Trained, Training, Watch
 from isoprune.training.source import Batching, note_stream, source_of
 from isoprune.training.steps import Epoch, EpochSums, Trainer, average_, take_steps
 from isoprune.types import CLASSIFICATION, Data, PenaltyTerm, Splits, Task
+from isoprune.types.value_digest import value_digest
 
 
 def fit(
@@ -82,13 +85,12 @@ def fit(
             check_penalty_steps(trainer.penalty.steps, total)
         net, train, masks = trainer.model, train.to(here.device), masks_of(model)
         files, progress = None, Progress()
+        rates = [training.lr * training.schedule(step / total) for step in range(total)]
         if saving is not None:
-            settings = {"epochs": epochs, "batch": train.batch, **training.choices(), **trainer.choices()}
-            settings |= {
-                f"lr of epoch {e + 1}": training.lr * training.schedule(e * per_epoch / total)
-                for e in range(epochs)
-            }
-            run = fingerprint(model, data, generator, settings)
+            settings: dict[str, Any] = {"epochs": epochs, **train.choices(), **training.choices()}
+            settings |= {f"lr of epoch {e + 1}": rates[e * per_epoch] for e in range(epochs)}
+            settings["digest of the learning rates"] = value_digest(torch.tensor(rates, dtype=torch.float64))
+            run = fingerprint(model, data, generator, settings | trainer.choices())
             state = State(net, trainer.optimizer, generator, trainer.averaged, trainer.penalty)
             files = Checkpoints(saving.path, state, run, here, Pace(saving.steps, saving.seconds))
             progress = files.restored()
@@ -99,11 +101,10 @@ def fit(
             row: Row = {"epoch": number}
             if number:
                 drawn, first = generator.get_state(), (number - 1) * per_epoch
-                last = min(first + per_epoch, total)
-                rates = [training.lr * training.schedule(step / total) for step in range(first, last)]
-                order = train.order(generator)[: len(rates) * train.batch]
+                own = rates[first : first + per_epoch]
+                order = train.order(generator)[: len(own) * train.batch]
                 epoch = Epoch(
-                    number, rates, order, train.batch, root, averaged_from - first, first, drawn, began
+                    number, own, order, train.batch, root, averaged_from - first, first, drawn, began
                 )
                 row |= _train(trainer, train, epoch, progress, files)
                 if number == epochs:

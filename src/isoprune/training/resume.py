@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from isoprune.training.processes import Processes
 from isoprune.training.settings import Row
 from isoprune.training.source import source_of
 from isoprune.types import Data, IsopruneError, PenaltyTerm, Splits
+from isoprune.types.value_digest import value_digest
 
 logger = logging.getLogger("isoprune")
 
@@ -70,25 +72,33 @@ class Pace:
 def fingerprint(
     model: nn.Module, data: Data | Splits, generator: Generator, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return a digest that identifies a training: settings, shapes, starting point, data."""
+    """Return what identifies a training: settings, shapes, modules, starting point, data."""
     state = {name: t for name, t in model.state_dict().items() if isinstance(t, Tensor)}
-    # All labels and one sample: another cut, order or normalisation shows, without reading it all.
+    return {
+        **{f"shape of {name}": list(t.shape) for name, t in state.items()},
+        "digest of the modules": value_digest(re.sub(r" at 0x[0-9a-f]+", "", repr(model))),
+        **settings,
+        "digest of the data": data_digest({"train": data.train, "validation": data.validation}),
+        "digest of the starting weights": checkpoint.digest(state),
+        "digest of the generator": checkpoint.digest({"state": generator.get_state()}),
+    }
+
+
+def data_digest(parts: Mapping[str, Any]) -> str:
+    """Return a digest of all labels and one sample of each part that is there.
+
+    So another cut, order or normalisation shows, without reading it all.
+    """
     tensors: dict[str, Tensor] = {}
-    for part, given in (("train", data.train), ("validation", data.validation)):
+    for part, given in parts.items():
         if given is None:
             continue
         source = source_of(given)
         tensors[part] = torch.tensor(len(source)) if source.targets is None else source.targets
-        if part == "train" and source.resumable:
+        if source.resumable:
             leaves = (leaf for leaf in tree_leaves(source.first()) if isinstance(leaf, Tensor))
-            tensors |= {f"first {number}": leaf for number, leaf in enumerate(leaves)}
-    return {
-        **{f"shape of {name}": list(t.shape) for name, t in state.items()},
-        **settings,
-        "digest of the data": checkpoint.digest(tensors),
-        "digest of the starting weights": checkpoint.digest(state),
-        "digest of the generator": checkpoint.digest({"state": generator.get_state()}),
-    }
+            tensors |= {f"first of {part} {number}": leaf for number, leaf in enumerate(leaves)}
+    return checkpoint.digest(tensors)
 
 
 @dataclass
@@ -184,7 +194,7 @@ def find(path: Path, *, run: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict
     there = found[1]["run"]
     for key in dict.fromkeys([*run, *there]):
         if run.get(key) != there.get(key):
-            network = "network" if key.startswith("shape of ") else "training"
+            network = "network" if key.startswith(("shape of ", "digest of the modules")) else "training"
             raise IsopruneError(
                 f"{path} is the checkpoint of another {network}: {key} is {there.get(key)} there and "
                 f"{run.get(key)} here. Delete it, or give another path."

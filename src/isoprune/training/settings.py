@@ -81,13 +81,8 @@ class Training:
         )
 
     def choices(self) -> dict[str, Any]:
-        """Return what makes this training another than a plain one of SGD."""
-        named: dict[str, Any] = {"momentum": self.momentum, "weight_decay": self.weight_decay}
-        if callable(self.optimizer):
-            named = {"optimizer": getattr(self.optimizer, "__qualname__", type(self.optimizer).__name__)}
-        elif self.optimizer != "sgd":
-            named["optimizer"] = self.optimizer
-        return named | ({} if self.steps is None else {"steps": self.steps}) | self.loop.changed()
+        """Return what its results depend on beside the learning rates and the optimizer that is built."""
+        return {"steps": self.steps, **self.loop.changed()}
 
 
 @dataclass(frozen=True)

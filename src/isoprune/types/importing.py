@@ -37,7 +37,7 @@ def source_digest(module: ModuleType) -> str:
         here = waiting.pop()
         for name in _imported_in(here, own[here]):
             file = _file(name)
-            if name not in own and file is not None and not _is_installed(file):
+            if name not in own and file is not None and not is_installed(file):
                 own[name] = file
                 waiting.append(name)
     pinned = hashlib.sha256()
@@ -69,7 +69,8 @@ def _imported_in(module: str, file: Path | None) -> Iterator[str]:
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
-def _is_installed(file: Path) -> bool:
+def is_installed(file: Path) -> bool:
+    """Return whether a file is of Python, of an installed package, or of this one: no code of the user's."""
     places = map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib"))
     return any(file.is_relative_to(place) for place in (*places, _PACKAGE))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils._pytree import tree_map
 
 from isoprune.types.errors import IsopruneError
+from isoprune.types.value_digest import value_digest
 
 Inputs = Callable[[Any], Any]  # batch -> what the forward takes
 Loss = Callable[[Any, Any], Tensor]  # outputs, batch -> scalar, the mean over the batch's samples
@@ -166,6 +167,10 @@ class Task:
             IsopruneError: If the batch is not as ``inputs`` expects it.
         """
         return forward(model, self.inputs_of(batch))
+
+    def digests(self) -> dict[str, str]:
+        """Return a digest of each part that its numbers depend on, see `value_digest`."""
+        return {f.name: value_digest(getattr(self, f.name)) for f in fields(self) if f.compare}
 
     @property
     def judged_by(self) -> tuple[str, bool]:

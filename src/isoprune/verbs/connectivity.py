@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from isoprune.methods.repairs.batchnorm import reestimate_
 from isoprune.signals import Signals
-from isoprune.signals.samples import batches_of
 from isoprune.training import evaluate
 from isoprune.types import CLASSIFICATION, Data, IsopruneError, Network, Splits, Task, module_of
 from isoprune.types.task import task_with
@@ -91,13 +90,13 @@ def error_path(
     task, judge = task_with(task, loss), data.validation if isinstance(data, Data | Splits) else data
     name, higher = task.judged_by
     between = _line(module_of(first), module_of(second))
-    batches = None if batches is None else list(batches_of(batches))
+    seen = None if batches is None else list(Signals(first, batches, task).chunks(samples, chunk=_CHUNK))
     places = torch.linspace(0, 1, points, dtype=torch.float64).tolist()
     errors = []
     for place in places:
         model = between(place)
-        if batches is not None and 0 < place < 1:
-            reestimate_(model, list(Signals(model, batches, task).chunks(samples, chunk=_CHUNK)))
+        if seen is not None and 0 < place < 1:
+            reestimate_(model, seen)
         value = evaluate(model, judge, task=task)[name]
         errors.append(1 - value if higher else value)
     return LinearPath(name, tuple(places), tuple(errors), loss=not higher)

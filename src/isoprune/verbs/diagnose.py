@@ -75,12 +75,11 @@ def diagnose(
     """
     if retrain_samples is not None:
         check_retrain_samples(retrain_samples)
-    pruned, batches = as_pruned(network), batches_of(batches)
+    pruned = as_pruned(network)
+    batches = batches_of(islice(batches, _KEPT) if isinstance(batches, Iterator) else batches)
     if dense is not None:
         pruned = replace(pruned, dense=module_of(dense))
     before = pruned.dense if pruned is network or dense is not None else None
-    if isinstance(batches, Iterator):
-        batches = list(islice(batches, _KEPT))
     measured = _Inputs(batches, task)
     where: dict[str, Any] = {"input": input, "output": output, "memory": memory, "seed": seed}
     with in_eval_mode(pruned.dense) if before is not None else nullcontext():

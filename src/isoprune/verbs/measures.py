@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,9 +66,9 @@ def measures(
     """
     wanted = MEASURES if names is None else names
     functions = [pick(MEASURES, one, "measure") if isinstance(one, str) else one for one in wanted]
-    pruned, batches = as_pruned(network), batches_of(batches)
-    if isinstance(batches, Iterator):
-        batches = list(batches)
+    pruned = as_pruned(network)
+    if batches is not None:
+        batches = batches_of(batches)
     numbers: dict[str, float | None] = {}
     refused: dict[str, str] = {}
     seconds: dict[str, float] = {}

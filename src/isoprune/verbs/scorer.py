@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import signature
@@ -17,6 +17,7 @@ from isoprune.pruning.grains import Grain
 from isoprune.pruning.plan import numbers_kept
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals import Signals
+from isoprune.signals.samples import batches_of
 from isoprune.types import Plan, Scores, Task, Units, UpdatingScores
 from isoprune.types.method import Method, method_of
 from isoprune.types.seeded import seeded
@@ -40,8 +41,8 @@ class Scorer:
     last_scores: Scores | None = field(init=False, default=None)  # of the last network that was scored
 
     def __post_init__(self) -> None:
-        if isinstance(self.batches, Iterator):
-            self.batches = list(self.batches)  # a repair looks at them once more
+        if self.batches is not None:
+            self.batches = batches_of(self.batches)  # a repair looks at them once more
 
     @cached_property
     def repair(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from torch import Generator
 
@@ -47,4 +46,4 @@ def signal_propagation(
             traced.
     """
     isometric = rewritten(signals.network, lambda _, W, __: polar_factor(W), gain=gain)
-    return snip(replace(signals, model=isometric), units, generator=generator)
+    return snip(signals.of(isometric), units, generator=generator)

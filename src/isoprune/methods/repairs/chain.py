@@ -38,6 +38,6 @@ def chain(
     done = Repaired(copied(pruned.model))
     for step in steps:
         now = replace(pruned, model=done.model)
-        made = step(now, replace(signals, model=done.model), generator=generator)
+        made = step(now, signals.of(done.model), generator=generator)
         done = Repaired.of(made).after(done)
     return done
