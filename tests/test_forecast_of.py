@@ -49,7 +49,9 @@ def test_it_is_the_formula_on_what_was_measured(pruned, dense, batches):
 
 
 def test_batches_that_come_only_once_give_the_same(pruned, batches):
-    once, again = (forecast_of(pruned, data, samples=9, fitted=by_hand()) for data in (iter(batches), batches))
+    once, again = (
+        forecast_of(pruned, data, samples=9, fitted=by_hand()) for data in (iter(batches), batches)
+    )
     assert once.accuracy is not None
     assert replace(once, seconds=0) == replace(again, seconds=0)
 

@@ -179,7 +179,10 @@ def wider() -> nn.Module:
         ),
         # Alike where epochs begin, and not in between.
         ({"schedule": halved_within}, "digest of the learning rates is"),
-        ({"optimizer": lambda p: torch.optim.SGD(p, 0.05, 0.8, weight_decay=0.02)}, "fused is True there and "),
+        (
+            {"optimizer": lambda p: torch.optim.SGD(p, 0.05, 0.8, weight_decay=0.02)},
+            "fused is True there and ",
+        ),
         ({"optimizer": "adamw"}, r"optimizer is torch\.optim\.sgd\.SGD there and torch\.optim\.adamw\.AdamW"),
         ({"task": SQUARES}, "task is classification there and own here"),
         ({"splits": unshuffled()}, "shuffled is True there and "),

@@ -102,7 +102,9 @@ class Signals:
 
     def in_batches_of(self, most: int) -> Signals:
         """Return what follows from the same samples, at most ``most`` at a time."""
-        return replace(self, batches=Pieces(() if self.batches is None else self.batches, self.task.samples, most))
+        return replace(
+            self, batches=Pieces(() if self.batches is None else self.batches, self.task.samples, most)
+        )
 
     def data(self) -> Iterator[Any]:
         """Yield the batches, on the network's device.
