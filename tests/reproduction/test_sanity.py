@@ -56,7 +56,7 @@ def test_each_seed_and_check_has_a_training_of_its_own_and_none_is_repeated(tmp_
         {"loss": lambda outputs, batch: nn.functional.cross_entropy(outputs, batch[1]) / 2},
         {"metrics": {"squares": lambda outputs, _: outputs.square().mean()}},
         {"batches": [(x + 1, y) for x, y in DATA]},
-        {"criterion": lambda signals, units, **_: {u.name: torch.ones(u.shape) for u in units}},
+        {"criterion": lambda _, units, **__: {u.name: torch.ones(u.shape) for u in units}},
         {"validation": [(x + 1, y) for x, y in DATA]},
         {"optimizer": lambda parameters: torch.optim.SGD(parameters, 0.1)},
     ],
