@@ -26,8 +26,8 @@ from isoprune.experiment.step_types import TrainingConfig
 from isoprune.experiment.validation import plain
 from isoprune.isometry import Diagnosis, diagnose
 from isoprune.isometry.effort import SAMPLES
+from isoprune.training.fingerprint import fingerprint
 from isoprune.training.rates import TOLERANCE, Advice, Probe
-from isoprune.training.resume import fingerprint
 from isoprune.types import Schedule, Splits
 from isoprune.types.errors import IsopruneError
 from isoprune.verbs.advise import JUDGED, LEAST_STEPS, MOST_JUDGED, RATES, SHARE, advise

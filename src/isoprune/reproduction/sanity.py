@@ -23,7 +23,7 @@ from isoprune.pruning.plan import plan_of_same_numbers
 from isoprune.reproduction.sanity_result import DIVERGED, Sanity
 from isoprune.training import Saving, evaluate
 from isoprune.training.diverged import Diverged
-from isoprune.training.resume import data_digest, fingerprint
+from isoprune.training.fingerprint import data_digest, fingerprint
 from isoprune.types import CLASSIFICATION, Data, IsopruneError, Network, Plan, Scores, Splits, Task
 from isoprune.types.errors import did_you_mean
 from isoprune.types.files import DamagedFile

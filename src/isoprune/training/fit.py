@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any
 
-import torch
 from torch import Generator, Tensor, nn
 
 from isoprune.pruning.mask import check_masks, masks_of
@@ -22,13 +20,13 @@ from isoprune.training.checks import (
 )
 from isoprune.training.distill import Distill
 from isoprune.training.evaluate import evaluate
+from isoprune.training.fingerprint import choices, fingerprint
 from isoprune.training.prepare import handed_back, prepare
-from isoprune.training.resume import Checkpoints, Pace, Progress, State, fingerprint
+from isoprune.training.resume import Checkpoints, Pace, Progress, State
 from isoprune.training.settings import Row, Saving, Trained, Training, Watch
 from isoprune.training.source import Batching, note_stream, source_of
 from isoprune.training.steps import Epoch, EpochSums, Trainer, average_, take_steps
 from isoprune.types import CLASSIFICATION, Data, PenaltyTerm, Splits, Task
-from isoprune.types.value_digest import value_digest
 
 
 def fit(
@@ -87,10 +85,8 @@ def fit(
         files, progress = None, Progress()
         rates = [training.lr * training.schedule(step / total) for step in range(total)]
         if saving is not None:
-            settings: dict[str, Any] = {"epochs": epochs, **train.choices(), **training.choices()}
-            settings |= {f"lr of epoch {e + 1}": rates[e * per_epoch] for e in range(epochs)}
-            settings["digest of the learning rates"] = value_digest(torch.tensor(rates, dtype=torch.float64))
-            run = fingerprint(model, data, generator, settings | trainer.choices())
+            how = choices(trainer, train, rates, training.steps)
+            run = fingerprint(model, data, generator, how)
             state = State(net, trainer.optimizer, generator, trainer.averaged, trainer.penalty)
             files = Checkpoints(saving.path, state, run, here, Pace(saving.steps, saving.seconds))
             progress = files.restored()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,14 +13,11 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
-from torch.utils._pytree import tree_leaves
 
 from isoprune.training import checkpoint
 from isoprune.training.processes import Processes
 from isoprune.training.settings import Row
-from isoprune.training.source import source_of
-from isoprune.types import Data, IsopruneError, PenaltyTerm, Splits
-from isoprune.types.value_digest import value_digest
+from isoprune.types import IsopruneError, PenaltyTerm
 
 logger = logging.getLogger("isoprune")
 
@@ -67,38 +63,6 @@ class Pace:
     def written(self, began: float) -> None:
         self.last = time.monotonic()
         self.cost = self.last - began
-
-
-def fingerprint(
-    model: nn.Module, data: Data | Splits, generator: Generator, settings: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return what identifies a training: settings, shapes, modules, starting point, data."""
-    state = {name: t for name, t in model.state_dict().items() if isinstance(t, Tensor)}
-    return {
-        **{f"shape of {name}": list(t.shape) for name, t in state.items()},
-        "digest of the modules": value_digest(re.sub(r" at 0x[0-9a-f]+", "", repr(model))),
-        **settings,
-        "digest of the data": data_digest({"train": data.train, "validation": data.validation}),
-        "digest of the starting weights": checkpoint.digest(state),
-        "digest of the generator": checkpoint.digest({"state": generator.get_state()}),
-    }
-
-
-def data_digest(parts: Mapping[str, Any]) -> str:
-    """Return a digest of all labels and one sample of each part that is there.
-
-    So another cut, order or normalisation shows, without reading it all.
-    """
-    tensors: dict[str, Tensor] = {}
-    for part, given in parts.items():
-        if given is None:
-            continue
-        source = source_of(given)
-        tensors[part] = torch.tensor(len(source)) if source.targets is None else source.targets
-        if source.resumable:
-            leaves = (leaf for leaf in tree_leaves(source.first()) if isinstance(leaf, Tensor))
-            tensors |= {f"first of {part} {number}": leaf for number, leaf in enumerate(leaves)}
-    return checkpoint.digest(tensors)
 
 
 @dataclass

@@ -80,10 +80,6 @@ class Training:
             "give a function of the parameters."
         )
 
-    def choices(self) -> dict[str, Any]:
-        """Return what its results depend on beside the learning rates and the optimizer that is built."""
-        return {"steps": self.steps, **self.loop.changed()}
-
 
 @dataclass(frozen=True)
 class Watch:

@@ -64,10 +64,6 @@ class Batching:
         """All labels, where they are at hand."""
         return getattr(self.items, "targets", None)
 
-    def choices(self) -> dict[str, Any]:
-        """Return how its items become steps."""
-        return {"batch": self.batch, "shuffled": self.shuffled, "drop_last": self.drop_last}
-
     def order(self, generator: Generator) -> Tensor:
         """Return the places of an epoch's items, in their order; a shuffled one is drawn."""
         order = torch.randperm(len(self), generator=generator) if self.shuffled else torch.arange(len(self))

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils._pytree import tree_map
 
-from isoprune.training.checkpoint import digest
 from isoprune.training.distill import Distill, distillation_loss
 from isoprune.training.loop import Loop
 from isoprune.training.processes import Processes
@@ -22,7 +21,6 @@ from isoprune.types import PenaltyTerm, Task
 from isoprune.types.cost import samples_estimated
 from isoprune.types.seeded import lent_generators, seeded
 from isoprune.types.task import Metric, forward, to_device
-from isoprune.types.value_digest import value_digest
 
 
 @dataclass(frozen=True)
@@ -46,18 +44,6 @@ class Trainer:
             return nullcontext()
         return torch.autocast(self.processes.device.type, dtype=torch.bfloat16)
 
-    def choices(self) -> dict[str, Any]:
-        """Return what its results depend on beside the network, the data and the learning rates."""
-        made = {"task": self.task.name, **_optimizer_choices(self.optimizer)}
-        made |= {f"digest of the task's {name}": d for name, d in self.task.digests().items()}
-        if (distill := self.distill) is not None:
-            made |= {"distill.weight": distill.weight, "distill.temperature": distill.temperature}
-            made["digest of the network to learn from"] = digest(distill.teacher.state_dict())
-        if self.penalty is not None:
-            made["steps of the penalty"] = self.penalty.steps
-            made["digest of the penalty"] = value_digest(self.penalty)
-        return made
-
     @property
     def metrics(self) -> Mapping[str, Metric]:
         """Those that are counted on training batches too."""
@@ -67,20 +53,6 @@ class Trainer:
         """Return what the forward takes of a batch that is on the device, laid out as the network is."""
         inputs = self.task.inputs_of(batch)
         return tree_map(_channels_last, inputs) if self.loop.channels_last else inputs
-
-
-def _optimizer_choices(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Return the class of an optimizer and the options of its groups of parameters, as a file keeps them."""
-    made: dict[str, Any] = {"optimizer": f"{type(optimizer).__module__}.{type(optimizer).__qualname__}"}
-    for number, group in enumerate(optimizer.param_groups):
-        where = f" of parameter group {number}" if number else ""
-        made[f"number of parameters{where}"] = len(group["params"])
-        for name, value in group.items():
-            if isinstance(value, str | int | float | None):
-                made[name + where] = value
-            elif name != "params":
-                made[f"digest of {name}{where}"] = value_digest(value)
-    return made
 
 
 def _channels_last(part: Any) -> Any:
