@@ -47,7 +47,8 @@ from isoprune.experiment.recipe_steps import placed
 from isoprune.experiment.resolve import resolve
 from isoprune.experiment.store import Store
 from isoprune.methods.schedules import step_decay
-from isoprune.training import Training, evaluate, fit, samples_estimated
+from isoprune.training import Training, evaluate, fit
+from isoprune.types.cost import samples_estimated
 
 BATCH, VALIDATION, FLOPS = 128, 2_000, (0.2, 0.5)
 

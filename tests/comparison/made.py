@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from isoprune.experiment.config import experiment
 from isoprune.experiment.grid import put
-from isoprune.training import samples_seen, training_work
+from isoprune.types.cost import samples_seen, training_work
 from isoprune.types.record import ROLES, NetworkRecord, Record, TrainingCost
 
 TABLE: dict[str, Any] = {

@@ -14,8 +14,8 @@ from isoprune.comparison import Setup, scratch_b, scratch_e, setup_of, train_sam
 from isoprune.experiment.config import experiment
 from isoprune.experiment.resolve import resolve
 from isoprune.experiment.signatures import schedule
-from isoprune.training import samples_seen, training_work
 from isoprune.types import IsopruneError
+from isoprune.types.cost import samples_seen, training_work
 
 POSITIVE = st.integers(1, 60)
 

@@ -12,8 +12,9 @@ from comparison.made import TABLE, changed, record
 from isoprune.comparison import Setup, read_setup, setup_of
 from isoprune.comparison.records import flatten, under
 from isoprune.comparison.setups import FREE, RUNGS, rung
-from isoprune.experiment.config import known_keys
+from isoprune.experiment.config import _ShortForm
 from isoprune.experiment.digests import WATCHING
+from isoprune.experiment.validation import keys_of
 from isoprune.types import IsopruneError
 
 # Each differs from TABLE in what the next setup asks for, and in nothing below it.
@@ -137,7 +138,7 @@ OTHER: dict[str, Any] = {
 
 def test_every_key_of_an_experiment_is_looked_at():
     # A dense network has nobody to learn from: the file is refused.
-    assert set(known_keys()) - {"dense.distill", "dense.penalty", "prune.train"} <= set(OTHER)
+    assert set(keys_of(_ShortForm)) - {"dense.distill", "dense.penalty", "prune.train"} <= set(OTHER)
 
 
 @pytest.mark.parametrize("key", [*TRAINING, "penalty"])

@@ -23,8 +23,9 @@ from isoprune.experiment.steps import advised_rate as advised
 from isoprune.experiment.steps import train
 from isoprune.experiment.steps.rewind import kept_path
 from isoprune.experiment.store import Store
-from isoprune.training import Diverged, samples_estimated
+from isoprune.training import Diverged
 from isoprune.types import IsopruneError
+from isoprune.types.cost import samples_estimated
 from isoprune.types.record import Record
 from isoprune.verbs.advise import advise
 

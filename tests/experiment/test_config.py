@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from isoprune.experiment.config import Experiment, experiment, known_keys, read_toml
+from isoprune.experiment.config import Experiment, _ShortForm, experiment, read_toml
 from isoprune.experiment.grid import read_experiment, read_study
+from isoprune.experiment.validation import keys_of
 from isoprune.types import IsopruneError
 
 
@@ -143,11 +144,11 @@ def test_a_training_of_no_epochs_has_no_other_key():
     assert a.as_dict()["retrain"] == {"epochs": 0}
 
 
-def test_known_keys_are_the_keys_that_can_be_read():
+def test_the_keys_of_the_short_form_are_those_that_can_be_read():
     flat = set()
     for key, value in experiment(table()).as_dict().items():
         flat |= {f"{key}.{k}" for k in value} if isinstance(value, dict) and "name" not in value else {key}
-    assert flat == set(known_keys())
+    assert flat == set(keys_of(_ShortForm))
 
 
 def test_errors_of_a_file_begin_with_its_name(tmp_path: Path):

@@ -8,12 +8,14 @@ import pytest
 
 from experiment.tiny import CONFIG, bits, role_digest, roles, tiny
 from isoprune.experiment import run
-from isoprune.experiment.config import TrainingConfig, experiment, known_keys
+from isoprune.experiment.config import TrainingConfig, _ShortForm, experiment
 from isoprune.experiment.digests import run_digest
 from isoprune.experiment.resolve import resolve
 from isoprune.experiment.store import Store
-from isoprune.training import samples_estimated, samples_seen, tracking, training_work
+from isoprune.experiment.validation import keys_of
+from isoprune.training import tracking
 from isoprune.types import IsopruneError
+from isoprune.types.cost import samples_estimated, samples_seen, training_work
 from isoprune.types.record import TrainingCost
 
 CHANGED = {
@@ -37,7 +39,7 @@ def changed(**keys):
 
 
 def test_all_keys_are_tried_here():
-    new = {key.removeprefix("retrain.") for key in known_keys() if key.startswith("retrain.")}
+    new = {key.removeprefix("retrain.") for key in keys_of(_ShortForm) if key.startswith("retrain.")}
     assert set(CHANGED) | set(WATCHING) <= new
     assert {"epochs", "lr", "steps", "schedule"} <= new
 

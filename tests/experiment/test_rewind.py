@@ -19,7 +19,7 @@ from isoprune.experiment import seeds
 from isoprune.experiment.config import experiment
 from isoprune.experiment.digests import run_digest
 from isoprune.experiment.grid import expand
-from isoprune.experiment.networks import load_network, plan_of
+from isoprune.experiment.networks import load_network
 from isoprune.experiment.pipeline import run, splits_of
 from isoprune.experiment.resolve import resolve
 from isoprune.experiment.steps import rewind
@@ -96,7 +96,7 @@ def test_kept_weights_are_those_of_the_dense_run_at_that_epoch(network: str, epo
     short = rewinding(None, model=NETWORKS[network], dense=DENSE | {"epochs": epoch}, retrain={"epochs": 0})
     dense, _ = load_network(folder(store, run(short, store), "dense"))
     example = inputs_at(splits_of(short).validation, torch.arange(2))
-    want = cut(dense, plan_of(facts).removed, example)
+    want = cut(dense, facts["plan"].removed, example)
     got = tensors(store, record, "repaired")
     assert want.keys() == got.keys()
     for name, tensor in got.items():
@@ -105,7 +105,7 @@ def test_kept_weights_are_those_of_the_dense_run_at_that_epoch(network: str, epo
         assert any("running_var" in name for name in got)
     # The plan is that of the network trained to its end.
     plainly = run(rewinding(None, model=NETWORKS[network], retrain={"epochs": 0}), store)
-    assert plan_of(facts) == plan_of(load_network(folder(store, plainly, "pruned"))[1])
+    assert facts["plan"] == load_network(folder(store, plainly, "pruned"))[1]["plan"]
     assert same(got, tensors(store, plainly, "repaired")) == (epoch == 4)
 
 

@@ -20,7 +20,7 @@ from experiment.rounds import TRAINING, ticket
 from experiment.tiny import CONFIG, bits, one_thread
 from isoprune.experiment import step_result
 from isoprune.experiment.config import experiment
-from isoprune.experiment.networks import load_network, plan_of
+from isoprune.experiment.networks import load_network
 from isoprune.experiment.pipeline import run
 from isoprune.experiment.recipe_steps import placed
 from isoprune.experiment.resolve import resolve
@@ -101,7 +101,7 @@ def test_what_went_stays_zero_through_the_trainings_of_later_rounds(whole: tuple
     gone: dict[str, torch.Tensor] = {}
     for network in record.networks[1:]:
         model, facts = load_network(store.folder(network.digest))
-        plan = plan_of(facts)
+        plan = facts["plan"]
         now = {name: ~kept for name, kept in masks_of(model).items()}
         assert sum(int(mask.sum()) for mask in now.values()) == sum(map(len, plan.removed.values()))
         state = harden(model).state_dict()
@@ -117,7 +117,7 @@ def test_what_went_stays_zero_through_the_trainings_of_later_rounds(whole: tuple
 def test_rounds_of_channels_compose_however_they_are_made_real(how: dict[str, Any], tmp_path: Path):
     store = Store(tmp_path)
     record = run(ticket(2, ratio=0.6, **how), store)
-    plans = [plan_of(load_network(store.folder(n.digest))[1]) for n in record.networks if n.role == "pruned"]
+    plans = [load_network(store.folder(n.digest))[1]["plan"] for n in record.networks if n.role == "pruned"]
     for name, earlier in plans[0].removed.items():
         assert set(earlier) < set(plans[1].removed[name])
     assert [unit.size for unit in record.removals[1].units] == [CONFIG["model"]["width"]] * 2

@@ -37,11 +37,11 @@ def searched(result, law, target, **options):
         now[0] = ratio
         return result
 
-    def try_(number, ratio, share):
-        assert number == len(tried) + 1
-        tried.append((ratio, share))
+    def share_of(_):
+        tried.append((now[0], law(now[0])))
+        return tried[-1][1]
 
-    _, ratio, share = prune_to_latency(prune_at, lambda _: law(now[0]), target, on_try=try_, **options)
+    _, ratio, share = prune_to_latency(prune_at, share_of, target, **options)
     assert (ratio, share) in tried
     assert share <= target
     assert ratio == min(r for r, s in tried if s <= target)

@@ -9,7 +9,8 @@ from rich.console import Console
 
 from isoprune.comparison import text
 from isoprune.comparison.statistics import summarize
-from isoprune.reporting import markdown_table, terminal_table
+from isoprune.reporting import terminal_table
+from isoprune.reporting.pivots import markdown
 from isoprune.reporting.study import make_cells
 from isoprune.reporting.tables import groups, results, sizes
 from reporting.records import jsv_vs_ratio, lr_effect, record
@@ -74,11 +75,11 @@ def test_groups_are_listed_once_however_many_runs_share_them():
 
 
 def test_markdown_is_a_grid_and_names_cannot_break_it():
-    lines = markdown_table(lr_effect()).splitlines()
+    lines = markdown(results(make_cells(lr_effect()))).splitlines()
     assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
     hostile = record()
     hostile.config["model"]["name"] = "a|b\nc <i>"
-    row = markdown_table([hostile]).splitlines()[2]
+    row = markdown(results(make_cells([hostile]))).splitlines()[2]
     assert row.startswith("| a\\|b c \\<i> linear |")
 
 

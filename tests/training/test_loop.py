@@ -12,10 +12,11 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from isoprune.methods.schedules import constant
-from isoprune.training import Loop, evaluate, samples_estimated
+from isoprune.training import Loop, evaluate
 from isoprune.training.loop import PLAIN
 from isoprune.training.prepare import unsynced_
 from isoprune.types import IsopruneError
+from isoprune.types.cost import samples_estimated
 
 from .small import drawn, fit, seeded, small_net, small_splits
 

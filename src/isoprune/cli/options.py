@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from isoprune.types.errors import IsopruneError, did_you_mean
+from isoprune.types.errors import IsopruneError
 
 LARGEST = 10**10  # numbers in one input
 
@@ -97,9 +97,3 @@ def check_seed(seed: int) -> None:
     from isoprune.experiment.validation import read
 
     read(Seed, seed, "seed")
-
-
-def check_word(word: str, known: Sequence[str], kind: str) -> None:
-    """Raise for a word that is not among the known ones; suggest the nearest."""
-    if word not in known:
-        raise IsopruneError(f"Unknown {kind} {word!r}.{did_you_mean(word, known)}")

@@ -9,8 +9,8 @@ from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 from isoprune.cli.console import error_console, output_console, say
-from isoprune.cli.options import check_word, listed
-from isoprune.types.errors import IsopruneError
+from isoprune.cli.options import listed
+from isoprune.types.errors import IsopruneError, check_known
 from isoprune.types.files import write_output
 
 FIGURES = ("pdf", "svg", "png")
@@ -85,7 +85,7 @@ def _page(
     paths: tuple[str, ...], out: Path, formats: list[str], title: str | None, shape: dict[str, Any]
 ) -> None:
     for word in formats:
-        check_word(word, FIGURES, "figure format")
+        check_known(word, FIGURES, "figure format")
     from isoprune import reporting
     from isoprune.comparison.records import read_records
 
@@ -101,7 +101,7 @@ def _table(paths: tuple[str, ...], value: str, form: str, how: dict[str, Any]) -
     from isoprune.reporting.pivots import FORMATS, pivot
     from isoprune.types.collector import uncollected
 
-    check_word(form, list(FORMATS), "format")
+    check_known(form, FORMATS, "format")
     with uncollected():
         return FORMATS[form](pivot(read_outlines(*paths), value=value, **how))
 

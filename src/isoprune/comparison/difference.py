@@ -39,6 +39,6 @@ class Difference:
     p: Number
     corrected: Number = math.nan
 
-    def shown(self, alpha: Number = 0.05) -> bool:
+    def shown(self) -> bool:
         """Whether the difference is more than these seeds' noise, after correction."""
-        return self.corrected < alpha
+        return self.corrected < 0.05

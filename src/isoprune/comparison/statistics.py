@@ -72,16 +72,14 @@ def _quantile(confidence: float, freedom: int) -> float:
     return float(special.stdtrit(freedom, (1 + confidence) / 2))
 
 
-def paired_difference(
-    first: Mapping[int, float], second: Mapping[int, float], *, confidence: float = CONFIDENCE
-) -> Summary:
+def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -> Summary:
     """Return the summary of ``first - second`` over the seeds that both have.
 
     Runs of one seed share the dense network, so its luck cancels in the difference: the paired
     interval is the honest one, and mostly the narrower one.
     """
     both = sorted(first.keys() & second.keys())
-    return summarize((first[seed] - second[seed] for seed in both), confidence=confidence)
+    return summarize(first[seed] - second[seed] for seed in both)
 
 
 def p_value(difference: Summary) -> float:

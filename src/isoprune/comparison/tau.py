@@ -44,7 +44,6 @@ def tau_within(
     networks: Sequence[Hashable] | None = None,
     beyond: Sequence[Numbers] = (),
     draws: int = DRAWS,
-    seed: int = 0,
 ) -> Tau:
     r"""Return Kendall's :math:`\tau_b` over the pairs of rows that share a cell, and how sure it is.
 
@@ -63,8 +62,7 @@ def tau_within(
         cells: Rows are compared within a cell only. None: all with all.
         networks: To which network each row belongs. None: each to its own.
         beyond: Numbers that are known already; those that tell no pair apart explain nothing.
-        draws: Of the bootstrap.
-        seed: Of what is drawn.
+        draws: Of the bootstrap, always the same ones.
 
     Cost: ``draws`` x rows of a cell, squared, for each pair of lists.
     """
@@ -74,7 +72,7 @@ def tau_within(
     cell = _codes([0] * len(there) if cells is None else cells, there)
     owner = _codes(range(len(there)) if networks is None else networks, there)
     many = int(owner.max()) + 1 if rows else 0
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     drawn = generator.multinomial(many, np.full(many, 1 / many), size=draws) if many else np.ones((draws, 0))
     # The first is the sample itself. Whole numbers: float32 adds up sixteen million without rounding.
     times = np.vstack([np.ones(rows), drawn[:, owner]]).astype(np.float32)

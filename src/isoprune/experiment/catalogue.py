@@ -176,7 +176,6 @@ class _Source:
 
 
 OTHERS = ("data", "model")  # kinds that are no methods
-NUMBERS = ("schedule", "cadence")  # kinds that work out a number, and so take nothing
 _OF_UNITS = ("criterion", "repair", "allocation", "check", "penalty")  # kinds that know grains
 _COLUMNS = ("what", "grains", "needs", "cost", "memory", "paper", "year")
 _HEAD = """# Every method

@@ -68,13 +68,13 @@ from isoprune.experiment.step_types import (
     Whole,
     step_dict,
 )
-from isoprune.experiment.validation import keys_of, plain, read
+from isoprune.experiment.validation import plain, read
 from isoprune.types.errors import IsopruneError
 from isoprune.types.files import read_file
 
 __all__ = [
     "Choice", "Distilling", "Experiment", "Measuring", "Pruning", "TrainingConfig", "choice", "experiment",
-    "known_keys", "read_toml",
+    "read_toml",
 ]  # fmt: skip
 
 # Keys whose values are choices, in whatever section.
@@ -168,11 +168,6 @@ class Experiment(_Common, frozen=True, kw_only=True):
             sections[SECTIONS[type(step)]] = section if inner is None else section[inner]
         in_order = {key: sections[key] for key in SECTIONS.values()}
         return {**common, **in_order, "measure": measure}
-
-
-def known_keys() -> list[str]:
-    """Return every dotted key that a file in the short form may hold (without the options of the choices)."""
-    return keys_of(_ShortForm)
 
 
 def experiment(table: Mapping[str, Any]) -> Experiment:

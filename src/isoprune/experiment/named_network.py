@@ -21,7 +21,7 @@ from isoprune.experiment.network_names import (
     is_source,
     saved_place,
 )
-from isoprune.experiment.networks import load_network, plan_of
+from isoprune.experiment.networks import load_network
 from isoprune.experiment.store import Store
 from isoprune.experiment.trusted_names import is_zoo, trusted
 from isoprune.export import Source, load, manifest, open_source
@@ -219,7 +219,7 @@ def _stored(path: Path, role: str | None, named: Collection[str]) -> NamedNetwor
     return NamedNetwork(
         f"{facts['role']} {facts['config']['model']['name']} ({folder})",
         model,
-        plan=plan_of(facts),
+        plan=facts["plan"],
         facts=facts,
         dense=load_network(dense, named)[0] if known else None,
         repaired=repaired,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from isoprune.types.errors import SOURCES, IsopruneError, did_you_mean
+from isoprune.types.errors import SOURCES, IsopruneError, check_known
 from isoprune.types.record import ROLES
 
 RECIPE, NETWORK, RUNS = (
@@ -17,8 +17,8 @@ RECIPE, NETWORK, RUNS = (
 
 def check_network(name: str, stage: str | None = None) -> None:
     """Raise unless a file has that name or it may name a source; and for an unknown stage."""
-    if stage is not None and stage not in ROLES and not is_record(name):
-        raise IsopruneError(f"Unknown stage {stage!r}.{did_you_mean(stage, ROLES)}")
+    if stage is not None and not is_record(name):
+        check_known(stage, ROLES, "stage")
     if "\0" in name:
         raise IsopruneError(f"{name!r} is no path: it holds a NUL.")
     path = Path(name)

@@ -181,11 +181,6 @@ def changed_sizes(dense: nn.Module, small: nn.Module) -> dict[str, dict[str, Any
     return changed
 
 
-def plan_of(facts: Mapping[str, Any]) -> Plan:
-    """Return the plan by which a network that `load_network` gave was made; a dense one's is empty."""
-    return facts["plan"]
-
-
 def _check_tensors(want: Mapping[str, Tensor], got: Mapping[str, Tensor], *, where: str) -> None:
     for name in sorted(want.keys() | got.keys()):
         shapes = [tuple(t[name].shape) if name in t else "none" for t in (want, got)]

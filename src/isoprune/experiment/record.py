@@ -16,7 +16,8 @@ from isoprune.experiment.signatures import schedule
 from isoprune.experiment.step_result import StepResult, dense_of
 from isoprune.experiment.step_types import Prune, Retrain, TrainingConfig
 from isoprune.experiment.validation import plain
-from isoprune.training import trainability_accuracy, training_work
+from isoprune.training import trainability_accuracy
+from isoprune.types.cost import training_work
 from isoprune.types.record import (
     ErrorPath,
     MeasureRecord,

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from isoprune.export.onnx import reason, session_of
 from isoprune.graph.cloning import clone_sharing
 from isoprune.graph.entries import as_call
-from isoprune.types.errors import IsopruneError, did_you_mean
+from isoprune.types.errors import IsopruneError, check_known
 
 MOST = 1024  # threads: OpenMP ends the process where it cannot make them
 BACKENDS = ("eager", "compile", "onnxruntime")
@@ -26,8 +26,7 @@ Call = Callable[[], Any]
 def check_backends(backends: Sequence[str], threads: int) -> None:
     """Raise unless each is a backend and threads can be had."""
     for backend in backends:
-        if backend not in BACKENDS:
-            raise IsopruneError(f"Unknown backend {backend!r}.{did_you_mean(backend, BACKENDS)}")
+        check_known(backend, BACKENDS, "backend")
     if not 1 <= threads <= MOST:
         raise IsopruneError(f"{threads} threads cannot run a network. Give 1, or as many as there are cores.")
 

@@ -29,7 +29,6 @@ def prune_to_latency(
     target: float,
     *,
     measurements: int = MEASUREMENTS,
-    on_try: Callable[[int, float, float], object] | None = None,
 ) -> tuple[Pruned, float, float]:
     """Return the network of the smallest ratio found that meets the target, its ratio, and its share of time.
 
@@ -42,7 +41,6 @@ def prune_to_latency(
         time_share: network -> its time over the dense one's, measured; see `share_of_time`.
         target: The share of the dense network's time that may stay, in (0, 1).
         measurements: How many networks are made and timed, at most.
-        on_try: Called with the number of the measurement, its ratio and its share.
 
     Raises:
         IsopruneError: If the target is not in (0, 1), or a ratio of 0.95 is still too slow.
@@ -62,8 +60,6 @@ def prune_to_latency(
             if ratio >= HIGHEST:
                 raise
             result, share = None, 1.0
-        if on_try is not None:
-            on_try(number, ratio, share)
         if result is not None and share <= target:
             best, high = (result, ratio, share), (ratio, share)
         elif ratio >= HIGHEST:
@@ -111,8 +107,6 @@ def prune_in_time(
     *,
     backend: str | None = None,
     threads: int = 1,
-    on_backend: Callable[[str], object] | None = None,
-    on_try: Callable[[int, float, float], object] | None = None,
 ) -> Pruned:
     """Return the network that `prune_to_latency` finds, timed on ``backend``; see `share_of_time`.
 
@@ -121,22 +115,14 @@ def prune_in_time(
     """
     check_target(target)
     share, backend = share_of_time(dense, example_inputs, backend=backend, threads=threads)
-    if on_backend is not None:
-        on_backend(backend)
-    result, _, left = prune_to_latency(prune_at, share, target, on_try=on_try)
+    result, _, left = prune_to_latency(prune_at, share, target)
     measured = {"request": target, "share": left, "backend": backend, "threads": threads}
     plan = dataclasses.replace(result.plan, request={**result.plan.request, "latency": target})
     return dataclasses.replace(result, plan=plan, costs=dataclasses.replace(result.costs, latency=measured))
 
 
 def share_of_time(
-    dense: nn.Module,
-    example_inputs: Any,
-    *,
-    backend: str | None = None,
-    threads: int = 1,
-    runs: int = 60,
-    seconds: float | int = 10,
+    dense: nn.Module, example_inputs: Any, *, backend: str | None = None, threads: int = 1
 ) -> tuple[Callable[[nn.Module], float], str]:
     """Return the function network -> its time over ``dense``'s (see `paired_share`), and the backend.
 
@@ -162,7 +148,7 @@ def share_of_time(
             small = prepared(backend, model, example_inputs, Path(scratch) / "small.onnx", threads)
             if isinstance(small, str):
                 raise _does_not_run(backend, model, small)
-            return paired_share(timed, small, runs=runs, seconds=seconds)
+            return paired_share(timed, small)
 
     return share, backend
 

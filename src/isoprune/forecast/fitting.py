@@ -108,11 +108,11 @@ def left_out(rows: pl.DataFrame, group: str) -> Iterable[tuple[Any, pl.DataFrame
         yield value, rows.filter(pl.col(group) != value), rows.filter(pl.col(group) == value)
 
 
-def require_groups(rows: pl.DataFrame, options: FitOptions, least: int = 3) -> None:
-    if (n := rows[options.group].n_unique()) < least:
+def require_groups(rows: pl.DataFrame, options: FitOptions) -> None:
+    if (n := rows[options.group].n_unique()) < 3:
         raise IsopruneError(
             f"The rows have {n} values of {options.group}: a forecast is judged by leaving out one, and "
-            f"chosen by leaving out one of the others. Give rows of at least {least}."
+            f"chosen by leaving out one of the others. Give rows of at least 3."
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from isoprune.types import IsopruneError
+from isoprune.types.errors import IsopruneError, pick
 
 MOST = 10**6  # of any one size
 DEEPEST = 10**4  # layers: more are built for minutes before memory ends
@@ -16,9 +16,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"linear": nn.Identity, "relu": nn.ReL
 
 def activation_named(name: str) -> type[nn.Module]:
     """Return the module class of an activation."""
-    if name not in ACTIVATIONS:
-        raise IsopruneError(f"Unknown activation {name!r}. Known: {', '.join(ACTIVATIONS)}.")
-    return ACTIVATIONS[name]
+    return pick(ACTIVATIONS, name, "activation")
 
 
 def check_sizes(**sizes: int) -> None:

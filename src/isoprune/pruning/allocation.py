@@ -11,7 +11,7 @@ import torch
 
 from isoprune.graph import Graph
 from isoprune.types import IsopruneError, Scores, Units
-from isoprune.types.errors import did_you_mean
+from isoprune.types.errors import check_known
 from isoprune.types.units import layer_of
 
 Number = float | int
@@ -31,12 +31,6 @@ def check_ratio(ratio: Number, what: str = "ratio") -> None:
             f"{what} is {ratio!r}, not a number in [0, 1). It is the fraction of filters removed: "
             "0.5 removes half."
         )
-
-
-def check_known(name: str, known: Sequence[str], what: str) -> None:
-    """Raise unless ``name`` is one of ``known``."""
-    if name not in known:
-        raise IsopruneError(f"Unknown {what} {name!r}.{did_you_mean(name, known)}")
 
 
 def producers(group: Units) -> list[str]:

@@ -31,7 +31,7 @@ from torch import Tensor
 from isoprune.graph import Graph
 from isoprune.graph.labels import core
 from isoprune.types import IsopruneError, Member, Units
-from isoprune.types.errors import did_you_mean
+from isoprune.types.errors import check_known
 from isoprune.types.method import method_of
 from isoprune.types.units import DEPTH, GRAINS
 
@@ -74,9 +74,7 @@ def read_grain(text: str) -> Grain:
             f"The grain {text!r} means nothing: write n:m with 0 < n < m, such as 2:4 (two of four stay), or "
             "rows x columns of a block, such as 4x4."
         )
-    words = [*(g for g in GRAINS if g not in ("n:m", "block")), DEPTH]
-    if text not in words:
-        raise IsopruneError(f"Unknown grain {text!r}.{did_you_mean(text, [*words, '2:4', '4x4'])}")
+    check_known(text, [*(g for g in GRAINS if g not in ("n:m", "block")), DEPTH, "2:4", "4x4"], "grain")
     return Grain(text)
 
 

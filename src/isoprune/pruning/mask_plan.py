@@ -11,7 +11,6 @@ from isoprune.graph import Graph
 from isoprune.pruning.allocation import (
     Number,
     Ratio,
-    check_known,
     check_ratio,
     check_scores,
     check_some_score,
@@ -21,6 +20,7 @@ from isoprune.pruning.allocation import (
 from isoprune.pruning.erdos_renyi import erk
 from isoprune.pruning.grains import Grain, weights_of
 from isoprune.types import IsopruneError, Plan, Scores, Units
+from isoprune.types.errors import check_known
 
 
 def plan_units(

@@ -15,7 +15,6 @@ from isoprune.pruning.allocation import (
     CAP,
     Number,
     Ratio,
-    check_known,
     check_scores,
     check_some_score,
     global_ranking,
@@ -25,6 +24,7 @@ from isoprune.pruning.allocation import (
 )
 from isoprune.pruning.choose import choose
 from isoprune.types import IsopruneError, Plan, Scores, Units
+from isoprune.types.errors import check_known
 
 
 def make_plan(

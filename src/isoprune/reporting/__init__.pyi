@@ -6,5 +6,4 @@ from .export import write_figure as write_figure
 from .live_page import live_page as live_page
 from .page import report as report
 from .sentences import explain as explain
-from .tables import markdown_table as markdown_table
 from .tables import terminal_table as terminal_table

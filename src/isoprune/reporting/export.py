@@ -14,7 +14,7 @@ from isoprune.comparison import text
 from isoprune.reporting import connectivity_figures, figures, theme
 from isoprune.reporting.charts import VEGA_LITE, Figure, specification
 from isoprune.reporting.study import Cell, grouped, make_cells
-from isoprune.types import IsopruneError
+from isoprune.types.errors import check_known
 from isoprune.types.files import write_output
 from isoprune.types.record import Record
 
@@ -43,9 +43,8 @@ def export_figures(
     Raises:
         IsopruneError: If a format is unknown, a file cannot be written, or the records are not records.
     """
-    unknown = [form for form in formats if form not in WRITERS]
-    if unknown:
-        raise IsopruneError(f"Unknown format {unknown[0]!r}. Known: {', '.join(WRITERS)}.")
+    for form in formats:
+        check_known(form, WRITERS, "format")
     charts = _charts(make_cells(records))
     paths = []
     for name, title, chart in charts:

@@ -31,7 +31,6 @@ class Point:
     steps: int
     best: Mapping[int, float]
     worst: Mapping[int, float]
-    best_rate: float | None
 
 
 def points(cells: Sequence[Cell]) -> list[Point]:
@@ -48,7 +47,7 @@ def points(cells: Sequence[Cell]) -> list[Point]:
     for repair, own in variants.items():
         method = str(own[0].value("repair.name") or "none")
         start = by_seed(own, "repaired.test_accuracy")
-        found.append(Point(repair, method, 0, start, start, None))
+        found.append(Point(repair, method, 0, start, start))
         for steps in sorted(unique(cell.steps or 0 for cell in own)):
             runs = {cell.lr: cell for cell in own if cell.steps == steps}
             judged = {lr: by_seed([cell], "retrained.validation_accuracy") for lr, cell in runs.items()}
@@ -58,7 +57,7 @@ def points(cells: Sequence[Cell]) -> list[Point]:
             best, worst = max(mean, key=mean.__getitem__), min(mean, key=mean.__getitem__)
             ends = [by_seed([runs[lr]], "retrained.test_accuracy") for lr in (best, worst)]
             lost = len(mean) < len(rates)
-            found.append(Point(repair, method, steps, ends[0], {} if lost else ends[1], best))
+            found.append(Point(repair, method, steps, ends[0], {} if lost else ends[1]))
     return found
 
 

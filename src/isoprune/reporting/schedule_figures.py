@@ -53,11 +53,11 @@ def panel(curve: Curve) -> Figure:
     return Figure(chart, {"rows": _rows(curve)})
 
 
-def sheet(curves: Sequence[Curve], *, columns: int = 3, width: int = 250) -> dict[str, Any]:
+def sheet(curves: Sequence[Curve]) -> dict[str, Any]:
     """Return all panels as one Vega-Lite specification without a config."""
     panels = []
     for curve in curves:
-        one = specification(panel(curve), width=width)
+        one = specification(panel(curve), width=250)
         del one["autosize"]
         rows = one.pop("datasets")["rows"]
         # Within a level stretch no point is needed: a picture of steps is ten times smaller.
@@ -73,7 +73,7 @@ def sheet(curves: Sequence[Curve], *, columns: int = 3, width: int = 250) -> dic
         title = {"text": curve.name, "subtitle": curve.options or " ", "fontSize": 13, "offset": 10}
         panels.append({**one, "data": data, "layer": layers, "title": title})
     title = {"text": "Factor on the learning rate over the epochs of retraining, logarithmic"}
-    return {"concat": panels, "columns": columns, "spacing": 24, "title": title}
+    return {"concat": panels, "columns": 3, "spacing": 24, "title": title}
 
 
 def _rows(curve: Curve) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from isoprune.comparison import text
-from isoprune.reporting.pivots import Table, markdown
+from isoprune.reporting.pivots import Table
 from isoprune.reporting.study import Cell, grouped, make_cells, over_seeds, split_by_budget, unique
 from isoprune.types.record import ROLES, Record, UnitsRemoved
 
@@ -133,15 +133,6 @@ def _share(fraction: float) -> str:
 def _shrunk(cells: Sequence[Cell], kind: str) -> str:
     ends = [over_seeds(cells, f"{role}.{kind}").mean for role in ("dense", "pruned")]
     return f"{text.count(ends[0])} → {text.count(ends[1])}"
-
-
-def markdown_table(records: Sequence[Record]) -> str:
-    """Return the table of the study in Markdown, numbers aligned to the right.
-
-    Raises:
-        IsopruneError: If no record is finished, or one is not a record.
-    """
-    return markdown(results(make_cells(records)))
 
 
 # Two lines a heading: the table fits 80 columns.

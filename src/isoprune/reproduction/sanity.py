@@ -25,7 +25,7 @@ from isoprune.training import Saving, evaluate
 from isoprune.training.diverged import Diverged
 from isoprune.training.fingerprint import data_digest, fingerprint
 from isoprune.types import CLASSIFICATION, Data, IsopruneError, Network, Plan, Scores, Splits, Task
-from isoprune.types.errors import did_you_mean
+from isoprune.types.errors import check_known, did_you_mean
 from isoprune.types.files import DamagedFile
 from isoprune.types.json_files import read_json, write_json
 from isoprune.types.method import method_of
@@ -156,8 +156,7 @@ def _check(
     if not seeds or len(set(seeds)) < len(seeds):
         raise IsopruneError(f"seeds is {list(seeds)}. Give different whole numbers, such as (0, 1, 2).")
     for check in checks or ():
-        if check not in BATTERY:
-            raise IsopruneError(f"Unknown check {check!r}.{did_you_mean(check, BATTERY)}")
+        check_known(check, BATTERY, "check")
     if not margin >= 0:
         raise IsopruneError(f"margin is {margin}. Give 0 or more, in units of the metric.")
     known = [key for key in inspect.signature(retrain).parameters if key not in _FIXED]

@@ -12,7 +12,6 @@ from isoprune.training.loop import PLAIN, Loop
 from isoprune.training.processes import check_alone
 from isoprune.training.settings import Saving, Trained, Training, Watch
 from isoprune.training.tracking import Tracking
-from isoprune.types.cost import samples_estimated, samples_seen, training_work
 
 __all__ = [
     "PLAIN",
@@ -30,8 +29,5 @@ __all__ = [
     "device_of",
     "evaluate",
     "fit",
-    "samples_estimated",
-    "samples_seen",
     "trainability_accuracy",
-    "training_work",
 ]

@@ -13,7 +13,7 @@ from torch import nn
 
 from isoprune.training.processes import Processes, join
 from isoprune.types import IsopruneError
-from isoprune.types.errors import did_you_mean
+from isoprune.types.errors import check_known
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,7 @@ def check_trackers(trackers: Sequence[str]) -> None:
     # accelerate would pass over one that is not installed in silence. Their packages are called as they are.
     known = [kind.value for kind in LoggerType if kind is not LoggerType.ALL]
     for name in trackers:
-        if name not in known:
-            raise IsopruneError(f"Unknown tracker {name!r}.{did_you_mean(name, known)}")
+        check_known(name, known, "tracker")
         if find_spec(name) is None:
             raise IsopruneError(f"The tracker {name!r} is not installed. Install it: pip install {name}")
 

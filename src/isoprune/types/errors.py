@@ -27,12 +27,18 @@ def guess(word: str, known: Iterable[str], *, most: int = 1, write: Callable[[st
     return f" Did you mean {' or '.join(map(write, near))}?" if near else ""
 
 
+def check_known(name: str, known: Iterable[str], kind: str) -> None:
+    """Raise unless ``name`` is one of ``known``; say what was perhaps meant, and all names."""
+    known = list(known)
+    if name not in known:
+        raise IsopruneError(f"Unknown {kind} {name!r}.{did_you_mean(name, known)}")
+
+
 def pick(table: Mapping[str, T], name: str, kind: str) -> T:
     """Return the entry called ``name`` of a table of methods.
 
     Raises:
-        IsopruneError: If there is none; the message says what was perhaps meant, and all names.
+        IsopruneError: If there is none; see `check_known`.
     """
-    if name not in table:
-        raise IsopruneError(f"Unknown {kind} {name!r}.{did_you_mean(name, table)}")
+    check_known(name, table, kind)
     return table[name]

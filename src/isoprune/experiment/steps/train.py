@@ -29,10 +29,9 @@ from isoprune.training import (
     Watch,
     device_of,
     fit,
-    samples_estimated,
-    samples_seen,
 )
 from isoprune.types import PenaltyTerm, Plan
+from isoprune.types.cost import samples_estimated, samples_seen
 
 
 def trained(

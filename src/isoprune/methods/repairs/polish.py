@@ -17,7 +17,6 @@ from isoprune.graph.cloning import copied
 from isoprune.graph.outputs import tensors_in
 from isoprune.methods.layers.stored import refresh_
 from isoprune.methods.schedules import cosine
-from isoprune.pruning.allocation import check_known
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.modes import in_eval_mode
 from isoprune.signals.samples import every_eighth, in_batches, joined
@@ -25,6 +24,7 @@ from isoprune.signals.signals import Signals
 from isoprune.training import Diverged, Training, Watch, evaluate, fit
 from isoprune.training.distill import distillation_loss
 from isoprune.types import Data, IsopruneError
+from isoprune.types.errors import check_known
 from isoprune.types.method import method
 from isoprune.types.methods import Repaired
 from isoprune.types.task import Task, forward, reads_classes

@@ -13,7 +13,7 @@ from isoprune.comparison.statistics import Summary, summarize
 from isoprune.reporting.pivots.query import SPREADS, along, is_of, select
 from isoprune.reporting.pivots.table import Table
 from isoprune.types.collector import uncollected
-from isoprune.types.errors import IsopruneError, did_you_mean
+from isoprune.types.errors import IsopruneError, check_known
 
 Label = tuple[str, ...]
 _LISTED = 5  # Missing seeds of more cells are counted, not listed.
@@ -113,8 +113,7 @@ def pivot(
         raise IsopruneError(f"A table needs rows. Give words with commas, as ratio: {', '.join(WORDS)}.")
     if twice := next((word for word in words if words.count(word) > 1), None):
         raise IsopruneError(f"{twice!r} is given twice. Give it to the rows or to the columns.")
-    if spread not in SPREADS:
-        raise IsopruneError(f"Unknown spread {spread!r}.{did_you_mean(spread, SPREADS)}")
+    check_known(spread, SPREADS, "spread")
     with uncollected():
         runs, values, left_out = select(records, value, where or {})
         names = {word: along(runs, word) for word in words}
