@@ -152,7 +152,7 @@ class Rounds:
     def _inputs(self, network: nn.Module) -> Any:
         if self.example_inputs is None:
             raise IsopruneError("Give example_inputs=: what the network's forward takes, such as x[:2].")
-        return to_device(self.example_inputs, next(network.parameters()).device)
+        return to_device(self.example_inputs, device_of(network))
 
     def _as_it_is(self, network: nn.Module) -> Pruned:
         assert self.pruned is not None

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from isoprune.graph import Constraint, Graph
@@ -79,30 +80,24 @@ def clusters(graph: Graph, links: Sequence[Constraint] = ()) -> list[list[str]]:
 def _clusters(
     graph: Graph, links: Sequence[Constraint], owner: Mapping[int, str]
 ) -> list[tuple[list[str], list[Constraint]]]:
-    names = [g.name for g in graph.groups]
-    every = [
-        (c, {owner[x] for s in c.sets for x in s.tolist() if x in owner})
-        for c in (*graph.constraints, *links)
-    ]
-    constraints = [c for c, involved in every if involved]
-    parent = {n: n for n in names}
-
-    def root(name: str) -> str:
-        while parent[name] != name:
-            name = parent[name]
-        return name
-
-    first: list[str] = []
-    for involved in (sorted(involved) for _, involved in every if involved):
-        first.append(involved[0])
-        for name in involved[1:]:
-            parent[root(name)] = root(involved[0])
-    gathered: dict[str, tuple[list[str], list[Constraint]]] = {}
-    for name in names:
-        gathered.setdefault(root(name), ([], []))[0].append(name)
-    for c, name in zip(constraints, first, strict=True):
-        gathered[root(name)][1].append(c)
+    place = {g.name: i for i, g in enumerate(graph.groups)}
+    constraints = (*graph.constraints, *links)
+    involved = [[place[owner[x]] for s in c.sets for x in s.tolist() if x in owner] for c in constraints]
+    cluster = _tied(len(place), involved)
+    gathered: dict[int, tuple[list[str], list[Constraint]]] = {}
+    for name, i in place.items():
+        gathered.setdefault(cluster[i], ([], []))[0].append(name)
+    for c, places in zip(constraints, involved, strict=True):
+        if places:
+            gathered[cluster[places[0]]][1].append(c)
     return list(gathered.values())
+
+
+def _tied(number: int, sets: Sequence[Sequence[int]]) -> list[int]:
+    """Return the cluster of each of ``number`` things; those of a set are in one."""
+    edges = np.array([(one[0], i) for one in sets for i in one], dtype=np.int64).reshape(-1, 2).T
+    ties = coo_array((np.ones(edges.shape[1]), (edges[0], edges[1])), shape=(number, number))
+    return connected_components(ties, directed=False)[1].tolist()
 
 
 def _rowwise(
@@ -117,19 +112,10 @@ def _rowwise(
 ) -> dict[str, np.ndarray] | None:
     """Return the channels kept when all rows are disjoint and each is of one group; else None."""
     rows: dict[bytes, np.ndarray] = {}
-    parent: dict[bytes, bytes] = {}
-
-    def root(key: bytes) -> bytes:
-        while parent[key] != key:
-            key = parent[key]
-        return key
-
-    for c in constraints:
-        keys = [np.sort(s).tobytes() for s in c.sets]
-        for key, row in zip(keys, c.sets, strict=True):
-            rows.setdefault(key, row)
-            parent.setdefault(key, key)
-            parent[root(key)] = root(keys[0])
+    for row in (row for c in constraints for row in c.sets):
+        rows.setdefault(np.sort(row).tobytes(), row)
+    place = {key: i for i, key in enumerate(rows)}
+    tied = _tied(len(rows), [[place[np.sort(row).tobytes()] for row in c.sets] for c in constraints])
     members = np.concatenate(list(rows.values()))
     if len(np.unique(members)) < len(members):
         return None
@@ -139,20 +125,20 @@ def _rowwise(
     value = torch.zeros(len(graph.component), dtype=torch.float64)
     for n in names:
         value[graph.channels[n]] = scores[n].double()
-    number: dict[bytes, int] = {}
-    least: dict[bytes, int] = {}
-    for key, row in rows.items():
+    number: dict[int, int] = {}
+    least: dict[int, int] = {}
+    for key, row in zip(tied, rows.values(), strict=True):
         name = owner[int(row[0])]
         size = len(graph.channels[name])
-        number[root(key)] = min(number.get(root(key), len(row)), len(row) * keep[name] // size)
-        least[root(key)] = max(least.get(root(key), 1), -(-len(row) * min(floor, size) // size))
+        number[key] = min(number.get(key, len(row)), len(row) * keep[name] // size)
+        least[key] = max(least.get(key, 1), -(-len(row) * min(floor, size) // size))
     number = {key: max(n, least[key]) for key, n in number.items()}
-    for key, row in rows.items():
+    for key, row in zip(tied, rows.values(), strict=True):
         if round_to > 1 and len(row) >= round_to:
-            number[root(key)] = _rounded(number[root(key)], len(row), round_to)
+            number[key] = _rounded(number[key], len(row), round_to)
     kept: dict[str, list[int]] = {n: [] for n in names}
-    for key, row in rows.items():
-        best = keep_highest(value[row], number[root(key)])
+    for key, row in zip(tied, rows.values(), strict=True):
+        best = keep_highest(value[row], number[key])
         kept[owner[int(row[0])]] += row[best].tolist()
     for n in names:
         loose = graph.channels[n][~np.isin(graph.channels[n], members)]

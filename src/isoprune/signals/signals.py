@@ -18,7 +18,7 @@ from isoprune.signals.matrices import filter_matrices
 from isoprune.signals.modes import in_train_mode, normalised_by_batch
 from isoprune.signals.samples import Pieces, batches_of, cut, joined
 from isoprune.types import IsopruneError
-from isoprune.types.network import Network, module_of
+from isoprune.types.network import Network, device_of, module_of
 from isoprune.types.task import CLASSIFICATION, Task, forward, to_device
 
 Tensors = Mapping[str, Tensor]  # a tensor for every weight, by the weight's name
@@ -64,7 +64,7 @@ class Signals:
 
     @cached_property
     def device(self) -> torch.device:
-        return next((p.device for p in self.network.parameters()), torch.device("cpu"))
+        return device_of(self.network)
 
     @cached_property
     def weights(self) -> dict[str, Tensor]:

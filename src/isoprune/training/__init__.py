@@ -5,7 +5,7 @@ from __future__ import annotations
 from isoprune.training.checks import check_penalty_steps
 from isoprune.training.distill import Distill
 from isoprune.training.diverged import Diverged
-from isoprune.training.evaluate import device_of, evaluate, trainability_accuracy
+from isoprune.training.evaluate import evaluate, trainability_accuracy
 from isoprune.training.fit import fit
 from isoprune.training.history import History
 from isoprune.training.loop import PLAIN, Loop
@@ -26,7 +26,6 @@ __all__ = [
     "Watch",
     "check_alone",
     "check_penalty_steps",
-    "device_of",
     "evaluate",
     "fit",
     "trainability_accuracy",

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from isoprune.signals.modes import in_eval_mode
 from isoprune.training.distill import Distill
 from isoprune.training.diverged import Diverged
-from isoprune.training.evaluate import device_of
 from isoprune.training.loop import PRECISIONS, Loop
 from isoprune.training.settings import Training
 from isoprune.training.source import Batching

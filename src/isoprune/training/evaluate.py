@@ -9,11 +9,12 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from isoprune.signals.modes import in_eval_mode
 from isoprune.training.source import source_of
 from isoprune.types import CLASSIFICATION, IsopruneError, Network, Samples, Task, module_of
+from isoprune.types.network import device_of
 from isoprune.types.seeded import lent_generators
 from isoprune.types.task import to_device
 
@@ -89,11 +90,6 @@ def _place() -> tuple[int, int]:
     if not (group.is_available() and group.is_initialized()):
         return 0, 1
     return group.get_rank(), group.get_world_size()
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Return where the model's first parameter lives; the CPU if it has none."""
-    return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
 def trainability_accuracy(history: Sequence[Mapping[str, Any]], *, epochs: int) -> float:

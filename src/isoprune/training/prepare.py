@@ -12,7 +12,6 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from isoprune.training.distill import Distill
-from isoprune.training.evaluate import device_of
 from isoprune.training.loop import Loop
 from isoprune.training.processes import Processes
 from isoprune.training.settings import Training

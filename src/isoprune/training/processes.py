@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isoprune.training.evaluate import device_of
 from isoprune.types import IsopruneError
 
 

@@ -22,6 +22,11 @@ class HoldsModel(Protocol):
 Network = nn.Module | HoldsModel
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Return where the model's first parameter lives; the CPU if it has none."""
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
 def module_of(network: Network) -> nn.Module:
     """Return the module itself, out of DistributedDataParallel, DataParallel and torch.compile too.
 

@@ -27,11 +27,11 @@ from isoprune.training import (
     Trained,
     Training,
     Watch,
-    device_of,
     fit,
 )
 from isoprune.types import PenaltyTerm, Plan
 from isoprune.types.cost import samples_estimated, samples_seen
+from isoprune.types.network import device_of
 
 
 def trained(

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from isoprune.graph import Graph
 from isoprune.methods.penalties.growth import Growth
-from isoprune.methods.penalties.layers import gone, layers_of, total_of
+from isoprune.methods.penalties.layers import layers_of
 from isoprune.methods.penalties.penalty import Penalty
 from isoprune.types import IsopruneError, Plan
 from isoprune.types.method import method
@@ -54,9 +54,9 @@ def auto_balanced(
             f"auto_balanced pushes whole filters, and the plan is of {plan.grain}s. Take greg_1 for them."
         )
     grows = Growth(growth, interval, ceiling)
-    goes, layers = gone(model, graph, plan), layers_of(model, graph, plan)
-    rows = [(part, part.where(goes).flatten()) for part in layers.weights]
-    device = next(model.parameters()).device
+    layers = layers_of(model, graph, plan)
+    rows = [(part, part.where(layers.goes).flatten()) for part in layers.weights]
+    device = layers.zero.device
     state = {"last": torch.tensor(-1, device=device)}
     state |= {
         f"factors {i}": torch.zeros(len(mask), dtype=torch.float64, device=device)
@@ -72,7 +72,7 @@ def auto_balanced(
             (state[f"factors {i}"].to(part.value.dtype) * part.matrix.square().sum(1)).sum()
             for i, (part, _) in enumerate(rows)
         ]
-        return grows.at(step) * total_of(model, terms)
+        return grows.at(step) * layers.total(terms)
 
     return Penalty(loss, steps=grows.steps + stabilise, state=state, plan=lambda: plan)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from isoprune.graph import Graph
 from isoprune.methods.penalties.growth import Growth
-from isoprune.methods.penalties.layers import Layers, gone, layers_of, total_of
+from isoprune.methods.penalties.layers import Layers, gone, layers_of
 from isoprune.methods.penalties.penalty import Penalty
 from isoprune.types import Plan
 from isoprune.types.method import method
@@ -54,12 +54,12 @@ def greg_1(
     Cost: a pass over the weights a step. Memory: a bool a unit.
     """
     grows = Growth(growth, interval, ceiling)
-    goes, layers = gone(model, graph, plan), layers_of(model, graph, plan)
-    state = _state(model, layers)
+    layers = layers_of(model, graph, plan)
+    state = _state(layers)
 
     def loss(step: int) -> Tensor:
-        _watch(layers, goes, state, step, interval, enough)
-        return grows.at(_grown(state, step)) / 2 * _squares(model, layers, goes)
+        _watch(layers, state, step, interval, enough)
+        return grows.at(_grown(state, step)) / 2 * _squares(layers, layers.goes)
 
     return Penalty(loss, steps=grows.steps + stabilise, state=state, plan=lambda: plan)
 
@@ -103,25 +103,25 @@ def greg_2(
     """
     first, grows = Growth(pick_growth, interval, pick_ceiling), Growth(growth, interval, ceiling)
     start = pick_ceiling
-    goes = {name: mask.zero_() for name, mask in gone(model, graph, plan).items()}
     layers = layers_of(model, graph, plan)
+    goes = {name: mask.zero_() for name, mask in layers.goes.items()}
     # A dot is no part of a buffer's name.
-    state = _state(model, layers) | {f"gone {i}": mask for i, mask in enumerate(goes.values())}
+    state = _state(layers) | {f"gone {i}": mask for i, mask in enumerate(goes.values())}
     state["picked"] = torch.tensor(_NOT_YET, device=state["ended"].device)
 
     def loss(step: int) -> Tensor:
         if step < first.steps:
-            return first.at(step) / 2 * _squares(model, layers, None)
+            return first.at(step) / 2 * _squares(layers, None)
         if state["picked"] == _NOT_YET:
             for name, mask in gone(model, graph, choose()).items():
                 goes[name].copy_(mask)
             state["picked"].fill_(step)
         since = step - first.steps
-        _watch(layers, goes, state, since, interval, enough)
+        _watch(layers, state, since, interval, enough)
         strength = min(ceiling, start + grows.at(_grown(state, since)))
         kept = {name: ~mask for name, mask in goes.items()}
         free = 0.0 if state["ended"] != _NOT_YET or since >= grows.steps else recover
-        return strength / 2 * _squares(model, layers, goes) - free / 2 * _squares(model, layers, kept)
+        return strength / 2 * _squares(layers, goes) - free / 2 * _squares(layers, kept)
 
     def current_plan() -> Plan:
         return replace(plan, kept={name: ~mask.cpu() for name, mask in goes.items()})
@@ -129,8 +129,8 @@ def greg_2(
     return Penalty(loss, steps=first.steps + grows.steps + stabilise, state=state, plan=current_plan)
 
 
-def _state(model: nn.Module, layers: Layers) -> dict[str, Tensor]:
-    device = next(model.parameters()).device
+def _state(layers: Layers) -> dict[str, Tensor]:
+    device = layers.zero.device
     return {
         "ratios": torch.zeros(len(layers.weights), dtype=torch.float64, device=device),
         "ended": torch.tensor(_NOT_YET, device=device),
@@ -144,15 +144,13 @@ def _grown(state: dict[str, Tensor], step: int) -> int:
 
 
 @torch.no_grad()
-def _watch(
-    layers: Layers, goes: dict[str, Tensor], state: dict[str, Tensor], step: int, interval: int, enough: float
-) -> None:
+def _watch(layers: Layers, state: dict[str, Tensor], step: int, interval: int, enough: float) -> None:
     """Look, when the penalty grows, whether the kept weights are large enough against those that go."""
     if step % interval or state["ended"] != _NOT_YET or not len(layers.weights):
         return
     ratios = []
     for part in layers.weights:
-        sizes, mask = part.value.abs().double(), part.where(goes).expand(part.value.shape)
+        sizes, mask = part.value.abs().double(), part.where(layers.goes).expand(part.value.shape)
         ratios.append(sizes[~mask].mean() / sizes[mask].mean().clamp_min(torch.finfo(torch.float64).tiny))
     # Nothing kept or nothing gone in a layer: it has no ratio to wait for.
     found = torch.stack(ratios).nan_to_num(enough, posinf=torch.finfo(torch.float64).max)
@@ -161,9 +159,7 @@ def _watch(
         state["ended"].fill_(step)
 
 
-def _squares(model: nn.Module, layers: Layers, selected: dict[str, Tensor] | None) -> Tensor:
+def _squares(layers: Layers, selected: dict[str, Tensor] | None) -> Tensor:
     """Return the sum of squares of the units that are ``selected``; of whole layers for None."""
     squares = [(part, part.value.square()) for part in layers.weights]
-    return total_of(
-        model, [(s if selected is None else s * part.where(selected)).sum() for part, s in squares]
-    )
+    return layers.total([(s if selected is None else s * part.where(selected)).sum() for part, s in squares])

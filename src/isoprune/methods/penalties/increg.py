@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from isoprune.graph import Graph
 from isoprune.methods.penalties.growth import Growth
-from isoprune.methods.penalties.layers import gone, layers_of, total_of
+from isoprune.methods.penalties.layers import layers_of
 from isoprune.methods.penalties.penalty import Penalty
 from isoprune.pruning.plan import plan_of_same_numbers
 from isoprune.types import Plan
@@ -51,9 +51,9 @@ def increg(
         IsopruneError: If what goes cannot be made of these strengths; see `Growth`.
     """
     grows = Growth(growth, interval, ceiling)
-    goes, layers = gone(model, graph, plan), layers_of(model, graph, plan)
+    layers = layers_of(model, graph, plan)
+    goes, device = layers.goes, layers.zero.device
     names = [name for name, mask in goes.items() if bool(mask.any())]
-    device = next(model.parameters()).device
     state = {
         "updates": torch.zeros((), dtype=torch.long, device=device),
         "last": torch.tensor(0, device=device),
@@ -83,13 +83,8 @@ def increg(
         if step > state["last"] and step % interval == 0:
             state["last"].fill_(step)
             update()
-        factors = {
-            name: state[f"factors {i}"].to(next(model.parameters()).dtype) for i, name in enumerate(names)
-        }
-        return (
-            total_of(model, [(part.spread(factors) * part.value.square()).sum() for part in layers.weights])
-            / 2
-        )
+        factors = {name: state[f"factors {i}"].to(layers.zero) for i, name in enumerate(names)}
+        return layers.total([(p.spread(factors) * p.value.square()).sum() for p in layers.weights]) / 2
 
     def current_plan() -> Plan:
         ranks = {name: state[f"ranks {i}"].cpu() for i, name in enumerate(names)}

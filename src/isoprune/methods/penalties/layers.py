@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from isoprune.graph import Graph
 from isoprune.pruning.grains import read_grain, units_of
 from isoprune.types import IsopruneError, Member, Plan
+from isoprune.types.network import device_of
 
 Selection = Mapping[str, Tensor]  # units name -> bool [units.shape]
 
@@ -84,16 +85,23 @@ class Layers:
     """The layers that hold the units of a plan, in the order of the network, each with what goes along.
 
     ``weights`` are convolutions and Linear layers; ``along`` the biases and BatchNorm weights of the same
-    channels, by the place of the weight that they follow.
+    channels, by the place of the weight that they follow; ``goes`` which units go (see `gone`); ``zero`` a
+    number of the network's type, on its device.
     """
 
     weights: tuple[UnitParameter, ...]
     along: tuple[tuple[UnitParameter, ...], ...]
+    goes: dict[str, Tensor]
+    zero: Tensor
+
+    def total(self, terms: Sequence[Tensor]) -> Tensor:
+        """Return the sum of terms, zero of the network's kind if there is none."""
+        return sum(terms, self.zero)
 
 
 def gone(model: nn.Module, graph: Graph, plan: Plan) -> dict[str, Tensor]:
     """Return which units go, on the network's device; channels that go with others or with heads included."""
-    device = next(model.parameters()).device
+    device = device_of(model)
     if not read_grain(plan.grain).whole:
         return {name: ~kept.to(device) for name, kept in plan.kept.items()}
     kept = graph.kept_ids(plan).numpy()
@@ -110,10 +118,11 @@ def layers_of(model: nn.Module, graph: Graph, plan: Plan) -> Layers:
         IsopruneError: For a transposed convolution in groups, whose rows are no filters.
     """
     grain = "channel" if plan.grain == "head" else plan.grain
-    goes = {name for name, mask in gone(model, graph, plan).items() if bool(mask.any())}
+    goes = gone(model, graph, plan)
+    losing = {name for name, mask in goes.items() if bool(mask.any())}
     members: dict[str, list[tuple[str, Member]]] = {}
     for units in units_of(graph, grain):
-        for member in units.members if units.name in goes else ():
+        for member in units.members if units.name in losing else ():
             if grain == "channel" and member.role == "out" and len(member.dims) > 1:
                 raise IsopruneError(
                     f"{member.tensor} is a transposed convolution in groups, which no penalty knows. Leave "
@@ -128,13 +137,9 @@ def layers_of(model: nn.Module, graph: Graph, plan: Plan) -> Layers:
     for name in order:
         if name not in weights:
             along[_followed(name, weights, order, parts)].append(parts[name])
-    return Layers(tuple(parts[name] for name in weights), tuple(map(tuple, along)))
-
-
-def total_of(model: nn.Module, terms: Sequence[Tensor]) -> Tensor:
-    """Return the sum of terms, zero of the network's kind if there is none."""
-    first = next(model.parameters())
-    return sum(terms, torch.zeros((), dtype=first.dtype, device=first.device))
+    dtype = next((p.dtype for p in model.parameters()), None)
+    zero = torch.zeros((), dtype=dtype, device=device_of(model))
+    return Layers(tuple(parts[name] for name in weights), tuple(map(tuple, along)), goes, zero)
 
 
 def _followed(name: str, weights: list[str], order: list[str], parts: Mapping[str, UnitParameter]) -> int:

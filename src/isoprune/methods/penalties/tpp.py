@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from isoprune.graph import Graph
 from isoprune.methods.penalties.growth import Growth
-from isoprune.methods.penalties.layers import UnitParameter, gone, layers_of, total_of
+from isoprune.methods.penalties.layers import UnitParameter, layers_of
 from isoprune.methods.penalties.penalty import Penalty
 from isoprune.types import IsopruneError, Plan
 from isoprune.types.method import method
@@ -66,21 +66,21 @@ def tpp(
             f"tpp pushes out whole filters, and the plan is of {plan.grain}s. Take greg_1 for them."
         )
     grows = Growth(growth, interval, ceiling)
-    goes, layers = gone(model, graph, plan), layers_of(model, graph, plan)
+    layers = layers_of(model, graph, plan)
     # Which rows go does not change: found once.
-    weights = [(part, part.where(goes).flatten()) for part in layers.weights]
-    along = [(part, part.where(goes).flatten()) for parts in layers.along for part in parts]
+    weights = [(part, part.where(layers.goes).flatten()) for part in layers.weights]
+    along = [(part, part.where(layers.goes).flatten()) for parts in layers.along for part in parts]
 
     def loss(step: int) -> Tensor:
-        correlation = total_of(model, [_decorrelation(part, mask) for part, mask in weights])
-        fading = total_of(model, [part.matrix[mask].square().sum() for part, mask in (*weights, *along)])
+        correlation = layers.total([_decorrelation(part, mask) for part, mask in weights])
+        fading = layers.total([part.matrix[mask].square().sum() for part, mask in (*weights, *along)])
         return grows.at(step) * (gram * correlation + fading / 2)
 
     def after(step: int, _: float) -> None:
         done = (step + 1 - grows.steps) // zero_every
         for weight, following in list(zip(layers.weights, layers.along, strict=True))[: max(done, 0)]:
             for part in (weight, *following):
-                part.zero_(goes)
+                part.zero_(layers.goes)
 
     return Penalty(loss, steps=grows.steps + stabilise, after=after, plan=lambda: plan)
 
