@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Generator
 
 from isoprune.data.splits import make_splits
 from isoprune.types import Splits
+from isoprune.types.seeded import seeded
 
 # scikit-learn publishes no split. Always the same 360 images, whatever the experiment's seed,
 # so that test accuracies of different seeds are about the same images.
@@ -29,7 +29,7 @@ def digits(
     pixels, labels = load_digits(return_X_y=True)
     images = torch.from_numpy(pixels).to(torch.uint8).view(-1, 1, 8, 8)
     targets = torch.from_numpy(labels)
-    order = torch.randperm(len(targets), generator=Generator().manual_seed(0))
+    order = torch.randperm(len(targets), generator=seeded(0))
     test, train = order[:TEST], order[TEST:]
     return make_splits(
         "digits",

@@ -17,6 +17,7 @@ from torch import Generator, Tensor
 from isoprune.data.images import finished, input_of, mode_of, open_image, pixels_of, transforms, usual
 from isoprune.types import IsopruneError
 from isoprune.types.data import Preprocessing
+from isoprune.types.seeded import seeded
 
 # Of the image's area, and width over height: Szegedy et al., 2015, as torchvision's training has them.
 AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)
@@ -86,7 +87,7 @@ class ImageFiles:
         image = open_image(self.root / self.files[i], self.channels)
         if seed is None or not self.augment:
             return input_of(image, (self.size, self.size), self._how)
-        generator = Generator().manual_seed(sample_seed(seed, place))
+        generator = seeded(sample_seed(seed, place))
         box = random_box(image.height, image.width, generator)
         mirrored = bool(torch.rand(1, generator=generator) < 0.5)
         if self._how.transform is not None:

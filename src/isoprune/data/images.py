@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float32, UInt8
-from torch import Generator, Tensor
+from torch import Tensor
 
 from isoprune.data.readable import SUFFIXES, images_in, require_readable
 from isoprune.types import IsopruneError
 from isoprune.types.data import Preprocessing
 from isoprune.types.importing import imported
+from isoprune.types.seeded import seeded
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -57,7 +58,7 @@ def images_below(
     files = [Path(file) for file in every if file not in bad]
     if not files:
         raise IsopruneError(f"No image below {folder}. Give a folder that holds {', '.join(SUFFIXES)} files.")
-    order = torch.randperm(len(files), generator=Generator().manual_seed(seed))[:samples]
+    order = torch.randperm(len(files), generator=seeded(seed))[:samples]
     how = how or usual(min(height, width), channels)
     images = (open_image(files[i], channels) for i in order.tolist())
     return finished(torch.stack([input_of(image, (height, width), how) for image in images]), how)

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float32, Int64, UInt8
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn.functional import interpolate
 
 from isoprune.types import Augment, IsopruneError, Splits
 from isoprune.types.samples import Split
+from isoprune.types.seeded import seeded
 
 
 def make_splits(
@@ -96,7 +97,7 @@ def random_part(
             f"{name} = {part} cuts {number} of {count} {what}. "
             "Give a fraction between 0 and 1, or a count that leaves images on both sides."
         )
-    order = torch.randperm(count, generator=Generator().manual_seed(seed))
+    order = torch.randperm(count, generator=seeded(seed))
     return order[:number], order[number:]
 
 

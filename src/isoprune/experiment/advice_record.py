@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from msgspec import structs
-from torch import Generator
 
 import isoprune
 from isoprune.data import DATA_SETS
@@ -30,6 +29,7 @@ from isoprune.training.fingerprint import fingerprint
 from isoprune.training.rates import TOLERANCE, Advice, Probe
 from isoprune.types import Schedule, Splits
 from isoprune.types.errors import IsopruneError
+from isoprune.types.seeded import seeded
 from isoprune.verbs.advise import JUDGED, LEAST_STEPS, MOST_JUDGED, RATES, SHARE, advise
 
 POINTS = 240  # of the curve of a schedule
@@ -261,7 +261,7 @@ def _digest(network: NamedNetwork, data: Choice, splits: Splits, training: Train
     recipe = plain(training)
     settings = {"isoprune": isoprune.__version__, "probing": [JUDGED, MOST_JUDGED, SHARE, LEAST_STEPS]}
     settings |= {"network": network.label, "data": data.as_dict(), "recipe": recipe}
-    generator = Generator().manual_seed(seed)
+    generator = seeded(seed)
     # Of validation data not even the labels: probes do not depend on them.
     seen = Splits(splits.train, splits.train, splits.train, splits.classes)
     of = [fingerprint(network.model, seen, generator, settings)]

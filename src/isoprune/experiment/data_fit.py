@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import nn
 
@@ -12,9 +10,11 @@ from isoprune.experiment.pipeline import splits_of
 from isoprune.experiment.seeds import build_model
 from isoprune.signals.modes import in_eval_mode
 from isoprune.training.checks import check_classes
+from isoprune.training.rates import above_chance
 from isoprune.training.source import source_of
 from isoprune.types import CLASSIFICATION, IsopruneError, Splits
 from isoprune.types.samples import inputs_at
+from isoprune.types.seeded import seeded
 
 
 def fitting(experiment: Experiment) -> tuple[nn.Module, Splits]:
@@ -53,20 +53,18 @@ LOOKED_AT = 256  # validation samples: a network that is trained is told from ch
 def check_trained(model: nn.Module, splits: Splits, name: str) -> None:
     """Raise if the network's accuracy is that of chance: of always naming the most frequent class.
 
-    Two standard errors of a frequency are allowed for.
-
     Raises:
         IsopruneError: With both numbers, and what may be the reason.
     """
     targets = splits.validation.targets
-    chosen = torch.randperm(len(targets), generator=torch.Generator().manual_seed(0))[:LOOKED_AT]
+    chosen = torch.randperm(len(targets), generator=seeded(0))[:LOOKED_AT]
     right = 0
     with torch.no_grad(), in_eval_mode(model):
         for inputs, wanted in splits.validation.batches(chosen.split(32)):
             right += int((model(inputs).argmax(1) == wanted).sum())
     n = len(chosen)
     accuracy, chance = right / n, int(targets[chosen].bincount().max()) / n
-    if accuracy > chance + 2 * math.sqrt(chance * (1 - chance) / n):
+    if above_chance(accuracy, chance, n):
         return
     raise IsopruneError(
         f"{name} classifies {accuracy:.1%} of {n} validation samples, and the most frequent class is "

@@ -37,6 +37,7 @@ from isoprune.types.json_files import write_json
 from isoprune.types.locks import locked
 from isoprune.types.record import Record, Timed
 from isoprune.types.record_files import WHOLE, read_record
+from isoprune.types.seeded import seeded
 from isoprune.types.temporary import clear_temporary, is_temporary
 from isoprune.verbs.prune import joined
 
@@ -130,7 +131,7 @@ def _delivered(
     """Save and time the network; what was timed on these backends already is not timed again."""
     by_role = {result.step.role: result for result in way}
     dense, small, pruned = by_role["dense"].model, by_role["retrained"].model, by_role["pruned"]
-    example = torch.randn(2, *splits.in_shape, generator=torch.Generator().manual_seed(request.seed))
+    example = torch.randn(2, *splits.in_shape, generator=seeded(request.seed))
     on_stage("saving")
     proof, costs = Proof(**pruned.facts["proof"]), Costs.from_dict(pruned.facts["costs"])
     graph = trace(dense, example)

@@ -33,12 +33,3 @@ def counted(value: Any) -> Any:
 
 def run_digest(config: Mapping[str, Any]) -> str:
     return digest(counted(config))
-
-
-def derived_seed(seed: int, name: str) -> int:
-    """Return a seed in [0, 2^63) made from the experiment's seed and the name of a random stream.
-
-    Each step has its own stream, so a repair that draws more numbers does not change the order of
-    the data that comes after it.
-    """
-    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8]) >> 1

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from isoprune.data import DATA_SETS
@@ -26,6 +26,7 @@ from isoprune.isometry.function import sample_function
 from isoprune.types import Batches, Samples, Splits
 from isoprune.types.data import Preprocessing
 from isoprune.types.errors import IsopruneError
+from isoprune.types.seeded import seeded
 
 LEAST_TRAIN = 1000  # enough to hold two classes, which every data set insists on
 IN_MEMORY = DATA_SETS.keys() - {"image_folder"}  # that one may be smaller, and reads what is asked for only
@@ -102,7 +103,7 @@ def _whole(inputs: Any, description: str) -> Inputs:
 def _random(network: NamedNetwork, samples: int, seed: int) -> Any:
     if network.inputs is None and network.facts is None:
         raise IsopruneError(f"{network.label} does not say what its forward takes. Give --shape 1,3,224,224.")
-    generator = Generator().manual_seed(seed)
+    generator = seeded(seed)
 
     def draw(t: Tensor) -> Tensor:
         if t.is_floating_point():

@@ -34,6 +34,7 @@ from isoprune.types import Plan
 from isoprune.types.data import Preprocessing
 from isoprune.types.errors import SOURCES, IsopruneError
 from isoprune.types.record_files import WHOLE, read_record
+from isoprune.types.seeded import seeded
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ def _saved(place: Path, build: str | None, shape: Sequence[int] | None, seed: in
     model = load(place, build=make).eval()
     made = _of(sources[0], f"{type(model).__name__} ({place})", seed, shaped=shape is not None)
     if made.inputs is None and facts.in_shape is not None:
-        drawn = torch.randn(facts.in_shape, generator=torch.Generator().manual_seed(seed))
+        drawn = torch.randn(facts.in_shape, generator=seeded(seed))
         made = replace(made, inputs=drawn)
     how = facts.preprocessing or made.preprocessing
     return replace(made, model=model, plan=plan_at(place), source=sources[0], notes=(), preprocessing=how)

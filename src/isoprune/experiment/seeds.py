@@ -10,16 +10,15 @@ import torch
 from torch import Generator, Tensor, nn
 
 from isoprune.experiment.config import Choice
-from isoprune.experiment.digests import derived_seed
 from isoprune.experiment.signatures import bind, find
 from isoprune.types import Samples
 from isoprune.types.samples import inputs_at
-from isoprune.types.seeded import lent_generators
+from isoprune.types.seeded import derived_seed, lent_generators, seeded
 
 
 def generator(seed: int, stage: str) -> Generator:
     """Return the generator of ``stage``; no other stage draws from it."""
-    return Generator().manual_seed(derived_seed(seed, stage))
+    return seeded(derived_seed(seed, stage))
 
 
 def build_model(choice: Choice, in_shape: tuple[int, ...], classes: int, *, seed: int) -> nn.Module:

@@ -18,7 +18,7 @@ from torch import Generator, nn
 from isoprune.export.weights import load_weights_
 from isoprune.types.errors import SOURCES, IsopruneError, guess
 from isoprune.types.importing import imported
-from isoprune.types.seeded import lent_generators
+from isoprune.types.seeded import lent_generators, seeded
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def open_source(
     if not colon or not name:
         hint = f" Did you mean torchvision:{text}?" if text in _torchvision_names() else ""
         raise IsopruneError(f"{text!r} does not say where the network comes from.{hint} Write {SOURCES}.")
-    generator = Generator().manual_seed(seed)
+    generator = seeded(seed)
     own = kind not in _LIBRARIES
     with lent_generators(seed), warnings.catch_warnings():
         if not own:
@@ -217,7 +217,7 @@ def _own(module_name: str, function_name: str) -> _Made:
             f"{module_name}:{function_name} returned a {type(made).__name__}, not a module. Return the "
             "network, or (network, example_inputs)."
         )
-    draw = _images(Generator().manual_seed(0))
+    draw = _images(seeded(0))
     return _Made(made, code, None if inputs is None else lambda: inputs, draw)
 
 

@@ -146,7 +146,7 @@ def _is_flat(entry: EntryPoint) -> bool:
 
 
 def _of_batch(entry: EntryPoint, size: int) -> EntryPoint:
-    return replace(entry, inputs=drawn_inputs(entry.inputs, Sizes(size), torch.Generator().manual_seed(0)))
+    return replace(entry, inputs=drawn_inputs(entry.inputs, Sizes(size), seeded(0)))
 
 
 def _if_it_runs(tracer: Tracer, clone: nn.Module, entry: EntryPoint, ways: Ways, values: bool) -> list[Pass]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map_only
 
 from isoprune.graph import Constraint, Graph
@@ -25,6 +25,7 @@ from isoprune.pruning.choose import choose
 from isoprune.pruning.reference import Following, readings
 from isoprune.pruning.weight_norms import weight_norms
 from isoprune.types import IsopruneError, Plan
+from isoprune.types.seeded import seeded
 
 
 def living_channels(model: nn.Module, graph: Graph) -> np.ndarray:
@@ -76,7 +77,7 @@ def plan_without_dead(
 
 def _drawn(one: Pass) -> Any:
     """Return the inputs with other floats: an example of zeros would make everything dead."""
-    generator = Generator().manual_seed(0)
+    generator = seeded(0)
 
     def other(tensor: Tensor) -> Tensor:
         if not tensor.is_floating_point():

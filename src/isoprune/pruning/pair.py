@@ -20,6 +20,7 @@ from isoprune.pruning.discrepancy import Discrepancy, WrongNetwork, discrepancy
 from isoprune.pruning.float64 import in_float64, widened
 from isoprune.pruning.trials import Trial, change_weights_, unround_
 from isoprune.types import IsopruneError
+from isoprune.types.seeded import seeded
 
 # Sums in another order differ by some 1e-16 a layer in float64, by 1e-6 in float32.
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
@@ -188,7 +189,7 @@ def _with(output: Any, seen: Sequence[Tensor], read: Sequence[int]) -> Any:
 
 def _disturb_(model: nn.Module, size: float, seed: int) -> None:
     """Change weights by less than what matters, to see how far rounding carries."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     for _, tensor in tensor_names(model).values():
         if tensor.is_floating_point():
             noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)

@@ -20,6 +20,7 @@ from isoprune.graph.recording import Pass
 from isoprune.graph.trace import record_way
 from isoprune.pruning.weight_norms import Norm, Spectral, weight_norms
 from isoprune.types import IsopruneError
+from isoprune.types.seeded import seeded
 
 _ROUNDED = 1e-6  # more than what a float32 is off by, less than any fault
 _AMPLITUDE = 0.1  # of the drawn change of a weight, of its size: enough to be seen, too little to overflow
@@ -65,7 +66,7 @@ def drawn_trials(model: nn.Module, graph: Graph, inputs: Any) -> Iterator[Trial]
     A network need not take the sizes of the first; the last has the sizes of the example.
     """
     for number, sizes in enumerate([*other_sizes(inputs), Sizes()]):
-        drawn = drawn_inputs(inputs, sizes, Generator().manual_seed(number))
+        drawn = drawn_inputs(inputs, sizes, seeded(number))
         try:
             recorded = record_way(model, drawn, graph.recording.outputs) if str(sizes) else graph
         except Exception:  # whatever a forward raises on sizes it was not made for
@@ -130,7 +131,7 @@ def change_weights_(
             continue
         name = names.get(name, name)
         planes, shape = shapes.tensors.get(name, ((), tensor.shape))
-        change = _pattern(shape, Generator().manual_seed(seed + crc32(name.encode())))
+        change = _pattern(shape, seeded(seed + crc32(name.encode())))
         if kept is not None:
             change = restrict(change, planes, kept)
         change = change.to(tensor.device, tensor.dtype)

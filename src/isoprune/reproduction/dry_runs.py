@@ -22,6 +22,7 @@ from isoprune.experiment.resolve import resolve
 from isoprune.experiment.signatures import bind
 from isoprune.pruning import Pruned
 from isoprune.types.errors import IsopruneError
+from isoprune.types.seeded import seeded
 from isoprune.verbs import prune
 
 # Data set -> channels, pixels a side, classes; folders of images say the first two themselves.
@@ -97,7 +98,7 @@ def dry_run(experiment: Experiment, image_classes: int) -> DryRun:
     model = seeds.build_model(
         resolve(_readable(experiment)).model, in_shape, classes, seed=experiment.seed
     ).eval()
-    example = torch.rand(2, *in_shape, generator=torch.Generator().manual_seed(0))
+    example = torch.rand(2, *in_shape, generator=seeded(0))
     shot = _shot(experiment)
     result = prune(model, example, **shot, criterion=bind("criterion", experiment.prune.criterion))
     return DryRun(experiment, model, result, example)

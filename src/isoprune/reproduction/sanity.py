@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from isoprune.experiment.digests import derived_seed, digest
+from isoprune.experiment.digests import digest
 from isoprune.methods.checks import CHECKS, PLAN_CHECKS, WEIGHT_CHECKS
 from isoprune.methods.criteria import CRITERIA
 from isoprune.methods.repairs import REPAIRS
@@ -30,7 +30,7 @@ from isoprune.types.files import DamagedFile
 from isoprune.types.json_files import read_json, write_json
 from isoprune.types.method import method_of
 from isoprune.types.network import module_of
-from isoprune.types.seeded import seeded
+from isoprune.types.seeded import derived_seed, seeded
 from isoprune.types.task import task_with
 from isoprune.types.value_digest import value_digest
 from isoprune.verbs import prune, repair, retrain

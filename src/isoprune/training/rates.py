@@ -75,13 +75,16 @@ class Advice:
         if self.chance is None:
             start = score_of(self.start, self.higher_is_better)
             return not self.probes or score_of(best, self.higher_is_better) > start + TOLERANCE
-        best = best or 0.0
-        # Two standard errors of a frequency.
-        return best > self.chance + 2 * math.sqrt(self.chance * (1 - self.chance) / self.held)
+        return above_chance(best or 0.0, self.chance, self.held)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON, for a record."""
         return {**asdict(self), "learns": self.learns}
+
+
+def above_chance(accuracy: float, chance: float, samples: int) -> bool:
+    """Whether an accuracy on so many samples is above chance by two standard errors of a frequency."""
+    return accuracy > chance + 2 * math.sqrt(chance * (1 - chance) / samples)
 
 
 def score_of(value: float | None, higher_is_better: bool) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from isoprune.training.processes import Processes
 from isoprune.training.source import Batching
 from isoprune.types import PenaltyTerm, Task
 from isoprune.types.cost import samples_estimated
-from isoprune.types.seeded import lent_generators, seeded
+from isoprune.types.seeded import derived_seed, lent_generators, seeded
 from isoprune.types.task import Metric, forward, to_device
 
 
@@ -114,8 +113,7 @@ def step_seed(root: int, epoch: int, step: int, piece: int = 0) -> int:
 
     So a training can go on from any step, and the generator that orders the samples is not drawn from.
     """
-    place = f"{root}:{epoch}:{step}:{piece}".encode()
-    return int.from_bytes(hashlib.sha256(place).digest()[:8]) >> 1
+    return derived_seed(root, f"{epoch}:{step}:{piece}")
 
 
 def take_steps(

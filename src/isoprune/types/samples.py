@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from isoprune.types import Augment, Samples
 from isoprune.types.data import Items
+from isoprune.types.seeded import seeded
 
 DEFAULT_BATCH = 100  # samples, where data has samples and nothing says how many go together
 
@@ -41,7 +42,7 @@ class Split:
             chosen = part.to(self.targets.device)
             inputs = self.inputs.index_select(0, chosen)
             if self.augment is not None and seeds is not None:
-                inputs = self.augment(inputs, Generator().manual_seed(seeds[number]))
+                inputs = self.augment(inputs, seeded(seeds[number]))
             yield inputs, self.targets.index_select(0, chosen)
 
     def to(self, device: torch.device) -> Split:

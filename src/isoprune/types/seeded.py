@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
@@ -22,6 +23,15 @@ def seeded(seed: int) -> Generator:
     if not 0 <= seed < 2**63:
         raise IsopruneError(f"seed is {seed}, outside 0 to 2^63 - 1. Give for example 0.")
     return Generator().manual_seed(seed)
+
+
+def derived_seed(seed: int, name: str) -> int:
+    """Return a seed in [0, 2^63) made from a seed and the name of a random stream.
+
+    So a repair that draws more numbers does not change the order of the data that comes after it, and a
+    training can go on from any step.
+    """
+    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8]) >> 1
 
 
 @contextmanager

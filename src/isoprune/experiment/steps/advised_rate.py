@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import nn
 
-from isoprune.experiment.digests import derived_seed
 from isoprune.experiment.probe_cache import read_probes, write_probes
 from isoprune.experiment.step_result import Bench
 from isoprune.training import Distill, Trained, Training
 from isoprune.training.rates import Probe, at_or_below
 from isoprune.types.files import DamagedFile
+from isoprune.types.seeded import derived_seed
 from isoprune.verbs.advise import RATES, SHARE, advise
 
 

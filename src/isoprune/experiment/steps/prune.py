@@ -14,7 +14,6 @@ from torch import nn
 
 from isoprune.experiment import networks, seeds
 from isoprune.experiment.config import Choice
-from isoprune.experiment.digests import derived_seed
 from isoprune.experiment.recipe_steps import PlacedStep
 from isoprune.experiment.signatures import bind, find
 from isoprune.experiment.step_result import Bench, Made, StepResult, pruned_of
@@ -31,6 +30,7 @@ from isoprune.pruning.rounds import renumbered
 from isoprune.training import check_penalty_steps
 from isoprune.types import Plan
 from isoprune.types.method import TRAINS
+from isoprune.types.seeded import derived_seed
 from isoprune.verbs import prune
 
 

@@ -10,13 +10,14 @@ import torch
 from isoprune.forecast.columns import KNOWN
 from isoprune.methods.measures import MEASURES
 from isoprune.models import mlp_7
+from isoprune.types.seeded import seeded
 from isoprune.verbs import measures, prune
 
 
 @functools.cache
 def measure_of() -> Mapping[str, str]:
     """Return number -> measure of all that `isoprune methods measure` lists, but for those known anyway."""
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded(0)
     dense = mlp_7(activation="relu", in_shape=(1, 8, 8), classes=4, width=8, generator=generator).eval()
     images = torch.randn(32, 1, 8, 8, generator=generator)
     pruned = prune(dense, images[:2], ratio=0.25)

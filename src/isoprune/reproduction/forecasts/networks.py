@@ -15,12 +15,12 @@ from msgspec import structs
 from isoprune.comparison.records import Flat
 from isoprune.experiment.choice import Choice
 from isoprune.experiment.config import Experiment
-from isoprune.experiment.digests import derived_seed
 from isoprune.experiment.grid import Study
 from isoprune.methods.criteria import CRITERIA
 from isoprune.reproduction.arena import BATCHES, changed, criteria_for, has_batchnorm
 from isoprune.reproduction.claims import Place, ratio_of
 from isoprune.types.method import method_of
+from isoprune.types.seeded import derived_seed
 
 DRAWN = "drawn"  # in place of a criterion; its option ``networks`` says how many
 SEEDS = 3  # dense networks of a family and data set
