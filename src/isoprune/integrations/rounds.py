@@ -19,6 +19,7 @@ from isoprune.pruning.mask import Mask, harden, harden_, mask_, masks_of
 from isoprune.pruning.masking import mask_by
 from isoprune.types import CLASSIFICATION, IsopruneError, Plan, Scores, Task
 from isoprune.types.errors import pick
+from isoprune.types.network import device_of
 from isoprune.types.task import to_device
 from isoprune.verbs import prune, rewind
 

@@ -15,6 +15,7 @@ from isoprune.training.loop import PRECISIONS, Loop
 from isoprune.training.settings import Training
 from isoprune.training.source import Batching
 from isoprune.types import IsopruneError, Task
+from isoprune.types.network import device_of
 from isoprune.types.task import cross_entropy_loss, to_device
 
 

@@ -17,6 +17,7 @@ from isoprune.training.processes import Processes
 from isoprune.training.settings import Training
 from isoprune.training.steps import Trainer
 from isoprune.types import IsopruneError, PenaltyTerm, Task
+from isoprune.types.network import device_of
 from isoprune.types.task import cross_entropy_loss
 
 

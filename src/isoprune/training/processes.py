@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from isoprune.types import IsopruneError
+from isoprune.types.network import device_of
 
 
 @dataclass(frozen=True)
