@@ -33,6 +33,7 @@ from isoprune.graph.tracer import Tracer
 from isoprune.graph.unrun import freeze_unread, freeze_unrun
 from isoprune.types import IsopruneError, Network, module_of
 from isoprune.types.collector import uncollected
+from isoprune.types.seeded import seeded
 
 
 def trace(
