@@ -13,9 +13,9 @@ from isoprune.comparison import Setup, read_setup, setup_of
 from isoprune.comparison.records import flatten, under
 from isoprune.comparison.setups import FREE, RUNGS, rung
 from isoprune.experiment.config import _ShortForm
-from isoprune.experiment.digests import WATCHING
 from isoprune.experiment.validation import keys_of
 from isoprune.types import IsopruneError
+from isoprune.types.config_keys import WATCHING
 
 # Each differs from TABLE in what the next setup asks for, and in nothing below it.
 LADDER: dict[Setup | None, tuple[dict[str, Any], str]] = {

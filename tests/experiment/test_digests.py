@@ -11,9 +11,10 @@ import pytest
 from experiment.tiny import CONFIG, tiny
 from isoprune.experiment import digests
 from isoprune.experiment.config import experiment
-from isoprune.experiment.digests import WATCHING, run_digest
+from isoprune.experiment.digests import run_digest
 from isoprune.experiment.recipe_steps import placed
 from isoprune.experiment.resolve import resolve
+from isoprune.types.config_keys import WATCHING
 from isoprune.types.seeded import derived_seed
 
 RESOLVED = resolve(tiny()).as_dict()

@@ -52,7 +52,6 @@ from msgspec import Struct, structs
 from isoprune.experiment.choice import Chain, Choice, choice
 from isoprune.experiment.config_checks import check
 from isoprune.experiment.step_types import (
-    SECTIONS,
     Distilling,
     Measuring,
     Prune,
@@ -66,9 +65,12 @@ from isoprune.experiment.step_types import (
     Train,
     TrainingConfig,
     Whole,
+    kind_of,
     step_dict,
+    usual_role,
 )
 from isoprune.experiment.validation import plain, read
+from isoprune.types.config_keys import ALONE, SECTIONS
 from isoprune.types.errors import IsopruneError
 from isoprune.types.files import read_file
 
@@ -76,9 +78,6 @@ __all__ = [
     "Choice", "Distilling", "Experiment", "Measuring", "Pruning", "TrainingConfig", "choice", "experiment",
     "read_toml",
 ]  # fmt: skip
-
-# Keys whose values are choices, in whatever section.
-CHOICES = frozenset({"data", "model", "repair", "method", "criterion", "schedule", "penalty", "cadence"})
 
 
 class _Common(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -137,17 +136,15 @@ class Experiment(_Common, frozen=True, kw_only=True):
     @property
     def is_short(self) -> bool:
         """Whether the short form can express it."""
-        kinds = [type(step) for step in self.steps]
-        needed = {Train, Prune, Repair} <= set(kinds)
-        usual = not any(
-            isinstance(s, Repeat) or s.role != type(s).__struct_defaults__[-1] for s in self.steps
-        )
+        kinds = [kind_of(step) for step in self.steps]
+        needed = {"train", "prune", "repair"} <= set(kinds)
+        usual = not any(isinstance(s, Repeat) or s.role != usual_role(s) for s in self.steps)
         return needed and usual and kinds == [kind for kind in SECTIONS if kind in kinds]
 
     def keyed(self) -> Iterator[tuple[str, Step]]:
         """Yield the steps, each with the key under which a file has it; a repeat comes before its own."""
         if self.is_short:
-            yield from ((SECTIONS[type(step)], step) for step in self.steps)
+            yield from ((SECTIONS[kind_of(step)], step) for step in self.steps)
             return
         for i, step in enumerate(self.steps):
             yield f"steps[{i}]", step
@@ -163,9 +160,9 @@ class Experiment(_Common, frozen=True, kw_only=True):
         sections: dict[str, Any] = {"rewind": None, "retrain": {"epochs": 0}}
         for step in self.steps:
             section = step_dict(step)
-            del section["kind"], section["role"]
-            inner = {Rewind: "epoch", Repair: "method"}.get(type(step))
-            sections[SECTIONS[type(step)]] = section if inner is None else section[inner]
+            kind = section.pop("kind")
+            del section["role"]
+            sections[SECTIONS[kind]] = section[ALONE[kind]] if kind in ALONE else section
         in_order = {key: sections[key] for key in SECTIONS.values()}
         return {**common, **in_order, "measure": measure}
 

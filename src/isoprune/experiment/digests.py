@@ -7,10 +7,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from isoprune.types.config_keys import WATCHING
+
 FORMAT = 2  # Raise it when the same config starts to give other bits: old results then keep their names.
 
-# Keys of a training that change how it is watched and kept, not what comes out.
-WATCHING = frozenset({"trackers", "checkpoint_steps", "checkpoint_seconds"})
 _CALLED = "role"  # and what its network is called
 
 

@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from isoprune.experiment.config import CHOICES, Experiment, experiment, read_toml
+from isoprune.experiment.config import Experiment, experiment, read_toml
+from isoprune.types.config_keys import CHOICES
 from isoprune.types.errors import IsopruneError
 
 Table = dict[str, Any]

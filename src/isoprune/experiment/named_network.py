@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from isoprune.experiment.choice import Choice
+from isoprune.experiment.foreign_models import LIBRARIES
 from isoprune.experiment.network_names import (
     NETWORK,
     RUNS,
@@ -144,7 +145,7 @@ def _of(source: Source, label: str, seed: int, *, shaped: bool) -> NamedNetwork:
     drawn = (
         f"The weights of {source.text} are random (seed {seed}). Give trained ones with a file of weights."
     )
-    given = not shaped and source.text.partition(":")[0] not in ("torchvision", "timm", "transformers")
+    given = not shaped and source.text.partition(":")[0] not in LIBRARIES
     own = given and source.example_inputs is not None
     return NamedNetwork(
         label,

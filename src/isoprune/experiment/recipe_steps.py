@@ -12,14 +12,7 @@ from msgspec import structs
 from isoprune.experiment.config import Experiment
 from isoprune.experiment.digests import counted, digest
 from isoprune.experiment.signatures import round_ratios
-from isoprune.experiment.step_types import (
-    ROLES,
-    Prune,
-    Repeat,
-    Single,
-    TrainingConfig,
-    step_dict,
-)
+from isoprune.experiment.step_types import Prune, Repeat, Single, TrainingConfig, step_dict, usual_role
 
 
 @dataclass(frozen=True)
@@ -53,7 +46,7 @@ class PlacedStep:
 
     def stream(self, name: str = "") -> str:
         """Return the name of a random stream: the first step of a kind has the plain one."""
-        name = name or ROLES[type(self.step)]
+        name = name or usual_role(self.step)
         return f"{name} {self.number + 1}" if self.number else name
 
     @property

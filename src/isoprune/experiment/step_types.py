@@ -174,22 +174,14 @@ Single = Train | Prune | Repair | Rewind | Cluster | Retrain
 Step = Single | Repeat
 
 
-# The sections of the short form, in their order, and the roles of the networks that steps make.
-SECTIONS: dict[type, str] = {
-    Train: "dense",
-    Prune: "prune",
-    Rewind: "rewind",
-    Repair: "repair",
-    Retrain: "retrain",
-}
-ROLES: dict[type, str] = {
-    Train: "dense",
-    Prune: "pruned",
-    Rewind: "rewound",
-    Repair: "repaired",
-    Cluster: "clustered",
-    Retrain: "retrained",
-}
+def kind_of(step: Step) -> str:
+    """Return what a file writes as its ``kind``."""
+    return str(step.__struct_config__.tag)
+
+
+def usual_role(step: Single) -> str:
+    """Return the role of the network that a step of this kind makes, unless it is given another."""
+    return type(step).__struct_defaults__[-1]
 
 
 def step_dict(step: Step) -> dict[str, Any]:

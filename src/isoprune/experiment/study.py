@@ -15,8 +15,9 @@ from isoprune.experiment.grid import Study
 from isoprune.experiment.recipe_steps import PlacedStep, placed
 from isoprune.experiment.remote import open_mirror, put
 from isoprune.experiment.resolve import resolve
-from isoprune.experiment.step_types import SECTIONS, Retrain, Rewind, Train
+from isoprune.experiment.step_types import Retrain, Rewind, Train, kind_of
 from isoprune.experiment.store import Store
+from isoprune.types.config_keys import SECTIONS
 from isoprune.types.files import DamagedFile
 from isoprune.types.json_files import read_json
 
@@ -109,7 +110,7 @@ def _sections(experiment: Experiment, last: PlacedStep) -> set[str]:
     common = {"seed", "data", "model"}
     if not experiment.is_short:
         return {*common, "steps"}
-    return {*common, *(SECTIONS[type(step)] for step in experiment.steps[: last.place + 1])}
+    return {*common, *(SECTIONS[kind_of(step)] for step in experiment.steps[: last.place + 1])}
 
 
 def run_work(work: StudyWork, executor: Executor, *, on_event: OnEvent) -> list[Failure]:

@@ -6,12 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from isoprune.types.config_keys import ALONE, CHOICES, SECTIONS, WATCHING
+
 UNSET = "not set"
-# What is chosen by name: given as a word it is its ``name``.
-# A kind of step in the long form of a recipe -> its section in the short form, and what stands there.
-_SECTIONS = {"train": "dense", "prune": "prune", "rewind": "rewind", "repair": "repair", "retrain": "retrain"}
-_INNER = {"rewind": "epoch", "repair": "method"}
-_CHOICES = frozenset({"data", "model", "criterion", "repair", "penalty", "schedule", "cadence"})
 
 Number = float | int
 Flat = Mapping[str, Any]
@@ -28,10 +25,10 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
 
     def step_of(step: Mapping[str, Any]) -> None:
         kind = str(step.get("kind"))
-        section = _SECTIONS.get(kind, kind)
+        section = SECTIONS.get(kind, kind)
         sections[section] += 1
         path = section if sections[section] == 1 else f"{section}.{sections[section]}"
-        inner = _INNER.get(kind)
+        inner = ALONE.get(kind)
         # Of a repeat "steps" are those within, of a training how many it takes.
         repeat = kind == "repeat"
         rest = {k: v for k, v in step.items() if k not in ("kind", "role") and not (repeat and k == "steps")}
@@ -55,7 +52,7 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
         elif path == "steps" and isinstance(value, list | tuple):
             for step in value:
                 step_of(step)
-        elif last in _CHOICES:
+        elif last in CHOICES:
             flat[f"{path}.name"] = value
         else:
             flat[path] = written(value) if isinstance(value, list | tuple) else value
@@ -85,9 +82,7 @@ def under(key: str, prefix: str) -> bool:
 _STEPS = {
     "jsv_samples": "measures and changes nothing: it draws by a generator of its own",
     "role": "what its network is called",
-    "trackers": "where the numbers are shown",
-    "checkpoint_steps": "how often the state is written; the result is the same to the bit",
-    "checkpoint_seconds": "how often the state is written; the result is the same to the bit",
+    **WATCHING,
     "channels_last": "how tensors lie in memory: the same mathematics, faster",
     "probe_share": "how long the rate was looked for: what was found counts, and what it took",
     "compile": "who runs the steps: the same mathematics, faster",
