@@ -48,7 +48,7 @@ from isoprune.experiment.resolve import resolve
 from isoprune.experiment.store import Store
 from isoprune.methods.schedules import step_decay
 from isoprune.training import Training, evaluate, fit
-from isoprune.types.cost import samples_estimated
+from isoprune.types.training_cost import samples_estimated
 
 BATCH, VALIDATION, FLOPS = 128, 2_000, (0.2, 0.5)
 

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from isoprune.experiment.config import experiment
 from isoprune.experiment.grid import put
-from isoprune.types.cost import samples_seen, training_work
 from isoprune.types.record import ROLES, NetworkRecord, Record, TrainingCost
+from isoprune.types.training_cost import samples_seen, training_work
 
 TABLE: dict[str, Any] = {
     "data": {"name": "digits", "limit": 1000, "size": 8},

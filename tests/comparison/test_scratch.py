@@ -15,7 +15,7 @@ from isoprune.experiment.config import experiment
 from isoprune.experiment.resolve import resolve
 from isoprune.experiment.signatures import schedule
 from isoprune.types import IsopruneError
-from isoprune.types.cost import samples_seen, training_work
+from isoprune.types.training_cost import samples_seen, training_work
 
 POSITIVE = st.integers(1, 60)
 

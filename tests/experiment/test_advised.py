@@ -25,8 +25,8 @@ from isoprune.experiment.steps.rewind import kept_path
 from isoprune.experiment.store import Store
 from isoprune.training import Diverged
 from isoprune.types import IsopruneError
-from isoprune.types.cost import samples_estimated
 from isoprune.types.record import Record
+from isoprune.types.training_cost import samples_estimated
 from isoprune.verbs.advise import advise
 
 AUTO = {"epochs": 4, "lr": "auto", "batch": 20, "jsv_samples": 0, "schedule": "one_cycle"}

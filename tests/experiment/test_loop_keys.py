@@ -15,8 +15,8 @@ from isoprune.experiment.store import Store
 from isoprune.experiment.validation import keys_of
 from isoprune.training import tracking
 from isoprune.types import IsopruneError
-from isoprune.types.cost import samples_estimated, samples_seen, training_work
 from isoprune.types.record import TrainingCost
+from isoprune.types.training_cost import samples_estimated, samples_seen, training_work
 
 CHANGED = {
     "precision": "bf16",

@@ -16,7 +16,7 @@ from isoprune.training import Loop, evaluate
 from isoprune.training.loop import PLAIN
 from isoprune.training.prepare import unsynced_
 from isoprune.types import IsopruneError
-from isoprune.types.cost import samples_estimated
+from isoprune.types.training_cost import samples_estimated
 
 from .small import drawn, fit, seeded, small_net, small_splits
 

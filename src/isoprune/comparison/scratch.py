@@ -14,9 +14,9 @@ from typing import Any
 
 from isoprune.comparison.records import flatten
 from isoprune.comparison.runs import Run
-from isoprune.types.cost import samples_seen
 from isoprune.types.errors import IsopruneError
 from isoprune.types.record import Record
+from isoprune.types.training_cost import samples_seen
 
 Table = dict[str, Any]
 # Options of schedules that are a number of epochs as an integer and a part of the run as a float.

@@ -12,7 +12,7 @@ from isoprune.experiment.config import Experiment
 from isoprune.experiment.recipe import L1, RECONSTRUCTION
 from isoprune.methods.criteria import CRITERIA
 from isoprune.methods.criteria.reconstruction_cost import reconstruction_cost
-from isoprune.signals.cost import WORK
+from isoprune.signals.work import WORK
 from isoprune.types import IsopruneError, Splits
 from isoprune.types.method import method_of
 from isoprune.types.samples import inputs_at

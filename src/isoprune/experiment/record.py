@@ -17,7 +17,6 @@ from isoprune.experiment.step_result import StepResult, dense_of
 from isoprune.experiment.step_types import Prune, Retrain, TrainingConfig
 from isoprune.experiment.validation import plain
 from isoprune.training import trainability_accuracy
-from isoprune.types.cost import training_work
 from isoprune.types.record import (
     ErrorPath,
     MeasureRecord,
@@ -27,6 +26,7 @@ from isoprune.types.record import (
     TrainingCost,
     UnitsRemoved,
 )
+from isoprune.types.training_cost import training_work
 
 
 def make_record(

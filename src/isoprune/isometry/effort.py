@@ -13,7 +13,7 @@ from isoprune.isometry.estimate import products_of
 from isoprune.isometry.function import sample_function
 from isoprune.isometry.memory import default_memory
 from isoprune.isometry.picks import InputPick, Inputs, OutputPick
-from isoprune.signals.cost import multiply_adds
+from isoprune.signals.work import multiply_adds
 
 SAMPLES = 64
 # Multiply-adds for one network's singular values: about ten seconds of one core. Counted and not timed, so

@@ -13,7 +13,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from isoprune.signals.cost import saved_by
+from isoprune.signals.work import saved_by
 
 _NO_LIMIT = 2**60  # version 1 of control groups writes the largest number of pages where version 2 has "max"
 

@@ -17,9 +17,9 @@ from isoprune.training.loop import Loop
 from isoprune.training.processes import Processes
 from isoprune.training.source import Batching
 from isoprune.types import PenaltyTerm, Task
-from isoprune.types.cost import samples_estimated
 from isoprune.types.seeded import derived_seed, lent_generators, seeded
 from isoprune.types.task import Metric, forward, to_device
+from isoprune.types.training_cost import samples_estimated
 
 
 @dataclass(frozen=True)

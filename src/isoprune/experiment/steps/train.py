@@ -30,8 +30,8 @@ from isoprune.training import (
     fit,
 )
 from isoprune.types import PenaltyTerm, Plan
-from isoprune.types.cost import samples_estimated, samples_seen
 from isoprune.types.network import device_of
+from isoprune.types.training_cost import samples_estimated, samples_seen
 
 
 def trained(

@@ -12,9 +12,9 @@ from torch import Generator, Tensor
 from isoprune.pruning.allocation import check_ratio, removed_of
 from isoprune.pruning.unit_scores import makers
 from isoprune.signals import Signals
-from isoprune.signals.cost import WORK, gradient_work, require_work, samples_in_memory
 from isoprune.signals.products import finite_or_raise
 from isoprune.signals.samples import cut, joined, pieces
+from isoprune.signals.work import WORK, gradient_work, require_work, samples_in_memory
 from isoprune.types import IsopruneError, Member, Scores, Units
 from isoprune.types.method import method
 from isoprune.types.units import GRAINS

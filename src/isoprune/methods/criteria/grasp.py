@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map_only
 
 from isoprune.pruning.unit_scores import score_units
 from isoprune.signals import Signals
-from isoprune.signals.cost import samples_in_memory
+from isoprune.signals.work import samples_in_memory
 from isoprune.types import IsopruneError, Scores, Units
 from isoprune.types.method import method
 from isoprune.types.task import Task

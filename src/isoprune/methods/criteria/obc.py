@@ -13,8 +13,8 @@ from isoprune.linalg.row_elimination import refit_rows, traces
 from isoprune.methods.layers.layer_moments import LayerMoments, layer_moments
 from isoprune.pruning.unit_scores import score_units
 from isoprune.signals import Signals
-from isoprune.signals.cost import require_work
 from isoprune.signals.matrices import TRANSPOSED
+from isoprune.signals.work import require_work
 from isoprune.types import Units, UpdatingScores
 from isoprune.types.method import method
 

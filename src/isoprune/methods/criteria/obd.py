@@ -8,8 +8,8 @@ from torch import Generator
 
 from isoprune.pruning.unit_scores import score_units
 from isoprune.signals import Signals
-from isoprune.signals.cost import WORK, forward_work, gradient_work, number_of_samples, require_work
 from isoprune.signals.diagonals import outputs_of_sample
+from isoprune.signals.work import WORK, forward_work, gradient_work, number_of_samples, require_work
 from isoprune.types import IsopruneError, Scores, Units
 from isoprune.types.method import method
 from isoprune.types.units import GRAINS

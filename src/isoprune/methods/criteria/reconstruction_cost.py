@@ -14,9 +14,9 @@ from isoprune.methods.criteria.reconstruction import STAGES
 from isoprune.methods.layers.output_errors import ROWS, moment_bytes
 from isoprune.methods.layers.staged_search import number_of_stages
 from isoprune.methods.layers.weights import Weight, weights
-from isoprune.signals.cost import multiply_adds
 from isoprune.signals.matrices import LAYERS
 from isoprune.signals.modes import in_eval_mode
+from isoprune.signals.work import multiply_adds
 
 _PLACES = 16  # the default of `reconstruction`
 _SOLVES = 25  # of [fan_in, fan_in]: five eigendecompositions of about five products

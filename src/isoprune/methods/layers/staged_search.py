@@ -17,7 +17,7 @@ from isoprune.methods.layers.pruned_so_far import PrunedSoFar
 from isoprune.methods.layers.readers import ReadingLayer, reading_layers
 from isoprune.methods.layers.working_copy import working_copy
 from isoprune.signals import Signals
-from isoprune.signals.cost import forward_work
+from isoprune.signals.work import forward_work
 from isoprune.types import Units
 from isoprune.types.task import samples_in
 

@@ -16,8 +16,8 @@ from isoprune.graph import trace
 from isoprune.methods.criteria import scores_of
 from isoprune.pruning.grains import units_of
 from isoprune.signals import Signals
-from isoprune.signals.cost import forward_work, gradient_work, require_work, samples_in_memory, saved_by
 from isoprune.signals.products import hessian
+from isoprune.signals.work import forward_work, gradient_work, require_work, samples_in_memory, saved_by
 from isoprune.types import IsopruneError
 
 NETS = ("mlp", "flattened", "residual", "grouped", "joined", "multihead")
