@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from http.client import HTTPException
 from pathlib import Path
 
-from isoprune.types import IsopruneError
+from isoprune.types.errors import IsopruneError, one_line
 from isoprune.types.locks import locked
 
 
@@ -57,8 +57,3 @@ def damaged(path: Path, reason: object) -> IsopruneError:
         f"{path} is corrupt or cut short: {reason}. Delete it (or reinstall the package that brought it) "
         "and start again: what is missing is downloaded."
     )
-
-
-def one_line(error: Exception) -> str:
-    """Return the error's message with its line breaks taken out, or its type if it has none."""
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -25,7 +25,7 @@ from isoprune.isometry.effort import SAMPLES
 from isoprune.isometry.function import sample_function
 from isoprune.types import Batches, Samples, Splits
 from isoprune.types.data import Preprocessing
-from isoprune.types.errors import IsopruneError
+from isoprune.types.errors import IsopruneError, one_line
 from isoprune.types.seeded import seeded
 
 LEAST_TRAIN = 1000  # enough to hold two classes, which every data set insists on
@@ -87,10 +87,10 @@ def require_fit(model: nn.Module, data: Inputs, label: str, **where: Any) -> Non
         raise
     except Exception as error:
         shapes = [str(tuple(t.shape)) for t in pytree.tree_leaves(one) if isinstance(t, Tensor)]
-        line = " ".join(str(error).split())[:150]
         raise IsopruneError(
-            f"{label} does not take {data.description} (shape {', '.join(shapes)}): {line}. Give --data that "
-            "fits; a data set's images are brought to size by --data '{name = \"digits\", size = 28}'."
+            f"{label} does not take {data.description} (shape {', '.join(shapes)}): {one_line(error, 150)}. "
+            "Give --data that fits; a data set's images are brought to size by --data '{name = \"digits\", "
+            "size = 28}'."
         ) from error
 
 

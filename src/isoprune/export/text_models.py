@@ -11,7 +11,7 @@ import torch
 from torch import Generator, nn
 
 from isoprune.types import IsopruneError
-from isoprune.types.errors import guess
+from isoprune.types.errors import guess, one_line
 
 LARGEST = 10**9  # parameters; the default config of many a type is that of its largest member
 _NO_CODE = {"trust_remote_code": False}  # unsaid, transformers asks the user, with a timer
@@ -94,9 +94,8 @@ def _tried(make: Callable[[], Any], name: str) -> Any:
     try:
         return make()
     except Exception as error:
-        line = " ".join(str(error).split())[:150]
         raise IsopruneError(
-            f"No config of transformers:{name}: {line}. Try a model type, such as bert."
+            f"No config of transformers:{name}: {one_line(error, 150)}. Try a model type, such as bert."
         ) from error
 
 

@@ -15,6 +15,7 @@ from isoprune.isometry import restoring, words
 from isoprune.isometry.effort import BUDGET, Effort, plan_effort
 from isoprune.isometry.estimate import estimate_jacobian_singular_values
 from isoprune.isometry.exact import jacobian_singular_values
+from isoprune.isometry.jacobian_operator import NoSecondDerivative
 from isoprune.isometry.layers import LayerGain, filter_spectrum, layer_gains, strength_with
 from isoprune.isometry.picks import InputPick, Inputs, OutputPick
 from isoprune.isometry.summary import summary
@@ -192,9 +193,7 @@ def _measured(
         generator = seeded(seed)
         try:
             estimate = estimate_jacobian_singular_values(network, inputs, generator=generator, **where)
-        except IsopruneError as error:
-            if "second derivative" not in str(error):
-                raise
+        except NoSecondDerivative as error:
             raise IsopruneError(
                 f"{error} Here: diagnose(..., budget=math.inf), or on the command line --exact."
             ) from error

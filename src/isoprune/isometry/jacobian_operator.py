@@ -41,7 +41,7 @@ def jacobian_operator(f: SampleFunction, rows: Tensor, block: int) -> Iterator[J
     try:
         (g,) = torch.autograd.grad(y, x, u, create_graph=True)
     except RuntimeError as error:
-        raise _no_second_derivative(error) from error
+        raise NoSecondDerivative(error) from error
 
     def transposed(vectors: Tensor) -> Tensor:
         return _blocks(
@@ -56,7 +56,7 @@ def jacobian_operator(f: SampleFunction, rows: Tensor, block: int) -> Iterator[J
                 lambda v: torch.autograd.grad(g, u, v, retain_graph=True)[0], vectors, n, block, x.shape[1:]
             )
         except RuntimeError as error:
-            raise _no_second_derivative(error) from error
+            raise NoSecondDerivative(error) from error
 
     wide = y.shape[1] <= x[0].numel()
     yield JacobianOperator(plain, transposed) if wide else JacobianOperator(transposed, plain)
@@ -72,11 +72,14 @@ def _blocks(product, vectors: Tensor, n: int, block: int, shape: torch.Size) -> 
     return torch.cat(done, dim=2)
 
 
-def _no_second_derivative(error: RuntimeError) -> IsopruneError:
-    return IsopruneError(
-        "J v needs second derivatives, which an operation of this network has none of "
-        f"({str(error).splitlines()[0]}). Use jacobian_singular_values, which needs none."
-    )
+class NoSecondDerivative(IsopruneError):
+    """An operation of the network has no second derivative, which products J v need."""
+
+    def __init__(self, error: RuntimeError) -> None:
+        super().__init__(
+            "J v needs second derivatives, which an operation of this network has none of "
+            f"({str(error).splitlines()[0]}). Use jacobian_singular_values, which needs none."
+        )
 
 
 _CONVOLUTIONS = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}

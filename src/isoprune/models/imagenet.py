@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 from isoprune.models.checks import check_classes, check_image
 from isoprune.models.draw import kaiming_fan_out_
 from isoprune.models.weights import IMAGENET, started
-from isoprune.types import IsopruneError
+from isoprune.types.errors import IsopruneError, one_line
 
 # Of the two that torchvision has of resnet50 the papers prune the first, trained by the plain recipe.
 PUBLISHED = "IMAGENET1K_V1"
@@ -70,8 +70,7 @@ def _published(name: str) -> Mapping[str, Tensor]:
         return weights.get_state_dict(progress=False, check_hash=True, map_location="cpu")
     except (OSError, RuntimeError, EOFError) as error:
         file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
-        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise IsopruneError(
-            f'weights = "imagenet": {name} cannot be downloaded or read: {reason}. Put {weights.url} '
-            f"at {file} (TORCH_HOME moves that directory), or give weights the path of a file."
+            f'weights = "imagenet": {name} cannot be downloaded or read: {one_line(error)}. Put '
+            f"{weights.url} at {file} (TORCH_HOME moves that directory), or give weights the path of a file."
         ) from error

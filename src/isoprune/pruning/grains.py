@@ -32,7 +32,7 @@ from isoprune.graph import Graph
 from isoprune.graph.labels import core
 from isoprune.types import IsopruneError, Member, Units
 from isoprune.types.errors import check_known
-from isoprune.types.method import method_of
+from isoprune.types.method import method_of, name_of
 from isoprune.types.units import DEPTH, GRAINS
 
 
@@ -86,7 +86,7 @@ def require_grain(repair: Callable[..., Any], grain: str) -> None:
     Raises:
         IsopruneError: Naming the repair, and what it knows.
     """
-    facts, name = method_of(repair), getattr(getattr(repair, "func", repair), "__name__", "own")
+    facts, name = method_of(repair), name_of(repair)
     asked = read_grain(grain).name
     if facts.kind != "repair" or asked in facts.grains:
         return

@@ -15,6 +15,11 @@ class IsopruneError(ValueError):
     """An error that the user can fix: the command line prints it as one line and exits with 2."""
 
 
+def one_line(error: Exception, most: int | None = None) -> str:
+    """Return an error's message in one line, of ``most`` characters at the most; its type if it has none."""
+    return " ".join(str(error).split())[:most].rstrip(".") or type(error).__name__
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'? Known: ..." for a word that is none of ``known``."""
     known = list(known)

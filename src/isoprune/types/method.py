@@ -65,6 +65,11 @@ def method_of(function: Callable[..., Any]) -> Method:
     return getattr(function, "method", Method("own"))
 
 
+def name_of(function: Callable[..., Any]) -> str:
+    """Return the name of a method, also of one whose options are bound with functools.partial."""
+    return getattr(getattr(function, "func", function), "__name__", "own")
+
+
 def takes_steps(function: Callable[..., Any]) -> bool:
     """Whether a repair trains by itself, with no option given: see `TRAINS`."""
     options = signature(function).parameters

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from isoprune.methods.measures import MEASURES, Measure, measured, name_of
+from isoprune.methods.measures import MEASURES, Measure, measured
 from isoprune.pruning.pruned import as_pruned
 from isoprune.signals.samples import batches_of
 from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError
 from isoprune.types.errors import pick
+from isoprune.types.method import name_of
 from isoprune.types.network import Network
 from isoprune.types.seeded import seeded
 from isoprune.types.shown import shown

@@ -18,7 +18,7 @@ from isoprune.pruning.pruned import Pruned, as_pruned
 from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError
 from isoprune.types.errors import pick
-from isoprune.types.method import method_of
+from isoprune.types.method import method_of, name_of
 from isoprune.types.methods import Repaired
 from isoprune.types.network import Network
 from isoprune.types.seeded import seeded
@@ -75,7 +75,7 @@ def repair(
             "convert what comes out."
         ) from error
     _require_masks(pruned.model, made.model)
-    names = [getattr(getattr(step, "func", step), "__name__", "own") for step in steps]
+    names = [name_of(step) for step in steps]
     entry: dict[str, Any] = {"step": "repair", "method": names if several else names[0]}
     if made.judged:
         entry["samples"] = {"trained": made.trained, "judged": made.judged}
@@ -89,7 +89,7 @@ def require_needs(repair: Repair, pruned: Pruned, batches: Iterable[Any] | None)
         IsopruneError: If it looks at data, and there is none, or at the network before pruning, and that is
             not known; if it does not know units of the plan's grain.
     """
-    needs, name = method_of(repair).needs, getattr(repair, "__name__", "own")
+    needs, name = method_of(repair).needs, name_of(repair)
     if "data" in needs and batches is None:
         raise IsopruneError(
             f"Repair {name!r} looks at data, and batches is None. Pass batches=, such as a DataLoader of "

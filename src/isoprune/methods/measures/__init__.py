@@ -22,7 +22,7 @@ from isoprune.methods.measures.tangent import tangent_dense, tangent_kernel, tan
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals import Signals
 from isoprune.types import IsopruneError
-from isoprune.types.method import method_of
+from isoprune.types.method import method_of, name_of
 
 Measure = Callable[..., dict[str, float]]  # (pruned, signals, *, generator, **options) -> numbers by name
 
@@ -75,13 +75,8 @@ def measured(measure: Measure, pruned: Pruned, signals: Signals, *, generator: G
     return measure(pruned, signals, generator=generator)
 
 
-def name_of(measure: Measure) -> str:
-    """Return the name of a measure, also of one whose options are bound with functools.partial."""
-    return getattr(getattr(measure, "func", measure), "__name__", "own")
-
-
 def _has_targets(batch: object) -> bool:
     return isinstance(batch, dict) or (isinstance(batch, tuple | list) and len(batch) > 1)
 
 
-__all__ = ["MEASURES", "Measure", "measured", "name_of"]
+__all__ = ["MEASURES", "Measure", "measured"]
