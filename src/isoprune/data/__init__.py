@@ -49,6 +49,3 @@ def load(
                 f"Unknown option {option!r} of data set {name!r}.{did_you_mean(option, known)}"
             )
     return read(root, seed=seed, **options)
-
-
-__all__ = ["DATA_SETS", "cifar10", "cifar100", "digits", "fashion_mnist", "image_folder", "load", "mnist"]

@@ -8,10 +8,14 @@ from typing import Any
 from torch import Generator, nn
 
 from isoprune.models.imagenet import resnet34, resnet50
-from isoprune.models.lenet import LeNet5, lenet_5
-from isoprune.models.mlp import MLP, mlp_7
-from isoprune.models.resnet import ResNet, resnet56, resnet_small
-from isoprune.models.vgg import VGG, vgg19, vgg_small
+from isoprune.models.lenet import LeNet5 as LeNet5
+from isoprune.models.lenet import lenet_5
+from isoprune.models.mlp import MLP as MLP
+from isoprune.models.mlp import mlp_7
+from isoprune.models.resnet import ResNet as ResNet
+from isoprune.models.resnet import resnet56, resnet_small
+from isoprune.models.vgg import VGG as VGG
+from isoprune.models.vgg import vgg19, vgg_small
 from isoprune.types.errors import pick
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
@@ -28,21 +32,3 @@ def build(
         IsopruneError: Unknown name, or a shape that the network cannot take.
     """
     return pick(MODELS, name, "model")(in_shape, classes, generator=generator, **options)
-
-
-__all__ = [
-    "MLP",
-    "MODELS",
-    "VGG",
-    "LeNet5",
-    "ResNet",
-    "build",
-    "lenet_5",
-    "mlp_7",
-    "resnet34",
-    "resnet50",
-    "resnet56",
-    "resnet_small",
-    "vgg19",
-    "vgg_small",
-]

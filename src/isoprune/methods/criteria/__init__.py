@@ -31,7 +31,7 @@ from isoprune.methods.criteria.snip import snip
 from isoprune.methods.criteria.synflow import synflow
 from isoprune.methods.criteria.taylor import taylor
 from isoprune.methods.criteria.thinet import thinet
-from isoprune.pruning.unit_scores import score_units
+from isoprune.pruning.unit_scores import score_units as score_units
 from isoprune.signals import Signals
 from isoprune.signals.effective import WeightSource
 from isoprune.types import IsopruneError, Member, Scores, Units
@@ -125,6 +125,3 @@ def _members_of_weights(computed: Mapping[str, WeightSource], units: Units) -> I
             known = roles[part.weight, m.dims]
             role = next((r for r in ("out", "in") if r in known), m.role)
             yield replace(m, tensor=part.weight, role=role)
-
-
-__all__ = ["CRITERIA", "Criterion", "score_units", "scores_of"]

@@ -29,6 +29,3 @@ def steps_needed(penalty: Callable[..., Penalty], options: Mapping[str, Any]) ->
     """Return how many steps a penalty with all its options given takes until its units can go."""
     grows = [Growth(*map(options.__getitem__, keys)) for keys in method_of(penalty).grows]
     return sum(each.steps for each in grows) + options["stabilise"] if grows else 0
-
-
-__all__ = ["PENALTIES", "Penalty", "steps_needed"]

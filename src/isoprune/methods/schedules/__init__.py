@@ -9,16 +9,25 @@ from typing import Any
 
 from isoprune.methods.schedules.clr import clr
 from isoprune.methods.schedules.constant import constant
-from isoprune.methods.schedules.cosine import Cosine, cosine
-from isoprune.methods.schedules.cyclical import Triangles, cyclical
-from isoprune.methods.schedules.halving import halving, halving_milestones
-from isoprune.methods.schedules.linear import Linear, linear
-from isoprune.methods.schedules.lr_rewinding import Replay, lr_rewinding
-from isoprune.methods.schedules.one_cycle import OneCycle, one_cycle
-from isoprune.methods.schedules.sgdr import WarmRestarts, sgdr
+from isoprune.methods.schedules.cosine import Cosine as Cosine
+from isoprune.methods.schedules.cosine import cosine
+from isoprune.methods.schedules.cyclical import Triangles as Triangles
+from isoprune.methods.schedules.cyclical import cyclical
+from isoprune.methods.schedules.halving import halving
+from isoprune.methods.schedules.halving import halving_milestones as halving_milestones
+from isoprune.methods.schedules.linear import Linear as Linear
+from isoprune.methods.schedules.linear import linear
+from isoprune.methods.schedules.lr_rewinding import Replay as Replay
+from isoprune.methods.schedules.lr_rewinding import lr_rewinding
+from isoprune.methods.schedules.one_cycle import OneCycle as OneCycle
+from isoprune.methods.schedules.one_cycle import one_cycle
+from isoprune.methods.schedules.sgdr import WarmRestarts as WarmRestarts
+from isoprune.methods.schedules.sgdr import sgdr
 from isoprune.methods.schedules.slr import slr
-from isoprune.methods.schedules.step_decay import StepDecay, step_decay
-from isoprune.methods.schedules.warm_up import WarmUp, warm_up
+from isoprune.methods.schedules.step_decay import StepDecay as StepDecay
+from isoprune.methods.schedules.step_decay import step_decay
+from isoprune.methods.schedules.warm_up import WarmUp as WarmUp
+from isoprune.methods.schedules.warm_up import warm_up
 from isoprune.types import Schedule
 from isoprune.types.errors import IsopruneError, pick
 
@@ -66,18 +75,3 @@ def build(name: str, *, epochs: int | float, **options: Any) -> Schedule:
         known = ", ".join(p for p in signature.parameters if p != "epochs") or "none"
         raise IsopruneError(f"Schedule {name!r}: {error}. Its options: {known}.") from error
     return schedule(**options)
-
-
-__all__ = [
-    "SCHEDULES",
-    "Cosine",
-    "Linear",
-    "OneCycle",
-    "Replay",
-    "StepDecay",
-    "Triangles",
-    "WarmRestarts",
-    "WarmUp",
-    "build",
-    "halving_milestones",
-]

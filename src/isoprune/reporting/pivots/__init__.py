@@ -1,20 +1,13 @@
 """Tables for papers and reports: of any records, by any keys, as Markdown, LaTeX or CSV."""
 
-from isoprune.reporting.pivots.formats import FORMATS, as_csv, as_latex, as_markdown
-from isoprune.reporting.pivots.pivot import Pivot, pivot
-from isoprune.reporting.pivots.query import SPREADS
-from isoprune.reporting.pivots.table import Table, markdown, prose, terminal
-
-__all__ = [
-    "FORMATS",
-    "SPREADS",
-    "Pivot",
-    "Table",
-    "as_csv",
-    "as_latex",
-    "as_markdown",
-    "markdown",
-    "pivot",
-    "prose",
-    "terminal",
-]
+from isoprune.reporting.pivots.formats import FORMATS as FORMATS
+from isoprune.reporting.pivots.formats import as_csv as as_csv
+from isoprune.reporting.pivots.formats import as_latex as as_latex
+from isoprune.reporting.pivots.formats import as_markdown as as_markdown
+from isoprune.reporting.pivots.pivot import Pivot as Pivot
+from isoprune.reporting.pivots.pivot import pivot as pivot
+from isoprune.reporting.pivots.query import SPREADS as SPREADS
+from isoprune.reporting.pivots.table import Table as Table
+from isoprune.reporting.pivots.table import markdown as markdown
+from isoprune.reporting.pivots.table import prose as prose
+from isoprune.reporting.pivots.table import terminal as terminal
