@@ -26,12 +26,12 @@ def main() -> None:
     parser.add_argument("--network", choices=SETTINGS, required=True)
     parser.add_argument("--ratio", type=float, action="append", required=True)
     parser.add_argument("--criterion", default="reconstruction")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument("--dense", type=Path, default=Path("runs/dense"))
     args = parser.parse_args()
     setting = SETTINGS[args.network]
-    for seed in range(args.seeds):
+    for seed in args.seeds:
         splits = load("fashion_mnist", seed=seed, **setting.data)
         dense = dense_network(args.network, seed, splits, args.dense)
         judge = splits.test if args.split == "test" else splits.validation

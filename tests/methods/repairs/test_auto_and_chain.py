@@ -87,6 +87,22 @@ def test_auto_is_never_further_off_than_its_parts_on_what_it_judges_by():
     assert off(new, dense, x[judged]) <= min(off(part, dense, x[judged]) for part in parts) + 1e-12
 
 
+def test_a_loader_that_shuffles_is_gone_through_once_so_that_what_was_fitted_never_judges():
+    x, orders = inputs(96), []
+
+    class Shuffling(list):
+        def __iter__(self):
+            orders.append(torch.randperm(len(self), generator=Generator().manual_seed(len(orders))).tolist())
+            return iter([self[i] for i in orders[-1]])
+
+    parts = [(part, torch.zeros(len(part), dtype=torch.long)) for part in x.split(12)]
+    result = isoprune.prune(dense_network(x), x[:2], 0.5)
+    shuffled = isoprune.repair(result, "auto", batches=Shuffling(parts), retrain_budget=0)
+    ordered = isoprune.repair(result, "auto", batches=[parts[i] for i in orders[0]], retrain_budget=0)
+    assert shuffled.history[-1]["samples"]["trained"] > 0
+    assert all(map(torch.equal, shuffled.model.parameters(), ordered.model.parameters()))
+
+
 def test_auto_needs_a_sample_to_judge_by():
     x = inputs(1)
     dense = dense_network(inputs())

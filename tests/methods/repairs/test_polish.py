@@ -14,7 +14,7 @@ from torch import Generator, nn
 
 import isoprune
 from isoprune.methods.repairs import auto, chain, polish, reconstruct
-from isoprune.methods.repairs.polish import _kl, _mixed, _squares
+from isoprune.methods.repairs.polish import _kl, _squares
 from isoprune.pruning.pruned import as_pruned
 from isoprune.signals.signals import Signals
 from isoprune.types import IsopruneError, Task
@@ -107,25 +107,6 @@ def test_the_budget_of_samples_is_never_exceeded_and_counted_to_the_sample(sampl
         )
 
 
-def test_every_sample_of_a_step_lies_between_two_of_them_in_all_its_parts_alike():
-    a, b = torch.eye(6, dtype=torch.float64), 2 * torch.eye(6, dtype=torch.float64).view(6, 1, 6)
-    batch = _mixed([{"x": a[i : i + 1], "y": b[i : i + 1], "scale": 0.5} for i in range(6)])
-    x, y = batch["x"], batch["y"]
-    torch.testing.assert_close(y[:, 0], 2 * x)
-    torch.testing.assert_close(x.sum(1), torch.ones(6, dtype=torch.float64))
-    assert ((x > 0).sum(1) <= 2).all()
-    assert (x.diag() < 1).any()
-    assert batch["scale"] == 0.5
-
-
-def test_what_is_not_of_floats_is_not_mixed():
-    ids = torch.arange(6).view(6, 1)
-    samples = [{"values": inputs(1, 3, seed=i), "ids": ids[i : i + 1]} for i in range(6)]
-    batch = _mixed(samples)
-    assert torch.equal(batch["ids"], ids)
-    assert torch.equal(batch["values"], torch.cat([one["values"] for one in samples]))
-
-
 def test_a_polish_that_no_longer_gains_ends_before_its_budget():
     """One layer: the least loss is reached long before."""
     x = inputs(64, 6)
@@ -160,6 +141,30 @@ def test_batchnorm_follows_and_dropout_drops_nothing():
     result.model.drop.p = 0.0
     without = call(result, labelled(x), batch=16).model
     assert all(torch.equal(a, b) for a, b in zip(made.parameters(), without.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, nn.Identity])
+def test_steps_read_patches_under_batchnorm_and_else_blends(norm):
+    """Of images of zeros and images of ones: a patch holds nothing else, a blend what lies between."""
+    steps = []
+
+    class Noting(nn.Module):
+        def forward(self, x):
+            steps.append(x)
+            return x
+
+    def build():
+        return nn.Sequential(
+            Noting(), nn.Conv2d(2, 8, 3), norm(8), nn.ReLU(), nn.Flatten(), nn.Linear(128, 3)
+        )
+
+    x = torch.arange(64, dtype=torch.float64).remainder(3).clamp(max=1).view(64, 1, 1, 1).repeat(1, 2, 6, 6)
+    result = small(x, build=build)
+    steps.clear()
+    call(result, labelled(x), batch=16, train_samples=160)
+    parts = torch.cat([step.double().flatten(1) for step in steps])
+    between, varied = ((parts > 0) & (parts < 1)).any(), (parts.amax(1) > parts.amin(1)).any()
+    assert (bool(between), bool(varied)) == ((False, True) if norm is nn.BatchNorm2d else (True, False))
 
 
 def test_the_dense_network_and_every_gradient_stay_as_they_were():

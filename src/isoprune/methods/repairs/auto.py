@@ -66,6 +66,8 @@ def auto(
             do not belong to the pruned network.
     """
     check_retrain_budget(retrain_budget)
+    # One pass: a loader that shuffles would have polishing judge by samples that the repairs have seen.
+    signals = signals.taking(samples)
     each = list(signals.chunks(samples, chunk=1))
     if len(each) < 2:
         raise IsopruneError(

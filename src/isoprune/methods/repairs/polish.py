@@ -10,16 +10,16 @@ from typing import Any, Literal
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.data import DataLoader
 
 from isoprune.graph.cloning import copied
 from isoprune.graph.outputs import tensors_in
 from isoprune.methods.layers.stored import refresh_
+from isoprune.methods.repairs.mixtures import blended, patched
 from isoprune.methods.schedules import cosine
 from isoprune.pruning.pruned import Pruned
 from isoprune.signals.modes import in_eval_mode
-from isoprune.signals.samples import every_eighth, in_batches, joined
+from isoprune.signals.samples import every_eighth, in_batches
 from isoprune.signals.signals import Signals
 from isoprune.training import Diverged, Training, Watch, evaluate, fit
 from isoprune.training.distill import distillation_loss
@@ -63,10 +63,10 @@ def polish(
     and labels are numbers of classes; of these only the type is looked at. On two perceptrons "kl" was 1.5
     points above squares of the logits.
 
-    Each sample of a step is a mixture :math:`\lambda x + (1 - \lambda) x'` with another of the step,
-    :math:`\lambda` uniform on [0, 1] (Zhang et al., 2018), where all tensors of an input are of floats and
-    the network has no BatchNorm, whose statistics would be those of mixtures. The dense network says what is
-    wanted of it, and few images are then not learnt by heart.
+    Each sample of a step is a mixture with another of the step, where all tensors of an input are of floats;
+    the dense network says what is wanted of it, and few images are then not learnt by heart. With BatchNorm
+    that is a box of the other one (CutMix: Yun et al., 2019), whose statistics are those of the data, and
+    else :math:`\lambda x + (1 - \lambda) x'`, :math:`\lambda` uniform on [0, 1] (mixup: Zhang et al., 2018).
 
     Every eighth image is held out. After each pass over the others the held-out loss is taken in eval mode;
     the network comes back as it was where that was least, which may be as it came. A run ends when a quarter
@@ -110,7 +110,7 @@ def polish(
     pair = _Pair(copied(pruned.model), copied(pruned.dense).requires_grad_(False))
     task = Task(inputs=lambda inputs: inputs, loss=_loss(match, signals, pair, judges), metrics={})
     best = _Best(pair, judges, task)
-    collate = joined if normed else _mixed
+    collate = patched if normed else blended
     source: Any = DataLoader(seen, min(batch, len(seen)), shuffle=True, collate_fn=collate, drop_last=True)  # pyright: ignore[reportArgumentType]
     size, left = source.batch_size, train_samples
     for part in _RATES:
@@ -191,25 +191,6 @@ class _Best:
         off = evaluate(pair, self.judges, task=self.task)["loss"]
         self.judged += sum(map(self.task.samples, self.judges))
         return off if math.isfinite(off) else math.inf
-
-
-def _mixed(samples: Sequence[Any]) -> Any:
-    """Return samples as one batch, each mixed with another of them if all that they hold is of floats.
-
-    Halfway between two ids, lengths or masks there is no input.
-    """
-    batch = joined(samples)
-    fields = [part for part in tree_leaves(batch) if isinstance(part, Tensor)]
-    if not all(f.is_floating_point() and f.dim() and len(f) == len(samples) for f in fields):
-        return batch
-    own, other = torch.rand(len(samples)), torch.randperm(len(samples))
-
-    def mixed(part: Any) -> Any:
-        if not isinstance(part, Tensor):
-            return part
-        return torch.lerp(part[other], part, own.to(part).view(-1, *[1] * (part.dim() - 1)))
-
-    return tree_map(mixed, batch)
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:
