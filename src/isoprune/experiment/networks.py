@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import torch
 from msgspec import Meta, Struct
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from isoprune.experiment.config import Choice, choice
 from isoprune.experiment.digests import digest
@@ -22,6 +21,7 @@ from isoprune.experiment.store import read_facts, read_tensors
 from isoprune.experiment.trusted_names import trusted
 from isoprune.experiment.validation import read
 from isoprune.export.manifest import sizes_of
+from isoprune.graph.dispatch_mode import DispatchMode
 from isoprune.methods.codecs.clusters import MOST_BITS, cluster, clustered
 from isoprune.pruning.grains import read_grain
 from isoprune.pruning.mask import harden, masked, masks_of
@@ -203,7 +203,7 @@ _MAKES = {
 }
 
 
-class _Counting(TorchDispatchMode):
+class _Counting(DispatchMode):
     # Before the memory is asked for: a system that promises more than it has kills who uses it.
     def __init__(self, most: int, where: str) -> None:
         super().__init__()

@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 from torch.utils.weak import WeakIdKeyDictionary
 
 from isoprune.export.outputs import TensorsOnly, by_name, inputs_of
+from isoprune.graph.dispatch_mode import DispatchMode
 from isoprune.graph.entries import as_call
 from isoprune.types import IsopruneError
 
@@ -157,17 +157,13 @@ class _Under(nn.Module):
             return self.network(*tensors)
 
 
-class _Reads(TorchDispatchMode):
+class _Reads(DispatchMode):
     """Notices whether Python reads a number of what comes of the inputs."""
 
     def __init__(self) -> None:
         super().__init__()
         self.reads_numbers = False
         self._of_inputs = WeakIdKeyDictionary()
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # else torch stands between this and what runs
 
     def mark(self, values: Any) -> None:
         for t in tree_leaves(values):

@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from isoprune.graph.aten import operation_name
+from isoprune.graph.dispatch_mode import DispatchMode
 from isoprune.graph.isolation import seed_all, seed_torch
 from isoprune.graph.labels import Planes, restrict
 from isoprune.graph.recording import Node
@@ -31,17 +32,13 @@ def _name_draws(name: str) -> bool:
     return packet is not None and any(draws(getattr(packet, one)) for one in packet.overloads())
 
 
-class Seeded(TorchDispatchMode):
+class Seeded(DispatchMode):
     """Draws the n-th random numbers of a forward from the n-th seed, and touches no generator of the user."""
 
     def __init__(self) -> None:
         super().__init__()
         self.count = 0
         self.muted = 0  # how many modules are running whose draws are not counted
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # else torch imports its compiler, which takes longer than all of this
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from isoprune.graph.aten import operation_name
+from isoprune.graph.dispatch_mode import DispatchMode
 from isoprune.graph.labels import Planes
 from isoprune.graph.numbers_read import number
 from isoprune.graph.other_answers import other_positions, others
@@ -199,16 +199,12 @@ class Reads:
         return out
 
 
-class _Replaying(TorchDispatchMode):
+class _Replaying(DispatchMode):
     """Gives recorded answers to a forward that is computed."""
 
     def __init__(self, reads: Reads) -> None:
         super().__init__()
         self.reads = reads
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # else torch imports its compiler, which takes longer than all of this
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs, reads, name = kwargs or {}, self.reads, operation_name(func)

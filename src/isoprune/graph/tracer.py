@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from isoprune.graph.call import Call
+from isoprune.graph.dispatch_mode import DispatchMode
 from isoprune.graph.gathering import Gathering
 from isoprune.graph.labels import Plane, Planes, broadcast, distinct
 from isoprune.graph.layouts import Layout, fresh
@@ -37,7 +37,7 @@ from isoprune.graph.tensor_facts import TensorFacts
 
 
 @dataclass
-class Tracer(TorchDispatchMode):
+class Tracer(DispatchMode):
     """Runs a forward on memory that is never written, and keeps the ledger of channel ids."""
 
     names: dict[int, tuple[str, Tensor]]
@@ -62,10 +62,6 @@ class Tracer(TorchDispatchMode):
         super().__init__()
         self.facts = TensorFacts(self.names.keys())
         self._owners = {memory_of(tensor): tensor for _, tensor in self.names.values()}
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # else torch imports its compiler, which takes longer than all of this
 
     def begin(self) -> None:
         """Start a call: buffers of integers that an earlier one wrote data into are constants again."""

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
+
+from isoprune.graph.dispatch_mode import DispatchMode
 
 _WIDE = {
     **dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), torch.float64),
@@ -23,12 +24,8 @@ def widened(tensor: Tensor) -> Tensor:
     return tensor.clone() if wide is None else tensor.to(wide)
 
 
-class _Widening(TorchDispatchMode):
+class _Widening(DispatchMode):
     """Lets nothing be rounded to fewer digits, although a forward asks for it (a softmax in float32)."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # else torch imports its compiler, which takes longer than all of this
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})

@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 from isoprune.graph.aten import operation_name
+from isoprune.graph.dispatch_mode import DispatchMode
 from isoprune.graph.groups import Graph
 from isoprune.graph.labels import Planes, keep_mask, restrict, rows_first
 from isoprune.graph.recording import Node, Pass
@@ -33,7 +33,7 @@ class Unproven(IsopruneError):
 
 
 @dataclass
-class Following(TorchDispatchMode):
+class Following(DispatchMode):
     """Follows a forward along the recorded operations that read channels."""
 
     nodes: Iterator[tuple[Node, OfWeights]]
@@ -43,10 +43,6 @@ class Following(TorchDispatchMode):
     def __post_init__(self) -> None:
         super().__init__()
         self.node, self.of_weights = next(self.nodes, (None, None))
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # else torch imports its compiler, which takes longer than all of this
 
     def reading(self, func: Any, args: Any, kwargs: Any) -> tuple[Node | None, OfWeights]:
         """Return the recorded operation that is running, and go on to the next; None: nothing is read.

@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from isoprune.graph import Graph
 from isoprune.graph.cloning import clone_sharing, runnable_copy, tensor_names
+from isoprune.graph.dispatch_mode import DispatchMode
 from isoprune.graph.draws import muted_by
 from isoprune.graph.entries import EntryPoint
 from isoprune.graph.inputs import copied_inputs
@@ -235,7 +235,7 @@ def _go(model: nn.Module, entry: EntryPoint, name: str, places: list[int]) -> bo
 
 
 @dataclass
-class _Watched(TorchDispatchMode):
+class _Watched(DispatchMode):
     """Watches a forward for the items of lists that add what they were given to something."""
 
     model: nn.Module
