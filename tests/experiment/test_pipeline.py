@@ -89,7 +89,7 @@ def test_first_and_last_row_of_a_history_are_the_stages_around_it(whole: tuple[S
     assert found["dense"].history[-1]["jsv_mean"] == found["dense"].jsv["mean"]
 
 
-def test_trainability_is_the_mean_over_the_first_learning_rate(whole: tuple[Store, Record]):
+def test_tangent_kernel_is_the_mean_over_the_first_learning_rate(whole: tuple[Store, Record]):
     _, record = whole
     rows = record.network("retrained").history[1:3]  # the milestone is epoch 2
     assert first_stage(resolve(tiny()).retrain, 3) == 2

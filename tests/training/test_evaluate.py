@@ -74,7 +74,7 @@ def rows(*accuracies: float) -> list[dict]:
     return [{"epoch": i, "validation_accuracy": a} for i, a in enumerate(accuracies)]
 
 
-def test_trainability_is_the_mean_over_the_first_stage():
+def test_tangent_kernel_is_the_mean_over_the_first_stage():
     history = rows(0.1, 0.5, 0.7, 0.9, 0.95)
     assert trainability_accuracy(history, epochs=1) == 0.5
     assert trainability_accuracy(history, epochs=3) == pytest.approx(0.7)
@@ -82,6 +82,6 @@ def test_trainability_is_the_mean_over_the_first_stage():
 
 
 @pytest.mark.parametrize("epochs", [0, -1, 3])
-def test_trainability_needs_its_epochs(epochs):
+def test_tangent_kernel_needs_its_epochs(epochs):
     with pytest.raises(IsopruneError, match=f"over {epochs} epochs cannot be read off a history of"):
         trainability_accuracy(rows(0.1, 0.5, 0.7), epochs=epochs)

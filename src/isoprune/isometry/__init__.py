@@ -15,6 +15,6 @@ from isoprune.isometry.layers import LayerGain as LayerGain
 from isoprune.isometry.layers import filter_spectrum as filter_spectrum
 from isoprune.isometry.layers import layer_gains as layer_gains
 from isoprune.isometry.summary import summary as summary
-from isoprune.isometry.trainability import kernel_condition as kernel_condition
-from isoprune.isometry.trainability import output_mean_kernel as output_mean_kernel
-from isoprune.isometry.trainability import tangent_kernel as tangent_kernel
+from isoprune.isometry.tangent_kernel import kernel_condition as kernel_condition
+from isoprune.isometry.tangent_kernel import output_mean_kernel as output_mean_kernel
+from isoprune.isometry.tangent_kernel import tangent_kernel as tangent_kernel

@@ -124,12 +124,9 @@ def sample_function(
         return t.detach().to(device, work if t.is_floating_point() else t.dtype, copy=True)
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
-        stack.enter_context(torch.autocast(device.type, enabled=False))
+        stack.enter_context(with_gradients(device))
         if differentiable_twice:
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        stack.enter_context(lent_generators(device=device))
         state = stack.enter_context(replaced_tensors(model, cast))
         args, kwargs = picks.arguments(pytree.tree_map_only(Tensor, cast, inputs))
 
@@ -156,6 +153,14 @@ def sample_function(
             _require_the_same(x, outputs, y, _TOLERANCE[work])
         kept = sum(t.nbytes for t in [x, *state])
         yield SampleFunction(x, outputs, y.shape[1], constants, kept, alone)
+
+
+@contextlib.contextmanager
+def with_gradients(device: torch.device) -> Iterator[None]:
+    """Record gradients in the types that tensors have, whatever surrounds; generators are put back."""
+    off = torch.autocast(device.type, enabled=False)
+    with torch.inference_mode(False), torch.enable_grad(), off, lent_generators(device=device):
+        yield
 
 
 def require_eval(model: nn.Module) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from msgspec import structs
@@ -38,13 +39,14 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 _SHORT = 2  # epochs of retraining, where a table does not say how many
 
 
-def in_place(each: Callable[[Experiment], Iterable[Experiment]]) -> Callable[[Study, int], Study]:
-    """Return what puts into a study, in the place of each experiment, those that ``each`` makes of it."""
+def in_place(
+    of: Callable[[Experiment], Choice], each: Callable[[Experiment], Iterable[Experiment]]
+) -> Callable[[Study, int], Study]:
+    """Return what exchanges an experiment whose choice ``of`` is "every" for those that ``each`` makes."""
 
     def complete(study: Study, _: int) -> Study:
-        return dataclasses.replace(
-            study, experiments=tuple(e for one in study.experiments for e in each(one))
-        )
+        made = (each(one) if of(one).name == EVERY else (one,) for one in study.experiments)
+        return dataclasses.replace(study, experiments=tuple(chain.from_iterable(made)))
 
     return complete
 
@@ -84,15 +86,12 @@ def has_batchnorm(model: str) -> bool:
 
 
 def _each(one: Experiment) -> Iterator[Experiment]:
-    if one.prune.criterion.name != EVERY:
-        yield one
-        return
     for criterion in criteria_for(one.prune, one.model.name):
         yield changed(one, prune=structs.replace(one.prune, criterion=criterion))
 
 
 # A run of each criterion in place of one of the criterion "every".
-with_every_criterion = in_place(_each)
+with_every_criterion = in_place(lambda one: one.prune.criterion, _each)
 
 
 def place_arena(flat: Flat) -> Place:

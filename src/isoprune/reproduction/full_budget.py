@@ -15,7 +15,7 @@ from isoprune.experiment.choice import Choice
 from isoprune.experiment.config import Experiment
 from isoprune.experiment.grid import Study
 from isoprune.reporting.pivots import Table
-from isoprune.reproduction.arena import EVERY, in_place
+from isoprune.reproduction.arena import in_place
 from isoprune.reproduction.claims import (
     JSV_BEFORE,
     TEST_ACCURACY,
@@ -39,9 +39,6 @@ _VALIDATION = Value("validation accuracy after retraining, %", "retrained.valida
 
 
 def _each(one: Experiment) -> Iterator[Experiment]:
-    if one.repair.name != EVERY:
-        yield one
-        return
     auto, reconstruction = (Choice(name, reads(name, MANY)) for name in ("auto", "reconstruction"))
     yield with_start(one, Choice("none"))
     yield with_start(one, auto, reconstruction)
@@ -59,7 +56,7 @@ def with_every_start(study: Study, classes: int) -> Study:
     Seed after seed, so that a study that was stopped has all cells of the seeds that it has; the repair of
     what L1 chose, which is run at full budget alone, comes last.
     """
-    made = in_place(_each)(study, classes)
+    made = in_place(lambda one: one.repair, _each)(study, classes)
     return dataclasses.replace(made, experiments=tuple(sorted(made.experiments, key=_turn)))
 
 

@@ -9,7 +9,7 @@ from msgspec import structs
 from isoprune.comparison.records import Flat
 from isoprune.experiment.choice import Chain, Choice
 from isoprune.experiment.config import Experiment
-from isoprune.reproduction.arena import EVERY, changed, in_place
+from isoprune.reproduction.arena import changed, in_place
 from isoprune.reproduction.claims import TEST_ACCURACY, VALUES, Cells, Place, Section, ratio_of
 from isoprune.reproduction.ranking import ranking
 
@@ -28,9 +28,6 @@ _CHOOSING_PLAINLY = ("osscar",)
 
 
 def _each(one: Experiment) -> Iterator[Experiment]:
-    if one.repair.name != EVERY:
-        yield one
-        return
     for name in _BLIND:
         yield with_start(one, Choice(name))
     for samples in (FEW, MANY):
@@ -58,7 +55,7 @@ def with_start(one: Experiment, repair: Choice, criterion: Choice | None = None)
 
 
 # A run of each way in place of one of the repair "every".
-with_every_repair = in_place(_each)
+with_every_repair = in_place(lambda one: one.repair, _each)
 
 
 def place_repairs_arena(flat: Flat) -> Place:

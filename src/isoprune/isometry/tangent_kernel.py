@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from isoprune.isometry import picks
-from isoprune.isometry.function import require_eval, require_finite
+from isoprune.isometry.function import require_eval, require_finite, with_gradients
 from isoprune.isometry.memory import default_memory
 from isoprune.isometry.picks import Inputs, OutputPick
 from isoprune.isometry.products import pull_back_to
 from isoprune.types import IsopruneError, Network, module_of
-from isoprune.types.seeded import lent_generators
+from isoprune.types.network import device_of
 
 
 def tangent_kernel(
@@ -103,17 +103,13 @@ def differentiable(model: nn.Module) -> Iterator[tuple[list[Tensor], Callable[[I
         raise IsopruneError(
             "The model has no trainable parameter. Call model.requires_grad_(True) on what is to be trained."
         )
-    device = next(iter(named.values())).device
+    device = device_of(model)
 
     def copied(t: Tensor) -> Tensor:
         wide = t.dtype if t.dtype == torch.float64 or not t.is_floating_point() else torch.float32
         return t.detach().to(wide).clone()
 
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
-        stack.enter_context(torch.autocast(device.type, enabled=False))
-        stack.enter_context(lent_generators(device=device))
+    with with_gradients(device):
         state = {name: copied(t) for name, t in model.named_buffers()}
         state |= {name: copied(p).requires_grad_(p.requires_grad) for name, p in named.items()}
         leaves = [t for t in state.values() if t.requires_grad]
