@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from isoprune.export import manifest, mask_file
 from isoprune.export.content_checks import check_finite, plan_problem
 from isoprune.export.folder import BOOLS, PLAN, WEIGHTS, replacing, settled
-from isoprune.export.manifest import Manifest, StoredTensor
+from isoprune.export.manifest import Manifest, StoredTensor, damaged
 from isoprune.graph.cloning import clone_sharing, tensor_names
 from isoprune.pruning import Pruned
 from isoprune.pruning.mask import harden, masked, masks_of
@@ -196,7 +196,7 @@ def plan_at(directory: str | Path) -> Plan | None:
 def _bools(facts: Manifest, path: Path) -> dict[str, Tensor]:
     bools = mask_file.read(path, facts.bools)
     if _sha256(path) != facts.bools_sha256:
-        raise _damaged(path, "its SHA-256 is not the one in plan.json")
+        raise damaged(path, "its SHA-256 is not the one in plan.json")
     return bools
 
 
@@ -205,7 +205,7 @@ def _masks(facts: Manifest, path: Path) -> dict[str, Tensor]:
     masks = {k.removeprefix(mask_file.MASKS): t for k, t in bools.items() if k.startswith(mask_file.MASKS)}
     for name, kept in masks.items():
         if name not in facts.tensors or facts.tensors[name].shape != tuple(kept.shape):
-            raise _damaged(path, f"its mask of {name} is not of that tensor's shape")
+            raise damaged(path, f"its mask of {name} is not of that tensor's shape")
     return masks
 
 
@@ -268,22 +268,18 @@ def _read_weights(facts: Manifest, path: Path) -> dict[str, Tensor]:
     size = path.stat().st_size
     # Before a byte is read: no larger than the tensors, which are no larger than those of build().
     if not content <= size <= content + HEADER[0] + HEADER[1] * len(facts.tensors):
-        raise _damaged(path, f"it has {size:,} bytes, its tensors {content:,}")
+        raise damaged(path, f"it has {size:,} bytes, its tensors {content:,}")
     if _sha256(path) != facts.sha256:
-        raise _damaged(path, "its SHA-256 is not the one in plan.json")
+        raise damaged(path, "its SHA-256 is not the one in plan.json")
     try:
         with safe_open(path, "pt") as file:
             # Copies: what safetensors hands out may be the file itself, mapped into memory.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  not a dict
     except SafetensorError as error:
-        raise _damaged(path, str(error)) from error
+        raise damaged(path, str(error)) from error
     found = {name: StoredTensor(tuple(t.shape), t.dtype, None) for name, t in tensors.items()}
     for name in sorted(found.keys() | facts.tensors.keys()):
         want = facts.tensors.get(name)
         if want is None or found.get(name) != StoredTensor(want.shape, want.dtype, None):
-            raise _damaged(path, f"{name} is not as plan.json has it")
+            raise damaged(path, f"{name} is not as plan.json has it")
     return tensors
-
-
-def _damaged(path: Path, problem: str) -> IsopruneError:
-    return IsopruneError(f"{path} is damaged: {problem}. Copy the directory anew, or save the network again.")

@@ -203,7 +203,7 @@ def read(directory: Path) -> Manifest:
     try:
         facts = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise _damaged(path, f"not valid JSON ({error})") from None
+        raise damaged(path, f"not valid JSON ({error})") from None
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise IsopruneError(f"{path} is not of isoprune's making. Give a directory that isoprune.save wrote.")
     version = facts.get("version")
@@ -218,10 +218,11 @@ def read(directory: Path) -> Manifest:
             raise TypeError("its content is not that of its digest")
         return _checked(facts)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise _damaged(path, str(error)) from None
+        raise damaged(path, str(error)) from None
 
 
-def _damaged(path: Path, problem: str) -> IsopruneError:
+def damaged(path: Path, problem: str) -> IsopruneError:
+    """Return the error of a saved network's file that is not as it was written."""
     return IsopruneError(
         f"{path} is damaged: {problem[:200]}. Save the network again, or copy the directory anew."
     )

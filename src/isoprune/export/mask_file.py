@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from isoprune.types import IsopruneError
+from isoprune.export.manifest import damaged
 
 MASKS, KEPT = "mask/", "kept/"
 
@@ -34,22 +34,18 @@ def read(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]
     """
     content = sum(-(-torch.Size(shape).numel() // 8) for shape in shapes.values())
     if not path.is_file() or path.stat().st_size > content + 2**16 + 2**10 * len(shapes):
-        raise _damaged(path, "missing, or larger than its plan")
+        raise damaged(path, "missing, or larger than its plan")
     try:
         packed = load(path.read_bytes())
     except SafetensorError as error:
-        raise _damaged(path, str(error)) from error
+        raise damaged(path, str(error)) from error
     if packed.keys() != shapes.keys():
-        raise _damaged(path, "its entries are not those of plan.json")
+        raise damaged(path, "its entries are not those of plan.json")
     bools = {}
     for key, shape in shapes.items():
         number = torch.Size(shape).numel()
         if packed[key].dtype != torch.uint8 or packed[key].shape != (-(-number // 8),):
-            raise _damaged(path, f"{key} is not as plan.json has it")
+            raise damaged(path, f"{key} is not as plan.json has it")
         flat = np.unpackbits(packed[key].numpy(), count=number)
         bools[key] = torch.from_numpy(flat).bool().reshape(shape)
     return bools
-
-
-def _damaged(path: Path, problem: str) -> IsopruneError:
-    return IsopruneError(f"{path} is damaged: {problem}. Copy the directory anew, or save the network again.")
