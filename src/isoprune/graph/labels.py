@@ -62,6 +62,13 @@ def core(ids: Tensor, keep: Collection[int] = ()) -> Tensor:
     return ids.as_strided(cut, strides) if cut != list(sizes) else ids
 
 
+def first_along(ids: Tensor, dims: Iterable[int]) -> Tensor:
+    """Return ``ids`` cut to length 1 along ``dims``: the first ones."""
+    for d in dims:
+        ids = ids.narrow(d, 0, 1)
+    return ids
+
+
 def spread(ids: Tensor, shape: Sequence[int], dims: Sequence[int]) -> Tensor:
     """Lay dimension i of ``ids`` along ``dims[i]`` of a tensor of ``shape``, constant elsewhere."""
     view = [1] * len(shape)

@@ -12,7 +12,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from isoprune.graph.labels import Plane, core, varying
+from isoprune.graph.labels import Plane, core, first_along, varying
 
 CONSTANT = "(constant)"  # the source of channels that a constant of equal values takes on
 
@@ -91,10 +91,7 @@ class Ledger:
 
     def tie(self, plane: Plane, dims: Iterable[int], where: str) -> Plane:
         """Unify the channels along ``dims``; return the plane that is constant along them."""
-        ids = plane.ids
-        for d in dims:
-            ids = ids.narrow(d, 0, 1)
-        ids = ids.expand(plane.ids.shape)
+        ids = first_along(plane.ids, dims).expand(plane.ids.shape)
         self.unify(ids, plane.ids, where)
         return Plane(ids, plane.row)
 

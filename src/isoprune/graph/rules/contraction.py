@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from isoprune.graph.labels import Plane, Planes, core, distinct, spread
+from isoprune.graph.labels import Plane, Planes, core, distinct, first_along, spread
 from isoprune.graph.rules.pointwise import join, where_of
 
 if TYPE_CHECKING:
@@ -41,24 +41,14 @@ def contract(
     _remember(tracer, a, b, summed)
     free = [_free(side, shape) for side in (a, b)]
     if batch:
-        sizes = [
-            [shape[d] if d in batch else 1 for d in range(len(shape))],
-            [shape[d] if d in batch else 1 for d in range(len(shape))],
-        ]
-        on_batch = [tuple(p for p in planes if set(p.dims) <= set(batch)) for planes in free]
+        size = [n if d in batch else 1 for d, n in enumerate(shape)]
+        ones = [d for d, n in enumerate(size) if n == 1]
         parts = [
-            (tuple(Plane(_narrowed(p.ids, size), p.row) for p in planes), size)
-            for planes, size in zip(on_batch, sizes, strict=True)
+            (tuple(Plane(first_along(p.ids, ones), p.row) for p in planes if set(p.dims) <= set(batch)), size)
+            for planes in free
         ]
-        join(tracer, parts, sizes[0], where)
+        join(tracer, parts, size, where)
     return distinct([*free[0], *free[1]])
-
-
-def _narrowed(ids: Tensor, size: Sequence[int]) -> Tensor:
-    for d, n in enumerate(size):
-        if n == 1:
-            ids = ids.narrow(d, 0, 1)
-    return ids
 
 
 def _summed(tracer: Tracer, side: Side, batch: Sequence[int], where: str) -> Tensor | None:

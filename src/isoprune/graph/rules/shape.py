@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
-from isoprune.graph.labels import Plane, Planes, compress, distinct, tidy
+from isoprune.graph.labels import Plane, Planes, compress, distinct, first_along, tidy
 from isoprune.graph.layouts import rows_of
 from isoprune.graph.rules.pointwise import join
 
@@ -96,11 +96,7 @@ def untangled(tracer: Tracer, call: Call, plane: Plane, others: Planes, shape: t
     inner = [d for d in plane.dims if d > min(columns) and d in rows]
     if not inner or len(tidy([Plane(plane.ids.reshape(shape))])[0].dims) >= len(plane.dims):
         return plane
-    ids = plane.ids
-    for d in inner:
-        ids = ids.narrow(d, 0, 1)
-    ids = ids.expand(plane.ids.shape)
-    tracer.ledger.unify(ids, plane.ids, call.where)
+    tracer.ledger.tie(plane, inner, call.where)
     return plane
 
 
@@ -186,17 +182,10 @@ def join_along(tracer: Tracer, call: Call, parts: list[tuple[Planes, Any]], dim:
         result.append(Plane(ids.reshape([-1 if d == dim else 1 for d in range(len(shape))]).expand(shape)))
     if _same_dims(parts, dim):
         grids = [next(p for p in planes if dim in p.dims and len(p.dims) > 1) for planes, _ in parts]
-        keep = sorted({d for p in grids for d in p.dims} | {dim})
-        thin = [_thin(p.ids, keep) for p in grids]
+        constant = {*range(len(shape))} - {d for p in grids for d in p.dims} - {dim}
+        thin = [first_along(p.ids, constant) for p in grids]
         result.append(Plane(torch.cat(thin, dim).expand(shape)))
     return tidy(result)
-
-
-def _thin(ids: Tensor, keep: list[int]) -> Tensor:
-    for d in range(ids.dim()):
-        if d not in keep:
-            ids = ids.narrow(d, 0, 1)
-    return ids
 
 
 def _same_dims(parts: list[tuple[Planes, Any]], dim: int) -> bool:

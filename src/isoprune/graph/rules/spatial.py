@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from isoprune.graph.labels import Plane, Planes, distinct, tidy
+from isoprune.graph.labels import Plane, Planes, distinct, first_along, tidy
 
 if TYPE_CHECKING:
     from isoprune.graph.call import Call
@@ -18,18 +18,20 @@ _RANK = {"1d": 1, "2d": 2, "3d": 3, "linear1d": 1, "bilinear2d": 2, "bicubic2d":
 def spatial(tracer: Tracer, call: Call) -> list[Planes]:
     x: Tensor = call.args[0]
     rank = next((r for name, r in _RANK.items() if name in call.op), 2)
-    space = range(x.dim() - rank, x.dim())
+    return _mixed(tracer, call, set(range(x.dim() - rank, x.dim())), "positions")
+
+
+def _mixed(tracer: Tracer, call: Call, dims: set[int], what: str) -> list[Planes]:
+    """What comes of the first input where all along ``dims`` is mixed: channels along other ones pass."""
     out = []
     for result in call.outs:
         planes = []
-        for p in tracer.planes(x):
-            if set(p.dims) <= set(space):
-                tracer.ledger.freeze([p], f"{call.where} mixes positions")
+        for p in tracer.planes(call.args[0]):
+            if set(p.dims) <= dims:
+                tracer.ledger.freeze([p], f"{call.where} mixes {what}")
                 continue
-            ids = tracer.ledger.tie(p, set(p.dims) & set(space), call.where).ids
-            for d in space:
-                ids = ids.narrow(d, 0, 1)
-            planes.append(Plane(ids.expand(result.shape), p.row))
+            ids = tracer.ledger.tie(p, set(p.dims) & dims, call.where).ids
+            planes.append(Plane(first_along(ids, dims).expand(result.shape), p.row))
         out.append(distinct(planes))
     return out
 
@@ -83,18 +85,8 @@ def sampled(tracer: Tracer, call: Call) -> list[Planes]:
 
 def transformed(tracer: Tracer, call: Call) -> list[Planes]:
     """A Fourier transform: what it runs over is mixed, so only channels along other dimensions can go."""
-    x, dims = call.args[0], {d % call.args[0].dim() for d in call.args[1]}
-    (out,) = call.outs
-    planes = []
-    for p in tracer.planes(x):
-        if set(p.dims) <= dims:
-            tracer.ledger.freeze([p], f"{call.where} mixes all that it runs over")
-            continue
-        ids = tracer.ledger.tie(p, set(p.dims) & dims, call.where).ids
-        for d in dims:
-            ids = ids.narrow(d, 0, 1)
-        planes.append(Plane(ids.expand(out.shape), p.row))
-    return [distinct(planes)]
+    dims = {d % call.args[0].dim() for d in call.args[1]}
+    return _mixed(tracer, call, dims, "all that it runs over")
 
 
 def by_place(tracer: Tracer, call: Call) -> list[Planes]:
