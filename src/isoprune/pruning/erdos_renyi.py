@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from isoprune.types import IsopruneError
@@ -37,7 +38,7 @@ def erk(
     """
     if total > sum(most.values()):
         raise IsopruneError(f"{total} units are to stay, and there are {sum(most.values())}.")
-    share = {name: sizes[name] * sum(shape) / _numel(shape) for name, shape in shapes.items()}
+    share = {name: sizes[name] * sum(shape) / math.prod(shape) for name, shape in shapes.items()}
     full: set[str] = set()
     while True:
         rest = total - sum(most[name] for name in full)
@@ -55,10 +56,3 @@ def erk(
 
 
 ALLOCATIONS = {f.__name__: f for f in (erk,)}
-
-
-def _numel(shape: tuple[int, ...]) -> int:
-    number = 1
-    for n in shape:
-        number *= n
-    return number

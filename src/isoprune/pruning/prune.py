@@ -20,7 +20,7 @@ from isoprune.pruning.costs import costs_of
 from isoprune.pruning.discrepancy import NotFinite, WrongNetwork
 from isoprune.pruning.drift import Drift
 from isoprune.pruning.pruned import Pruned
-from isoprune.pruning.rehearsal import Misfit, rehearse
+from isoprune.pruning.rehearsal import Misfit, Rehearsal, rehearse
 from isoprune.pruning.shrink import outline, shrink
 from isoprune.pruning.spared import spared_of
 from isoprune.pruning.verify import verify
@@ -59,14 +59,18 @@ def settle(model: nn.Module, graph: Graph, planner: Planner) -> Settled:
     tried: _Tried = {}
     for _ in range(200):
         plan = planner(graph, active)
-        with uncollected():
-            rehearsal = rehearse(outline(model, graph, plan), graph, graph.kept_ids(plan))
+        rehearsal = _rehearsed(model, graph, plan)
         if rehearsal.misfit is None:
             settled = Settled(plan, graph, rehearsal.drifts, active, tuple(attempts))
             return _loosened(model, planner, settled) if active and spared_of(graph, plan) else settled
         attempts.append(str(rehearsal.misfit))
         active, graph = _put_back(model, graph, plan, active, tried, rehearsal.misfit)
     raise WrongNetwork(f"The sizes of a smaller network never fitted; last: {attempts[-1]}.")
+
+
+def _rehearsed(model: nn.Module, graph: Graph, plan: Plan) -> Rehearsal:
+    with uncollected():
+        return rehearse(outline(model, graph, plan), graph, graph.kept_ids(plan))
 
 
 _MOST_LOOSENED = 16  # links tried without; each takes a rehearsal
@@ -84,8 +88,7 @@ def _loosened(model: nn.Module, planner: Planner, settled: Settled) -> Settled:
         if len(kept) == len(settled.active):
             continue
         plan = planner(graph, kept)
-        with uncollected():
-            rehearsal = rehearse(outline(model, graph, plan), graph, graph.kept_ids(plan))
+        rehearsal = _rehearsed(model, graph, plan)
         if rehearsal.misfit is None:
             settled = replace(settled, plan=plan, drifts=rehearsal.drifts, active=kept)
             if without is doubtful:
@@ -252,8 +255,7 @@ def _tied_to_size(graph: Graph, misfit: Misfit) -> Graph | None:
 
 def _keeps_sizes(model: nn.Module, graph: Graph, part: Plan) -> bool:
     """Tell whether a part of a plan changes no sizes that it should not."""
-    with uncollected():
-        return rehearse(outline(model, graph, part), graph, graph.kept_ids(part)).misfit is None
+    return _rehearsed(model, graph, part).misfit is None
 
 
 def _proves(model: nn.Module, example_inputs: Any, graph: Graph, part: Plan) -> bool:
