@@ -22,7 +22,7 @@ from isoprune.graph.labels import Planes
 from isoprune.graph.reads import replayed_reads
 from isoprune.graph.recording import Node, Pass
 from isoprune.pruning.choose import choose
-from isoprune.pruning.reference import Following, readings
+from isoprune.pruning.reference import Following, readings, summed
 from isoprune.pruning.weight_norms import weight_norms
 from isoprune.types import IsopruneError, Plan
 from isoprune.types.seeded import seeded
@@ -118,12 +118,7 @@ class _Living(Following):
             return
         if node.operation.family == "contraction":  # a lookup
             return
-        planes, shape = node.inputs[0]
-        dims = (
-            node.operation.over(args, kwargs, len(shape)) if node.operation.over else set(range(len(shape)))
-        )
-        cut = tuple(p for p in planes if set(p.dims) & dims)
-        for channel, some in self._nonzero(cut, values[0]).items():
+        for channel, some in self._nonzero(summed(node, 0, args, kwargs), values[0]).items():
             # Zeros count in a mean, and in the groups of a norm.
             self.living[channel] |= some or not node.operation.zeroing
 

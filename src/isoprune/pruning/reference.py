@@ -77,42 +77,27 @@ class Zeroed(Following):
                 return func(*args, **kwargs)
         if node.operation.family == "contraction" or node.operation.zeroing:
             return func(*self._zeroed(node, args, kwargs), **kwargs)
-        if self._over_channels(node, args, kwargs):
+        if keep_mask(summed(node, 0, args, kwargs), self.kept) is not None:
             self.statistics.add(node.where)
             return self._restricted(func, node, args, kwargs)
         return func(*args, **kwargs)
 
     def _loses(self, node: Node, args: Any, kwargs: Any) -> bool:
         """Tell whether what an operation sums over loses channels."""
-        planes = _along_the_sum(node) if node.operation.factors else self._summed(node, 0, args, kwargs)
+        planes = _along_the_sum(node) if node.operation.factors else summed(node, 0, args, kwargs)
         return keep_mask(planes, self.kept) is not None
-
-    def _summed(self, node: Node, factor: int, args: Any, kwargs: Any) -> Planes:
-        """Return the planes of an operand; of a norm or a sum only those along what it runs over."""
-        planes, shape = node.inputs[factor]
-        if node.operation.over is None:
-            return planes
-        dims = node.operation.over(args, kwargs, len(shape))
-        return tuple(p for p in planes if set(p.dims) & dims)
 
     def _zeroed(self, node: Node, args: Any, kwargs: Any) -> Sequence[Any]:
         flat, spec = tree_flatten((args, kwargs))
         places = [i for i, value in enumerate(flat) if isinstance(value, Tensor)]
         # Zeroing one factor of a product is enough, and so is zeroing what is summed.
         for factor in (0,) if node.operation.zeroing else node.operation.factors[:1]:
-            mask = keep_mask(self._summed(node, factor, args, kwargs), self.kept)
+            mask = keep_mask(summed(node, factor, args, kwargs), self.kept)
             if mask is not None:
                 value = flat[places[factor]]
                 # Not a product: infinity times zero would not be zero.
                 flat[places[factor]] = torch.where(mask.to(value.device), value, value.new_zeros(()))
         return tree_unflatten(flat, spec)[0]
-
-    def _over_channels(self, node: Node, args: Any, kwargs: Any) -> bool:
-        planes, shape = node.inputs[0]
-        assert node.operation.over is not None
-        dims = node.operation.over(args, kwargs, len(shape))
-        cut = [p for p in planes if set(p.dims) & dims]
-        return keep_mask(tuple(cut), self.kept) is not None
 
     def _restricted(self, func: Any, node: Node, args: Any, kwargs: Any) -> Any:
         """Run on the boxes of what stays and lay the results back, zero elsewhere."""
@@ -132,6 +117,15 @@ class Zeroed(Following):
         full = small.new_zeros(shape)
         full.permute(order)[mask.expand(shape).permute(order)] = small.permute(order).reshape(-1)
         return full
+
+
+def summed(node: Node, factor: int, args: Any, kwargs: Any) -> Planes:
+    """Return the planes of an operand; of a norm or a sum only those along what it runs over."""
+    planes, shape = node.inputs[factor]
+    if node.operation.over is None:
+        return planes
+    dims = node.operation.over(args, kwargs, len(shape))
+    return tuple(p for p in planes if set(p.dims) & dims)
 
 
 def _same_shapes(node: Node, call: Any) -> bool:
