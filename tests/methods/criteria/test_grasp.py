@@ -132,7 +132,7 @@ def test_the_temperature_is_200_and_must_be_above_zero():
 def test_statistics_are_the_batch_s_or_the_network_s_and_one_sample_has_none():
     model, x = network("mlp")
     units = units_of(trace(model, x), "weight")
-    with pytest.raises(IsopruneError, match=r"statistics is 'data'\. Known: batch, network"):
+    with pytest.raises(IsopruneError, match=r"Unknown statistics 'data'\. Known: batch, network"):
         scored(model, units, x, statistics="data")
     normed = nn.Sequential(nn.Linear(7, 4), nn.BatchNorm1d(4), nn.Linear(4, 5)).double().eval()
     x = torch.randn(6, 7, dtype=torch.float64)

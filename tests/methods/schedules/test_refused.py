@@ -49,9 +49,12 @@ REFUSED = [
     ),
     (
         lambda: warm_up(epochs=9, schedule=constant, rise=1, curve="round"),
-        r"curve = 'round'\. Known: linear, c",
+        r"Unknown curve 'round'\. Known: linear, c",
     ),
-    (lambda: warm_up(epochs=9, schedule=constant, rise=1, over="all"), r"over = 'all'\. Known: rest, whole"),
+    (
+        lambda: warm_up(epochs=9, schedule=constant, rise=1, over="all"),
+        r"Unknown value of over 'all'\. Known: rest, whole",
+    ),
     (
         lambda: build("warm_up", epochs=25, schedule={"name": "halving", "stages": 2}, rise=0.1),
         r"halving counts whole epochs, and here it gets 22\.5\. Give the warm-up before it in epochs",

@@ -14,6 +14,7 @@ from isoprune.pruning.unit_scores import score_units
 from isoprune.signals import Signals
 from isoprune.signals.work import samples_in_memory
 from isoprune.types import IsopruneError, Scores, Units
+from isoprune.types.errors import check_known
 from isoprune.types.method import method
 from isoprune.types.task import Task
 from isoprune.types.units import GRAINS
@@ -68,8 +69,7 @@ def grasp(
     """
     if not temperature > 0:
         raise IsopruneError(f"temperature is {temperature}, not a number above 0. The paper takes 200.")
-    if statistics not in ("batch", "network"):
-        raise IsopruneError(f"statistics is {statistics!r}. Known: batch, network.")
+    check_known(statistics, ("batch", "network"), "statistics")
     cool = replace(replace_loss(signals, temperature), batch_statistics=statistics == "batch")
     cool = _within(cool, gigabytes)
     bent = cool.hessian_product(cool.gradients)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from isoprune.methods.schedules.curves import CURVES, check_epochs, part_of_run, snapped
 from isoprune.methods.schedules.nested import Make, made
 from isoprune.types import IsopruneError, Schedule
+from isoprune.types.errors import check_known
 from isoprune.types.method import method
 
 
@@ -66,9 +67,8 @@ def warm_up(
         raise IsopruneError(f"rise = {rise} of {epochs:g} epochs leaves none for the schedule. Lower it.")
     if not 0 < start <= 1:
         raise IsopruneError(f"start = {start}; it is a factor on the first rate, above 0 and at most 1.")
-    for name, word, known in (("curve", curve, tuple(CURVES)), ("over", over, ("rest", "whole"))):
-        if word not in known:
-            raise IsopruneError(f"{name} = {word!r}. Known: {', '.join(known)}.")
+    check_known(curve, CURVES, "curve")
+    check_known(over, ("rest", "whole"), "value of over")
     length = rise if isinstance(rise, int) else snapped(part * epochs)
     begin = length if over == "rest" else 0
     inner = made(schedule, epochs=epochs - begin)
