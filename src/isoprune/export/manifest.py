@@ -223,9 +223,7 @@ def read(directory: Path) -> Manifest:
 
 def damaged(path: Path, problem: str) -> IsopruneError:
     """Return the error of a saved network's file that is not as it was written."""
-    return IsopruneError(
-        f"{path} is damaged: {problem[:200]}. Save the network again, or copy the directory anew."
-    )
+    return IsopruneError(f"{path} is damaged: {problem[:200]}. Save the network again, or copy it anew.")
 
 
 def _checked(facts: Mapping[str, Any]) -> Manifest:
