@@ -13,6 +13,9 @@ from torch import Tensor, zeros
 from isoprune.experiment.choice import choice
 from isoprune.experiment.digests import FORMAT, digest, run_digest
 from isoprune.experiment.seeds import build_model
+from isoprune.export import manifest
+from isoprune.export.folder import FORMAT as PLAN_FORMAT
+from isoprune.export.folder import sha256_of
 from isoprune.types.json_files import sealed
 from isoprune.types.record import VERSION
 
@@ -31,9 +34,13 @@ def network_folder(
     model: Any = None,
     data: Any = None,
     in_shape: Any = (1, 8, 8),
+    saved: Mapping[str, Any] | None = None,
     **facts: Any,
 ) -> Path:
-    """Write a network's folder as a store has it, under the name that its config has."""
+    """Write a network's folder as a store has it, under the name that its config has.
+
+    ``saved`` are changes of its plan.json, ``facts`` of its step.json.
+    """
     config = {
         "seed": 0, "data": data or {"name": "digits"}, "model": model or SMALL,
         "task": "classification", "steps": [],
@@ -43,15 +50,28 @@ def network_folder(
     folder.mkdir(parents=True, exist_ok=True)
     if tensors is None and model is None:
         tensors = build_model(choice(SMALL, "model"), (1, 8, 8), 10, seed=0).state_dict()
-    weights = save(dict(tensors or {"a": zeros(1)}))
-    (folder / "network.safetensors").write_bytes(weights)
+    tensors = dict(tensors or {"a": zeros(1)})
+    weights = save(tensors)
+    (folder / "model.safetensors").write_bytes(weights)
+    cost = {"parameters": 1, "nonzero": 1, "flops": 1}
+    shapes = {
+        key: {"shape": list(t.shape), "dtype": str(t.dtype).removeprefix("torch."), "dense": None}
+        for key, t in tensors.items()
+    }
+    plan = {
+        "format": PLAN_FORMAT, "version": manifest.VERSION, "class": "Net", "source": None,
+        "training": False, "other_mode": [], "attributes": {}, "tied": {}, "tensors": shapes,
+        "plan": {"grain": "channel", "removed": {}, "shapes": {}, "request": {}},
+        "costs": {"dense": cost, "pruned": cost, "ratios": {}, "units": [], "latency": None},
+        "sha256": hashlib.sha256(weights).hexdigest(), **(saved or {}),
+    }  # fmt: skip
+    (folder / "plan.json").write_bytes(sealed(plan))
     known = {
         "version": FORMAT, "role": "dense", "digest": name, "dense": name, "config": config,
-        "in_shape": list(in_shape), "classes": 10, "seconds": 1.0, "sizes": {}, "parameters": 1, "nonzero": 1,
-        "flops": 1, "plan": {"grain": "channel", "removed": {}, "shapes": {}, "request": {}},
-        "history": [], "sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights), **facts,
+        "in_shape": list(in_shape), "classes": 10, "seconds": 1.0, "history": [],
+        "files": {file: sha256_of(folder / file) for file in ("plan.json", "model.safetensors")}, **facts,
     }  # fmt: skip
-    (folder / "network.json").write_bytes(sealed(known))
+    (folder / "step.json").write_bytes(sealed(known))
     return folder
 
 

@@ -136,7 +136,7 @@ def test_the_same_command_again_trains_nothing_and_tells_the_same(capsys, monkey
     first = told(capsys, *COMMAND)
     before, saved = record(), tensors()
     made: list[Path] = []
-    monkeypatch.setattr(step_result, "save_network", lambda folder, *_: made.append(folder))
+    monkeypatch.setattr(step_result, "save_step", lambda folder, *_, **__: made.append(folder))
     for module in (train, retrain):
         monkeypatch.setattr(module, "trained", lambda *_a, **_k: pytest.fail("trained again"))
     assert told(capsys, *COMMAND) == first
@@ -152,10 +152,10 @@ def test_python_delivers_what_the_command_does_and_either_goes_on_from_the_other
     done = deliver(request, "o")
     made = tensors()
     isoprune.report([done.record], "o/index.html")
-    trained = {file: file.stat().st_mtime_ns for file in Path("o/runs").rglob("network.json")}
+    trained = {file: file.stat().st_mtime_ns for file in Path("o/runs").rglob("step.json")}
     told(capsys, *COMMAND)
     assert same(tensors(), made)
-    assert {file: file.stat().st_mtime_ns for file in Path("o/runs").rglob("network.json")} == trained
+    assert {file: file.stat().st_mtime_ns for file in Path("o/runs").rglob("step.json")} == trained
 
 
 @pytest.mark.matrix

@@ -28,7 +28,7 @@ number, out, glob = int(sys.argv.pop(1)), Path(sys.argv.pop(1)), sys.argv.pop(1)
 sent = []
 
 def kill(event, arguments):
-    if event != "os.rename" or sent or len(list(out.glob("runs/networks/*/network.json"))) < 2:
+    if event != "os.rename" or sent or len(list(out.glob("runs/networks/*/step.json"))) < 2:
         return
     if next(out.glob(glob), None):
         sent.append(number)

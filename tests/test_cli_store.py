@@ -132,8 +132,8 @@ def test_bad_diagnoses_are_refused(store: Store, record: tuple[Path, dict], tmp_
     assert "holds no finished network" in refused(capsys, "diagnose", tmp_path)
     broken = tmp_path / "dense" / folder.name
     shutil.copytree(folder, broken)
-    (broken / "network.safetensors").write_bytes(b"")
-    assert "is damaged: its checksum" in refused(capsys, "diagnose", broken)
+    (broken / "model.safetensors").write_bytes(b"")
+    assert "is damaged: it has 0 bytes" in refused(capsys, "diagnose", broken)
     load_network(folder)
     (tmp_path / "record.json").write_text("{}")
     assert "is not a record" in refused(capsys, "diagnose", tmp_path / "record.json")

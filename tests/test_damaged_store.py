@@ -88,14 +88,14 @@ def test_one_digit_of_the_plan_is_made_again_and_said(whole, tmp_path):
     """The smallest damage: another channel goes, and every JSON stays well formed."""
     root = Path(shutil.copytree(whole[0], tmp_path / "store"))
     shutil.rmtree(root / "runs")
-    for path in root.glob("networks/*/network.json"):
+    for path in root.glob("networks/*/plan.json"):
         text = path.read_text()
         path.write_text(text.replace('"flops": ', '"flops": 1'))
     said: list[str] = []
     with one_thread():
         record = run(recipe(), Store(root), on_event=lambda event: said.append(str(event.get("say", ""))))
     assert bits(record) == bits(whole[1])
-    assert sum("its checksum is not that of its content" in line for line in said) == len(record.networks)
+    assert sum("its checksum is not the one in step.json" in line for line in said) == len(record.networks)
 
 
 @pytest.mark.parametrize("name", ["measured-*.json", "epoch-*.safetensors"])

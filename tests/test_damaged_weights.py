@@ -18,9 +18,9 @@ import diagnosed_nets
 import isoprune
 from damage import BYTES, changed, damage, in_time, remove
 from experiment.tiny import one_thread
-from hostile import CALLS, network_folder, record_of
+from hostile import CALLS, network_folder, record_of, sealed
 from isoprune.cli import main
-from isoprune.export import load, manifest, save
+from isoprune.export import load, save
 from isoprune.export.weights import load_weights_
 from isoprune.types import IsopruneError
 
@@ -78,8 +78,8 @@ def saved_fuzz(folder: Path, cases: int, seed: int, *, sign: bool) -> Counter:
         if sign:
             path, kind = place / "plan.json", "signed"
             facts = json.loads(path.read_text())
-            facts.pop("digest")
-            path.write_text(manifest.to_text(changed(facts, draw, odd=draw.random() < 0.5)))
+            del facts["checksum"]
+            path.write_bytes(sealed(changed(facts, draw, odd=draw.random() < 0.5)))
         else:
             kind = damage(path, draw)
 
@@ -134,16 +134,16 @@ def hostile_folder(place: Path, draw: random.Random) -> Path:
         dense = diagnosed_nets.Net().eval()
         made = save(isoprune.prune(dense, torch.randn(2, 1, 8, 8), ratio=0.5), place / "saved", source=name)
         facts = json.loads((made / "plan.json").read_text())
-        facts.pop("digest")
-        (made / "plan.json").write_text(manifest.to_text(changed(facts, draw, odd=True) | {"source": name}))
+        del facts["checksum"]
+        (made / "plan.json").write_bytes(sealed(changed(facts, draw, odd=True) | {"source": name}))
         return made
     folder = network_folder(place / "networks")
     if kind == "recipe":
-        (place / "recipe.json").write_bytes((folder / "network.json").read_bytes())
+        (place / "recipe.json").write_bytes((folder / "step.json").read_bytes())
         return place
     if kind == "record":
         return record_of(folder, place / "runs").parent
-    damage(folder / "network.json", draw, sign=True)
+    damage(folder / "step.json", draw, sign=True)
     return folder
 
 

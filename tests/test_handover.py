@@ -16,7 +16,7 @@ import isoprune
 from data.painted import folder
 from experiment.tiny import one_thread
 from isoprune.cli import main
-from isoprune.experiment.named_network import open_pruned
+from isoprune.experiment.saved_models import open_pruned
 from isoprune.export import manifest
 from recipes import OF_PHOTOS, own_networks, refused, told
 

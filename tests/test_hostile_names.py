@@ -107,6 +107,14 @@ def test_a_small_file_builds_no_large_network(capsys, width):
     assert "far more weights than it holds" in refused(capsys, "diagnose", str(folder))
 
 
+def test_a_small_saved_folder_builds_no_large_network_of_a_library(capsys):
+    pytest.importorskip("transformers")
+    large = "transformers:bert,hidden_size=8192,num_attention_heads=64,num_hidden_layers=40"
+    folder = network_folder(Path("stranger"), saved={"source": large})
+    (folder / "step.json").unlink()
+    assert "far more weights than it holds" in refused(capsys, "diagnose", str(folder))
+
+
 def test_a_folder_called_as_an_optional_package_is_not_imported(capsys):
     Path("onnx.py").write_text("open('PWNED', 'w').close()\n")
     main(["methods"])
@@ -122,7 +130,7 @@ CONFIG = {
 def test_a_store_is_rebuilt_from_the_running_experiment():
     store = Store(Path("shared"))
     record = run(experiment(CONFIG), store)
-    for path in store.root.glob("networks/*/network.json"):
+    for path in store.root.glob("networks/*/step.json"):
         facts = json.loads(path.read_text())
         facts["config"]["model"] = {"name": "stranger_nets:make"}
         path.write_bytes(sealed(facts))

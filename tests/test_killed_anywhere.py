@@ -84,7 +84,7 @@ def result(folder: Path) -> dict[str, Any]:
         name = path.relative_to(folder).as_posix()
         if path.name == "record.json":
             found[name] = bits({k: v for k, v in json.loads(path.read_text()).items() if k not in VARYING})
-        elif path.name in ("network.safetensors", "model.safetensors"):
+        elif path.name in ("model.safetensors", "model.safetensors"):
             found[name] = path.read_bytes()
     return found
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +33,9 @@ def ticket(rounds: int, *, grain: str = "weight", ratio: float = 0.8, **prune: A
     return experiment({**common, "steps": [{"kind": "train", **TRAINING}, repeat]})
 
 
-def main(root: str, lives: int) -> None:
-    """Run five rounds; killed at the ``lives``-th time that something goes to the disk, 0: never.
+@contextmanager
+def dying(lives: int) -> Iterator[Callable[[], int]]:
+    """Kill this process at the ``lives``-th time that something goes to the disk, 0: never; give the count.
 
     Every file is flushed before it gets its name and its directory after, so death comes on either side.
     """
@@ -47,9 +50,16 @@ def main(root: str, lives: int) -> None:
         sync(handle)
 
     os.fsync = counted
-    torch.set_num_threads(1)
-    run(ticket(5), Store(Path(root)))
-    print(flushed)  # noqa: T201
+    yield lambda: flushed
+    os.fsync = sync
+
+
+def main(root: str, lives: int) -> None:
+    """Run five rounds; killed at the ``lives``-th time that something goes to the disk, 0: never."""
+    with dying(lives) as flushed:
+        torch.set_num_threads(1)
+        run(ticket(5), Store(Path(root)))
+    print(flushed())  # noqa: T201
 
 
 if __name__ == "__main__":

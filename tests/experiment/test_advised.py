@@ -55,7 +55,7 @@ def auto(**changes: Any) -> Experiment:
 
 
 def done(record: Record, store: Store, stage: str = "retrained") -> dict[str, torch.Tensor]:
-    return load_file(store.folder(record.network(stage).digest) / "network.safetensors")
+    return load_file(store.folder(record.network(stage).digest) / "model.safetensors")
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -263,7 +263,7 @@ def test_all_probes_diverging_is_told_before_any_training(tmp_path: Path):
 def test_the_dense_training_is_advised_on_for_itself(tmp_path: Path):
     store = Store(tmp_path)
     record = run(auto(dense=AUTO), store)
-    facts = json.loads((store.folder(record.network("dense").digest) / "network.json").read_text())
+    facts = json.loads((store.folder(record.network("dense").digest) / "step.json").read_text())
     plainly = run(auto(dense=AUTO | {"lr": facts["advice"]["lr"]}), store)
     assert same(done(record, store, "dense"), done(plainly, store, "dense"))
     assert record.network("dense").training.samples > plainly.network("dense").training.samples

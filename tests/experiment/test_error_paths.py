@@ -184,10 +184,10 @@ def test_lines_can_be_added_to_networks_that_are_trained(
     tmp_path: Path, plain: tuple[Store, Record], measured: tuple[Store, Record]
 ):
     shutil.copytree(plain[0].root, tmp_path, dirs_exist_ok=True)
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("network.safetensors")}
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
     assert len(before) == len(plain[1].networks)
     record = run(BOTH, Store(tmp_path))
-    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("network.safetensors")}
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
     assert record.digest != plain[1].digest
     assert bits(record) == bits(measured[1])
 

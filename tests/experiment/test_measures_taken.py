@@ -85,10 +85,10 @@ def test_a_network_is_measured_once_however_many_retrainings_start_from_it(tmp_p
 def test_a_measure_can_be_added_to_networks_that_are_trained(tmp_path: Path):
     store = Store(tmp_path)
     first = run(tiny(), store)
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("network.safetensors")}
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
     second = run(tiny(measure=measuring("size")), store)
     third = run(tiny(measure=measuring("size", OWN)), store)
-    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("network.safetensors")}
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
     digests = [{n.digest for n in record.networks} for record in (first, second, third)]
     assert digests[0] == digests[1] == digests[2]
     # What was measured before is not measured again: its seconds are those of the first time.

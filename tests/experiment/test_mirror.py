@@ -13,19 +13,20 @@ from typing import Any
 import pytest
 import torch
 
+from experiment.saved_step import WEIGHT, saved_step, tensors_in
 from experiment.test_study import do, study
 from experiment.tiny import bits, one_thread
 from isoprune.experiment import worker
 from isoprune.experiment.executor import Outcome
 from isoprune.experiment.mirror import fetch, local, publish, settle, stored, working_store
 from isoprune.experiment.remote import Mirror, check_rights, get, listing, open_mirror, put
-from isoprune.experiment.store import Store, read_facts, read_tensors, save_network
+from isoprune.experiment.store import Store, read_step
 from isoprune.experiment.study import plan_work, run_work, write_listing
 from isoprune.training import checkpoint
 from isoprune.types.json_files import sealed, write_json
 
 NUMBERS = itertools.count()
-TENSORS = {"weight": torch.arange(6.0)}
+SAVED = {"plan.json", "model.safetensors", "step.json"}
 
 
 @pytest.fixture(params=["memory", "file", "s3"])
@@ -49,24 +50,22 @@ def other(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Mi
 
 
 def network(mirror: Mirror, name: str = "d1", **facts: Any) -> Path:
-    folder = mirror.store.folder(name)
-    save_network(folder, TENSORS, {"digest": name} | facts)
-    return folder
+    return saved_step(mirror.store.folder(name), **facts)
 
 
 def test_a_network_arrives_bit_for_bit(other):
     a, b = other
     folder = network(a, loss=0.25)
     write_json(folder / "measured-1.json", {"of": "d1"})
-    (folder / ".network.json.7.part").write_text("half")
+    (folder / ".step.json.7.part").write_text("half")
     publish(a, "networks/d1")
-    assert set(listing(a, "networks/d1")) == {"network.json", "network.safetensors", "measured-1.json"}
+    assert set(listing(a, "networks/d1")) == {*SAVED, "measured-1.json"}
     fetch(b, "networks/d1")
     there = b.store.folder("d1")
-    facts = read_facts(there)
+    facts = read_step(there)
     assert facts is not None
     assert facts["loss"] == 0.25
-    assert torch.equal(read_tensors(there, facts)["weight"], TENSORS["weight"])
+    assert torch.equal(tensors_in(there)["weight"], WEIGHT)
     write_json(folder / "measured-2.json", {"of": "d1"})
     publish(a, "networks/d1")
     fetch(b, "networks/d1")
@@ -78,7 +77,7 @@ def test_half_published_does_not_count_and_is_mended(other, half: str):
     a, b = other
     network(a)
     publish(a, "networks/d1")
-    marker, weights = "networks/d1/network.json", "networks/d1/network.safetensors"
+    marker, weights = "networks/d1/step.json", "networks/d1/model.safetensors"
     content = {name: get(a, name) or b"" for name in (marker, weights)}
     if half == "no marker":
         a.files.rm_file(f"{a.root}/{marker}")
@@ -89,7 +88,7 @@ def test_half_published_does_not_count_and_is_mended(other, half: str):
     else:
         put(a, weights, content[weights][:-1] + b"\x01")
     fetch(b, "networks/d1")
-    assert read_facts(b.store.folder("d1")) is None
+    assert read_step(b.store.folder("d1")) is None
     network(b)
     publish(b, "networks/d1")
     assert {name: get(a, name) for name in content} == content
@@ -102,7 +101,7 @@ def test_who_was_first_is_not_overwritten(other):
     network(b, seconds=2.0)
     publish(a, "networks/d1")
     publish(b, "networks/d1")
-    assert json.loads(get(b, "networks/d1/network.json") or b"")["seconds"] == 1.0
+    assert json.loads(get(b, "networks/d1/step.json") or b"")["seconds"] == 1.0
 
 
 def trained(mirror: Mirror, epochs: int) -> Path:
@@ -147,7 +146,7 @@ def test_the_checkpoint_goes_when_the_network_is_there(other):
     network(a)
     publish(a, "networks/d1")  # Killed before it was forgotten here.
     assert path.exists()
-    assert set(listing(a, "networks/d1")) == {"network.json", "network.safetensors"}
+    assert set(listing(a, "networks/d1")) == SAVED
     fetch(b, "networks/d1")
     assert not (b.store.folder("d1") / "checkpoint").exists()
 
@@ -232,7 +231,7 @@ def test_reports_read_a_store_by_url(other):
     assert local(a.url) == b.store.root
     assert [path.parent.name for path in sorted(b.store.root.rglob("record.json"))] == ["r1", "r2"]
     assert json.loads(local(f"{a.url}/runs/r2/record.json").read_text())["digest"] == "r2"
-    assert not list(b.store.root.rglob("network.safetensors"))  # Only what a report needs.
+    assert not list(b.store.root.rglob("model.safetensors"))  # Only what a report needs.
     assert local("runs/x.json") == Path("runs/x.json")
 
 

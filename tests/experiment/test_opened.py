@@ -101,7 +101,7 @@ def own(name: str, **changes: Any) -> Experiment:
 
 
 def stored(store: Store, record: Record, stage: str) -> dict[str, torch.Tensor]:
-    return load_file(store.folder(record.network(stage).digest) / "network.safetensors")
+    return load_file(store.folder(record.network(stage).digest) / "model.safetensors")
 
 
 @pytest.mark.matrix

@@ -13,6 +13,7 @@ import torch
 from msgspec import to_builtins
 from safetensors.torch import load_file
 
+import isoprune
 from experiment.tiny import (
     CONFIG,
     HERE,
@@ -31,7 +32,7 @@ from isoprune.experiment.networks import load_network
 from isoprune.experiment.pipeline import run
 from isoprune.experiment.record import first_stage
 from isoprune.experiment.resolve import resolve
-from isoprune.experiment.store import Store, read_facts
+from isoprune.experiment.store import Store, read_step, write_step
 from isoprune.isometry import jacobian_singular_values
 from isoprune.training import Diverged, evaluate
 from isoprune.types import IsopruneError
@@ -59,6 +60,16 @@ def test_record_tells_the_story(whole: tuple[Store, Record]):
     assert [unit.removed for unit in removal.units] == [4, 4]
     assert removal.proof["max_abs_error"] < 1e-5
     json.dumps(to_builtins(record), allow_nan=False)
+
+
+def test_a_network_of_a_store_is_one_that_load_reads(whole: tuple[Store, Record]):
+    """`isoprune.load` needs no step.json: what it gives is the network of the store, bit for bit."""
+    model = resolve(tiny()).model
+    for folder in folders(*whole).values():
+        loaded = isoprune.load(folder, build=lambda: seeds.build_model(model, (1, 8, 8), 10, seed=5))
+        state = load_network(folder)[0].state_dict()
+        assert loaded.state_dict().keys() == state.keys()
+        assert all(torch.equal(tensor, state[name]) for name, tensor in loaded.state_dict().items())
 
 
 def test_numbers_of_a_stage_are_those_of_the_stored_network(whole: tuple[Store, Record]):
@@ -155,9 +166,11 @@ def test_finished_stages_are_not_made_again(
     store = Store(tmp_path / "copy")
     shutil.copytree(whole[0].root, store.root)
     made: list[str] = []
-    save = step_result.save_network
+    save = step_result.save_step
     monkeypatch.setattr(
-        step_result, "save_network", lambda f, t, facts: (made.append(facts["role"]), save(f, t, facts))
+        step_result,
+        "save_step",
+        lambda f, m, facts, **known: (made.append(facts["role"]), save(f, m, facts, **known)),
     )
     run(tiny(), store)
     assert made == []
@@ -232,10 +245,10 @@ def test_diverged_training_says_where_and_keeps_the_last_good_state(tmp_path: Pa
     assert caught.value.epoch == 3
     config = resolve(tiny(retrain=wild)).as_dict()
     folder = store.folder(role_digest(config, "retrained"))
-    assert read_facts(folder) is None
+    assert read_step(folder) is None
     kept = load_file(folder / "checkpoint" / "state.safetensors")
     assert all(torch.isfinite(t).all() for name, t in kept.items() if name.startswith("model/"))
-    assert read_facts(store.folder(role_digest(config, "dense"))) is not None
+    assert read_step(store.folder(role_digest(config, "dense"))) is not None
 
 
 def test_tensors_of_another_network_are_refused(whole: tuple[Store, Record], tmp_path: Path):
@@ -243,11 +256,13 @@ def test_tensors_of_another_network_are_refused(whole: tuple[Store, Record], tmp
     store = Store(tmp_path / "copy")
     shutil.copytree(whole[0].root, store.root)
     places = folders(store, whole[1])
-    facts = json.loads((places["dense"] / "network.json").read_text())
-    facts["sha256"] = json.loads((places["pruned"] / "network.json").read_text())["sha256"]
-    (places["dense"] / "network.json").write_bytes(sealed(facts))
-    shutil.copy(places["pruned"] / "network.safetensors", places["dense"])
-    message = r"is the checkpoint of another network: \S+ has shape \(4,.*but \(8,.* in the network"
+    shutil.copy(places["pruned"] / "model.safetensors", places["dense"])
+    named = json.loads((places["dense"] / "plan.json").read_text())
+    named["sha256"] = json.loads((places["pruned"] / "plan.json").read_text())["sha256"]
+    (places["dense"] / "plan.json").write_bytes(sealed(named))
+    facts = json.loads((places["dense"] / "step.json").read_text())
+    write_step(places["dense"], facts)
+    message = r"model\.safetensors is damaged: it has [\d,]+ bytes, its tensors [\d,]+\. Run its experiment"
     with pytest.raises(IsopruneError, match=message):
         load_network(places["dense"])
     said: list[str] = []

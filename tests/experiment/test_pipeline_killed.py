@@ -17,7 +17,7 @@ from experiment.tiny import (
 )
 from isoprune.experiment.pipeline import run
 from isoprune.experiment.resolve import resolve
-from isoprune.experiment.store import Store, read_facts
+from isoprune.experiment.store import Store, read_step
 from isoprune.types.record import Record
 
 ROOT = Path(__file__).parents[2]
@@ -59,7 +59,7 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(
         assert process.stdout.readline() == b"now\n"
         process.kill()
     store = Store(tmp_path)
-    assert read_facts(store.folder(role_digest(resolve(tiny()).as_dict(), stage))) is None
+    assert read_step(store.folder(role_digest(resolve(tiny()).as_dict(), stage))) is None
     seen: list[tuple[str, int]] = []
     record = run(tiny(), store, name="whole", on_event=lambda e: seen.append((e["stage"], e["epoch"])))
     assert seen[0] == (stage, epoch + 1)  # it went on from the checkpoint

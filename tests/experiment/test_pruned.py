@@ -209,7 +209,7 @@ def test_a_training_that_ends_before_its_penalty_is_refused_before_the_dense_one
         IsopruneError, match=r"needs 1,020 steps until its channels can go, and the training has 30"
     ):
         run_experiment(short, Store(tmp_path))
-    assert not list(tmp_path.rglob("network.json"))
+    assert not list(tmp_path.rglob("step.json"))
 
 
 def test_ratios_by_name(tmp_path):

@@ -34,7 +34,7 @@ SPY = """
 import os, sys
 
 def spy(event, args):
-    if event == "os.rename" and str(args[1]).endswith(("/network.json", "/record.json")):
+    if event == "os.rename" and str(args[1]).endswith(("/step.json", "/record.json")):
         with open(os.environ["MADE"], "a") as file:
             file.write(f"{args[1]}\\n")
 
@@ -115,7 +115,7 @@ def test_a_node_is_killed_and_nothing_is_lost_or_made_twice(nodes, long, here, t
     assert bits(records) == bits(here)
     made = Counter((tmp_path / "made").read_text().split())
     assert set(made.values()) == {1}
-    there = [f for name in ("network.json", "record.json") for f in store.rglob(name)]
+    there = [f for name in ("step.json", "record.json") for f in store.rglob(name)]
     assert sorted(made) == sorted(str(file) for file in there)
     assert len(there) == 2 + 2 + 4 + 4 + 4  # dense, pruned, repaired, retrained, records
     assert not list(store.glob(".cluster-*"))
@@ -133,10 +133,10 @@ def test_nodes_without_a_common_disk_share_their_networks_by_url(
     ends = Counter((t, e["stage"]) for t, e in events if "epoch" in e and e["epoch"] == e["epochs"])
     assert len(again) == 1
     assert {number for (task, _), number in ends.items() if task not in again} == {1}
-    assert len(list((tmp_path / "remote").rglob("network.json"))) == 12
+    assert len(list((tmp_path / "remote").rglob("step.json"))) == 12
     # Both nodes made something, and no file that only a making machine needs was published.
     for node in ("first", "second"):
-        assert list((tmp_path / node).rglob("network.json"))
+        assert list((tmp_path / node).rglob("step.json"))
     assert not list((tmp_path / "remote").rglob("checkpoint"))
     assert plan_work(long, stored(url)).tasks == ()
 

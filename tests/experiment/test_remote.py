@@ -45,7 +45,7 @@ def test_a_store_without_rights_is_refused_before_anything_is_trained(
         (line,) = capsys.readouterr().err.splitlines()
         assert "The store forbidden://bucket/runs cannot be written (PermissionError: AccessDenied" in line
         assert "Check the address, your rights" in line
-    assert not list(tmp_path.rglob("network.json"))
+    assert not list(tmp_path.rglob("step.json"))
 
 
 def test_rights_that_end_in_the_middle_lose_nothing(
@@ -65,7 +65,7 @@ def test_rights_that_end_in_the_middle_lose_nothing(
         outcome = worker.attempt(work, lambda _: None)
     assert "cannot be written" in outcome["error"]
     assert outcome["mendable"]
-    (made,) = (tmp_path / "cache").rglob("network.json")
+    (made,) = (tmp_path / "cache").rglob("step.json")
     assert str(made.parents[2]) in outcome["error"]
     with monkeypatch.context() as allowed:
         allowed.delattr(Forbidden, "pipe_file")

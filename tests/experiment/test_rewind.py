@@ -63,7 +63,7 @@ def folder(store: Store, record: Record, stage: str) -> Path:
 
 
 def tensors(store: Store, record: Record, stage: str) -> dict[str, torch.Tensor]:
-    return load_file(folder(store, record, stage) / "network.safetensors")
+    return load_file(folder(store, record, stage) / "model.safetensors")
 
 
 def kept(store: Store, record: Record, epoch: int = 2) -> dict[str, torch.Tensor]:
@@ -190,7 +190,7 @@ def test_a_dense_network_from_elsewhere_cannot_be_trained_again(tmp_path: Path):
     """Its losses tell: another version, another machine."""
     store = Store(tmp_path)
     record = run(rewinding(None, retrain={"epochs": 0}), store)
-    path = folder(store, record, "dense") / "network.json"
+    path = folder(store, record, "dense") / "step.json"
     facts = json.loads(path.read_text())
     facts["history"][1]["loss"] += 1e-9
     path.write_bytes(sealed(facts))

@@ -45,7 +45,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Record]:
 
 
 def files(store: Store) -> dict[str, bytes]:
-    return {file.parent.name: file.read_bytes() for file in store.root.rglob("network.safetensors")}
+    return {file.parent.name: file.read_bytes() for file in store.root.rglob("model.safetensors")}
 
 
 def tensors(store: Store, digest: str) -> dict[str, torch.Tensor]:
@@ -144,17 +144,17 @@ def test_interrupted_after_any_network_it_ends_with_the_same_bits(
     class Killed(BaseException):
         pass
 
-    save, made = step_result.save_network, []
+    save, made = step_result.save_step, []
 
-    def dying(*args: Any) -> None:
-        save(*args)
+    def dying(*args: Any, **known: Any) -> None:
+        save(*args, **known)
         made.append(args)
         if len(made) == place + 1:
             raise Killed
 
     store = Store(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(step_result, "save_network", dying)
+        patch.setattr(step_result, "save_step", dying)
         with pytest.raises(Killed):
             run(ticket(3), store)
     assert bits(run(ticket(3), store)) == bits(whole[1])

@@ -14,12 +14,13 @@ import pytest
 import torch
 
 from experiment.conftest import speak_to
+from experiment.saved_step import saved_step, tensors_in
 from isoprune.experiment.mirror import fetch, publish, stored
 from isoprune.experiment.remote import Mirror, get, listing, open_mirror
-from isoprune.experiment.store import read_facts, read_tensors, save_network
+from isoprune.experiment.store import read_step
 from isoprune.types import IsopruneError
 
-WEIGHTS = {"weight": torch.arange(50_000.0)}  # 200 kB: more than a socket swallows at once
+WEIGHT = torch.arange(50_000.0)  # 200 kB: more than a socket swallows at once
 
 
 class Wire:
@@ -72,15 +73,15 @@ def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatc
 
 
 def network(mirror: Mirror, seconds: float = 1.0) -> None:
-    save_network(mirror.store.folder("d1"), WEIGHTS, {"digest": "d1", "seconds": seconds})
+    saved_step(mirror.store.folder("d1"), weight=WEIGHT, seconds=seconds)
 
 
 def arrived(mirror: Mirror) -> float:
     """Return what the network says that lies there; its weights must be those that were written."""
     fetch(mirror, "networks/d1")
-    facts = read_facts(mirror.store.folder("d1"))
+    facts = read_step(mirror.store.folder("d1"))
     assert facts is not None
-    assert torch.equal(read_tensors(mirror.store.folder("d1"), facts)["weight"], WEIGHTS["weight"])
+    assert torch.equal(tensors_in(mirror.store.folder("d1"), like=WEIGHT)["weight"], WEIGHT)
     return facts["seconds"]
 
 
@@ -98,7 +99,7 @@ def test_what_a_cut_connection_left_unpublished_is_published_the_next_time(s3_po
     assert wire.cut
     assert "\n" not in str(error.value)
     speak_to(s3_port, caches)
-    assert "networks/d1/network.json" not in listing(open_mirror(url)), "it counts, and is not whole"
+    assert "networks/d1/step.json" not in listing(open_mirror(url)), "it counts, and is not whole"
     assert stored(url).elsewhere == {"networks/d1"}
     caches.setenv("XDG_CACHE_HOME", str(tmp_path / "two"))
     assert arrived(open_mirror(url)) == 1.0
@@ -120,7 +121,7 @@ def test_what_could_not_be_fetched_is_told_in_a_line_and_leaves_nothing_half(
     with pytest.raises(IsopruneError, match="cannot be read"):
         fetch(broken, "networks/d1")
     wire.close()
-    assert read_facts(broken.store.folder("d1")) is None
+    assert read_step(broken.store.folder("d1")) is None
     speak_to(s3_port, caches)
     assert arrived(open_mirror(url)) == 1.0
 
@@ -150,4 +151,4 @@ def test_of_two_that_write_at_once_one_whole_network_stays(s3_port, caches, tmp_
     mirror = open_mirror(url)
     first = arrived(mirror)
     assert first in (1.0, 2.0)
-    assert get(mirror, "networks/d1/network.json")
+    assert get(mirror, "networks/d1/step.json")

@@ -15,31 +15,27 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isoprune.experiment.store import Store, read_facts, read_tensors, save_network
+from experiment.saved_step import WEIGHT, saved_step, tensors_in
+from isoprune.experiment.store import Store, read_step
 from isoprune.types import IsopruneError, files
-from isoprune.types.files import explained, write_atomic
+from isoprune.types.files import DamagedFile, explained, write_atomic
 from isoprune.types.json_files import read_json, write_json
 from isoprune.types.record import Record
 from isoprune.types.temporary import clear_temporary
 
-TENSORS = {"weight": torch.arange(6, dtype=torch.float64).reshape(2, 3), "count": torch.tensor(7)}
+TENSORS = {"weight": WEIGHT, "count": torch.tensor(7)}
 
 
 def record(digest: str) -> Record:
     return Record(digest=digest, name="mine", config={})
 
 
-def network(folder: Path, **changes: object) -> Path:
-    save_network(folder, TENSORS, {"digest": folder.name, "plan": {}} | changes)
-    return folder
-
-
 def test_network_comes_back_bit_for_bit(tmp_path: Path):
-    folder = network(tmp_path / "dense" / "d1", history=[{"loss": 0.1}])
-    facts = read_facts(folder)
+    folder = saved_step(tmp_path / "dense" / "d1", history=[{"loss": 0.1}])
+    facts = read_step(folder)
     assert facts is not None
     assert facts["history"] == [{"loss": 0.1}]
-    got = read_tensors(folder, facts)
+    got = tensors_in(folder)
     assert got.keys() == TENSORS.keys()
     for name, tensor in TENSORS.items():
         assert got[name].dtype == tensor.dtype
@@ -47,22 +43,22 @@ def test_network_comes_back_bit_for_bit(tmp_path: Path):
 
 
 def test_nothing_there_is_not_finished(tmp_path: Path):
-    assert read_facts(tmp_path / "dense" / "d1") is None
+    assert read_step(tmp_path / "dense" / "d1") is None
     assert Store(tmp_path / "nowhere").read_record("d1") is None
 
 
 def test_weights_without_their_json_do_not_count_as_finished(tmp_path: Path):
     """Killed between the two files: the JSON is written last."""
-    folder = network(tmp_path / "d1")
-    (folder / "network.json").unlink()
-    assert read_facts(folder) is None
+    folder = saved_step(tmp_path / "d1")
+    (folder / "step.json").unlink()
+    assert read_step(folder) is None
 
 
 def test_a_half_written_file_does_not_count_and_is_cleared_away(tmp_path: Path):
     folder = tmp_path / "d1"
     folder.mkdir()
-    (folder / ".network.json.999999999.part").write_text('{"version": 1, "dig')
-    assert read_facts(folder) is None
+    (folder / ".step.json.999999999.part").write_text('{"version": 1, "dig')
+    assert read_step(folder) is None
     clear_temporary(folder)
     assert list(folder.iterdir()) == []
 
@@ -81,40 +77,37 @@ def _flip(path: Path) -> None:
     "damage", [_cut, _flip, lambda p: p.write_bytes(b"")], ids=["cut", "flipped", "emptied"]
 )
 def test_damaged_weights_are_refused(tmp_path: Path, damage: Callable[[Path], None]):
-    folder = network(tmp_path / "d1")
-    damage(folder / "network.safetensors")
-    facts = read_facts(folder)
-    assert facts is not None
-    path = re.escape(str(folder / "network.safetensors"))
-    message = rf"{path} is damaged: its checksum .* delete .* computed anew"
-    with pytest.raises(IsopruneError, match=message):
-        read_tensors(folder, facts)
+    folder = saved_step(tmp_path / "d1")
+    damage(folder / "model.safetensors")
+    path = re.escape(str(folder / "model.safetensors"))
+    message = rf"{path} is damaged: .* delete .* computed anew"
+    with pytest.raises(DamagedFile, match=message):
+        tensors_in(folder)
 
 
 def test_missing_weights_are_refused(tmp_path: Path):
-    folder = network(tmp_path / "d1")
-    (folder / "network.safetensors").unlink()
-    with pytest.raises(
-        IsopruneError, match=r"network\.safetensors is missing, though .*network\.json names it"
-    ):
-        read_tensors(folder, read_facts(folder) or {})
+    folder = saved_step(tmp_path / "d1")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(DamagedFile, match=r"model\.safetensors is missing\. Run its experiment again"):
+        tensors_in(folder)
+    (folder / "plan.json").unlink()
+    with pytest.raises(DamagedFile, match=r"plan\.json is missing, though .*step\.json names it"):
+        tensors_in(folder)
 
 
 @pytest.mark.parametrize("content", [b"", b'{"version": 1', b"\xff", b"[]", b"3"])
 def test_damaged_json_is_refused(tmp_path: Path, content: bytes):
-    folder = network(tmp_path / "d1")
-    (folder / "network.json").write_bytes(content)
-    with pytest.raises(IsopruneError, match=r"network\.json is damaged: .*again, or delete .*d1: it is"):
-        read_facts(folder)
+    folder = saved_step(tmp_path / "d1")
+    (folder / "step.json").write_bytes(content)
+    with pytest.raises(IsopruneError, match=r"step\.json is damaged: .*again, or delete .*d1: it is"):
+        read_step(folder)
 
 
 def test_network_of_another_digest_or_format_is_refused(tmp_path: Path):
-    with pytest.raises(
-        IsopruneError, match=r"d2 holds the checkpoint of another network: its digest is 'd1'"
-    ):
-        read_facts(network(tmp_path / "d2", digest="d1"))
+    with pytest.raises(IsopruneError, match=r"d2 holds the network of another step: its digest is 'd1'"):
+        read_step(saved_step(tmp_path / "d2", digest="d1"))
     with pytest.raises(IsopruneError, match=r"d3 is of format 99, and this isoprune reads format 2"):
-        read_facts(network(tmp_path / "d3", version=99))
+        read_step(saved_step(tmp_path / "d3", version=99))
 
 
 def test_record_of_another_run_is_refused(tmp_path: Path):
@@ -215,7 +208,7 @@ def test_store_that_may_not_be_written_is_told_and_can_be_read():
     with tempfile.TemporaryDirectory() as name:
         store = Store(Path(name) / "runs")
         store.write_record(record("r1"))
-        folder = network(store.folder("d1"))
+        folder = saved_step(store.folder("d1"))
         for path in [*store.root.rglob("*"), store.root]:
             path.chmod(0o555 if path.is_dir() else 0o444)
         try:
@@ -226,7 +219,7 @@ def test_store_that_may_not_be_written_is_told_and_can_be_read():
             with pytest.raises(IsopruneError, match="Cannot write to the store"), store.making(folder):
                 pass
             assert store.read_record("r1") == record("r1")
-            assert read_tensors(folder, read_facts(folder) or {}).keys() == TENSORS.keys()
+            assert tensors_in(folder).keys() == TENSORS.keys()
         finally:
             for path in [store.root, *store.root.rglob("*")]:
                 path.chmod(0o755)

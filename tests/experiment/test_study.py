@@ -56,7 +56,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
 
 
 def all_networks(root: Path) -> dict[str, bytes]:
-    return {str(f.relative_to(root)): f.read_bytes() for f in root.rglob("network.safetensors")}
+    return {str(f.relative_to(root)): f.read_bytes() for f in root.rglob("model.safetensors")}
 
 
 def assert_same_store(a: Path, b: Path, records: tuple[dict, dict]) -> None:
@@ -67,7 +67,7 @@ def assert_same_store(a: Path, b: Path, records: tuple[dict, dict]) -> None:
 def test_study_is_complete_and_shares_its_networks(whole):
     root, records, events = whole
     assert len(records) == 4
-    made = Counter(json.loads(file.read_text())["role"] for file in root.rglob("network.json"))
+    made = Counter(json.loads(file.read_text())["role"] for file in root.rglob("step.json"))
     assert made == {"dense": 2, "pruned": 2, "repaired": 4, "retrained": 4}
     listing = json.loads((root / "studies" / "tiny.json").read_text())
     assert listing["runs"] == list(records)

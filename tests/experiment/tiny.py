@@ -151,7 +151,7 @@ def folders(store: Store, record: Record) -> dict[str, Path]:
 
 def weights(store: Store, record: Record) -> dict[str, dict[str, torch.Tensor]]:
     return {
-        stage: load_file(folder / "network.safetensors") for stage, folder in folders(store, record).items()
+        stage: load_file(folder / "model.safetensors") for stage, folder in folders(store, record).items()
     }
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 import isoprune
 from isoprune.export import load, manifest, save
-from isoprune.export.manifest import sizes_of
+from isoprune.pruning.stored_sizes import sizes_of
 from isoprune.types import IsopruneError
 
 from .networks import NETWORKS, Attention, Convolutions, bits, images, seeded, tensors, tokens

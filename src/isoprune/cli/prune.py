@@ -269,7 +269,7 @@ def _open_network(name: str, *, build: str | None, weights: Path | None, **how: 
             raise IsopruneError(f"--build is for a saved folder, and {name} is a source. Leave it out.")
         source = open_source(name, weights=weights, **how)
         return source, source.model
-    from isoprune.experiment.named_network import open_pruned
+    from isoprune.experiment.saved_models import open_pruned
 
     if weights is not None:
         raise IsopruneError(f"{name} is a saved network with its own weights. Leave out --weights.")

@@ -16,8 +16,8 @@ from msgspec import structs, to_builtins
 
 from isoprune.experiment import pipeline
 from isoprune.experiment.delivery_request import Request, TimingRequest, choose, claim
-from isoprune.experiment.named_network import open_pruned
 from isoprune.experiment.network_names import NETWORK, RECIPE, RUNS, saved_place
+from isoprune.experiment.saved_models import open_pruned
 from isoprune.experiment.step_result import StepResult
 from isoprune.experiment.store import Store
 from isoprune.export import export_onnx, latency
@@ -28,7 +28,7 @@ from isoprune.export.onnx import installed
 from isoprune.export.predict import PROGRAM, about
 from isoprune.export.sources import short_name
 from isoprune.graph import trace
-from isoprune.pruning import Costs, Proof, Pruned
+from isoprune.pruning import Proof, Pruned
 from isoprune.types import Splits
 from isoprune.types.duration import duration
 from isoprune.types.errors import IsopruneError
@@ -133,9 +133,9 @@ def _delivered(
     dense, small, pruned = by_role["dense"].model, by_role["retrained"].model, by_role["pruned"]
     example = torch.randn(2, *splits.in_shape, generator=seeded(request.seed))
     on_stage("saving")
-    proof, costs = Proof(**pruned.facts["proof"]), Costs.from_dict(pruned.facts["costs"])
+    proof = Proof(**pruned.facts["proof"])
     graph = trace(dense, example)
-    result = Pruned(small, dense, pruned.plan, graph, proof, costs, example_inputs=example)
+    result = Pruned(small, dense, pruned.plan, graph, proof, pruned.costs, example_inputs=example)
     source = request.source
     if (folder := saved_place(source)) is not None:  # its rounds and this one make one plan
         first, before = open_pruned(folder, build=request.build, shape=example.shape, seed=request.seed)

@@ -29,11 +29,13 @@ from isoprune.experiment.store import forget_checkpoint
 from isoprune.graph import trace
 from isoprune.pruning.grains import read_grain
 from isoprune.pruning.mask import harden, masked, masks_of
+from isoprune.pruning.residual_blocks import deepened, without_blocks
 from isoprune.pruning.rounds import inflated
 from isoprune.pruning.shrink import shrink
 from isoprune.training import Diverged
 from isoprune.types import IsopruneError
 from isoprune.types.record import ErrorPath
+from isoprune.types.units import DEPTH
 from isoprune.verbs import error_path
 
 OTHER_ORDER = "in another order"
@@ -75,9 +77,11 @@ def without_what_went(bench: Bench, way: Sequence[StepResult], before: StepResul
     since = way[before.step.place + 1 :]
     if not any(isinstance(made.step.step, Prune | Cluster) for made in since):
         return before.model
-    if masks or not read_grain(last.plan.grain).whole:  # shared weights have none, and no line either
+    if masks or read_grain(last.plan.grain).of_tensors:  # shared weights have none, and no line either
         return masked(harden(before.model), masks)
     dense = dense_of(way).model
+    if last.plan.grain == DEPTH:
+        return without_blocks(deepened(dense, before.plan, before.model), last.plan)
     graph = trace(dense.eval(), bench.example())
     # Plans are numbered as in the dense network, so the earlier one goes back to that size first.
     whole = inflated(dense, graph, before.plan, before.model) if before.plan else before.model

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from isoprune.experiment.remote import Mirror, get, is_url, listing, open_mirror, put
-from isoprune.experiment.store import Store
+from isoprune.experiment.store import FILES, STEP, Store
 from isoprune.types.errors import IsopruneError
 from isoprune.types.files import DamagedFile, write_atomic
 from isoprune.types.json_files import parsed, unsealed
@@ -24,8 +24,7 @@ from isoprune.types.temporary import temporary
 
 SECONDS = 30.0  # between two publications of a training's checkpoint: what a lost machine costs at most
 
-_COUNTS = ("network.json", "record.json")  # With one of them a folder is finished.
-_WEIGHTS = "network.safetensors"
+_COUNTS = (STEP, "record.json")  # With one of them a folder is finished.
 _NOTE = ".damaged-there"  # what was, when a folder was fetched
 
 
@@ -120,8 +119,8 @@ def publish(mirror: Mirror, folder: str) -> None:
     # Who was first is not overwritten: others may have gone on from it.
     kept = (
         counts in there
-        and not {counts, _WEIGHTS} & damaged
-        and there.get(_WEIGHTS) == (here[_WEIGHTS].stat().st_size if _WEIGHTS in here else None)
+        and not {counts, *FILES} & damaged
+        and all(there.get(name) == (here[name].stat().st_size if name in here else None) for name in FILES)
         and _whole(get(mirror, f"{folder}/{counts}")) is not None
     )
     for name in sorted(here, key=lambda name: name in _COUNTS):
@@ -129,7 +128,7 @@ def publish(mirror: Mirror, folder: str) -> None:
             if "/" in name and counts is not None:
                 continue
             content = here[name].read_bytes()
-            grows = "/" in name or name in _COUNTS
+            grows = "/" in name or name in _COUNTS or name in FILES  # bytes may differ at the same length
             new = name not in there or name in damaged
             if new or not (kept or (there[name] == len(content) and not grows)):
                 put(mirror, f"{folder}/{name}", content)
@@ -166,18 +165,18 @@ def fetch(mirror: Mirror, folder: str) -> None:
         if damaged:
             write_atomic(place / _NOTE, "\n".join(sorted(damaged)).encode())
         elif (
-            last is not None and facts is not None and ("sha256" not in facts or (place / _WEIGHTS).exists())
+            last is not None
+            and facts is not None
+            and all((place / name).exists() for name in facts.get("files", ()))
         ):
             write_atomic(place / counts, last)
 
 
 def _is_whole(name: str, content: bytes, facts: Mapping[str, Any] | None) -> bool:
     """Whether a file of a folder is what was published; an epoch that is kept is judged by who rewinds."""
-    if name.endswith(".json"):
-        return _whole(content) is not None
-    if name == _WEIGHTS and facts is not None:
-        return hashlib.sha256(content).hexdigest() == facts.get("sha256")
-    return True
+    if name in FILES:
+        return facts is None or hashlib.sha256(content).hexdigest() == facts.get("files", {}).get(name)
+    return not name.endswith(".json") or _whole(content) is not None
 
 
 def _damaged(place: Path) -> set[str]:
@@ -237,7 +236,8 @@ def _fetch_records(mirror: Mirror, there: Collection[str]) -> None:
 def _files(folder: Path) -> dict[str, Path]:
     """Return the whole files below ``folder`` by their names in it."""
     found = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path for path in found if not path.name.startswith(".")}
+    names = {path.relative_to(folder).as_posix(): path for path in found}
+    return {name: path for name, path in names.items() if not re.search(r"(^|/)\.", name)}
 
 
 def _whole(content: bytes | None) -> dict[str, Any] | None:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from isoprune.experiment.choice import Choice
 from isoprune.experiment.foreign_models import LIBRARIES
 from isoprune.experiment.network_names import (
-    NETWORK,
     RUNS,
     check_network,
     is_delivery,
@@ -23,19 +19,14 @@ from isoprune.experiment.network_names import (
     saved_place,
 )
 from isoprune.experiment.networks import load_network
-from isoprune.experiment.store import Store
-from isoprune.experiment.trusted_names import is_zoo, trusted
-from isoprune.export import Source, load, manifest, open_source
-from isoprune.export.checkpoint import plan_at
+from isoprune.experiment.saved_models import drawn_inputs, open_saved
+from isoprune.experiment.store import STEP, Store
+from isoprune.export import Source, manifest, open_source
 from isoprune.export.folder import PLAN, settled
-from isoprune.graph import trace
-from isoprune.pruning import Proof, Pruned
-from isoprune.pruning.costs import costs_of
 from isoprune.types import Plan
 from isoprune.types.data import Preprocessing
 from isoprune.types.errors import SOURCES, IsopruneError
 from isoprune.types.record_files import WHOLE, read_record
-from isoprune.types.seeded import seeded
 
 
 @dataclass(frozen=True)
@@ -44,7 +35,7 @@ class NamedNetwork:
 
     ``inputs`` are what its forward takes, and ``own_inputs`` says that its function gave them; how images
     become its inputs is ``preprocessing``, if that is known. ``facts`` are the store's; ``dense`` and
-    ``repaired`` what the store holds of the same run; ``source`` makes the dense network of a saved folder.
+    ``repaired`` what the store holds of the same run.
     """
 
     label: str
@@ -56,7 +47,6 @@ class NamedNetwork:
     facts: dict[str, Any] | None = None
     dense: nn.Module | None = None
     repaired: dict[str, nn.Module] = field(default_factory=dict)
-    source: Source | None = None
     preprocessing: Preprocessing | None = None
 
 
@@ -120,7 +110,7 @@ def _open_one(
 ) -> NamedNetwork:
     path = Path(name)
     place = settled(path)
-    if (place / PLAN).is_file():
+    if (place / PLAN).is_file() and not (place / STEP).is_file():
         _only_for_sources(name, stage, weights, "a saved network")
         return _saved(place, build, shape, seed)
     if path.exists():
@@ -158,49 +148,12 @@ def _of(source: Source, label: str, seed: int, *, shaped: bool) -> NamedNetwork:
 
 
 def _saved(place: Path, build: str | None, shape: Sequence[int] | None, seed: int) -> NamedNetwork:
-    facts = manifest.read(place)
-    text = build or (facts.source if facts.source is not None and is_zoo(facts.source) else None)
-    if text is None and re.fullmatch(r"[\w.]+:\w+", facts.source or ""):
-        text = trusted("model", Choice(str(facts.source)), str(place)).name
-    if text is None:
-        raise IsopruneError(
-            f"{place} was made of {facts.made_of} and does not say how to make that again. Give the "
-            "function: --build my_package.module:function (or --dense, which then is the dense network too)."
-        )
-    sources: list[Source] = []
-
-    def make() -> nn.Module:
-        sources.append(open_source(text, shape=shape, seed=seed, with_inputs=False))
-        return sources[0].model
-
-    model = load(place, build=make).eval()
-    made = _of(sources[0], f"{type(model).__name__} ({place})", seed, shaped=shape is not None)
-    if made.inputs is None and facts.in_shape is not None:
-        drawn = torch.randn(facts.in_shape, generator=seeded(seed))
-        made = replace(made, inputs=drawn)
+    model, facts, source = open_saved(place, build=build, shape=shape, seed=seed)
+    made = _of(source, f"{type(model).__name__} ({place})", seed, shaped=shape is not None)
+    if made.inputs is None:
+        made = replace(made, inputs=drawn_inputs(facts, seed))
     how = facts.preprocessing or made.preprocessing
-    return replace(made, model=model, plan=plan_at(place), source=sources[0], notes=(), preprocessing=how)
-
-
-def open_pruned(
-    name: str, *, build: str | None = None, shape: Sequence[int] | None = None, seed: int = 0
-) -> tuple[Source, Pruned]:
-    """Return the network of a saved folder, or of a delivery, to be pruned again, and what made it dense.
-
-    Raises:
-        IsopruneError: If it cannot be read, or does not say what its forward takes.
-    """
-    path = Path(name)
-    place = settled(path / NETWORK if is_delivery(path) else path)
-    saved = _saved(place, build, shape, seed)
-    source, plan = saved.source, saved.plan or Plan()
-    assert source is not None
-    if saved.inputs is None:
-        raise IsopruneError(f"{name} does not say what its forward takes. Give --shape 1,3,224,224.")
-    graph = trace(source.model, saved.inputs)
-    costs, history = costs_of(source.model, saved.model, graph, plan), ({"step": "load"},)
-    pruned = Pruned(saved.model, source.model, plan, graph, Proof(0.0, 0.0), costs, history, saved.inputs)
-    return replace(source, example_inputs=saved.inputs), pruned
+    return replace(made, model=model, plan=facts.plan, notes=(), preprocessing=how)
 
 
 def _stored(path: Path, role: str | None, named: Collection[str]) -> NamedNetwork:
@@ -217,7 +170,7 @@ def _stored(path: Path, role: str | None, named: Collection[str]) -> NamedNetwor
         if method["name"] != "none":
             repaired[_repair_name(method)] = network
     dense = folder.resolve().with_name(facts["dense"])
-    known = dense != folder.resolve() and (dense / "network.json").exists()
+    known = dense != folder.resolve() and (dense / STEP).exists()
     return NamedNetwork(
         f"{facts['role']} {facts['config']['model']['name']} ({folder})",
         model,

@@ -76,15 +76,15 @@ def _network(
     paths: Mapping[str, ErrorPath],
 ) -> NetworkRecord:
     *_, result = way
-    step, facts = result.step, result.facts
+    step, facts, cost = result.step, result.facts, result.costs.pruned
     return NetworkRecord(
         role=step.role,
         step=step.place,
         round=step.round,
         digest=step.digest,
-        parameters=facts["parameters"],
-        nonzero=facts["nonzero"],
-        flops=facts["flops"],
+        parameters=cost.parameters,
+        nonzero=cost.nonzero,
+        flops=cost.flops,
         coded_bytes=facts.get("coded_bytes"),
         metrics=numbers.metrics,
         jsv=numbers.jsv,
@@ -108,7 +108,7 @@ def _cost(way: Sequence[StepResult]) -> TrainingCost | None:
     pruned = isinstance(result.step.step, Prune)
     if training is None and not pruned:
         # A repair: the dense network's outputs are what it learns from, and is judged by.
-        own, whole = result.facts["flops"], dense_of(way).facts["flops"]
+        own, whole = result.costs.pruned.flops, dense_of(way).costs.pruned.flops
         cost = training_work(samples["trained"], flops=own, teacher=whole)
         return TrainingCost(samples["trained"], cost + samples["estimated"] * (own + whole))
     # While it is made ready to be pruned, or scored, a network is as it was before.
@@ -116,8 +116,8 @@ def _cost(way: Sequence[StepResult]) -> TrainingCost | None:
     distill = None if training is None else training.distill
     cost = training_work(
         samples["trained"],
-        flops=trained.facts["flops"],
-        teacher=0 if distill is None else dense_of(way).facts["flops"],
+        flops=trained.costs.pruned.flops,
+        teacher=0 if distill is None else dense_of(way).costs.pruned.flops,
         estimated=samples["estimated"],
     )
     return TrainingCost(samples["trained"], cost, None if distill is None else plain(distill))
@@ -129,14 +129,13 @@ def _removal(result: StepResult, pruning: Prune) -> Removal:
         for key in ("ratio", "flops", "parameters", "allocation", "scope")
         if (value := getattr(pruning, key)) is not None
     }
-    costs = result.facts["costs"]
     return Removal(
         step=result.step.place,
         round=result.step.round,
         grain=pruning.grain,
         request=request,
-        ratios=dict(costs["ratios"]),
-        units=[UnitsRemoved(*unit) for unit in costs["units"]],
+        ratios=dict(result.costs.ratios),
+        units=[UnitsRemoved(*unit) for unit in result.costs.units],
         proof=result.facts["proof"],
     )
 

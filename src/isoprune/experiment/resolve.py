@@ -154,10 +154,10 @@ def _check_grain(step: Prune, key: str) -> None:
         grain = read_grain(step.grain)
     except IsopruneError as error:
         raise IsopruneError(f"{key}.grain: {error}") from None
-    if grain.name == DEPTH:
+    if grain.name == DEPTH and step.mask:
         raise IsopruneError(
-            f"{key}.grain: a store keeps no network without some of its blocks. Take another grain here, or "
-            f"isoprune.prune(model, x, ratio, grain={step.grain!r}) in Python."
+            f"{key}.mask: whole blocks are taken out of their lists and held by no mask. Leave mask out, or "
+            "take another grain."
         )
     try:
         check_options(

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from isoprune.experiment import networks, seeds
 from isoprune.experiment.config import Experiment
 from isoprune.experiment.memory import growth
+from isoprune.experiment.networks import Made, checked_facts, read_made, save_step
 from isoprune.experiment.recipe_steps import PlacedStep
 from isoprune.experiment.signatures import task_of
 from isoprune.experiment.step_types import Rewind, Train
-from isoprune.experiment.store import Store, forget_checkpoint, read_tensors, save_network
+from isoprune.experiment.store import Store, forget_checkpoint
 from isoprune.pruning.costs import Costs
 from isoprune.pruning.pruned import Pruned, as_pruned
 from isoprune.types import IsopruneError, Plan, Splits, Task
@@ -36,25 +37,9 @@ class StepResult:
     step: PlacedStep
     model: nn.Module
     plan: Plan  # which units of the dense network are still there
+    costs: Costs
     facts: Mapping[str, Any]
     folder: Path
-
-    @property
-    def size(self) -> dict[str, Any]:
-        """The facts of a network's size, which only pruning changes."""
-        return {key: self.facts[key] for key in ("sizes", "parameters", "nonzero", "flops")}
-
-
-@dataclass(frozen=True)
-class Made:
-    """What a step makes: a network, the plan by which it came from the dense one, and what else is known.
-
-    ``facts`` have "sizes", "parameters", "nonzero" and "flops", and of a training "history" and "samples".
-    """
-
-    model: nn.Module
-    plan: Plan
-    facts: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -107,9 +92,7 @@ def pruned_of(bench: Bench, way: Sequence[StepResult], *, dense: nn.Module | Non
     """
     last, dense = way[-1], dense_of(way).model if dense is None else dense
     whole = as_pruned(dense, bench.example())
-    gone = next((made.facts["costs"] for made in reversed(way) if "costs" in made.facts), None)
-    costs = whole.costs if gone is None else Costs.from_dict(gone)
-    return replace(whole, model=last.model, plan=last.plan, costs=costs)
+    return replace(whole, model=last.model, plan=last.plan, costs=last.costs)
 
 
 def rewound_to(way: Sequence[StepResult]) -> int | None:
@@ -149,12 +132,11 @@ def find_or_make(bench: Bench, step: PlacedStep, make: Callable[[Path], Made]) -
             "in_shape": list(bench.splits.in_shape),
             "classes": bench.splits.classes,
             "peak_memory": max(grown, default=None),
-            "plan": networks.plan_facts(made.plan),
-            **made.facts,
             # A training that was interrupted took longer than its last part.
             "seconds": max(made.facts.get("seconds", 0.0), time.perf_counter() - started),
         }
-        save_network(folder, networks.plain_tensors(made.model, made.plan), facts)
+        dense, source = bench.drawn(weights=False), bench.experiment.model.name
+        save_step(folder, made, facts, dense=dense, example=bench.example(), source=source)
         forget_checkpoint(folder)
     # As a later run will read it, so that nothing depends on who made it.
     result = _find(bench, step, folder)
@@ -165,13 +147,12 @@ def find_or_make(bench: Bench, step: PlacedStep, make: Callable[[Path], Made]) -
 def _find(bench: Bench, step: PlacedStep, folder: Path, *, say: bool = False) -> StepResult | None:
     """Return what the store has; None where there is nothing, or it is damaged: it is then made again."""
     try:
-        facts = networks.checked_facts(folder)
+        facts = checked_facts(folder)
         if facts is None:
             return None
-        tensors = read_tensors(folder, facts)
-        model, plan = networks.rebuild(bench.drawn(weights=False), facts, tensors, where=str(folder))
+        made = read_made(folder, facts, lambda: bench.drawn(weights=False))
     except DamagedFile as error:
         if say:
             bench.on_event({"say": f"{error} It is made again now."})
         return None
-    return StepResult(step, model, plan, facts, folder)
+    return StepResult(step, made.model, made.plan, made.costs, facts, folder)

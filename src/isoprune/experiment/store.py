@@ -1,19 +1,18 @@
 """The store: a directory in which every result is filed under the digest of what it depends on.
 
 ```
-ROOT/networks/<digest>/    network.json + network.safetensors   what a step made, shared by its runs
-     runs/<digest>/record.json                                  one finished run
-     studies/<name>.json                                        which runs a study consists of
+ROOT/networks/<digest>/    a saved network and its step.json   what a step made, shared by its runs
+     runs/<digest>/record.json                              one finished run
+     studies/<name>.json                                    which runs a study consists of
 ```
-A network counts as finished when its ``network.json`` is there: it is written last and holds the
-checksum of the weights, as every JSON file holds its own. What is damaged and can be made again raises
-`DamagedFile`: the caller makes it again and says so. Whoever makes a result holds the lock of its folder,
-which the system lets go of when the process dies.
+A saved network is what `isoprune.save` writes. A step counts as finished when its ``step.json`` is there:
+it is written last and holds the checksums of the network's files, as every JSON file holds its own. What
+is damaged and can be made again raises `DamagedFile`: the caller makes it again and says so. Whoever makes
+a result holds the lock of its folder, which the system lets go of when the process dies.
 """
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -24,12 +23,16 @@ from typing import Any
 import msgspec
 
 from isoprune.experiment.digests import FORMAT, run_digest
+from isoprune.export.folder import BOOLS, PLAN, WEIGHTS, sha256_of
 from isoprune.types.errors import IsopruneError
-from isoprune.types.files import DamagedFile, explained, read_file, write_atomic
+from isoprune.types.files import DamagedFile, explained
 from isoprune.types.json_files import read_json, write_json
 from isoprune.types.locks import locked
 from isoprune.types.record import Record
 from isoprune.types.record_files import WHOLE, read_record
+
+STEP = "step.json"
+FILES = (PLAN, WEIGHTS, BOOLS)  # of the saved network beside it
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Store:
     def finished(self, digest: str) -> bool:
         """Return whether the network of a step is there already, and not damaged at first sight."""
         with suppress(DamagedFile):
-            return f"networks/{digest}" in self.elsewhere or read_facts(self.folder(digest)) is not None
+            return f"networks/{digest}" in self.elsewhere or read_step(self.folder(digest)) is not None
         return False
 
     @contextmanager
@@ -93,67 +96,38 @@ class Store:
             write_json(self.study_path(name), dict(value))
 
 
-def save_network(folder: Path, tensors: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    """Save a state dict and its facts; ``network.json`` is written last and marks it as finished."""
-    from safetensors.torch import save
-
-    weights = save({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
-    write_atomic(folder / "network.safetensors", weights)
-    checksum = hashlib.sha256(weights).hexdigest()
-    write_json(
-        folder / "network.json", {"version": FORMAT, **facts, "sha256": checksum, "bytes": len(weights)}
-    )
+def write_step(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write the step record beside a saved network: it names the files, and marks the step as finished."""
+    files = {name: sha256_of(folder / name) for name in FILES if (folder / name).is_file()}
+    write_json(folder / STEP, {"version": FORMAT, **facts, "files": files})
 
 
-def read_facts(folder: Path) -> dict[str, Any] | None:
-    """Return the facts of the finished network in ``folder``, or None if there is none.
+def read_step(folder: Path) -> dict[str, Any] | None:
+    """Return the step record in ``folder``, or None if there is none: the step is not finished.
 
     Raises:
         DamagedFile: If it is not what was written there.
     """
     try:
-        facts = read_json(folder / "network.json", remedy=_again(folder))
+        facts = read_json(folder / STEP, remedy=again(folder))
     except FileNotFoundError:
         return None
     if facts.get("version") != FORMAT:
         raise DamagedFile(
             f"{folder} is of format {facts.get('version')}, and this isoprune reads format {FORMAT}. "
-            + _again(folder)
+            + again(folder)
         )
     # By its name a folder is asked for: that of a link is what the link leads to.
     if facts.get("digest") != folder.resolve().name:
         raise DamagedFile(
-            f"{folder} holds the checkpoint of another network: its digest is {facts.get('digest')!r}. "
-            + _again(folder)
+            f"{folder} holds the network of another step: its digest is {facts.get('digest')!r}. "
+            + again(folder)
         )
     return facts
 
 
-def read_tensors(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the state dict of a finished network, its checksum compared with ``facts``.
-
-    Raises:
-        DamagedFile: If the file is missing or another one.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    path = folder / "network.safetensors"
-    try:
-        weights = read_file(path, most=facts.get("bytes", 0))
-    except FileNotFoundError:
-        raise DamagedFile(
-            f"{path} is missing, though {folder / 'network.json'} names it. {_again(folder)}"
-        ) from None
-    if hashlib.sha256(weights).hexdigest() != facts.get("sha256"):
-        raise DamagedFile(f"{path} is damaged: its checksum is not the one in network.json. {_again(folder)}")
-    try:
-        return load(weights)
-    except SafetensorError as error:
-        raise DamagedFile(f"{path} is damaged: {error}. {_again(folder)}") from None
-
-
-def _again(folder: Path) -> str:
+def again(folder: Path) -> str:
+    """Return what to do about a damaged folder."""
     return f"Run its experiment again, or delete {folder}: it is computed anew."
 
 

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from isoprune.export import manifest, mask_file
+from isoprune.export import manifest, mask_file, weights_file
 from isoprune.export.content_checks import check_finite, plan_problem
-from isoprune.export.folder import BOOLS, PLAN, WEIGHTS, replacing, settled
-from isoprune.export.manifest import Manifest, StoredTensor, damaged
+from isoprune.export.folder import (
+    BOOLS,
+    PLAN,
+    WEIGHTS,
+    DamagedNetwork,
+    damaged,
+    replacing,
+    settled,
+    sha256_of,
+)
+from isoprune.export.manifest import Manifest
 from isoprune.graph.cloning import clone_sharing, tensor_names
 from isoprune.pruning import Pruned
+from isoprune.pruning.grains import read_grain
 from isoprune.pruning.mask import harden, masked, masks_of
 from isoprune.pruning.residual_blocks import without_blocks
 from isoprune.pruning.shrink import replace_tensors
 from isoprune.pruning.stored_sizes import restore_sizes_, shapes_of
 from isoprune.types import IsopruneError, Network, Plan, Splits, module_of
 from isoprune.types.files import explained
+from isoprune.types.json_files import sealed
 from isoprune.types.units import DEPTH
-
-HEADER = 2**16, 2**10  # most bytes of a safetensors header: so many, and so many a tensor
 
 
 def save(
@@ -42,7 +48,7 @@ def save(
 
     model.safetensors holds every parameter and buffer, those that a state dict leaves out included;
     plan.json the shapes, the plan, the costs and the integers that hold a size (`num_heads`,
-    `groups`, ...); of a masked network, plan.safetensors the masks. The directory is whole
+    `groups`, ...); plan.safetensors the masks, and a plan of single weights. The directory is whole
     or not there at any moment; one that isoprune wrote is replaced.
 
     Args:
@@ -70,13 +76,11 @@ def write(
     source: str | None = None,
     data: Splits | None = None,
 ) -> None:
-    """Write the files of `save` into a folder that nobody reads yet, as `replacing` gives it."""
-    pruned = network if isinstance(network, Pruned) else None
-    model = module_of(network)
-    if pruned is not None and dense is None:
-        dense = pruned.dense
-    if pruned is not None and dense is not None and pruned.plan.grain == DEPTH:
-        dense = without_blocks(dense, pruned.plan)
+    """Write the files of `save` into a folder that nobody reads yet, as `replacing` and `adding` give it."""
+    model, pruned = module_of(network), network if isinstance(network, Pruned) else None
+    if pruned is not None:
+        dense = pruned.dense if dense is None else dense
+        dense = without_blocks(dense, pruned.plan) if pruned.plan.grain == DEPTH else dense
     if masks := masks_of(model):
         model = harden(model)
     if any(key.endswith(".index") and ".parametrizations." in f".{key}" for key, _ in model.named_buffers()):
@@ -90,34 +94,15 @@ def write(
             raise IsopruneError(
                 f"{name} is of type {entry['dtype']}, which cannot be stored. Convert it first."
             )
-    tensors = _plain_tensors(model)
+    tensors = weights_file.plain_tensors(model)
     check_finite(model, tensors, "The network")
-    save_file(tensors, part / WEIGHTS)
-    facts["sha256"] = _sha256(part / WEIGHTS)
-    if masks:
-        kept = {} if pruned is None or facts["plan"]["removed"] else pruned.plan.kept
+    facts["sha256"] = weights_file.write(part / WEIGHTS, tensors)
+    kept = pruned.plan.kept if pruned is not None and read_grain(pruned.plan.grain).of_tensors else {}
+    if masks or kept:
         facts["bools"] = mask_file.write(part / BOOLS, masks, kept)
-        facts["bools_sha256"] = _sha256(part / BOOLS)
-    (part / PLAN).write_text(manifest.to_text(facts), encoding="utf-8")
+        facts["bools_sha256"] = sha256_of(part / BOOLS)
+    (part / PLAN).write_bytes(sealed(facts))
     (part / WEIGHTS).chmod((part / PLAN).stat().st_mode)  # safetensors makes it the owner's alone
-
-
-def _plain_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Return every tensor once; copied where it shares its memory, which safetensors refuses."""
-    plain: dict[str, Tensor] = {}
-    seen: set[int] = set()
-    for name, tensor in tensor_names(model).values():
-        t = tensor.detach().cpu().contiguous()
-        storage = t.untyped_storage()
-        alone = storage.nbytes() == t.nbytes and storage.data_ptr() not in seen
-        seen.add(storage.data_ptr())
-        plain[name] = t if alone else t.clone()
-    return plain
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load(directory: str | Path, build: Callable[[], Any]) -> nn.Module:
@@ -134,9 +119,20 @@ def load(directory: str | Path, build: Callable[[], Any]) -> nn.Module:
     Raises:
         IsopruneError: If files are missing or damaged, of a newer isoprune, or of another network.
     """
+    return read(directory, build)[0]
+
+
+def read(directory: str | Path, build: Callable[[], Any]) -> tuple[nn.Module, Manifest]:
+    """Return what `load` does, and what is known of it: its plan, complete, its costs, its source.
+
+    Raises:
+        DamagedNetwork: If files are missing or damaged, or of another network.
+        IsopruneError: If they are of a newer isoprune, or cannot be read.
+    """
     place = settled(Path(directory))
     with explained(place):
         facts = manifest.read(place)
+        weights_file.check_size(place / WEIGHTS, facts)
     built = build if isinstance(build, nn.Module) else build()
     if not isinstance(built, nn.Module) or built is build:
         given, wanted = ("build is", "a function") if built is build else ("build() returned", "a module")
@@ -159,7 +155,7 @@ def load(directory: str | Path, build: Callable[[], Any]) -> nn.Module:
         raise _another(facts, model, place, problem)
     dense = shapes_of(model)
     with explained(place):
-        tensors = _read_weights(facts, place / WEIGHTS)
+        tensors = weights_file.read(place / WEIGHTS, facts)
     check_finite(model, tensors, str(place / WEIGHTS))
     for name, old in tensor_names(model).values():
         if not old.is_meta:
@@ -171,37 +167,28 @@ def load(directory: str | Path, build: Callable[[], Any]) -> nn.Module:
         raise _another(facts, model, place, str(error)) from None
     if facts.bools:
         with explained(place):
-            model = masked(model, _masks(facts, place / BOOLS))
+            bools = _bools(facts, place / BOOLS)
+        model = masked(model, _masks(facts, bools, place / BOOLS))
+        if facts.plan is not None:
+            facts = replace(facts, plan=_with_units(facts.plan, bools))
     for name, module in model.named_modules():
         module.training = facts.training != (name in facts.other_mode)
-    return model
+    return model, facts
 
 
-def plan_at(directory: str | Path) -> Plan | None:
-    """Return the plan of a saved network; None if it was saved without one.
-
-    Raises:
-        IsopruneError: If it is missing or damaged.
-    """
-    place = settled(Path(directory))
-    with explained(place):
-        facts = manifest.read(place)
-        if facts.plan is None or not facts.bools:
-            return facts.plan
-        bools = _bools(facts, place / BOOLS)
+def _with_units(plan: Plan, bools: dict[str, Tensor]) -> Plan:
     kept = {k.removeprefix(mask_file.KEPT): t for k, t in bools.items() if k.startswith(mask_file.KEPT)}
-    return replace(facts.plan, kept={**facts.plan.kept, **kept})
+    return replace(plan, kept={**plan.kept, **kept})
 
 
 def _bools(facts: Manifest, path: Path) -> dict[str, Tensor]:
     bools = mask_file.read(path, facts.bools)
-    if _sha256(path) != facts.bools_sha256:
+    if sha256_of(path) != facts.bools_sha256:
         raise damaged(path, "its SHA-256 is not the one in plan.json")
     return bools
 
 
-def _masks(facts: Manifest, path: Path) -> dict[str, Tensor]:
-    bools = _bools(facts, path)
+def _masks(facts: Manifest, bools: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     masks = {k.removeprefix(mask_file.MASKS): t for k, t in bools.items() if k.startswith(mask_file.MASKS)}
     for name, kept in masks.items():
         if name not in facts.tensors or facts.tensors[name].shape != tuple(kept.shape):
@@ -246,10 +233,11 @@ def _check_same(facts: Manifest, model: nn.Module, place: Path) -> None:
             raise _another(facts, model, place, f"{name} is tied to {tied} in {who} and not in {other}")
 
 
-def _another(facts: Manifest, model: nn.Module, place: Path, problem: str) -> IsopruneError:
-    return IsopruneError(
+def _another(facts: Manifest, model: nn.Module, place: Path, problem: str) -> DamagedNetwork:
+    return DamagedNetwork(
         f"{place} is a {facts.made_of.rpartition('.')[2]} of another make than the {type(model).__name__} of "
-        f"build(): {problem}. Pass the function that made the dense network."
+        f"build(): {problem}",
+        "Pass the function that made the dense network.",
     )
 
 
@@ -259,27 +247,3 @@ def _kind(dtype: torch.dtype) -> object:
 
 def _by(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape)) or "a number"
-
-
-def _read_weights(facts: Manifest, path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise IsopruneError(f"{path} is missing. Copy the directory anew, or save the network again.")
-    content = sum(entry.nbytes for entry in facts.tensors.values())
-    size = path.stat().st_size
-    # Before a byte is read: no larger than the tensors, which are no larger than those of build().
-    if not content <= size <= content + HEADER[0] + HEADER[1] * len(facts.tensors):
-        raise damaged(path, f"it has {size:,} bytes, its tensors {content:,}")
-    if _sha256(path) != facts.sha256:
-        raise damaged(path, "its SHA-256 is not the one in plan.json")
-    try:
-        with safe_open(path, "pt") as file:
-            # Copies: what safetensors hands out may be the file itself, mapped into memory.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  not a dict
-    except SafetensorError as error:
-        raise damaged(path, str(error)) from error
-    found = {name: StoredTensor(tuple(t.shape), t.dtype, None) for name, t in tensors.items()}
-    for name in sorted(found.keys() | facts.tensors.keys()):
-        want = facts.tensors.get(name)
-        if want is None or found.get(name) != StoredTensor(want.shape, want.dtype, None):
-            raise damaged(path, f"{name} is not as plan.json has it")
-    return tensors

@@ -46,6 +46,10 @@ def plan_problem(facts: Manifest, model: nn.Module) -> str | None:
         stay = left if kept.dim() == 1 and not facts.bools else most
         if not 0 < kept.numel() <= most or int(kept.sum()) > stay:
             return f"its plan keeps {int(kept.sum())} of {kept.numel()} units '{name}': they are not so many"
-    if plan and not facts.bools and all(dense[name] == entry.shape for name, entry in facts.tensors.items()):
+    # Made plain, a network that was masked has all its parameters, and its costs say so.
+    costs = facts.costs
+    smaller = costs is None or costs.pruned.parameters < costs.dense.parameters
+    whole = all(dense[name] == entry.shape for name, entry in facts.tensors.items())
+    if plan and smaller and not facts.bools and whole:
         return "its plan removes units, and no tensor became smaller"
     return None

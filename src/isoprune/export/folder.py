@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -9,13 +10,34 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from isoprune.types import IsopruneError
-from isoprune.types.files import explained, flush
+from isoprune.types.files import DamagedFile, explained, flush
 from isoprune.types.temporary import clear_temporary, is_temporary, temporary
 
 WEIGHTS, PLAN, BOOLS = "model.safetensors", "plan.json", "plan.safetensors"
 ONNX, PREDICT = "model.onnx", "predict.py"
-FORMAT = "isoprune network"  # by its first line, a plan.json of ours is told from another program's
+FORMAT = "isoprune network"  # by its first lines, a plan.json of ours is told from another program's
 OURS = frozenset({WEIGHTS, PLAN, BOOLS, ONNX, f"{ONNX}.data", PREDICT})
+
+
+class DamagedNetwork(DamagedFile):
+    """A saved network is not what was written, or of another make than what is to become it.
+
+    ``problem`` is what is wrong, without the remedy: a store has another one.
+    """
+
+    def __init__(self, problem: str, remedy: str = "Copy the directory anew, or save the network again."):
+        super().__init__(f"{problem}. {remedy}")
+        self.problem = problem
+
+
+def damaged(path: Path, problem: str) -> DamagedNetwork:
+    """Return the error of a file of a saved network that is not as it was written."""
+    return DamagedNetwork(f"{path} is damaged: {problem[:200]}")
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def settled(directory: Path) -> Path:
@@ -54,7 +76,7 @@ def _is_ours(plan: Path) -> bool:
     if not plan.is_file():
         return False
     with plan.open("rb") as file:
-        return f'"format": "{FORMAT}"'.encode() in file.read(100)
+        return f'"format": "{FORMAT}"'.encode() in file.read(200)
 
 
 @contextmanager
@@ -85,6 +107,22 @@ def replacing(directory: Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
+
+
+@contextmanager
+def adding(directory: Path) -> Iterator[Path]:
+    """Give a temporary directory whose files are in ``directory``, each whole, when the block ends well."""
+    part = temporary(directory / "network")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        for file in part.iterdir():
+            flush(file)
+            file.replace(directory / file.name)
+        flush(directory)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _exchange(part: Path, directory: Path, old: Path) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,18 @@ import torch
 from torch import nn
 
 import isoprune
-from isoprune.export.folder import FORMAT, PLAN
+from isoprune.export.folder import FORMAT, PLAN, DamagedNetwork, damaged
 from isoprune.graph.cloning import tensor_names
 from isoprune.pruning import Pruned
+from isoprune.pruning.costs import Costs
 from isoprune.pruning.grains import read_grain
-from isoprune.pruning.size_attributes import scales_of
-from isoprune.pruning.stored_sizes import Sizes
+from isoprune.pruning.stored_sizes import Sizes, is_size, sizes_of
 from isoprune.types import IsopruneError, Plan, Splits
 from isoprune.types.data import Preprocessing
-from isoprune.types.files import read_file
+from isoprune.types.files import DamagedFile
+from isoprune.types.json_files import read_json
 
 VERSION = 1
-LARGEST = 16 * 2**20  # bytes of plan.json; that of a network of a billion parameters is some 5 MB
 LARGEST_INPUT = 2**28  # numbers in one batch, which is drawn as the file says
 
 DTYPES = {
@@ -48,10 +47,7 @@ class StoredTensor:
 
     @property
     def nbytes(self) -> int:
-        total = self.dtype.itemsize
-        for n in self.shape:
-            total *= n
-        return total
+        return self.dtype.itemsize * math.prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -67,28 +63,12 @@ class Manifest:
     other_mode: tuple[str, ...]
     source: str | None  # words for the reader
     in_shape: tuple[int, ...] | None  # of the forward's one input, batch first; None where it takes others
-    plan: Plan | None
+    plan: Plan | None  # of single weights: without its units, which stand in plan.safetensors
+    costs: Costs | None  # of the dense and of the saved network
     classes: tuple[str, ...]  # names, and how images become inputs: of the data that it was trained on
     preprocessing: Preprocessing | None
     bools: Mapping[str, tuple[int, ...]]  # name -> shape in plan.safetensors: masks and kept units
     bools_sha256: str | None
-
-
-def sizes_of(module: nn.Module) -> dict[str, Sizes]:
-    """Return the public attributes that are integers or sequences of them, and the scales that follow one."""
-    sizes = {
-        name: value if type(value) is int else list(value)
-        for name, value in vars(module).items()
-        if not name.startswith("_") and is_size(value)
-    }
-    return sizes | scales_of(module)
-
-
-def is_size(value: Any) -> bool:
-    # Exact types: True is an int too, and a namedtuple is not rebuilt from its items.
-    if type(value) in (tuple, list, torch.Size):
-        return bool(value) and all(type(v) is int for v in value)
-    return type(value) is int
 
 
 def ties_of(model: nn.Module) -> dict[str, str]:
@@ -104,9 +84,9 @@ def ties_of(model: nn.Module) -> dict[str, str]:
 def facts_of(
     model: nn.Module, result: Pruned | None, dense: nn.Module | None, source: str | None, data: Splits | None
 ) -> dict[str, Any]:
-    """Return the content of plan.json, but for the digests."""
+    """Return the content of plan.json, but for the checksums."""
     tensors = dict(tensor_names(model).values())
-    before = _dense_shapes(tensors, result, dense)
+    before = {} if dense is None else _dense_shapes(tensors, dense)
     modules = dict(model.named_modules())
     usual = {} if dense is None else {name: sizes_of(m) for name, m in dense.named_modules()}
     changed = {
@@ -146,84 +126,51 @@ def _in_shape(example_inputs: Any) -> list[int] | None:
 
 
 def _plan(plan: Plan) -> dict[str, Any]:
-    if not read_grain(plan.grain).of_tensors:
-        return plan.as_dict()
     # Of single weights the bools are many: they stand in plan.safetensors.
-    return {"grain": plan.grain, "removed": {}, "shapes": {}, "request": dict(plan.request)}
+    told = replace(plan, kept={}) if read_grain(plan.grain).of_tensors else plan
+    return json.loads(json.dumps(told.as_dict(), default=repr))  # a request may hold what JSON has not
 
 
-def _dense_shapes(
-    tensors: Mapping[str, torch.Tensor], result: Pruned | None, dense: nn.Module | None
-) -> dict[str, list[int]]:
-    if dense is not None:
-        shapes = {name: list(t.shape) for name, t in tensor_names(dense).values()}
-        for name in sorted(tensors.keys() ^ shapes.keys()):
-            where = "dense" if name in shapes else "the network to save"
-            raise IsopruneError(
-                f"dense is another network: only {where} has {name}. Pass the one it was pruned from."
-            )
-        return shapes
-    if result is not None:
-        traced = {name: list(shape) for name, (_, shape) in result.graph.tensors.items()}
-        return {name: traced.get(name, list(t.shape)) for name, t in tensors.items()}
-    return {}
-
-
-def to_text(facts: Mapping[str, Any]) -> str:
-    """Return plan.json with its digest, one key a line."""
-    whole = {**facts, "digest": _digest(facts)}
-    return "{\n" + ",\n".join(f"{json.dumps(k)}: {_dumps(v)}" for k, v in whole.items()) + "\n}\n"
-
-
-def _dumps(value: Any) -> str:
-    return json.dumps(value, allow_nan=False, default=repr)
-
-
-def _digest(facts: Mapping[str, Any]) -> str:
-    plain = json.loads(_dumps(dict(facts)))
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+def _dense_shapes(tensors: Mapping[str, torch.Tensor], dense: nn.Module) -> dict[str, list[int]]:
+    shapes = {name: list(t.shape) for name, t in tensor_names(dense).values()}
+    for name in sorted(tensors.keys() ^ shapes.keys()):
+        where = "dense" if name in shapes else "the network to save"
+        raise IsopruneError(
+            f"dense is another network: only {where} has {name}. Pass the one it was pruned from."
+        )
+    return shapes
 
 
 def read(directory: Path) -> Manifest:
     """Return what the plan.json in ``directory`` says.
 
     Raises:
-        IsopruneError: If it is missing, damaged, of a newer isoprune, or no such file at all.
+        DamagedNetwork: If it is missing, damaged, or no such file at all.
+        IsopruneError: If it is of a newer isoprune.
     """
     path = directory / PLAN
-    if not path.is_file():
-        raise IsopruneError(
-            f"{directory} holds no saved network: no {PLAN}. Give a directory that isoprune.save wrote."
-        )
-    if path.stat().st_size > LARGEST:
-        raise IsopruneError(
-            f"{path} is larger than {LARGEST >> 20} MB, so it is no plan that isoprune wrote."
-        )
-    content = read_file(path, most=LARGEST)
     try:
-        facts = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise damaged(path, f"not valid JSON ({error})") from None
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        raise IsopruneError(f"{path} is not of isoprune's making. Give a directory that isoprune.save wrote.")
+        facts = read_json(path, remedy="")
+    except FileNotFoundError:
+        raise DamagedNetwork(
+            f"{directory} holds no saved network: no {PLAN}", "Give a directory that isoprune.save wrote."
+        ) from None
+    except DamagedFile as error:
+        raise DamagedNetwork(str(error).rstrip(". ")) from None
+    if facts.get("format") != FORMAT:
+        raise DamagedNetwork(
+            f"{path} is not of isoprune's making", "Give a directory that isoprune.save wrote."
+        )
     version = facts.get("version")
     if type(version) is not int or version > VERSION:
         raise IsopruneError(
             f"{path} has version {version!r:.20}, of isoprune {facts.get('isoprune')!r:.20}; this reads to "
             f"version {VERSION}. Update it: pip install --upgrade isoprune"
         )
-    digest = facts.pop("digest", None)
     try:
-        if digest != _digest(facts):
-            raise TypeError("its content is not that of its digest")
         return _checked(facts)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise damaged(path, str(error)) from None
-
-
-def damaged(path: Path, problem: str) -> IsopruneError:
-    """Return the error of a saved network's file that is not as it was written."""
-    return IsopruneError(f"{path} is damaged: {problem[:200]}. Save the network again, or copy it anew.")
 
 
 def _checked(facts: Mapping[str, Any]) -> Manifest:
@@ -255,6 +202,7 @@ def _checked(facts: Mapping[str, Any]) -> Manifest:
         source=None if facts["source"] is None else _text(facts["source"])[:300],
         in_shape=None if facts.get("in_shape") is None else _input_shape(facts["in_shape"]),
         plan=None if facts["plan"] is None else _plan_of(facts["plan"]),
+        costs=None if facts["costs"] is None else _costs_of(facts["costs"]),
         classes=tuple(_text(name) for name in facts.get("classes", ())),
         preprocessing=_preprocessing(facts.get("preprocessing")),
         bools={_text(name): _shape(shape) for name, shape in facts.get("bools", {}).items()},
@@ -269,6 +217,15 @@ def _plan_of(value: Mapping[str, Any]) -> Plan:
     if not isinstance(value["request"], dict):
         raise TypeError("the plan's request is no object")
     return Plan.removing(removed, shapes, grain=grain, request=value["request"])
+
+
+def _costs_of(value: Mapping[str, Any]) -> Costs:
+    costs = Costs.from_dict(value)
+    counts = [n for cost in (costs.dense, costs.pruned) for n in vars(cost).values()]
+    counts += [n for _, *sizes in costs.units for n in sizes]
+    if not all(type(n) is int and 0 <= n < 2**63 for n in counts):
+        raise TypeError("its costs are no counts")
+    return replace(costs, ratios={_text(name): float(part) for name, part in costs.ratios.items()})
 
 
 def _text(value: Any) -> str:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from isoprune.export.manifest import damaged
+from isoprune.export.folder import damaged
 
 MASKS, KEPT = "mask/", "kept/"
 
@@ -30,7 +30,7 @@ def read(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]
     """Return the bools of `write`, by its keys; the file may hold nothing else, and no more bytes.
 
     Raises:
-        IsopruneError: If the file is missing, or holds other entries than ``shapes``.
+        DamagedNetwork: If the file is missing, or holds other entries than ``shapes``.
     """
     content = sum(-(-torch.Size(shape).numel() // 8) for shape in shapes.values())
     if not path.is_file() or path.stat().st_size > content + 2**16 + 2**10 * len(shapes):

@@ -1,10 +1,11 @@
-"""Sizes of modules read from a file: accepted only where the tensors' shapes confirm them."""
+"""Sizes of modules in a file: read back, they are accepted only where the tensors' shapes confirm them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
+import torch
 from torch import nn
 
 from isoprune.graph.cloning import named_modules, tensor_names
@@ -42,6 +43,23 @@ _NEVER = frozenset(
 def shapes_of(model: nn.Module) -> dict[str, Shape]:
     """Return the shape of every parameter and buffer."""
     return {name: tuple(t.shape) for name, t in tensor_names(model).values()}
+
+
+def sizes_of(module: nn.Module) -> dict[str, Sizes]:
+    """Return the public attributes that are integers or sequences of them, and the scales that follow one."""
+    sizes = {
+        name: value if type(value) is int else list(value)
+        for name, value in vars(module).items()
+        if not name.startswith("_") and is_size(value)
+    }
+    return sizes | scales_of(module)
+
+
+def is_size(value: Any) -> bool:
+    # Exact types: True is an int too, and a namedtuple is not rebuilt from its items.
+    if type(value) in (tuple, list, torch.Size):
+        return bool(value) and all(type(v) is int for v in value)
+    return type(value) is int
 
 
 def restore_sizes_(

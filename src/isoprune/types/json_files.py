@@ -21,9 +21,11 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def sealed(value: Mapping[str, Any]) -> bytes:
-    """Return an object as JSON whose first key, "checksum", is the SHA-256 of all other bytes."""
+    """Return an object as JSON, a key a line; the first, "checksum", is the SHA-256 of all other bytes."""
     rest = {key: inner for key, inner in finite(value).items() if key != "checksum"}
-    text = json.dumps({"checksum": _NONE.decode(), **rest}, indent=1, allow_nan=False).encode() + b"\n"
+    pairs = {"checksum": _NONE.decode(), **rest}.items()
+    lines = (f" {json.dumps(key)}: {json.dumps(inner, allow_nan=False)}" for key, inner in pairs)
+    text = ("{\n" + ",\n".join(lines) + "\n}\n").encode()
     return text.replace(_NONE, hashlib.sha256(text).hexdigest().encode(), 1)
 
 

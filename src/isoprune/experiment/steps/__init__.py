@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from isoprune.experiment.step_result import Made
+from isoprune.experiment.networks import Made
 from isoprune.experiment.step_types import Cluster, Prune, Repair, Retrain, Rewind, Train
 from isoprune.experiment.steps.cluster import make_clustered
 from isoprune.experiment.steps.prune import make_pruned

@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import nn
 
+from isoprune.experiment.networks import Made
 from isoprune.experiment.recipe_steps import PlacedStep
-from isoprune.experiment.step_result import Bench, Made, StepResult
+from isoprune.experiment.step_result import Bench, StepResult
 from isoprune.experiment.step_types import Cluster
 from isoprune.methods.codecs import cluster, coded_bytes
 from isoprune.methods.codecs.clusters import clustered
@@ -20,7 +21,7 @@ def make_clustered(_: Bench, step: PlacedStep, way: Sequence[StepResult], __: Pa
     assert isinstance(step.step, Cluster)
     last = way[-1]
     model = cluster(last.model, conv_bits=step.step.conv_bits, linear_bits=step.step.linear_bits).model
-    return Made(model, last.plan, {**last.size, **coded(model)})
+    return Made(model, last.plan, last.costs, coded(model))
 
 
 def coded(model: nn.Module) -> dict[str, Any]:

@@ -12,18 +12,18 @@ from typing import Any
 
 from torch import nn
 
-from isoprune.experiment import networks, seeds
+from isoprune.experiment import seeds
 from isoprune.experiment.config import Choice
+from isoprune.experiment.networks import Made
 from isoprune.experiment.recipe_steps import PlacedStep
 from isoprune.experiment.signatures import bind, find
-from isoprune.experiment.step_result import Bench, Made, StepResult, pruned_of
+from isoprune.experiment.step_result import Bench, StepResult, pruned_of
 from isoprune.experiment.step_types import Prune, TrainingConfig
 from isoprune.experiment.steps.train import trained
 from isoprune.methods.penalties import Penalty, steps_needed
 from isoprune.pruning import Pruned, prune_by
 from isoprune.pruning.costs import costs_of
 from isoprune.pruning.grains import read_grain, units_of
-from isoprune.pruning.mask import harden
 from isoprune.pruning.masking import mask_by
 from isoprune.pruning.pruned import as_pruned
 from isoprune.pruning.rounds import renumbered
@@ -45,19 +45,14 @@ def make_pruned(bench: Bench, step: PlacedStep, way: Sequence[StepResult], folde
         result = _shot(bench, step, dataclasses.replace(last, model=large))
     else:
         result, found = _pressed(bench, step, last, training, training.penalty, folder)
-    costs, pruning = result.costs, step.step
+    pruning = step.step
     assert isinstance(pruning, Prune)
     facts = {
         **found,
         **_samples(found.get("samples", {}), pruning.criterion),
-        "sizes": networks.changed_sizes(last.dense, harden(result.model)),
-        "parameters": costs.pruned.parameters,
-        "nonzero": costs.pruned.nonzero,
-        "flops": costs.pruned.flops,
-        "costs": costs.as_dict(),
         "proof": {"max_abs_error": result.proof.max_abs_error, "scale": result.proof.scale},
     }
-    return Made(result.model, result.plan, facts)
+    return Made(result.model, result.plan, result.costs, facts)
 
 
 def _samples(samples: Mapping[str, int], criterion: Choice) -> dict[str, dict[str, int]]:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from isoprune.experiment import seeds
+from isoprune.experiment.networks import Made
 from isoprune.experiment.recipe_steps import PlacedStep
 from isoprune.experiment.signatures import bind
-from isoprune.experiment.step_result import Bench, Made, StepResult, pruned_of, rewound_to
+from isoprune.experiment.step_result import Bench, StepResult, pruned_of, rewound_to
 from isoprune.experiment.step_types import Repair
 from isoprune.experiment.steps.rewind import earlier
 from isoprune.pruning.grains import require_grain
@@ -33,4 +34,4 @@ def make_repaired(bench: Bench, step: PlacedStep, way: Sequence[StepResult], _: 
     )
     done = Repaired.of(made)
     samples = {"samples": {"trained": done.trained, "estimated": done.judged}} if done.judged else {}
-    return Made(done.model, last.plan, {**last.size, **samples})
+    return Made(done.model, last.plan, last.costs, samples)

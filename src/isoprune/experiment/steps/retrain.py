@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch import nn
-
+from isoprune.experiment.networks import Made
 from isoprune.experiment.recipe_steps import PlacedStep
-from isoprune.experiment.step_result import Bench, Made, StepResult, dense_of
+from isoprune.experiment.step_result import Bench, StepResult, dense_of
 from isoprune.experiment.steps.cluster import coded
 from isoprune.experiment.steps.rewind import keeper
 from isoprune.experiment.steps.train import trained
-from isoprune.graph import trace
-from isoprune.pruning.costs import everything, flops
+from isoprune.pruning.pruned import as_pruned
 from isoprune.types import Plan
 
 
@@ -24,23 +22,7 @@ def make_dense(bench: Bench, step: PlacedStep, way: Sequence[StepResult], folder
     keep = keeper(folder, bench.keep) if bench.keep else None
     model = way[-1].model if way else bench.drawn()
     dense, found = trained(bench, model, training, step, folder, keep=keep)
-    parameters = sum(p.numel() for p in dense.parameters())
-    return Made(
-        dense,
-        Plan(),
-        {
-            **found,
-            "sizes": {},
-            "parameters": parameters,
-            "nonzero": parameters,
-            "flops": _flops(dense, bench),
-        },
-    )
-
-
-def _flops(model: nn.Module, bench: Bench) -> int:
-    graph = trace(model.eval(), bench.example())
-    return flops(graph, everything(graph))
+    return Made(dense, Plan(), as_pruned(dense.eval(), bench.example()).costs, found)
 
 
 def make_retrained(bench: Bench, step: PlacedStep, way: Sequence[StepResult], folder: Path) -> Made:
@@ -48,4 +30,4 @@ def make_retrained(bench: Bench, step: PlacedStep, way: Sequence[StepResult], fo
     training, last = step.training, way[-1]
     assert training is not None
     done, found = trained(bench, last.model, training, step, folder, dense=dense_of(way).model)
-    return Made(done, last.plan, {**found, **last.size, **coded(done)})
+    return Made(done, last.plan, last.costs, {**found, **coded(done)})

@@ -16,16 +16,19 @@ from typing import Any
 from msgspec import structs
 from torch import Tensor, nn
 
+from isoprune.experiment.networks import Made
 from isoprune.experiment.recipe_steps import PlacedStep
-from isoprune.experiment.step_result import Bench, Made, StepResult, dense_of
+from isoprune.experiment.step_result import Bench, StepResult, dense_of
 from isoprune.experiment.step_types import Rewind
 from isoprune.experiment.steps.train import trained
 from isoprune.graph import trace
 from isoprune.pruning import prune_by
 from isoprune.pruning.mask import masked, masks_of
+from isoprune.pruning.residual_blocks import without_blocks
 from isoprune.training import Watch, checkpoint
 from isoprune.types import Plan
 from isoprune.types.errors import IsopruneError
+from isoprune.types.units import DEPTH
 
 Row = Mapping[str, Any]
 Keep = Callable[[int, nn.Module], object]
@@ -42,7 +45,7 @@ def make_rewound(bench: Bench, step: PlacedStep, way: Sequence[StepResult], _: P
     last = way[-1]
     model, masks = earlier(bench, way, step.step.epoch), masks_of(last.model)
     small = masked(model, masks) if masks else rewound(model, last.plan, bench.example())
-    return Made(small, last.plan, last.size)
+    return Made(small, last.plan, last.costs)
 
 
 def earlier(bench: Bench, way: Sequence[StepResult], epoch: int) -> nn.Module:
@@ -157,4 +160,6 @@ def rewound(model: nn.Module, plan: Plan, example: Tensor) -> nn.Module:
 
     Weights, biases and BatchNorm's statistics are its own, bit by bit, where ``plan`` keeps them.
     """
+    if plan.grain == DEPTH:
+        return without_blocks(model, plan)
     return prune_by(model, example, trace(model, example), lambda _graph, _links: plan).model
