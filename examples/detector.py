@@ -65,7 +65,7 @@ def main(file: Path, epochs: int = 8) -> list[float]:
 
     rows, right = [], []
     for name, network in {"dense": dense, "pruned": pruned, "retrained": retrained}.items():
-        right.append(isoprune.training.evaluate(network, test, task=task)["found"])
+        right.append(isoprune.evaluate(network, test, task=task)["found"])
         print(f"{name:10} {right[-1]:6.1%} of 40 squares found")
         with torch.no_grad():
             boxes = [o["boxes"][:1] for o in network.model.eval()(test[0][0])]

@@ -15,7 +15,6 @@ from PIL import Image, ImageDraw
 from torch import nn
 
 import isoprune
-from isoprune.training import evaluate
 
 KINDS = ("disc", "square", "triangle")
 
@@ -61,7 +60,7 @@ def main(folder: Path) -> dict[str, float]:
     retrained = isoprune.retrain(repaired, splits, lr=0.05, epochs=6, **how)
 
     networks = {"dense": dense, "pruned": pruned, "repaired": repaired, "retrained": retrained}
-    right = {name: evaluate(network, splits.test)["accuracy"] for name, network in networks.items()}
+    right = {name: isoprune.evaluate(network, splits.test)["accuracy"] for name, network in networks.items()}
     for name, value in right.items():
         print(f"{name:10} {value:6.1%} of {len(splits.test)} test images")
     cost = retrained.costs

@@ -14,7 +14,6 @@ from torch.nn.functional import cross_entropy
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import isoprune
-from isoprune.training import evaluate
 
 WORDS, LENGTH = 24, 24
 
@@ -49,7 +48,9 @@ def main(folder: Path, epochs: int = 8) -> dict[str, float]:
 
     perplexity = {}
     for name, network in {"dense": dense, "pruned": pruned, "retrained": retrained}.items():
-        perplexity[name] = float(torch.tensor(evaluate(network, validation, task=task)["loss"]).exp())
+        perplexity[name] = float(
+            torch.tensor(isoprune.evaluate(network, validation, task=task)["loss"]).exp()
+        )
         print(f"{name:10} perplexity {perplexity[name]:.2f} on held-out sentences")
     cost = retrained.costs
     print(f"{cost.dense.parameters:,} parameters before, {cost.pruned.parameters:,} after")

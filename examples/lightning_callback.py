@@ -15,7 +15,6 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import isoprune
 from isoprune.integrations.lightning import Prune
-from isoprune.training import evaluate
 
 
 class Digits(lightning.LightningModule):
@@ -54,7 +53,7 @@ def main() -> list[float]:
         trainer.fit(module, loader)
     small = isoprune.shrink(prune.pruned)
 
-    right = [evaluate(network, splits.test)["accuracy"] for network in (module, small)]
+    right = [isoprune.evaluate(network, splits.test)["accuracy"] for network in (module, small)]
     print(f"under masks: {right[0]:.1%} of the test images, {small.costs.dense.parameters:,} parameters")
     print(f"shrunk:      {right[1]:.1%} of the test images, {small.costs.pruned.parameters:,} parameters")
     return right

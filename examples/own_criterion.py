@@ -10,7 +10,6 @@ import torch
 
 import isoprune
 from isoprune.methods.criteria import score_units
-from isoprune.training import evaluate
 
 
 def weight_times_gradient_squared(signals, units, *, generator):  # noqa: ARG001
@@ -26,7 +25,7 @@ def main(epochs: int = 6) -> dict[str, list[float]]:
     dense = isoprune.retrain(start, splits, lr=0.05, epochs=epochs, schedule="one_cycle", batch=32)
     batches = list(splits.train.batches(torch.arange(512).split(64)))
     ratios = (0.3, 0.5, 0.7)
-    print(f"dense: {evaluate(dense, splits.test)['accuracy']:.1%} of the test images")
+    print(f"dense: {isoprune.evaluate(dense, splits.test)['accuracy']:.1%} of the test images")
     print("ratio                          " + "".join(f"{ratio:8.0%}" for ratio in ratios))
     found = {}
     for criterion in ("l1_norm", "taylor", weight_times_gradient_squared):
@@ -34,7 +33,7 @@ def main(epochs: int = 6) -> dict[str, list[float]]:
         found[name] = []
         for ratio in ratios:
             small = isoprune.prune(dense.model, batches[0][0], ratio, criterion=criterion, batches=batches)
-            found[name].append(evaluate(small, splits.test)["accuracy"])
+            found[name].append(isoprune.evaluate(small, splits.test)["accuracy"])
         print(f"{name:31}" + "".join(f"{value:8.1%}" for value in found[name]))
     return found
 

@@ -27,7 +27,9 @@ def make_model() -> nn.Module:
 
 def test_the_ten_lines_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    [lines] = re.findall(r"## Ten lines\n\n```python\n(.*?)```", README, re.DOTALL)
+    section = README.partition("## Ten lines\n")[2].partition("\n## ")[0]
+    lines, more = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    assert len(lines.splitlines()) == 10
     torch.manual_seed(0)
     with one_thread():
         run(
@@ -43,9 +45,10 @@ def test_the_ten_lines_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.Mon
             "example_inputs": x[:2],
             "loader": loader,
             "val": DataLoader(TensorDataset(x[60:], y[60:]), batch_size=20),
+            "test": [(x[60:], y[60:])],
             "inputs": x[:5],
         }
-        exec(lines, names)
+        exec(lines + more, names)
     small = names["small"]
     assert [entry["step"] for entry in small.history] == ["prune", "repair", "retrain", "prune"]
     assert torch.equal(isoprune.load("small/", build=make_model)(x), small.model(x))

@@ -14,6 +14,13 @@ from .methods.codecs import decompress as decompress
 from .pruning import Pruned as Pruned
 from .reporting import report as report
 from .reproduction import sanity as sanity
+from .training import Distill as Distill
+from .training import Diverged as Diverged
+from .training import Loop as Loop
+from .training import Saving as Saving
+from .training import Watch as Watch
+from .training import evaluate as evaluate
+from .types import Data as Data
 from .types import IsopruneError as IsopruneError
 from .types import Metric as Metric
 from .types import Plan as Plan

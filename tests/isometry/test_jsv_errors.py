@@ -29,11 +29,15 @@ def refused(model, inputs, match, **options):
     assert "\n" not in str(caught.value)
 
 
-def test_train_mode():
+def test_in_train_mode_it_is_measured_in_eval_mode_and_stays_as_it_is():
     model, x = make("residual")
-    refused(model.train(), x, r"model is in train mode.*Call model.eval\(\) first")
+    want = jacobian_singular_values(model, x)
     model.eval()[4].bn1.train()
-    refused(model, x, r"submodule '4.bn1' is in train mode")
+    modes = [module.training for module in model.modules()]
+    statistics = model[4].bn1.running_mean.clone()
+    assert torch.equal(jacobian_singular_values(model, x), want)
+    assert [module.training for module in model.modules()] == modes
+    assert torch.equal(model[4].bn1.running_mean, statistics)
 
 
 def test_frozen_inputs_and_inputs_of_a_graph_are_fine():

@@ -22,15 +22,18 @@ from isoprune.experiment.probe_cache import ProbeCache
 from isoprune.experiment.seeds import jsv_inputs
 from isoprune.experiment.signatures import complete, schedule
 from isoprune.experiment.step_types import TrainingConfig
+from isoprune.experiment.steps.train import training_of
 from isoprune.experiment.validation import plain
 from isoprune.isometry import Diagnosis, diagnose
 from isoprune.isometry.effort import SAMPLES
+from isoprune.training.distill import read_distill
 from isoprune.training.fingerprint import fingerprint
 from isoprune.training.rates import TOLERANCE, Advice, Probe
-from isoprune.types import Schedule, Splits
+from isoprune.training.source import source_of
+from isoprune.types import CLASSIFICATION, Schedule, Splits
 from isoprune.types.errors import IsopruneError
 from isoprune.types.seeded import seeded
-from isoprune.verbs.advise import JUDGED, LEAST_STEPS, MOST_JUDGED, RATES, SHARE, advise
+from isoprune.verbs.advise import JUDGED, LEAST_STEPS, MOST_JUDGED, RATES, SHARE, advise_on
 
 POINTS = 240  # of the curve of a schedule
 DEFAULTS = {"batch": 100, "momentum": 0.9, "weight_decay": 1e-4, "steps": None}
@@ -218,25 +221,20 @@ def answer(question: Question, *, on_probe: Callable[[Probe], object] = lambda _
     Raises:
         IsopruneError: As `advise` does, or if probes cannot be kept.
     """
-    training = question.training
+    training, network = question.training, question.network
     teaching = training.distill
 
     def finished(probe: Probe) -> None:
         question.cache.add(probe)
         on_probe(probe)
 
-    return advise(
-        question.network.model,
-        question.splits,
-        epochs=training.epochs,
-        schedule=question.schedule,
-        steps=training.steps,
+    return advise_on(
+        network.model,
+        source_of(question.splits.train, training.batch),
+        training_of(training, question.schedule),
+        task=CLASSIFICATION,
+        distill=read_distill(None if teaching is None else structs.asdict(teaching), network.dense),
         rates=question.rates,
-        batch=training.batch,
-        momentum=training.momentum,
-        weight_decay=training.weight_decay,
-        dense=None if teaching is None else question.network.dense,
-        distill=None if teaching is None else structs.asdict(teaching),
         seed=question.seed,
         done=list(question.cache.read().values()),
         on_probe=finished,

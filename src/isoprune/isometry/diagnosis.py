@@ -76,7 +76,7 @@ def diagnose(
     """Return what pruning did to the network, in numbers and in words; the thresholds are in `thresholds`.
 
     Args:
-        model: In eval mode, as all networks here.
+        model: Measured in eval mode, as all networks here.
         batches: (inputs, targets); the first ``samples`` inputs are measured, targets are not read.
         dense: The network before pruning. Given, the verdict is about what was lost; else about the network
             as it is.

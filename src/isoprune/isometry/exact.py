@@ -50,7 +50,7 @@ def jacobian_singular_values(
     The network, its ``.grad``, buffers and flags, and the random generators stay as they were.
 
     Args:
-        network: A module, or what holds one as ``model``, such as a `Pruned`; in eval mode.
+        network: A module, or what holds one as ``model``, such as a `Pruned`; measured in eval mode.
         inputs: Samples along dimension 0; a tensor, or a tuple or mapping of them.
         input: What x is, `sample_function`; for integers, the name of a module, whose output is taken.
         output: What y is, `sample_function`: a key, an index, or a function of the output.

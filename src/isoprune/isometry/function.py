@@ -19,6 +19,7 @@ from isoprune.isometry.chain import run
 from isoprune.isometry.memory import Footprint, with_footprint
 from isoprune.isometry.path import Path
 from isoprune.isometry.picks import InputPick, Inputs, OutputPick
+from isoprune.signals.modes import in_eval_mode
 from isoprune.types import IsopruneError
 from isoprune.types.seeded import lent_generators
 
@@ -103,10 +104,10 @@ def sample_function(
             act on samples one by one, that they replay the first sample is all that is checked.
 
     Raises:
-        IsopruneError: In train mode; where a forward is not deterministic or samples influence each other; if
+        IsopruneError: Where a forward is not deterministic or samples influence each other; if
             x is of integers; if y does not depend on x, or holds NaN or infinity.
     """
-    require_eval(model)
+    require_running_statistics(model)
     owned = [t for m in model.modules() for own in (m._parameters, m._buffers) for t in own.values()]
     tensors = [t for t in owned if t is not None]
     given = [t for t in pytree.tree_leaves(inputs) if isinstance(t, Tensor)]
@@ -124,6 +125,7 @@ def sample_function(
         return t.detach().to(device, work if t.is_floating_point() else t.dtype, copy=True)
 
     with contextlib.ExitStack() as stack:
+        stack.enter_context(in_eval_mode(model))
         stack.enter_context(with_gradients(device))
         if differentiable_twice:
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
@@ -163,13 +165,8 @@ def with_gradients(device: torch.device) -> Iterator[None]:
         yield
 
 
-def require_eval(model: nn.Module) -> None:
+def require_running_statistics(model: nn.Module) -> None:
     for name, module in model.named_modules():
-        if module.training:
-            raise IsopruneError(
-                f"{f'submodule {name!r}' if name else 'model'} is in train mode, where BatchNorm couples "
-                "samples and dropout draws. Call model.eval() first."
-            )
         if isinstance(module, _BatchNorm) and module.running_mean is None:
             raise IsopruneError(_COUPLED.format(why=f"{name!r} normalises by the batch's own statistics"))
 

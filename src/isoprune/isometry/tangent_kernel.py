@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from isoprune.isometry import picks
-from isoprune.isometry.function import require_eval, require_finite, with_gradients
+from isoprune.isometry.function import require_finite, require_running_statistics, with_gradients
 from isoprune.isometry.memory import default_memory
 from isoprune.isometry.picks import Inputs, OutputPick
 from isoprune.isometry.products import pull_back_to
+from isoprune.signals.modes import in_eval_mode
 from isoprune.types import IsopruneError, Network, module_of
 from isoprune.types.network import device_of
 
@@ -97,7 +98,7 @@ def kernel_condition(theta: Float[Tensor, "rows rows"]) -> float:
 @contextlib.contextmanager
 def differentiable(model: nn.Module) -> Iterator[tuple[list[Tensor], Callable[[Inputs], Any]]]:
     """Yield copies of the trainable parameters, and the forward as a function of inputs that uses them."""
-    require_eval(model)
+    require_running_statistics(model)
     named = dict(model.named_parameters())
     if not any(p.requires_grad for p in named.values()):
         raise IsopruneError(
@@ -109,7 +110,7 @@ def differentiable(model: nn.Module) -> Iterator[tuple[list[Tensor], Callable[[I
         wide = t.dtype if t.dtype == torch.float64 or not t.is_floating_point() else torch.float32
         return t.detach().to(wide).clone()
 
-    with with_gradients(device):
+    with with_gradients(device), in_eval_mode(model):
         state = {name: copied(t) for name, t in model.named_buffers()}
         state |= {name: copied(p).requires_grad_(p.requires_grad) for name, p in named.items()}
         leaves = [t for t in state.values() if t.requires_grad]

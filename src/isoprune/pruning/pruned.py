@@ -64,6 +64,19 @@ class Pruned:
         return self.model(*args, **kwargs)
 
 
+def require_pruned(network: object, verb: str) -> None:
+    """Refuse what a verb that reads a plan cannot work on.
+
+    Raises:
+        IsopruneError: If it is no `Pruned`: a module alone knows no plan.
+    """
+    if not isinstance(network, Pruned):
+        raise IsopruneError(
+            f"{verb} reads what was pruned of which network, and a {type(network).__name__} does not know "
+            "it. Give what isoprune.prune or a later verb gave back."
+        )
+
+
 def example_inputs_of(network: Network, given: Any = None) -> Any:
     """Return what a network's forward takes: as given, or as a `Pruned` knows it.
 

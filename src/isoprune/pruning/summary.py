@@ -42,6 +42,8 @@ def _notes(pruned: Pruned, by_masks: bool) -> Iterator[str]:
         yield f"{went:,} of {size:,} {plan.grain}s {how}"
     if pruned.proof.scale:
         yield f"proof: off by {pruned.proof.relative_error:.1g} of the output's scale"
+    if (trained := _trained(pruned)) is not None:
+        yield trained
     if spared := pruned.spared:
         names = ", ".join(s.name for s in spared[:3]) + (", ..." if len(spared) > 3 else "")
         yield f"{names} lost nothing, though asked for: pruned.spared says why"
@@ -52,6 +54,15 @@ def _notes(pruned: Pruned, by_masks: bool) -> Iterator[str]:
         number = len(pruned.graph.frozen)
         tensors = "1 tensor keeps" if number == 1 else f"{number} tensors keep"
         yield f"{tensors} channels that cannot go: pruned.graph.frozen says why"
+
+
+def _trained(pruned: Pruned) -> str | None:
+    """Return what the last training made of the number that validation data are judged by; None without."""
+    rows = next((entry["rows"] for entry in reversed(pruned.history) if entry.get("rows")), ())
+    key = next((key for key in rows[0] if key.startswith("validation_")), None) if rows else None
+    if key is None:
+        return None
+    return f"{key.replace('_', ' ')}: {rows[0][key]:.4g} before retraining, {rows[-1][key]:.4g} after"
 
 
 def text(pruned: Pruned, width: int = 100) -> str:

@@ -24,6 +24,7 @@ from isoprune.reproduction.sanity_result import DIVERGED, Sanity
 from isoprune.training import Saving, evaluate
 from isoprune.training.diverged import Diverged
 from isoprune.training.fingerprint import data_digest, fingerprint
+from isoprune.training.source import data_of
 from isoprune.types import CLASSIFICATION, Data, IsopruneError, Network, Plan, Scores, Splits, Task
 from isoprune.types.errors import check_known, did_you_mean
 from isoprune.types.files import DamagedFile
@@ -106,9 +107,9 @@ def sanity(
     """
     _check(network, seeds, checks, margin, training)
     task = task_with(task, loss, metrics)
-    given = Data(train, validation) if data is None else data
+    given = data_of(data, train, validation)
     judge = given.test if isinstance(given, Splits) else given.validation
-    if given.train is None or judge is None:
+    if judge is None:
         raise IsopruneError("There is nothing to train on and to judge by. Give train= and validation=.")
     seen = None if batches is None else list(batches)
     how: dict[str, Any] = {"grain": grain, "allocation": allocation, "mask": mask, "task": task}

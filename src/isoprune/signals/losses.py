@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from isoprune.types import IsopruneError
-from isoprune.types.task import Task, cross_entropy_loss, described
+from isoprune.types.task import Task, cross_entropy_loss, described, has_cross_entropy
 
 _WAY_OUT = (
     "Give the loss of your task, such as loss=torch.nn.MSELoss() (it gets the outputs and batch[1]), "
@@ -23,20 +25,52 @@ def loss_of(task: Task, outputs: Any, batch: Any) -> Tensor:
     Raises:
         IsopruneError: If the loss does not take these outputs and this batch, or gives no scalar.
     """
-    try:
+    with reads_outputs("loss", task, outputs, batch):
         loss = task.loss(outputs, batch)
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        made = described(loss) if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+        raise IsopruneError(f"The loss of the task {task.name!r} is {made}, not a scalar tensor. {_WAY_OUT}")
+    return loss
+
+
+@contextmanager
+def reads_outputs(what: str, task: Task, outputs: Any, batch: Any) -> Iterator[None]:
+    """Name the task, the outputs and the batch where its loss, or one of its metrics, does not take them.
+
+    Raises:
+        IsopruneError: In place of what torch, or a function of the user's, raises.
+    """
+    try:
+        yield
     except (IsopruneError, torch.OutOfMemoryError):
         raise
     except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0].rstrip(".")
         raise IsopruneError(
-            f"The loss of the task {task.name!r} does not take what the network made, {described(outputs)}, "
-            f"with a batch that is {described(batch)}: {type(error).__name__}: {reason}. {_WAY_OUT}"
+            f"The {what} of the task {task.name!r} does not take what the network made, "
+            f"{described(outputs)}, "
+            f"with a batch that is {described(batch)}: {type(error).__name__}: {reason}. "
+            f"{_labels(task, outputs, batch) or _WAY_OUT}"
         ) from error
-    if not isinstance(loss, Tensor) or loss.numel() != 1:
-        made = described(loss) if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
-        raise IsopruneError(f"The loss of the task {task.name!r} is {made}, not a scalar tensor. {_WAY_OUT}")
-    return loss
+
+
+def _labels(task: Task, outputs: Any, batch: Any) -> str:
+    """Return what to do about labels that cross-entropy does not take; "" where it is something else."""
+    targets = batch[1] if isinstance(batch, tuple | list) and len(batch) > 1 else None
+    if not has_cross_entropy(task) or not all(isinstance(t, Tensor) and t.dim() for t in (outputs, targets)):
+        return ""
+    if targets.dim() == outputs.dim() and targets.shape[1] == 1 and not targets.is_floating_point():
+        return "Labels have no dimension of classes: give labels.squeeze(1)."
+    if targets.dim() < outputs.dim() and targets.is_floating_point():
+        return "Labels are whole numbers: give labels.long(), or loss=torch.nn.MSELoss() for values."
+    if outputs.dim() > 1 and targets.numel() and not targets.is_floating_point():
+        classes, least, most = outputs.shape[1], int(targets.min()), int(targets.max())
+        if least < 0 or most >= classes:
+            return (
+                f"Labels are 0 to {classes - 1} of a network with {classes} outputs, and these are {least} "
+                f"to {most}: number them from 0, or build the network for more classes."
+            )
+    return ""
 
 
 def check_targets(task: Task, batch: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from isoprune.signals.losses import check_targets
 from isoprune.signals.modes import in_eval_mode
 from isoprune.training.distill import Distill
 from isoprune.training.diverged import Diverged
@@ -16,7 +17,8 @@ from isoprune.training.settings import Training
 from isoprune.training.source import Batching
 from isoprune.types import IsopruneError, Task
 from isoprune.types.network import device_of
-from isoprune.types.task import cross_entropy_loss, to_device
+from isoprune.types.seeded import lent_generators
+from isoprune.types.task import cross_entropy_loss, described, to_device
 
 
 def check_training(
@@ -47,11 +49,16 @@ def check_training(
             f"The training data has {len(train)} samples, fewer than one batch of {train.batch}, and "
             "its loader drops what fills no batch. Give a smaller one."
         )
+    if not train.resumable:  # its first batch cannot be looked at without taking it
+        return
+    first = train.first()
+    outputs = first_outputs(model, first, task)
+    check_targets(task, first)
     if not own and train.targets is not None:
-        check_classes(model, train, validation, task)
+        check_classes(outputs.shape[-1], train, validation)
 
 
-def check_classes(model: nn.Module, train: Batching, validation: Batching | None, task: Task) -> None:
+def check_classes(outputs: int, train: Batching, validation: Batching | None) -> None:
     """Raise IsopruneError unless there are classes to tell apart, and an output for each."""
     targets = [s.targets for s in (train, validation) if s is not None and s.targets is not None]
     if len(targets[0].unique()) < 2:
@@ -59,7 +66,6 @@ def check_classes(model: nn.Module, train: Batching, validation: Batching | None
             f"All {len(train)} training samples are of one class, and telling classes apart takes "
             "two. Look at the labels, or raise the number of training samples."
         )
-    outputs = first_outputs(model, train, task).shape[-1]
     highest = max(int(each.max()) for each in targets)
     if highest >= outputs:
         raise IsopruneError(
@@ -68,10 +74,25 @@ def check_classes(model: nn.Module, train: Batching, validation: Batching | None
         )
 
 
-def first_outputs(model: nn.Module, train: Batching, task: Task) -> Any:
-    """Return what the network makes of the first training sample, in eval mode."""
-    with torch.no_grad(), in_eval_mode(model):
-        return task.outputs(model, to_device(train.first(), device_of(model)))
+def first_outputs(model: nn.Module, batch: Any, task: Task) -> Any:
+    """Return what the network makes of the first training samples, in eval mode.
+
+    Raises:
+        IsopruneError: If it does not take them.
+    """
+    device = device_of(model)
+    try:
+        with torch.no_grad(), in_eval_mode(model), lent_generators(device=device):
+            return task.outputs(model, to_device(batch, device))
+    except (IsopruneError, torch.OutOfMemoryError):
+        raise
+    except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        raise IsopruneError(
+            f"{type(model).__name__} does not take what the task {task.name!r} reads off the training data, "
+            f"{described(task.inputs_of(batch))}: {type(error).__name__}: {reason}. Give data that the "
+            "network was made for, or task=isoprune.Task(inputs=..., loss=...)."
+        ) from error
 
 
 def check_loop(loop: Loop, model: nn.Module, *, momentum: float) -> None:
@@ -112,7 +133,7 @@ def check_teacher(distill: Distill | None, model: nn.Module, train: Batching, ta
     """Raise IsopruneError unless the network to learn from has logits like the one that learns."""
     if distill is None:
         return
-    theirs, own = (first_outputs(net, train, task) for net in (distill.teacher, model))
+    theirs, own = (first_outputs(net, train.first(), task) for net in (distill.teacher, model))
     for outputs in (theirs, own):
         if not isinstance(outputs, Tensor) or outputs.dim() < 2 or outputs.shape[1] < 2:
             kind = tuple(outputs.shape) if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"

@@ -47,6 +47,8 @@ def read_distill(
     """
     if given is None:
         return None
+    if not isinstance(given, Distill | Mapping):
+        raise IsopruneError(f"distill is {given!r}. Write for example {{'weight': 0.9, 'temperature': 4.0}}.")
     if not isinstance(given, Distill) and given.keys() != {"weight", "temperature"}:
         raise IsopruneError(
             f"distill has {', '.join(map(str, given)) or 'no key'}; it needs weight and temperature, and "

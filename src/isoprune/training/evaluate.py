@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from isoprune.signals.losses import reads_outputs
 from isoprune.signals.modes import in_eval_mode
 from isoprune.training.source import source_of
 from isoprune.types import CLASSIFICATION, IsopruneError, Network, Samples, Task, module_of
@@ -61,7 +62,8 @@ def evaluate(
                 outputs, one = to_device(outputs, torch.device("cpu")), to_device(one, torch.device("cpu"))
             samples += task.samples(one)
             for name, metric in task.measured.items():
-                counts = metric.counts(outputs, one)
+                with reads_outputs(f"metric {name!r}", task, outputs, one):
+                    counts = metric.counts(outputs, one)
                 totals[name] = totals[name] + counts if name in totals else counts
     if count > 1:
         samples, totals = _over_processes(samples, totals)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
+
+from isoprune.types.errors import IsopruneError, did_you_mean
 
 PRECISIONS = ("full", "bf16")
 
@@ -50,3 +53,20 @@ class Loop:
 
 
 PLAIN = Loop()
+
+
+def read_loop(given: Loop | Mapping[str, Any]) -> Loop:
+    """Return ``given`` as a Loop: of a mapping, the options that it names.
+
+    Raises:
+        IsopruneError: For an option that there is not, or what is no mapping.
+    """
+    if isinstance(given, Loop):
+        return given
+    if not isinstance(given, Mapping):
+        raise IsopruneError(f"loop is {given!r}. Give its options, such as {{'precision': 'bf16'}}.")
+    known = [f.name for f in fields(Loop)]
+    for name in given:
+        if name not in known:
+            raise IsopruneError(f"Unknown option {name!r} of loop.{did_you_mean(str(name), known)}")
+    return Loop(**given)

@@ -23,7 +23,7 @@ from torch.utils.data import (
     default_collate,
 )
 
-from isoprune.types import IsopruneError, Samples
+from isoprune.types import Data, IsopruneError, Samples, Splits
 from isoprune.types.data import Items
 from isoprune.types.samples import DEFAULT_BATCH, Subset
 from isoprune.types.seeded import lent_generators
@@ -81,6 +81,25 @@ class Batching:
         return replace(self, items=self.items.to(device)) if isinstance(self.items, Samples) else self
 
 
+def data_of(data: Any, train: Any = None, validation: Any = None) -> Data | Splits:
+    """Return what a verb was given to train on: `Splits` or `Data`, or training data alone, or its parts.
+
+    Raises:
+        IsopruneError: If there is nothing to train on, or a part came twice.
+    """
+    whole = isinstance(data, Data | Splits)
+    parts = {"train": train} | ({"validation": validation} if whole else {})
+    if data is not None and (twice := [f"{name}=" for name, part in parts.items() if part is not None]):
+        raise IsopruneError(
+            f"The data came as the first argument and as {' and '.join(twice)}. Give them once."
+        )
+    if not whole:
+        data = Data(data if train is None else train, validation)
+    if data.train is None:
+        raise IsopruneError("There is nothing to train on. Give train=loader and validation=loader.")
+    return data
+
+
 def source_of(data: Any, batch: int | None = None) -> Batching:
     """Return data as a source; ``batch`` is for what has no size of its own.
 
@@ -96,6 +115,12 @@ def source_of(data: Any, batch: int | None = None) -> Batching:
 
 
 def _read(data: Any, batch: int | None) -> Batching:
+    if isinstance(data, Tensor) or _are_columns(data):
+        kind = "a tensor" if isinstance(data, Tensor) else "inputs and targets"
+        raise IsopruneError(
+            f"The data is {kind}, which does not say what a batch is. Give a list of batches, such as "
+            "[(inputs, targets), ...], or torch.utils.data.TensorDataset(inputs, targets)."
+        )
     if isinstance(data, Samples):
         return Batching(data, batch or DEFAULT_BATCH)
     if isinstance(data, DataLoader):
@@ -104,12 +129,23 @@ def _read(data: Any, batch: int | None) -> Batching:
         return Batching(_Items(data), batch or DEFAULT_BATCH)
     if isinstance(data, Sequence) and not isinstance(data, str):
         return Batching(_Given(data), 1, whole_batches=True)
-    if not hasattr(data, "__iter__") or isinstance(data, Iterator):
+    if not hasattr(data, "__iter__") or isinstance(data, Iterator | str):
         raise IsopruneError(
             f"A {type(data).__name__} is no data that can be read epoch after epoch. Give a DataLoader, a "
             "Dataset, or a list of batches."
         )
     return _stream(data)
+
+
+def _are_columns(data: Any) -> bool:
+    """Return whether this is (inputs, targets) of all samples; a pair of batches of inputs has one shape."""
+    if (
+        not isinstance(data, tuple)
+        or len(data) != 2
+        or not all(isinstance(t, Tensor) and t.dim() for t in data)
+    ):
+        return False
+    return len(data[0]) == len(data[1]) and data[0].shape != data[1].shape
 
 
 def _of_loader(loader: DataLoader[Any], batch: int | None) -> Batching:

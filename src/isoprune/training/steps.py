@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils._pytree import tree_map
 
+from isoprune.signals.losses import loss_of
 from isoprune.training.distill import Distill, distillation_loss
 from isoprune.training.loop import Loop
 from isoprune.training.processes import Processes
@@ -219,7 +220,7 @@ def _losses(trainer: Trainer, batch: Any) -> tuple[Tensor, Tensor | None, Any]:
         outputs = forward(trainer.forward, inputs)
     if trainer.loop.precision == "bf16":
         outputs = tree_map(_widened, outputs)
-    loss = trainer.task.loss(outputs, batch)
+    loss = loss_of(trainer.task, outputs, batch)
     if (distill := trainer.distill) is None:
         return loss, None, outputs
     with torch.no_grad(), trainer.precision():

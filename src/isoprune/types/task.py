@@ -121,6 +121,9 @@ class Task:
         loss_in_train_mode: Whether only the outputs in train mode have a loss, as with torchvision's
             detectors, which return losses there and detections in eval mode.
         samples: batch -> how many samples it holds.
+
+    Raises:
+        IsopruneError: If the loss is no function, or metrics have no names.
     """
 
     inputs: Inputs = _first
@@ -132,10 +135,20 @@ class Task:
     measured: Mapping[str, Metric] = field(init=False, repr=False, compare=False)  # what an evaluation gives
 
     def __post_init__(self) -> None:
-        loss = self.loss
+        loss, metrics = self.loss, self.metrics
+        if not callable(loss) or isinstance(loss, type):
+            raise IsopruneError(
+                f"loss is {loss!r}. Give a function of (outputs, batch), or a loss of torch, such as "
+                "nn.MSELoss()."
+            )
+        if not isinstance(metrics, Mapping):
+            raise IsopruneError(
+                f"metrics is {metrics!r:.60}. Give functions of (outputs, batch) by name, such as "
+                "{'error': lambda outputs, batch: ...}."
+            )
         if isinstance(loss, nn.Module) or getattr(loss, "__module__", None) == "torch.nn.functional":
             object.__setattr__(self, "loss", partial(_of_targets, loss))
-        measured = {name: self._whole(metric) for name, metric in self.metrics.items()}
+        measured = {name: self._whole(metric) for name, metric in metrics.items()}
         if "loss" not in measured and not self.loss_in_train_mode:
             measured["loss"] = Metric(self._weighted(self.loss), higher_is_better=False)
         object.__setattr__(self, "measured", measured)

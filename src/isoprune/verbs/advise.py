@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isoprune.methods import schedules
+from isoprune.methods.schedules import schedule_of
 from isoprune.training import (
     PLAIN,
     Distill,
@@ -24,9 +24,10 @@ from isoprune.training import (
 )
 from isoprune.training.checks import check_training
 from isoprune.training.distill import read_distill
+from isoprune.training.loop import read_loop
 from isoprune.training.rates import TOLERANCE, Advice, Probe, best_rate, check_rates, climb, score_of
 from isoprune.training.settings import OptimizerChoice
-from isoprune.training.source import Batching, source_of
+from isoprune.training.source import Batching, data_of, source_of
 from isoprune.types import CLASSIFICATION, Data, IsopruneError, Network, Schedule, Task, module_of
 from isoprune.types.seeded import seeded
 from isoprune.types.task import task_with
@@ -57,7 +58,7 @@ def advise(
     batch: int | None = None,
     momentum: float = 0.9,
     weight_decay: float = 1e-4,
-    loop: Loop = PLAIN,
+    loop: Loop | Mapping[str, Any] = PLAIN,
     dense: nn.Module | None = None,
     distill: Distill | Mapping[str, float] | None = None,
     seed: int = 0,
@@ -79,8 +80,8 @@ def advise(
 
     Args:
         network: A module or a `Pruned`; left as it is.
-        data: `Splits` or `Data`, of which only ``train`` is used: a tenth of it, 2000 samples at most, is
-            held out. Or give ``train`` alone.
+        data: Training data, or `Splits` or `Data`, of which only ``train`` is used: a tenth of it, 2000
+            samples at most, is held out. Or give ``train`` alone.
         epochs: Of the training that is advised on.
         schedule: A name in ``schedules.SCHEDULES``, with the default options of that function, or a schedule.
         steps: At most so many in all. None: as many as ``epochs`` take.
@@ -100,22 +101,48 @@ def advise(
     Raises:
         IsopruneError: If rates do not ascend, all diverge, or the settings do not fit together.
     """
+    given = data_of(data, train)
+    how = schedule_of(schedule, epochs), batch, steps, optimizer, momentum, weight_decay, read_loop(loop)
+    training = Training(epochs, 0.0, *how)
+    training.check()
+    return advise_on(
+        module_of(network),
+        source_of(given.train, batch),
+        training,
+        task=task_with(task, loss, metrics),
+        distill=read_distill(distill, dense),
+        rates=rates,
+        seed=seed,
+        share=share,
+        done=done,
+        on_probe=on_probe,
+    )
+
+
+def advise_on(
+    model: nn.Module,
+    given: Batching,
+    training: Training,
+    *,
+    task: Task,
+    distill: Distill | None = None,
+    rates: Sequence[float] | None = None,
+    seed: int = 0,
+    share: float = SHARE,
+    done: Sequence[Probe] = (),
+    on_probe: Callable[[Probe], object] = lambda _: None,
+) -> Advice:
+    """Return the peak rate for a training, whatever its ``lr`` is; arguments and errors as of `advise`."""
     if not 0 <= share <= 1:
         raise IsopruneError(
             f"share is {share}, outside [0, 1]: the part of a training that a probe takes; 0 probes nothing."
         )
     if rates is None:
-        rates = RATES if optimizer == "sgd" else ADAPTIVE_RATES
+        rates = RATES if training.optimizer == "sgd" else ADAPTIVE_RATES
     check_rates(rates)
-    model, task = module_of(network), task_with(task, loss, metrics)
-    if isinstance(schedule, str):
-        schedule = schedules.build(schedule, epochs=max(epochs, 1))
-    distill = read_distill(distill, dense)
-    plan = Training(epochs, rates[-1], schedule, batch, steps, optimizer, momentum, weight_decay, loop)
-    plan.check()
-    given = source_of(train if data is None else data.train, batch)
+    epochs, steps = training.epochs, training.steps
     probing, judge = split_for_probes(given, seed)
-    check_training(model, probing, judge, plan, task)
+    check_training(model, probing, judge, training, task)
     if epochs < 1 or steps == 0:
         raise IsopruneError(
             f"epochs = {epochs}, steps = {steps}: a training without a step needs no rate. Give 1 or more."
@@ -130,7 +157,7 @@ def advise(
         if lr not in known:
             accuracy = loss = None
             began = time.perf_counter()
-            short = replace(plan, lr=lr, epochs=math.ceil(length / probing.steps), steps=length)
+            short = replace(training, lr=lr, epochs=math.ceil(length / probing.steps), steps=length)
             with suppress(Diverged):
                 generator = seeded(seed)
                 row = fit(model, Data(probing, judge), short, task=task, distill=distill, generator=generator)

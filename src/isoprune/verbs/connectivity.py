@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from isoprune.methods.repairs.batchnorm import reestimate_
 from isoprune.signals import Signals
 from isoprune.training import evaluate
+from isoprune.training.source import data_of
 from isoprune.types import CLASSIFICATION, Data, IsopruneError, Network, Splits, Task, module_of
 from isoprune.types.task import task_with
 from isoprune.verbs.retrain import retrain
@@ -88,6 +89,7 @@ def error_path(
     if points < 2:
         raise IsopruneError(f"points is {points}. Give 2 or more: both ends are among them.")
     task, judge = task_with(task, loss), data.validation if isinstance(data, Data | Splits) else data
+    _require_judge(judge)
     name, higher = task.judged_by
     between = _line(module_of(first), module_of(second))
     seen = None if batches is None else list(Signals(first, batches, task).chunks(samples, chunk=_CHUNK))
@@ -131,9 +133,15 @@ def instability(
         raise IsopruneError(f"seeds is {list(seeds)}. Give two different ones: each makes a copy.")
     if training.get("lr", "auto") == "auto":
         raise IsopruneError("lr is 'auto', which may differ from copy to copy. Give a number, see advise.")
-    given = Data(train, validation) if data is None else data
+    given = data_of(data, train, validation)
+    _require_judge(given.validation)
     ends = [retrain(network, given, task=task, loss=loss, seed=seed, **training) for seed in seeds]
     return error_path(ends[0], ends[1], given, task=task, loss=loss, points=points, batches=batches)
+
+
+def _require_judge(judge: Any) -> None:
+    if judge is None:
+        raise IsopruneError("There are no validation data to take the error on. Give validation=loader.")
 
 
 def _line(first: nn.Module, second: nn.Module) -> Callable[[float], nn.Module]:

@@ -58,7 +58,7 @@ def diagnose(
     """Return whether a network is fit to be retrained, which layers lost it, and what each repair restores.
 
     Args:
-        network: What `isoprune.prune` returned, or a module, in eval mode.
+        network: What `isoprune.prune` returned, or a module; measured in eval mode.
         batches: Their first inputs are measured; repairs that need data get them too, so give training data.
         dense: The network before pruning, where ``network`` is a module; a `Pruned` knows its own. Without
             it, the verdict is about the network as it is.

@@ -9,22 +9,23 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from isoprune.methods import schedules
+from isoprune.methods.schedules import schedule_of
 from isoprune.pruning.pruned import Pruned, as_pruned
 from isoprune.training import PLAIN, Distill, Loop, Saving, Trained, Training, Watch, fit
 from isoprune.training.distill import read_distill
+from isoprune.training.loop import read_loop
 from isoprune.training.rates import at_or_below
 from isoprune.training.settings import OptimizerChoice
-from isoprune.training.source import source_of
-from isoprune.types import CLASSIFICATION, Data, IsopruneError, Network, Schedule, Splits, Task
+from isoprune.training.source import data_of, source_of
+from isoprune.types import CLASSIFICATION, IsopruneError, Network, Schedule, Task
 from isoprune.types.seeded import seeded
 from isoprune.types.task import task_with
-from isoprune.verbs.advise import advise
+from isoprune.verbs.advise import advise_on
 
 
 def retrain(
     network: Network,
-    data: Data | Splits | None = None,
+    data: Any = None,
     *,
     train: Any = None,
     validation: Any = None,
@@ -39,82 +40,67 @@ def retrain(
     momentum: float = 0.9,
     weight_decay: float = 1e-4,
     steps: int | None = None,
-    loop: Loop = PLAIN,
+    loop: Loop | Mapping[str, Any] = PLAIN,
     dense: nn.Module | None = None,
     distill: Distill | Mapping[str, float] | None = None,
     seed: int = 0,
     watch: Watch | None = None,
-    saving: Saving | Path | None = None,
+    saving: Saving | Path | str | None = None,
 ) -> Pruned:
     """Return the network retrained; the rows of its epochs are in ``history[-1]["rows"]``, see `fit`.
 
     Args:
         network: A `Pruned` or any module; left as it is. What its masks hold at zero stays zero.
-        data: `Splits` or `Data`; or give ``train`` and ``validation``, each a DataLoader, a Dataset, or a
-            list of batches.
+        data: `Splits` or `Data`; or training data alone, as ``train``, which like ``validation`` is a
+            DataLoader, a Dataset, or a list of batches.
         lr: The peak of the learning rate; "auto" asks `advise`, and goes to the next lower rate where the
             advised one turns out too large.
         schedule: A name in ``schedules.SCHEDULES``, with the default options of that function, or a schedule.
         task: What a batch means; ``loss`` and ``metrics`` put others into it.
         loss: (outputs, batch) -> scalar; a loss of torch gets ``batch[1]`` in place of the batch.
         metrics: Name -> (outputs, batch) -> number, or a `Metric`.
-        optimizer: With ``batch``, ``momentum``, ``weight_decay``, ``steps`` and ``loop`` as in `Training`.
+        optimizer: With ``batch``, ``momentum``, ``weight_decay`` and ``steps`` as in `Training`.
+        loop: Options of the steps, see `Loop`: {"precision": "bf16"}.
         distill: {"weight": 0.9, "temperature": 4.0}: learn from the dense network's outputs as well.
         dense: The network to learn from, in place of the one that a `Pruned` knows.
         seed: Decides the order of the samples.
         watch: Who sees the epochs.
-        saving: Where all state is written, so that an interrupted call goes on.
+        saving: Where all state is written, so that an interrupted call goes on: a path, or `Saving`.
 
     Raises:
         IsopruneError: If the data and the task do not fit the network.
         Diverged: If the loss becomes NaN or infinite.
     """
-    if data is None:
-        data = Data(train, validation)
-    if data.train is None:
-        raise IsopruneError("There is nothing to train on. Give train=loader and validation=loader.")
-    pruned = as_pruned(network)
-    if isinstance(schedule, str):
-        schedule = schedules.build(schedule, epochs=max(epochs, 1))
-    if isinstance(saving, Path):
-        saving = Saving(saving)
+    if isinstance(lr, str) and lr != "auto":
+        raise IsopruneError(f'lr is {lr!r}. Give a number, or "auto".')
+    given, pruned = data_of(data, train, validation), as_pruned(network)
     task = task_with(task, loss, metrics)
     if dense is None and isinstance(network, Pruned):
         dense = pruned.dense
-    distill = read_distill(distill, dense)
-    source = source_of(data.train, batch)
-    plan = Training(epochs, 0.0, schedule, batch, steps, optimizer, momentum, weight_decay, loop)
+    learned = read_distill(distill, dense)
+    kept = Saving(Path(saving)) if isinstance(saving, str | Path) else saving
+    rate = 0.0 if lr == "auto" else lr
+    how = schedule_of(schedule, epochs), batch, steps, optimizer, momentum, weight_decay, read_loop(loop)
+    training = Training(epochs, rate, *how)
+    training.check()
+    source = source_of(given.train, batch)
 
     def at(lr: float) -> Trained:
-        generator = seeded(seed)
-        own = saving
+        own = kept
         if own is not None and advice is not None and lr != advice["lr"]:
             own = replace(own, path=own.path.with_name(f"{own.path.name}-{lr:g}"))
-        how: dict[str, Any] = {"task": task, "distill": distill, "watch": watch, "saving": own}
-        return fit(pruned.model, data, replace(plan, lr=lr), generator=generator, **how)
+        return fit(
+            pruned.model, given, replace(training, lr=lr), generator=seeded(seed),
+            task=task, distill=learned, watch=watch, saving=own,
+        )  # fmt: skip
 
     advice = None
     if lr == "auto":
-        found = advise(
-            pruned.model,
-            train=source,
-            epochs=epochs,
-            schedule=schedule,
-            steps=steps,
-            task=task,
-            optimizer=optimizer,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            loop=loop,
-            distill=distill,
-            seed=seed,
-        )
-        advice = found.as_dict()
-        lr, trained, given_up = at_or_below(advice, at)
-        advice["given_up"] = given_up
+        advice = advise_on(pruned.model, source, training, task=task, distill=learned, seed=seed).as_dict()
+        rate, trained, advice["given_up"] = at_or_below(advice, at)
     else:
-        trained = at(lr)
-    done = {"step": "retrain", "lr": lr, "epochs": epochs, "task": task.name, "rows": trained.history}
+        trained = at(rate)
+    done = {"step": "retrain", "lr": rate, "epochs": epochs, "task": task.name, "rows": trained.history}
     if advice is not None:
         done["advice"] = advice
     # As long as nothing went, the network before anything goes is the trained one.

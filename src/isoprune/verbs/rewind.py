@@ -11,6 +11,7 @@ from isoprune.graph.cloning import clone_sharing, tensor_names
 from isoprune.pruning import Pruned, shrink
 from isoprune.pruning.grains import read_grain
 from isoprune.pruning.mask import masked, masks_of
+from isoprune.pruning.pruned import require_pruned
 from isoprune.pruning.residual_blocks import without_blocks
 from isoprune.pruning.shrink import replace_tensors
 from isoprune.types import IsopruneError
@@ -28,6 +29,7 @@ def rewind(pruned: Pruned, earlier: nn.Module | Mapping[str, Tensor]) -> Pruned:
     Raises:
         IsopruneError: If ``earlier`` has other tensors than the dense network.
     """
+    require_pruned(pruned, "rewind")
     state = earlier.state_dict() if isinstance(earlier, nn.Module) else dict(earlier)
     dense, names = clone_sharing(pruned.dense), dict(tensor_names(pruned.dense).values())
     for name, tensor in names.items():

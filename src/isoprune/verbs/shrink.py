@@ -8,6 +8,7 @@ from isoprune.pruning import Pruned
 from isoprune.pruning.costs import costs_of
 from isoprune.pruning.grains import read_grain
 from isoprune.pruning.mask import harden as plain_copy
+from isoprune.pruning.pruned import require_pruned
 from isoprune.pruning.shrink import shrink as without_units
 from isoprune.types import IsopruneError
 from isoprune.verbs.verify import verify
@@ -19,6 +20,7 @@ def shrink(pruned: Pruned) -> Pruned:
     Raises:
         IsopruneError: If its plan is of another grain: single weights leave holes in every channel.
     """
+    require_pruned(pruned, "shrink")
     if not read_grain(pruned.plan.grain).whole:
         raise IsopruneError(
             f"The plan is of {pruned.plan.grain}s, which cannot be cut out of dense tensors. Prune at grain "

@@ -7,6 +7,7 @@ from isoprune.pruning.grains import read_grain, units_of
 from isoprune.pruning.mask import check_masks, element_masks, masked, masks_of
 from isoprune.pruning.mask import harden as plain_copy
 from isoprune.pruning.masking import prove_masks
+from isoprune.pruning.pruned import require_pruned
 from isoprune.pruning.residual_blocks import deepened, prove_blocks
 from isoprune.pruning.rounds import inflated
 from isoprune.pruning.verify import Proof
@@ -25,6 +26,7 @@ def verify(pruned: Pruned) -> Proof:
         WrongNetwork: If an element of an output differs by more than rounding: 1e-9 of its size in float64.
         IsopruneError: If the network's shapes are not those of its plan.
     """
+    require_pruned(pruned, "verify")
     current_masks = masks_of(pruned.model)
     if current_masks or read_grain(pruned.plan.grain).of_tensors:
         plain = plain_copy(pruned.model)

@@ -13,9 +13,10 @@ from isoprune.experiment.probe_cache import read_probes, write_probes
 from isoprune.experiment.step_result import Bench
 from isoprune.training import Distill, Trained, Training
 from isoprune.training.rates import Probe, at_or_below
+from isoprune.training.source import source_of
 from isoprune.types.files import DamagedFile
 from isoprune.types.seeded import derived_seed
-from isoprune.verbs.advise import RATES, SHARE, advise
+from isoprune.verbs.advise import RATES, SHARE, advise_on
 
 
 def at_advised_rate(
@@ -65,18 +66,15 @@ def _advice(
         write_probes(path, probes)
         bench.on_event({"probe": len(probes), "probes": len(RATES)})
 
-    names = [field.name for field in dataclasses.fields(training) if field.name != "lr"]
-    how: dict[str, Any] = {name: getattr(training, name) for name in names}
     if share is not None:
-        how["loop"] = dataclasses.replace(training.loop, average=0.0)
-    seed = derived_seed(bench.seed, "advice")
-    return advise(
+        training = dataclasses.replace(training, loop=dataclasses.replace(training.loop, average=0.0))
+    return advise_on(
         model,
-        bench.splits,
-        **how,
+        source_of(bench.splits.train, training.batch),
+        training,
         task=bench.task,
         distill=distill,
-        seed=seed,
+        seed=derived_seed(bench.seed, "advice"),
         share=SHARE if share is None else share,
         done=tuple(probes),
         on_probe=note,

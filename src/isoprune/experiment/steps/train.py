@@ -29,7 +29,7 @@ from isoprune.training import (
     Watch,
     fit,
 )
-from isoprune.types import PenaltyTerm, Plan
+from isoprune.types import PenaltyTerm, Plan, Schedule
 from isoprune.types.network import device_of
 from isoprune.types.training_cost import samples_estimated, samples_seen
 
@@ -80,16 +80,7 @@ def trained(
     distill = None
     if training.distill is not None and dense is not None:
         distill = Distill(training.distill.weight, training.distill.temperature, dense)
-    steps = Training(
-        epochs=training.epochs,
-        lr=0.0,
-        schedule=schedule(training),
-        batch=training.batch,
-        steps=training.steps,
-        momentum=training.momentum,
-        weight_decay=training.weight_decay,
-        loop=Loop(**{f.name: getattr(training, f.name) for f in dataclasses.fields(Loop)}),
-    )
+    steps = training_of(training, schedule(training))
     if penalty is None and (choice := training.penalty) is not None:
         penalty = lambda net: bind("penalty", choice)(net, Plan())  # noqa: E731
     tried: list[float] = []
@@ -133,6 +124,20 @@ def trained(
     samples = _samples(training, len(bench.splits.train), advice.get("advice"))
     probing = sum(probe["seconds"] for probe in advice["advice"]["probes"]) if advice else 0.0
     return done, {"history": history, "samples": samples, "seconds": probing + sum(spent), **advice}
+
+
+def training_of(config: TrainingConfig, schedule: Schedule) -> Training:
+    """Return the training that a config describes, at rate 0: its rate may still be advised."""
+    return Training(
+        epochs=config.epochs,
+        lr=0.0,
+        schedule=schedule,
+        batch=config.batch,
+        steps=config.steps,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        loop=Loop(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Loop)}),
+    )
 
 
 def _samples(training: TrainingConfig, train: int, advice: Mapping[str, Any] | None) -> dict[str, int]:

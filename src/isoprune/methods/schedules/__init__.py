@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from numbers import Integral
 from typing import Any
 
 from isoprune.methods.schedules.clr import clr
@@ -75,3 +76,19 @@ def build(name: str, *, epochs: int | float, **options: Any) -> Schedule:
         known = ", ".join(p for p in signature.parameters if p != "epochs") or "none"
         raise IsopruneError(f"Schedule {name!r}: {error}. Its options: {known}.") from error
     return schedule(**options)
+
+
+def schedule_of(given: str | Schedule, epochs: int) -> Schedule:
+    """Return ``given``, or the schedule of that name with its default options for ``epochs``.
+
+    Raises:
+        IsopruneError: If it is neither.
+    """
+    if isinstance(given, str):
+        return build(given, epochs=max(epochs, 1) if isinstance(epochs, Integral) else 1)
+    if not callable(given):
+        raise IsopruneError(
+            f"schedule is {given!r}. Give a name, such as 'one_cycle', or a function of the progress in "
+            "[0, 1) that returns a factor on lr."
+        )
+    return given
