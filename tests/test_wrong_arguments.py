@@ -85,7 +85,7 @@ def test_accuracies_before_and_after_stand_in_what_is_shown():
         ({"optimizer": torch.optim.Adam(net().parameters())}, r"optimizer is a Adam .*parameters: Adam"),
         ({"optimizer": lambda parameters: list(parameters)}, "optimizer gave back a list"),
         ({"optimizer": 7}, "Unknown optimizer 7"),
-        ({"loop": {"precison": "bf16"}}, r"Unknown option 'precison' of loop\. Did you mean 'precision'"),
+        ({"loop": {"precison": "bf16"}}, r"Unknown option of loop 'precison'\. Did you mean 'precision'"),
         ({"loop": "bf16"}, "loop is 'bf16'. Give its options"),
         ({"distill": 0.9}, r"distill is 0\.9\. Write for example"),
         ({"metrics": ["accuracy"]}, r"metrics is \['accuracy'\]\. Give functions"),

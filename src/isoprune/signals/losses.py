@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from isoprune.types import IsopruneError
+from isoprune.types.errors import one_line
 from isoprune.types.task import Task, cross_entropy_loss, described, has_cross_entropy
 
 _WAY_OUT = (
@@ -45,11 +46,10 @@ def reads_outputs(what: str, task: Task, outputs: Any, batch: Any) -> Iterator[N
     except (IsopruneError, torch.OutOfMemoryError):
         raise
     except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(".")
         raise IsopruneError(
             f"The {what} of the task {task.name!r} does not take what the network made, "
             f"{described(outputs)}, "
-            f"with a batch that is {described(batch)}: {type(error).__name__}: {reason}. "
+            f"with a batch that is {described(batch)}: {type(error).__name__}: {one_line(error)}. "
             f"{_labels(task, outputs, batch) or _WAY_OUT}"
         ) from error
 

@@ -16,6 +16,7 @@ from isoprune.training.loop import PRECISIONS, Loop
 from isoprune.training.settings import Training
 from isoprune.training.source import Batching
 from isoprune.types import IsopruneError, Task
+from isoprune.types.errors import one_line
 from isoprune.types.network import device_of
 from isoprune.types.seeded import lent_generators
 from isoprune.types.task import cross_entropy_loss, described, to_device
@@ -87,10 +88,9 @@ def first_outputs(model: nn.Module, batch: Any, task: Task) -> Any:
     except (IsopruneError, torch.OutOfMemoryError):
         raise
     except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(".")
         raise IsopruneError(
             f"{type(model).__name__} does not take what the task {task.name!r} reads off the training data, "
-            f"{described(task.inputs_of(batch))}: {type(error).__name__}: {reason}. Give data that the "
+            f"{described(task.inputs_of(batch))}: {type(error).__name__}: {one_line(error)}. Give data that the "
             "network was made for, or task=isoprune.Task(inputs=..., loss=...)."
         ) from error
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from isoprune.types.errors import IsopruneError, did_you_mean
+from isoprune.types.errors import IsopruneError, check_known
 
 PRECISIONS = ("full", "bf16")
 
@@ -65,8 +65,6 @@ def read_loop(given: Loop | Mapping[str, Any]) -> Loop:
         return given
     if not isinstance(given, Mapping):
         raise IsopruneError(f"loop is {given!r}. Give its options, such as {{'precision': 'bf16'}}.")
-    known = [f.name for f in fields(Loop)]
     for name in given:
-        if name not in known:
-            raise IsopruneError(f"Unknown option {name!r} of loop.{did_you_mean(str(name), known)}")
+        check_known(str(name), [f.name for f in fields(Loop)], "option of loop")
     return Loop(**given)
