@@ -27,7 +27,7 @@ from isoprune.training import Diverged
 from isoprune.types import IsopruneError
 from isoprune.types.record import Record
 from isoprune.types.training_cost import samples_estimated
-from isoprune.verbs.advise import advise
+from isoprune.verbs.advise import advise_on
 
 AUTO = {"epochs": 4, "lr": "auto", "batch": 20, "jsv_samples": 0, "schedule": "one_cycle"}
 WILD = 1e20  # at which every training diverges
@@ -75,14 +75,14 @@ def misled(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def mislead(*rates: float, accuracy: float = 0.0, where: Callable[[Any], bool] = lambda _: True) -> None:
         def wrong(model: Any, *args: Any, **how: Any) -> Any:
-            right = advise(model, *args, **how)
+            right = advise_on(model, *args, **how)
             if not where(model):
                 return right
             probe = right.probes[0]
             probes = tuple(dataclasses.replace(probe, lr=lr, accuracy=accuracy) for lr in rates)
             return dataclasses.replace(right, lr=rates[-1], rates=rates, probes=probes)
 
-        monkeypatch.setattr(advised, "advise", wrong)
+        monkeypatch.setattr(advised, "advise_on", wrong)
 
     return mislead
 
@@ -213,11 +213,11 @@ def test_a_rate_that_was_not_probed_is_taken_after_one_that_was(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     def wrong(*args: Any, **how: Any) -> Any:
-        right = advise(*args, **how)
+        right = advise_on(*args, **how)
         probe = dataclasses.replace(right.probes[0], lr=WILD)
         return dataclasses.replace(right, lr=WILD, rates=(0.01, 0.04, WILD), probes=(probe,))
 
-    monkeypatch.setattr(advised, "advise", wrong)
+    monkeypatch.setattr(advised, "advise_on", wrong)
     record = run(auto(), Store(tmp_path))
     assert chosen(record) == (0.04, [WILD])
 
@@ -295,9 +295,9 @@ def test_probes_of_a_distillation_learn_from_the_teacher_too(tmp_path: Path, mon
 
     def watching(*args: Any, **how: Any) -> Any:
         asked.append(how)
-        return advise(*args, **how)
+        return advise_on(*args, **how)
 
-    monkeypatch.setattr(advised, "advise", watching)
+    monkeypatch.setattr(advised, "advise_on", watching)
     store, taught = Store(tmp_path), AUTO | {"distill": {"weight": 0.7, "temperature": 3.0}}
     record = run(auto(retrain=taught), store)
     [how] = asked

@@ -90,8 +90,8 @@ def first_outputs(model: nn.Module, batch: Any, task: Task) -> Any:
     except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
         raise IsopruneError(
             f"{type(model).__name__} does not take what the task {task.name!r} reads off the training data, "
-            f"{described(task.inputs_of(batch))}: {type(error).__name__}: {one_line(error)}. Give data that the "
-            "network was made for, or task=isoprune.Task(inputs=..., loss=...)."
+            f"{described(task.inputs_of(batch))}: {type(error).__name__}: {one_line(error)}. Give data that "
+            "the network was made for, or task=isoprune.Task(inputs=..., loss=...)."
         ) from error
 
 
