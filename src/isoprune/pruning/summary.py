@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.table import Table
@@ -58,11 +58,13 @@ def _notes(pruned: Pruned, by_masks: bool) -> Iterator[str]:
 
 def _trained(pruned: Pruned) -> str | None:
     """Return what the last training made of the number that validation data are judged by; None without."""
-    rows = next((entry["rows"] for entry in reversed(pruned.history) if entry.get("rows")), ())
-    key = next((key for key in rows[0] if key.startswith("validation_")), None) if rows else None
-    if key is None:
-        return None
-    return f"{key.replace('_', ' ')}: {rows[0][key]:.4g} before retraining, {rows[-1][key]:.4g} after"
+    rows: Sequence[Mapping[str, Any]]
+    rows = next((entry["rows"] for entry in reversed(pruned.history) if entry.get("rows")), [{}])
+    for key in rows[0]:
+        if key.startswith("validation_"):
+            ends = f"{rows[0][key]:.4g} before retraining, {rows[-1][key]:.4g} after"
+            return f"{key.replace('_', ' ')}: {ends}"
+    return None
 
 
 def text(pruned: Pruned, width: int = 100) -> str:

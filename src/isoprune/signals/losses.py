@@ -57,9 +57,9 @@ def reads_outputs(what: str, task: Task, outputs: Any, batch: Any) -> Iterator[N
 def _labels(task: Task, outputs: Any, batch: Any) -> str:
     """Return what to do about labels that cross-entropy does not take; "" where it is something else."""
     targets = batch[1] if isinstance(batch, tuple | list) and len(batch) > 1 else None
-    if not has_cross_entropy(task) or not all(isinstance(t, Tensor) and t.dim() for t in (outputs, targets)):
+    if not has_cross_entropy(task) or not isinstance(outputs, Tensor) or not isinstance(targets, Tensor):
         return ""
-    if targets.dim() == outputs.dim() and targets.shape[1] == 1 and not targets.is_floating_point():
+    if targets.dim() == outputs.dim() > 1 == targets.shape[1] and not targets.is_floating_point():
         return "Labels have no dimension of classes: give labels.squeeze(1)."
     if targets.dim() < outputs.dim() and targets.is_floating_point():
         return "Labels are whole numbers: give labels.long(), or loss=torch.nn.MSELoss() for values."

@@ -56,7 +56,9 @@ class Training:
             ("steps", self.steps, 0),
             ("batch", self.batch, 1),
         ):
-            if (value is not None or name == "epochs") and not (_is(Integral, value) and value >= least):
+            if value is None and name != "epochs":
+                continue
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
                 raise IsopruneError(f"{name} is {value!r}. Give a whole number, {least} or more.")
         for name, value in (("lr", self.lr), ("weight_decay", self.weight_decay)):
             if not (_is(Real, value) and 0 <= value < math.inf):
