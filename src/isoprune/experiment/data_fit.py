@@ -12,7 +12,7 @@ from isoprune.signals.modes import in_eval_mode
 from isoprune.training.checks import check_classes
 from isoprune.training.rates import above_chance
 from isoprune.training.source import source_of
-from isoprune.types import CLASSIFICATION, IsopruneError, Splits
+from isoprune.types import IsopruneError, Splits
 from isoprune.types.samples import inputs_at
 from isoprune.types.seeded import seeded
 
@@ -43,7 +43,7 @@ def fitting(experiment: Experiment) -> tuple[nn.Module, Splits]:
             f"{name} returns {returned} for one sample, and training takes a row of logits: [1, classes]. "
             "Give a network that classifies."
         )
-    check_classes(model, source_of(splits.train), source_of(splits.validation), CLASSIFICATION)
+    check_classes(outputs.shape[1], source_of(splits.train), source_of(splits.validation))
     return model, splits
 
 
