@@ -153,13 +153,10 @@ def test_steps_read_patches_under_batchnorm_and_else_blends(norm):
             steps.append(x)
             return x
 
-    def build():
-        return nn.Sequential(
-            Noting(), nn.Conv2d(2, 8, 3), norm(8), nn.ReLU(), nn.Flatten(), nn.Linear(128, 3)
-        )
-
     x = torch.arange(64, dtype=torch.float64).remainder(3).clamp(max=1).view(64, 1, 1, 1).repeat(1, 2, 6, 6)
-    result = small(x, build=build)
+    result = small(
+        x, build=lambda: nn.Sequential(Noting(), nn.Conv2d(2, 8, 3), norm(8), nn.Flatten(), nn.Linear(128, 3))
+    )
     steps.clear()
     call(result, labelled(x), batch=16, train_samples=160)
     parts = torch.cat([step.double().flatten(1) for step in steps])
