@@ -298,3 +298,18 @@ def test_the_root_is_part_of_an_experiment_only_when_it_is_given(tmp_path):
     assert "root" not in complete("data", Choice("cifar10"), "data").options
     with pytest.raises(IsopruneError, match=re.escape("data.root must be a path or left out, not 3 (int)")):
         complete("data", Choice("cifar10", {"root": 3}), "data")
+
+
+def test_a_transform_is_called_once_an_image(plain):
+    splits = opened(plain, transform=f"{__name__}:counted_transform", augment=False)
+    called.clear()
+    seen = sum(len(x) for x, _ in splits.train.batches(torch.arange(len(splits.train)).split(1)))
+    assert len(called) == seen == len(splits.train)
+
+
+called: list[int] = []
+
+
+def counted_transform(image):
+    called.append(1)
+    return own_transform(image)

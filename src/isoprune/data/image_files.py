@@ -79,8 +79,9 @@ class ImageFiles:
         return self
 
     def _collected(self, part: Tensor, reads: list[Future[Tensor]]) -> tuple[Tensor, Tensor]:
-        empty = torch.empty(0, *self.in_shape, dtype=torch.uint8)
-        pixels = torch.stack([read.result() for read in reads]) if reads else empty
+        pixels = [read.result() for read in reads]
+        # A transform says its shape by an image that it is given: only where there is no other.
+        pixels = torch.stack(pixels) if pixels else torch.empty(0, *self.in_shape, dtype=torch.uint8)
         return finished(pixels, self._how), self.targets[part.cpu()]
 
     def _read(self, i: int, seed: int | None, place: int) -> Tensor:

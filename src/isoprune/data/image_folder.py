@@ -63,7 +63,8 @@ def image_folder(
         transform: "my_package.module:function" for all of it: it takes a Pillow image and gives the input, or
             takes nothing and returns such a transform. Or "timm:NAME": as timm's network was trained.
         on_error: "raise", or "skip" images that cannot be read.
-        workers: How many threads read; None is ``$ISOPRUNE_WORKERS``, else one a core. Changes no bit.
+        workers: How many threads read; None is ``$ISOPRUNE_WORKERS``, else one a core. Changes no bit,
+            unless ``transform`` draws random numbers, which nothing seeds.
 
     Raises:
         IsopruneError: If there is no such folder, it has fewer than two classes, a test part has a class of
