@@ -285,3 +285,13 @@ def test_killed_at_any_moment_a_study_ends_with_the_same_bits(tmp_path: Path, nu
     assert len(records[0]) == 4
     assert_same_store(tmp_path / "straight", store, (records[0], records[1]))
     assert not list(store.rglob("*.part"))
+
+
+def test_the_last_words_of_a_process_are_in_its_failure(tmp_path, monkeypatch):
+    worker = tmp_path / "worker"
+    worker.write_text("#!/bin/sh\nread line\nexec 1>&-\nsleep 0.5\necho last words >&2\nexit 3\n")
+    worker.chmod(0o755)
+    monkeypatch.setattr(executor.sys, "executable", str(worker))
+    with Workers(1) as workers:
+        outcome = workers.execute([Job("a", {})], lambda *_: None)["a"]
+    assert (outcome.error, outcome.detail) == ("its process ended with code 3", "last words")

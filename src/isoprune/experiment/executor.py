@@ -124,10 +124,8 @@ class Workers:
                 continue
             worker, channel, line = self._inbox.get()
             if channel == "stderr":
-                if line is not None:
-                    worker.stderr.append(line)
-                    if worker.task is not None:
-                        on_event(worker.task.id, {"say": line})
+                if line is not None and worker.task is not None:
+                    on_event(worker.task.id, {"say": line})
             elif worker.task is None:
                 worker.ended = True  # It cannot even start; the task that it is given next will say so.
             else:
@@ -142,6 +140,8 @@ class Workers:
             code = worker.process.wait()
             why = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
             hint = " (9 is what the system sends when memory runs out: try fewer jobs)" if code == -9 else ""
+            for listener in worker.listeners:
+                listener.join(timeout=1)  # Its pipe has ended, unless a grandchild holds it.
             tail = "\n".join(worker.stderr)
             outcomes[task.id] = Outcome(f"its process {why}{hint}", detail=tail)
             _end(worker)
@@ -188,6 +188,8 @@ class Workers:
         stream = getattr(worker.process, channel)
         with suppress(ValueError):  # The stream was closed while being read.
             for line in stream:
+                if channel == "stderr":  # At once: its end may be heard before what is in the inbox.
+                    worker.stderr.append(line.rstrip("\n"))
                 self._inbox.put((worker, channel, line.rstrip("\n")))
         self._inbox.put((worker, channel, None))
 
