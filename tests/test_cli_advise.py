@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import time
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -259,3 +261,17 @@ def test_kept_probes_come_back_as_they_were(tmp_path):
         store.add(probe)
     assert store.read() == {probe.lr: probe for probe in probes}
     assert list(tmp_path.rglob("*.part")) == []
+
+
+def test_processes_that_keep_probes_at_the_same_time_keep_them_all(tmp_path, monkeypatch):
+    store, write = probe_cache.ProbeCache(tmp_path / "probes.json"), probe_cache.write_probes
+
+    def slowly(*given):
+        time.sleep(0.2)
+        write(*given)
+
+    monkeypatch.setattr(probe_cache, "write_probes", slowly)
+    probes = [Probe(lr, 8, 0.5, 0.5) for lr in (0.1, 0.2, 0.3)]
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(store.add, probes))
+    assert store.read() == {probe.lr: probe for probe in probes}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import importlib
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -223,3 +225,17 @@ def test_a_training_too_short_for_the_rounds_is_refused():
         Rounds(0.5).advance_(net(), 0)
     with pytest.warns(UserWarning, match="0 of 2 rounds were due"):
         rounds.end_(net())
+
+
+@pytest.mark.parametrize(
+    ("module", "packages"),
+    [("trainer", ["transformers"]), ("lightning", ["pytorch_lightning", "lightning.pytorch"])],
+)
+def test_a_missing_package_is_an_import_error_too(monkeypatch, module, packages):
+    for package in packages:
+        monkeypatch.setitem(sys.modules, package, None)
+    name = f"isoprune.integrations.{module}"
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(ImportError, match="is not installed: pip install") as caught:
+        importlib.import_module(name)
+    assert isinstance(caught.value, IsopruneError)

@@ -12,6 +12,7 @@ from isoprune.training.rates import Probe
 from isoprune.types.errors import IsopruneError
 from isoprune.types.files import DamagedFile
 from isoprune.types.json_files import read_json, write_json
+from isoprune.types.locks import locked
 
 
 def read_probes(path: Path) -> list[Probe]:
@@ -70,14 +71,15 @@ class ProbeCache:
         return ""
 
     def add(self, probe: Probe) -> None:
-        """Keep one more, whole or not at all.
+        """Keep one more, whole or not at all, beside those that another process adds at the same time.
 
         Raises:
             IsopruneError: If the file cannot be written.
         """
-        known = self.read() | {probe.lr: probe}
         try:
-            write_probes(self.path, [known[lr] for lr in sorted(known)])
+            with locked(self.path.with_suffix(".lock")):
+                known = self.read() | {probe.lr: probe}
+                write_probes(self.path, [known[lr] for lr in sorted(known)])
         except OSError as error:
             raise self._unusable(error) from error
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from isoprune.integrations.rounds import Rounds
-from isoprune.types import IsopruneError
+from isoprune.types.errors import MissingPackage
 
 try:
     from pytorch_lightning import Callback
@@ -16,7 +16,7 @@ except ImportError:
     try:
         from lightning.pytorch import Callback  # pyright: ignore
     except ImportError as error:
-        raise IsopruneError("Lightning is not installed: pip install 'isoprune[lightning]'") from error
+        raise MissingPackage("Lightning is not installed: pip install 'isoprune[lightning]'") from error
 
 
 @dataclass(eq=False)

@@ -11,12 +11,13 @@ from safetensors.torch import save
 
 from isoprune.integrations.rounds import Rounds
 from isoprune.types import IsopruneError
+from isoprune.types.errors import MissingPackage
 from isoprune.types.files import write_atomic
 
 try:
     from transformers import TrainerCallback
 except ImportError as error:
-    raise IsopruneError("transformers is not installed: pip install 'isoprune[zoo]'") from error
+    raise MissingPackage("transformers is not installed: pip install 'isoprune[zoo]'") from error
 
 FILE = "isoprune.safetensors"
 

@@ -15,6 +15,10 @@ class IsopruneError(ValueError):
     """An error that the user can fix: the command line prints it as one line and exits with 2."""
 
 
+class MissingPackage(IsopruneError, ImportError):
+    """A module cannot be imported without a package: ``except ImportError`` catches it as it does others."""
+
+
 def one_line(error: Exception, most: int | None = None) -> str:
     """Return an error's message in one line, of ``most`` characters at the most; its type if it has none."""
     return " ".join(str(error).split())[:most].rstrip(".") or type(error).__name__
