@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import isoprune
 from data.painted import folder
 from experiment.tiny import one_thread
 from isoprune.cli import main
 from isoprune.experiment import Request, deliver, step_result
+from isoprune.experiment.config import experiment
+from isoprune.experiment.pipeline import splits_of
 from isoprune.experiment.steps import retrain, train
 from recipes import COMMAND, DIGITS, MLP, OF_PHOTOS, network, own_networks, record, same, tensors, told
 
@@ -266,3 +268,22 @@ def test_rates_that_were_given_up_are_told(capsys, monkeypatch):
     assert re.search(
         r"without a probe; 0\.3 was tried and given up; 0\.1 was tried and given up\.$", said, re.M
     )
+
+
+@pytest.mark.parametrize(
+    ("more", "repaired"), [((), False), (("--criterion", "snip"), True), (("--criterion", "l1_norm"), True)]
+)
+def test_without_epochs_the_network_is_refit_and_nothing_is_trained(capsys, more, repaired):
+    said = told(capsys, *MLP, "--ratio", "0.5", "--epochs", "0", *more)
+    one = record()
+    assert [n["role"] for n in one["networks"]] == ["dense", "pruned", "repaired"]
+    assert all("history" not in n or not n["history"] for n in one["networks"][1:])
+    last = network(one, "repaired")
+    stored = isoprune.load("o/network", build=dense)
+    assert sum(p.numel() for p in stored.parameters()) == last["parameters"]
+    weights = [network(one, role)["digest"] for role in ("pruned", "repaired")]
+    before, after = (load_file(f"o/runs/networks/{digest}/network.safetensors") for digest in weights)
+    assert same(before, after) != repaired
+    read, train = re.search(r"Not retrained: ([\d,]+) of ([\d,]+) training images", said).groups()
+    assert 0 < int(read.replace(",", "")) <= int(train.replace(",", ""))
+    assert int(train.replace(",", "")) == len(splits_of(experiment(one["config"])).train)

@@ -36,10 +36,6 @@ HOSTILE = {
         (*NET, "--ratio", "0.5", "--only", "1=0.2"),
         "--only does not go with --data. Give one --ratio, --flops, --parameters or --latency",
     ),
-    "no epochs": (
-        (*NET, "--ratio", "0.5", "--epochs", "0"),
-        "retrain.epochs is 0, and with --data the network is retrained. Give --epochs 1 or more",
-    ),
     "fewer than no epochs": (
         (*NET, "--ratio", "0.5", "--epochs", "-1"),
         "retrain.epochs is -1, but must be at least 0",

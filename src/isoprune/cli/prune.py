@@ -71,6 +71,7 @@ def prune(
     example:
       isoprune prune my_package.nets:trained --data photos/ --flops 0.5      prune, retrain, export
       isoprune prune resnet_small --data fashion_mnist --dense-epochs 10 --ratio 0.5
+      isoprune prune my_package.nets:trained --data photos/ --ratio 0.3 --epochs 0   prune, refit, export
       isoprune prune torchvision:resnet50 --ratio 0.5                        half of the filters go
       isoprune prune torchvision:resnet50 --flops 0.5 --round-to 8 --onnx    half of the work stays
       isoprune prune timm:vit_tiny_patch16_224 --ratio 0.3 --weights trained.safetensors --out small
@@ -96,7 +97,7 @@ def prune(
         cap: The most that a layer loses when all compete.
         round_to: Keep multiples of so many channels; 8 runs fast.
         data: Retrain on a data set, by name or table, or a folder: {root = "photos", mean = [...], ...}
-        epochs: Of retraining.
+        epochs: Of retraining; 0: prune and refit on the data, and train nothing.
         dense_epochs: Train the dense network first, so long.
         build: Source that makes the dense network of a saved folder.
         weights: A file .safetensors, or a torch file of tensors only.
@@ -133,6 +134,8 @@ def prune(
         )
     check_choice("data", data, "--data")
     check_seed(seed)
+    if data is None:
+        _check_without_data(source, criterion)
     backends = listed(BACKENDS if latency_report is True else latency_report or None)
     if data is None:
         if settings or dense_epochs:
@@ -177,6 +180,25 @@ def prune(
     except KeyboardInterrupt:
         error_console().print("\nWhat is finished is kept: the same command goes on from there.")
         raise
+
+
+def _check_without_data(source: str, criterion: str | None) -> None:
+    """Refuse before anything is built what cannot go without ``--data``."""
+    from isoprune.experiment.catalogue import catalogue
+    from isoprune.experiment.choice import read_choice
+
+    if source in catalogue("model"):
+        raise IsopruneError(
+            f"{source} is made for a data set. Give one: --data digits, and --dense-epochs 10 to train it "
+            "first."
+        )
+    name = "l1_norm" if criterion is None else read_choice(criterion, "--criterion", "l1_norm").name
+    entry = catalogue("criterion").get(name)
+    if entry is not None and "data" in entry.method.needs:
+        raise IsopruneError(
+            f"Criterion {name!r} looks at data. Give training data: --data NAME_OR_FOLDER, with --epochs 0 "
+            "to prune without retraining."
+        )
 
 
 def _target(given: dict[str, float], only: Sequence[str]) -> dict[str, Any]:
@@ -253,8 +275,8 @@ def _alone(
                 threads=options["threads"],
                 on_backend=lambda backend: stage(f"timing on {backend}"),
             )
-        from isoprune.reporting.pivots import terminal
         from isoprune.reporting.tables import latency
+        from isoprune.types.tables import terminal
 
         output_console().print(terminal(latency(report.as_rows())))
         say(str(report))

@@ -51,12 +51,15 @@ class Delivery:
     """The result: the record with its times, the network's folder, and its ONNX file if there is one.
 
     ``because`` is why channels were not chosen by `reconstruction`; "" where they were, or one was named.
+    ``read`` is how many training samples choosing and refitting looked at, of ``train``.
     """
 
     name: str
     record: Record
     network: Path
     onnx: Mapping[str, Any] | None
+    read: int
+    train: int
     because: str = ""
 
 
@@ -68,6 +71,8 @@ def deliver(
     on_stage: Callable[[str], object] = lambda _: None,
 ) -> Delivery:
     """Prune, repair, find the learning rate, retrain, save and time; or do what is left of it.
+
+    With 0 epochs nothing is trained: what was pruned and refit on data is saved.
 
     Args:
         request: Which network, on which data, how much goes.
@@ -130,7 +135,8 @@ def _delivered(
 ) -> Delivery:
     """Save and time the network; what was timed on these backends already is not timed again."""
     by_role = {result.step.role: result for result in way}
-    dense, small, pruned = by_role["dense"].model, by_role["retrained"].model, by_role["pruned"]
+    dense, small, pruned = by_role["dense"].model, way[-1].model, by_role["pruned"]
+    read = max(made.facts.get("read", 0) for made in way)
     example = torch.randn(2, *splits.in_shape, generator=seeded(request.seed))
     on_stage("saving")
     proof = Proof(**pruned.facts["proof"])
@@ -163,7 +169,7 @@ def _delivered(
     timed = structs.replace(record, latency=rows)
     with explained(out):
         write_json(out / RECORD, to_builtins(timed))
-    return Delivery(name, timed, place, onnx)
+    return Delivery(name, timed, place, onnx, read, len(splits.train))
 
 
 def _timed(path: Path, digest: str, backends: list[str]) -> list[Timed] | None:

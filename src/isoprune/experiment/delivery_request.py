@@ -202,11 +202,6 @@ def _table(request: Request, ratio: float, steps: Steps, criterion: RecipeCriter
 
 
 def _check_trainings(source: str, experiment: Experiment) -> None:
-    if not experiment.retrain.epochs:
-        raise IsopruneError(
-            "retrain.epochs is 0, and with --data the network is retrained. Give --epochs 1 or more, or "
-            "leave out --data to prune alone."
-        )
     drawn = source in MODELS or source.partition(":")[0] in LIBRARIES
     if drawn and experiment.model.options.get("weights", "none") == "none" and not experiment.dense.epochs:
         raise IsopruneError(
@@ -247,7 +242,7 @@ def _fastest(
     on_stage: Callable[[str], object],
 ) -> Steps:
     """Return the fastest way to take the steps of retraining here, unless the request says one."""
-    if _sets(request, _LOOP_KEYS):
+    if _sets(request, _LOOP_KEYS) or not experiment.retrain.epochs:
         return _PLAIN_STEPS
     on_stage("looking for the fastest way to take steps")
     how = experiment.retrain

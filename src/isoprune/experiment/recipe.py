@@ -31,14 +31,15 @@ def recipe(
     What is filled in is what docs/recipe.md measured: one cycle at the advised rate in small batches,
     distillation from the dense network, and the mean of the last weights; after the criterion
     "reconstruction", which brings its repair, at the middle rate without a probe, after others with a repair
-    where the budget is short.
+    where the budget is short. Without epochs nothing is trained: what the criterion or the repair "auto" fits
+    on data is the result.
 
     Args:
         model: The choice of the network; with ``dense_epochs`` 0 it starts from its weights.
         data: The choice of the data set.
         prune: One of ratio, flops and parameters, and what else differs from the defaults. A criterion too;
             without one, L1.
-        epochs: Of retraining.
+        epochs: Of retraining; 0: none.
         dense_epochs: Of training before; 0: the network is trained already.
         loop: How retraining takes its steps, where it is not the plain way: precision, channels_last.
     """
@@ -48,14 +49,18 @@ def recipe(
     prune = {"criterion": L1, **prune}
     refit = choice(prune["criterion"], "prune.criterion").name == RECONSTRUCTION
     share = {"probe_share": PROBE_SHARE} if refit else {}
+    repair: str | dict[str, Any] = "none" if refit or epochs >= LONG else "auto"
+    if repair == "auto" and not epochs:
+        repair = {"name": "auto", "give": 0.0}  # nothing follows that would need room
+    sgd = {"lr": "auto", **SGD, **RETRAIN, **share, **(loop or {})} if epochs else {}
     return {
         "seed": seed,
         "model": dict(model),
         "data": dict(data),
         "dense": dense,
         "prune": prune,
-        "repair": "none" if refit or epochs >= LONG else "auto",
-        "retrain": {"epochs": epochs, "lr": "auto", **SGD, **RETRAIN, **share, **(loop or {})},
+        "repair": repair,
+        "retrain": {"epochs": epochs, **sgd},
     }
 
 

@@ -59,8 +59,9 @@ def _why_not(experiment: Experiment, model: nn.Module, splits: Splits) -> str:
     seen = how.steps * how.batch if how.steps else how.epochs * len(train)
     most = max(WORK / 10, SHARE * 3 * cost.forward * seen)
     if cost.multiply_adds > most:
+        half = ", a half of what retraining takes" if seen else ""
         return (
-            f"{RECONSTRUCTION} would take {cost.multiply_adds:.1e} multiply-adds, more than {most:.1e}, a "
-            "half of what retraining takes (--criterion reconstruction takes it all the same)"
+            f"{RECONSTRUCTION} would take {cost.multiply_adds:.1e} multiply-adds, more than {most:.1e}{half} "
+            "(--criterion reconstruction takes it all the same)"
         )
     return ""

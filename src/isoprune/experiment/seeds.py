@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Generator, Tensor, nn
@@ -33,16 +33,29 @@ def build_model(choice: Choice, in_shape: tuple[int, ...], classes: int, *, seed
 
 @dataclass(frozen=True)
 class SeededBatches:
-    """Batches of a split in an order that is the same at every pass."""
+    """Batches of a split in an order that is the same at every pass.
+
+    ``passes`` counts the samples that each pass gave: the longest one read what all others did.
+    """
 
     split: Samples
     batch: int
     seed: int
     most: int | None = None  # batches in all; None: the whole split once
+    passes: list[int] = field(default_factory=list, repr=False, compare=False)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         order = torch.randperm(len(self.split), generator=generator(self.seed, "batches"))
-        yield from self.split.batches(order.split(self.batch)[: self.most])
+        place = len(self.passes)
+        self.passes.append(0)
+        for inputs, targets in self.split.batches(order.split(self.batch)[: self.most]):
+            self.passes[place] += len(targets)
+            yield inputs, targets
+
+    @property
+    def read(self) -> int:
+        """How many different samples were given so far."""
+        return max(self.passes, default=0)
 
 
 def batches(choice: Choice, train: Samples, *, batch: int, seed: int) -> SeededBatches:

@@ -38,19 +38,21 @@ def make_pruned(bench: Bench, step: PlacedStep, way: Sequence[StepResult], folde
     """Return the smaller or masked network, and its facts: units removed, sizes, proof, training."""
     last = pruned_of(bench, way)
     training, found = step.training, {}
-    if training is None:
-        result = _shot(bench, step, last)
-    elif training.penalty is None:
-        large, found = trained(bench, last.model, training, step, folder)
-        result = _shot(bench, step, dataclasses.replace(last, model=large))
-    else:
-        result, found = _pressed(bench, step, last, training, training.penalty, folder)
     pruning = step.step
     assert isinstance(pruning, Prune)
+    batches = seeds.batches(pruning.criterion, bench.splits.train, batch=bench.batch, seed=bench.seed)
+    if training is None:
+        result = _shot(bench, step, last, batches)
+    elif training.penalty is None:
+        large, found = trained(bench, last.model, training, step, folder)
+        result = _shot(bench, step, dataclasses.replace(last, model=large), batches)
+    else:
+        result, found = _pressed(bench, step, last, training, training.penalty, folder, batches)
     facts = {
         **found,
         **_samples(found.get("samples", {}), pruning.criterion),
         "proof": {"max_abs_error": result.proof.max_abs_error, "scale": result.proof.scale},
+        "read": batches.read,
     }
     return Made(result.model, result.plan, result.costs, facts)
 
@@ -90,16 +92,22 @@ def make_penalty(
 
 
 def _pressed(
-    bench: Bench, step: PlacedStep, last: Pruned, training: TrainingConfig, penalty: Choice, folder: Path
+    bench: Bench,
+    step: PlacedStep,
+    last: Pruned,
+    training: TrainingConfig,
+    penalty: Choice,
+    folder: Path,
+    batches: seeds.SeededBatches,
 ) -> tuple[Pruned, dict[str, Any]]:
     """Train a copy while the penalty pushes out what the network's scores chose; remove just that."""
-    first = _shot(bench, step, as_pruned(last.model, bench.example()))
+    first = _shot(bench, step, as_pruned(last.model, bench.example()), batches)
     made: list[Penalty] = []
 
     def make(net: nn.Module) -> Penalty:
         def choose() -> Plan:
             now = as_pruned(copy.deepcopy(net).cpu().eval(), bench.example())
-            return _shot(bench, step, now).plan
+            return _shot(bench, step, now, batches).plan
 
         made.append(make_penalty(penalty, net, first.plan, graph=first.graph, choose=choose))
         return made[-1]
@@ -116,7 +124,7 @@ def _pressed(
     return dataclasses.replace(result, plan=plan, costs=costs), found
 
 
-def _shot(bench: Bench, step: PlacedStep, network: Pruned) -> Pruned:
+def _shot(bench: Bench, step: PlacedStep, network: Pruned, batches: seeds.SeededBatches) -> Pruned:
     pruning = step.step
     assert isinstance(pruning, Prune)
     return prune(
@@ -125,7 +133,7 @@ def _shot(bench: Bench, step: PlacedStep, network: Pruned) -> Pruned:
         flops=pruning.flops,
         parameters=pruning.parameters,
         criterion=bind("criterion", pruning.criterion),
-        batches=seeds.batches(pruning.criterion, bench.splits.train, batch=bench.batch, seed=bench.seed),
+        batches=batches,
         task=bench.task,
         grain=pruning.grain,
         mask=pruning.mask,

@@ -34,4 +34,4 @@ def make_repaired(bench: Bench, step: PlacedStep, way: Sequence[StepResult], _: 
     )
     done = Repaired.of(made)
     samples = {"samples": {"trained": done.trained, "estimated": done.judged}} if done.judged else {}
-    return Made(done.model, last.plan, last.costs, samples)
+    return Made(done.model, last.plan, last.costs, {**samples, "read": batches.read})
