@@ -39,13 +39,20 @@ def test_the_card_says_what_went_and_how_and_what_it_was_worth():
     _, front, text = card.split("---\n", 2)
     assert yaml.safe_load(front) == {"library_name": "pytorch", "tags": ["pruning", "isoprune"]}
     assert "| parameters | 135 | 70 | 48.1% |" in text
-    assert "| FLOPs (multiply-adds a sample) | 120 | 60 | 50.0% |" in text
+    assert "| multiply-adds | 120 | 60 | 50.0% |" in text
     assert "1. prune (grain=channel, ratio=0.5, allocation=uniform" in text
     assert "| dense | 0.91 |\n| retrained | 0.8765 |" in text
     assert "drawn inputs (batch 3) and weights in float64" in text
     assert "isoprune.load(FOLDER, build=make_dense)" in text
     assert "@inproceedings{wang2021dynamical" in text
     assert "None was measured" in isoprune.model_card(small)
+
+
+def test_multiply_adds_that_nothing_counted_are_not_shown_as_none():
+    whole = isoprune.retrain(network(), train=[(X, torch.zeros(len(X), dtype=torch.long))], lr=0.1, epochs=1)
+    assert "multiply-adds" not in isoprune.model_card(whole)
+    assert "multiply-adds" not in str(whole)
+    assert "135" in str(whole)
 
 
 class Hub(BaseHTTPRequestHandler):

@@ -10,9 +10,9 @@ from rich.console import Console
 from isoprune.comparison import text
 from isoprune.comparison.statistics import summarize
 from isoprune.reporting import terminal_table
-from isoprune.reporting.pivots import markdown
 from isoprune.reporting.study import make_cells
 from isoprune.reporting.tables import groups, results, sizes
+from isoprune.types.tables import markdown
 from reporting.records import jsv_vs_ratio, lr_effect, record
 
 

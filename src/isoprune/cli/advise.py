@@ -178,7 +178,7 @@ def _answered(question: Question) -> Advice:
 def _print(record: dict[str, Any]) -> None:
     """Print the advice in lines to copy, the probes, and why."""
     from isoprune.reporting import advice_words as words
-    from isoprune.reporting.pivots import terminal
+    from isoprune.types.tables import terminal
 
     say(record["network"], f"Advised: {words.headline(record)}")
     if not record["learns"]:

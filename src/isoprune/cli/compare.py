@@ -45,7 +45,7 @@ def compare(
     """
     from isoprune import comparison as library
     from isoprune.comparison.records import read_outlines
-    from isoprune.reporting.pivots import Table, markdown, prose, terminal
+    from isoprune.types.tables import Table, markdown, prose, terminal
 
     setup = library.read_setup(require)
     check_out(out, (".md", ".json"), "result.md")

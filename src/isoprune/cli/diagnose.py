@@ -139,7 +139,7 @@ def diagnose(
 def _print(record: dict[str, Any]) -> None:
     """Print the verdict, the sentences, the layers, and what the repairs restore."""
     from isoprune.reporting.diagnosis_tables import layer_table, network_table
-    from isoprune.reporting.pivots import terminal
+    from isoprune.types.tables import terminal
 
     say(record["network"], *record["sentences"], *record["provisos"], *record["restored"])
     if record["forecast"] is not None:

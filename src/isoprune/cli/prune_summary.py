@@ -7,10 +7,9 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
 from isoprune.cli.console import output_console, say
 from isoprune.cli.study_shown import network_table
+from isoprune.types.tables import terminal
 
 if TYPE_CHECKING:
     from isoprune.experiment.delivery import Delivery
@@ -23,17 +22,24 @@ def print_summary(source: Source, pruned: Pruned, directory: Path, *, seed: int)
     """Print what was removed, the proof, what had to stay and why, and how to load what was saved."""
     from isoprune.export.folder import WEIGHTS
     from isoprune.export.proof_text import frozen_in_words, odd_in_words, proof_in_words
+    from isoprune.pruning.grains import read_grain
+    from isoprune.pruning.summary import cost_table, units_in_words
 
     say(f"{type(source.model).__name__} ({source.text})")
-    output_console().print(_removed_table(pruned))
+    output_console().print(terminal(cost_table(pruned)))
+    say(*(f"{words}." for words in units_in_words(pruned, "without --mask they are cut out")))
     if pruned.costs.latency:
         say(_latency_sentence(pruned.costs.latency, pruned.plan.request["ratio"]))
-    say(*proof_in_words(pruned), *frozen_in_words(pruned.graph), *odd_in_words(source.model, pruned.model))
+    say(*proof_in_words(pruned))
+    if read_grain(pruned.plan.grain).whole:
+        say(*frozen_in_words(pruned.graph))
+    say(*odd_in_words(source.model, pruned.model))
     if source.drawn:
         say(f"The weights are random (seed {seed}). Give trained ones: --weights FILE.")
     size = (directory / WEIGHTS).stat().st_size
+    dense = sum(t.nbytes for t in (*source.model.parameters(), *source.model.buffers()))
     say(
-        f"Saved: {directory} ({WEIGHTS} {megabytes(size)}, plan.json).",
+        f"Saved: {directory} ({WEIGHTS} {megabytes(size)}, dense {megabytes(dense)}; plan.json).",
         f"Load it: import isoprune, {source.imports}; "
         f'model = isoprune.load("{directory}", build=lambda: {source.code})',
         f"Prune it further: isoprune prune {quote(str(directory))}{build_option(source.text)} --ratio 0.3",
@@ -45,12 +51,11 @@ def print_delivery(done: Delivery, folder: Path, source: str) -> None:
     from isoprune.experiment.delivery import PAGE
     from isoprune.export.folder import PREDICT, WEIGHTS
     from isoprune.reporting import explain, report
-    from isoprune.reporting.pivots import terminal
     from isoprune.reporting.tables import latency
 
     page = report([done.record], folder / PAGE, title=f"{done.name}, pruned", lead=lead(done.record))
     console = output_console()
-    console.print(network_table(done.record))
+    console.print(terminal(network_table(done.record)))
     console.print(terminal(latency(done.record.latency)))
     onnx = "ONNX: not written, onnx is not installed: pip install 'isoprune[export]'."
     if done.onnx is not None:
@@ -59,6 +64,7 @@ def print_delivery(done: Delivery, folder: Path, source: str) -> None:
     size = (done.network / WEIGHTS).stat().st_size
     say(
         outcome(done.record),
+        *([] if done.record.config["retrain"]["epochs"] else [without_retraining(done)]),
         *([done.because] if done.because else []),
         *explain([done.record])[:2],
         f"Network: {done.network} ({megabytes(size)})",
@@ -67,6 +73,15 @@ def print_delivery(done: Delivery, folder: Path, source: str) -> None:
         f"Page: {page}",
         "Next:",
         *(f"  {command}" for command in next_commands(source, folder)),
+    )
+
+
+def without_retraining(done: Delivery) -> str:
+    """Return in one sentence what a pruned network that is not retrained was fitted on."""
+    if not done.read:
+        return "Not retrained, and no training image was looked at."
+    return (
+        f"Not retrained: {done.read:,} of {done.train:,} training images were looked at to choose and refit."
     )
 
 
@@ -85,41 +100,6 @@ def next_commands(source: str, folder: Path) -> list[str]:
         f"isoprune advise {place} --epochs 10",
         f"isoprune prune {place} --ratio 0.3",
     ]
-
-
-def _removed_table(pruned: Pruned) -> Table:
-    costs, request = pruned.costs, pruned.plan.request
-    table = Table("removed", box=None)
-    for heading in ("request", "result", "dense", "pruned"):
-        table.add_column(heading, justify="right")
-    ratio = request.get("ratio")
-    by_ratio = f"{ratio:.1%}" if isinstance(ratio, int | float) else "by name" if ratio else ""
-    budgets = {name: f"{1 - request[name]:.1%}" for name in ("flops", "parameters") if request.get(name)}
-    units = sum(size for _, size, _ in costs.units)
-    bytes_of = [sum(t.nbytes for t in [*m.parameters(), *m.buffers()]) for m in (pruned.dense, pruned.model)]
-    rows = {
-        "filters": ("" if budgets else by_ratio, costs.ratios["filters"], units, units - _removed(costs)),
-        "weights": (
-            budgets.get("parameters", ""),
-            costs.ratios["parameters"],
-            costs.dense.parameters,
-            costs.pruned.nonzero,
-        ),
-        "FLOPs": (
-            budgets.get("flops", ""),
-            costs.ratios["flops"],
-            costs.dense.flops,
-            costs.pruned.flops,
-        ),
-    }
-    for name, (wanted, gone, before, after) in rows.items():
-        table.add_row(name, wanted, f"{gone:.1%}", f"{before:,}", f"{after:,}")
-    table.add_row("bytes", "", f"{1 - bytes_of[1] / bytes_of[0]:.1%}", *map(megabytes, bytes_of))
-    return table
-
-
-def _removed(costs: Any) -> int:
-    return sum(removed for *_, removed in costs.units)
 
 
 def _latency_sentence(measured: Mapping[str, Any], ratio: float) -> str:

@@ -83,9 +83,9 @@ def reproduce(
 
 
 def _check(reproduction: Reproduction, study: Study) -> int:
-    from isoprune.reporting.pivots import terminal
     from isoprune.reproduction import dry_run, unique_networks
     from isoprune.reproduction.tables import networks
+    from isoprune.types.tables import terminal
 
     experiments = unique_networks(study.experiments)
     console = error_console()

@@ -7,6 +7,7 @@ from pathlib import Path
 from isoprune.cli.console import output_console, say
 from isoprune.cli.options import Again, Settings, StorePlace
 from isoprune.cli.study_shown import carry_out, network_table
+from isoprune.types.tables import terminal
 
 
 def run(file: Path, /, *, settings: Settings = (), store: StorePlace = "runs", again: Again) -> int:
@@ -26,6 +27,6 @@ def run(file: Path, /, *, settings: Settings = (), store: StorePlace = "runs", a
     study = Study(file.stem, (read_experiment(file, settings),))
     code, records = carry_out(study, store, again=again, listing=False)
     for record in records:
-        output_console().print(network_table(record))
+        output_console().print(terminal(network_table(record)))
         say(f"Record: {store.rstrip('/')}/runs/{record.digest}/record.json")
     return code

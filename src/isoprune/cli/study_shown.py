@@ -8,10 +8,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
 from isoprune.cli.console import error_console
 from isoprune.experiment.study_run import finished, listing_path, run_study
+from isoprune.types.tables import Table
 
 if TYPE_CHECKING:
     from isoprune.experiment.executor import OnEvent
@@ -96,21 +95,20 @@ def report_command(store: str, name: str) -> str:
 
 
 def network_table(record: Record) -> Table:
-    """Return what each network of a run measures, as a table of the terminal."""
-    table = Table("network", box=None)
+    """Return what each network of a run measures."""
     metrics = list(dict.fromkeys(name for n in record.networks for name in n.metrics if "test" in name))
     coded = any(network.coded_bytes is not None for network in record.networks)
     sizes = ("parameters", "FLOPs", *(["file bytes"] if coded else []))
-    for heading in (*(name.replace("_", " ") for name in metrics), "mean JSV", *sizes):
-        table.add_column(heading, justify="right")
+    rows = []
     for network in record.networks:
         name = f"{network.role} {network.round}" if network.round else network.role
         numbers = [_metric(key, network.metrics.get(key)) for key in metrics]
         jsv = network.jsv.get("mean")
         counts = (network.nonzero, network.flops, *([network.coded_bytes] if coded else []))
         cells = ("" if count is None else f"{count:,}" for count in counts)
-        table.add_row(name, *numbers, "" if jsv is None else f"{jsv:.3g}", *cells)
-    return table
+        rows.append((name, *numbers, "" if jsv is None else f"{jsv:.3g}", *cells))
+    heads = ("network", *(name.replace("_", " ") for name in metrics), "mean JSV", *sizes)
+    return Table(heads, tuple(rows))
 
 
 def _metric(name: str, value: float | None) -> str:

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 import isoprune
 from isoprune.pruning import Pruned
+from isoprune.pruning.summary import cost_table, units_in_words
 from isoprune.types.record import Record
+from isoprune.types.tables import Table, markdown
+from isoprune.types.units import counted
 
 _CITATION = """\
 @inproceedings{wang2021dynamical,
@@ -27,27 +30,23 @@ def model_card(pruned: Pruned, record: Record | None = None) -> str:
         pruned: The network, as it is now.
         record: Of the experiment that made it: its accuracies. Without one the card says that none is known.
     """
-    costs, kind = pruned.costs, type(pruned.model)
+    kind = type(pruned.model)
     library = "transformers" if kind.__module__.startswith("transformers.") else "pytorch"
     head = ["---", f"library_name: {library}", "tags:", "- pruning", "- isoprune", "---", ""]
-    rows = (
-        ("parameters", costs.dense.parameters, costs.pruned.nonzero, costs.ratios["parameters"]),
-        ("FLOPs (multiply-adds a sample)", costs.dense.flops, costs.pruned.flops, costs.ratios["flops"]),
-    )
     return "\n".join(
         [
             *head,
             f"# {kind.__name__}, pruned\n",
             f"Made by [isoprune](https://arxiv.org/abs/2105.05916) {isoprune.__version__}.\n",
-            "| | dense | pruned | removed |\n|---|---:|---:|---:|",
-            *(f"| {name} | {a:,} | {b:,} | {part:.1%} |" for name, a, b, part in rows),
+            markdown(cost_table(pruned)),
+            *(f"{sentence}." for sentence in units_in_words(pruned)),
             "\n## Method\n",
             *_steps(pruned),
             "\n## Accuracy\n",
             *_accuracies(record),
             "\n## Proof\n",
-            f"When its {pruned.plan.grain}s went, this network was compared with the dense one in which they "
-            f"are zero: off by {pruned.proof.relative_error:.1g} of the output's scale.",
+            f"When its {counted(pruned.plan.grain)} went, this network was compared with the dense one in "
+            f"which they are zero: off by {pruned.proof.relative_error:.1g} of the output's scale.",
             *(f"- {trial}" for trial in pruned.proof.trials),
             "\n## Loading\n",
             _loading(pruned, library),
@@ -74,10 +73,9 @@ def _accuracies(record: Record | None) -> Iterator[str]:
         return
     names = list(dict.fromkeys(name for n in record.networks for name in n.metrics))
     yield f"Of the run {record.digest} ({record.name}):\n"
-    yield "| network | " + " | ".join(names) + " |\n|---" + "|---:" * len(names) + "|"
-    for network in record.networks:
-        values = (network.metrics.get(name) for name in names)
-        yield f"| {network.role} | " + " | ".join("–" if v is None else f"{v:.4g}" for v in values) + " |"
+    values = [(n.role, *(n.metrics.get(name) for name in names)) for n in record.networks]
+    rows = [(role, *("–" if v is None else f"{v:.4g}" for v in own)) for role, *own in values]
+    yield markdown(Table(("network", *names), tuple(rows)))
 
 
 def _loading(pruned: Pruned, library: str) -> str:

@@ -9,6 +9,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from isoprune.graph import Graph
 from isoprune.pruning import Pruned
+from isoprune.types.units import counted
 
 REASONS = 6  # more are counted, not told
 
@@ -16,10 +17,14 @@ REASONS = 6  # more are counted, not told
 def proof_in_words(result: Pruned) -> Iterator[str]:
     """Yield how far the pruned network is from the dense one, and where its function changes."""
     proof = result.proof
-    yield (
-        "Proof: the pruned network differs from the dense one with those channels zeroed by "
-        f"{proof.max_abs_error:.2g}, {proof.relative_error:.1g} of its scale."
-    )
+    zeroed = f"the dense one with those {counted(result.plan.grain)} zeroed"
+    if proof.max_abs_error:
+        yield (
+            f"Proof: the pruned network differs from {zeroed} by {proof.max_abs_error:.2g}, "
+            f"{proof.relative_error:.1g} of its scale."
+        )
+    else:
+        yield f"Proof: the pruned network computes what {zeroed} does, to the last bit."
     if proof.statistics:
         yield (
             "The function changes, as it must, where a mean or a norm runs over channels that went: "

@@ -50,6 +50,9 @@ def everything(graph: Graph) -> Tensor:
     return torch.ones(len(graph.component), dtype=torch.bool)
 
 
+Units = tuple[tuple[str, int, int], ...]
+
+
 @dataclass(frozen=True)
 class Cost:
     """What one network costs.
@@ -89,8 +92,28 @@ class Costs:
     dense: Cost
     pruned: Cost
     ratios: Mapping[str, float]
-    units: tuple[tuple[str, int, int], ...] = ()
+    units: Units = ()
     latency: Mapping[str, Any] | None = None
+
+    @classmethod
+    def between(
+        cls, dense: Cost, pruned: Cost, units: Units, filters: float, *, size: int | None = None
+    ) -> Costs:
+        """Return the costs of two networks, with the fractions that went.
+
+        Args:
+            units: As in the attributes.
+            filters: The fraction of filters that went.
+            size: How many units could go; None: those of ``units``.
+        """
+        size = sum(number for _, number, _ in units) if size is None else size
+        ratios = {
+            "units": _part(sum(gone for *_, gone in units), size),
+            "filters": filters,
+            "parameters": _part(dense.nonzero - pruned.nonzero, dense.parameters),
+            "flops": _part(dense.flops - pruned.flops, dense.flops),
+        }
+        return cls(dense, pruned, ratios, units)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON, read back by `from_dict`."""
@@ -111,14 +134,9 @@ def costs_of(model: nn.Module, small: nn.Module, graph: Graph, plan: Plan) -> Co
     pruned = Cost(after, after, flops(graph, kept))
     removed = plan.removed
     units = [(g, len(removed.get(g.name, ()))) for g in (*graph.groups, *graph.heads)]
-    units = [(g.name, g.size, n) for g, n in units if n or (not removed and g.grain == plan.grain)]
-    ratios = {
-        "units": _part(sum(n for *_, n in units), sum(g.size for g in graph.groups)),
-        "filters": filters_removed(graph, kept),
-        "parameters": _part(before - after, before),
-        "flops": _part(dense.flops - pruned.flops, dense.flops),
-    }
-    return Costs(dense, pruned, ratios, tuple(units))
+    units = tuple((g.name, g.size, n) for g, n in units if n or (not removed and g.grain == plan.grain))
+    filters, size = filters_removed(graph, kept), sum(g.size for g in graph.groups)
+    return Costs.between(dense, pruned, units, filters, size=size)
 
 
 def _part(gone: int, of: int) -> float:

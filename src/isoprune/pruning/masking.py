@@ -22,6 +22,7 @@ from isoprune.pruning.trials import Trial
 from isoprune.pruning.verify import Proof, Run, Wanted, proven
 from isoprune.pruning.weight_norms import refuse_normed
 from isoprune.types import Plan, Units
+from isoprune.types.units import counted
 
 
 @isolated()
@@ -41,7 +42,7 @@ def mask_by(
     if not plan and plan.request.get("ratio") not in (0, 0.0):
         raise NothingRemoved(
             f"Nothing was removed of {type(model).__name__}, though {plan.request.get('ratio')} was "
-            f"asked for: no tensor has enough {plan.grain}s that could go."
+            f"asked for: no tensor has enough {counted(plan.grain)} that could go."
         )
     masks = element_masks(graph, plan, units)
     refuse_normed(model, graph, masks)
@@ -83,12 +84,6 @@ def masked_costs(
     zeros = sum(int((~kept).sum()) for name, kept in masks.items() if name in names)
     total, work = sum(p.numel() for p in model.parameters()), flops(graph, everything(graph))
     removed = plan.removed
-    counted = tuple((u.name, u.size, len(removed.get(u.name, ()))) for u in units)
-    whole = read_grain(plan.grain).whole
-    ratios = {
-        "units": sum(n for *_, n in counted) / max(sum(size for _, size, _ in counted), 1),
-        "filters": filters_removed(graph, graph.kept_ids(plan)) if whole else 0.0,
-        "parameters": zeros / max(total, 1),
-        "flops": 0.0,
-    }
-    return Costs(Cost(total, total, work), Cost(total, total - zeros, work), ratios, counted)
+    rows = tuple((u.name, u.size, len(removed.get(u.name, ()))) for u in units)
+    filters = filters_removed(graph, graph.kept_ids(plan)) if read_grain(plan.grain).whole else 0.0
+    return Costs.between(Cost(total, total, work), Cost(total, total - zeros, work), rows, filters)

@@ -94,7 +94,7 @@ def example_inputs_of(network: Network, given: Any = None) -> Any:
 def as_pruned(network: Network, example_inputs: Any = None) -> Pruned:
     """Return a `Pruned` as it is, and a module as one of which nothing went: it is its own dense network.
 
-    Without ``example_inputs`` there is no forward to record: its graph is empty, its multiply-adds count 0.
+    Without ``example_inputs`` there is no forward to record: its graph is empty, no multiply-adds are shown.
     """
     if isinstance(network, Pruned):
         return network

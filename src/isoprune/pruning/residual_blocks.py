@@ -154,13 +154,7 @@ def block_costs(model: nn.Module, small: nn.Module, graph: Graph, plan: Plan) ->
     stay = [n for n in graph.nodes if not any(f"{n.module}.".startswith(f"{g}.") for g in gone)]
     work, left = (flops_of(nodes, graph, everything(graph)) for nodes in (graph.nodes, stay))
     units = tuple((n, k.numel(), int((~k).sum())) for n, k in plan.kept.items())
-    ratios = {
-        "units": sum(n for *_, n in units) / max(sum(size for _, size, _ in units), 1),
-        "filters": 0.0,
-        "parameters": (before - after) / max(before, 1),
-        "flops": (work - left) / max(work, 1),
-    }
-    return Costs(Cost(before, before, work), Cost(after, after, left), ratios, units)
+    return Costs.between(Cost(before, before, work), Cost(after, after, left), units, 0.0)
 
 
 def drop_blocks(network: nn.Module, example_inputs: Any, graph: Graph, plan: Plan) -> Pruned:

@@ -7,8 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
-from rich.table import Table
 from rich.text import Text
+
+from isoprune.pruning.grains import read_grain
+from isoprune.types.tables import Table, terminal
+from isoprune.types.units import counted
 
 if TYPE_CHECKING:
     from isoprune.pruning.pruned import Pruned
@@ -16,17 +19,37 @@ if TYPE_CHECKING:
 
 def table(pruned: Pruned) -> Group:
     """Return what the dense and the pruned network cost, and what went of each."""
-    costs, by_masks = pruned.costs, pruned.costs.pruned.parameters != pruned.costs.pruned.nonzero
-    out = Table(*("", "dense", "now", "removed"), box=None, title=_title(pruned), title_justify="left")
-    for column in out.columns[1:]:
-        column.justify = "right"
-    rows = {
-        "parameters": (costs.dense.parameters, costs.pruned.nonzero, costs.ratios["parameters"]),
-        "multiply-adds": (costs.dense.flops, costs.pruned.flops, costs.ratios["flops"]),
-    }
-    for name, (dense, now, gone) in rows.items():
-        out.add_row(name, f"{dense:,}", f"{now:,}", f"{gone:.1%}")
-    return Group(out, *map(Text, _notes(pruned, by_masks)))
+    out = terminal(cost_table(pruned))
+    out.title, out.title_justify = Text(_title(pruned)), "left"
+    return Group(out, *map(Text, _notes(pruned)))
+
+
+def cost_table(pruned: Pruned) -> Table:
+    """Return parameters that no mask holds at zero, and multiply-adds of a sample where they are known."""
+    costs = pruned.costs
+    rows = [("parameters", costs.dense.parameters, costs.pruned.nonzero, costs.ratios["parameters"])]
+    if pruned.graph.nodes:  # of a forward that was recorded
+        rows.append(("multiply-adds", costs.dense.flops, costs.pruned.flops, costs.ratios["flops"]))
+    written = [(name, f"{dense:,}", f"{now:,}", f"{gone:.1%}") for name, dense, now, gone in rows]
+    return Table(("", "dense", "now", "removed"), tuple(written))
+
+
+def units_in_words(pruned: Pruned, remedy: str = "isoprune.shrink(pruned) cuts them out") -> Iterator[str]:
+    """Yield how many units went, of those that could, and what masks save.
+
+    Args:
+        remedy: For whole channels that masks hold: how to be rid of them.
+    """
+    plan, costs = pruned.plan, pruned.costs
+    if not plan:
+        return
+    size, went = sum(n for _, n, _ in costs.units), sum(n for *_, n in costs.units)
+    number = f"{went:,} of {size:,} {counted(plan.grain)}"
+    if costs.pruned.parameters == costs.pruned.nonzero:
+        yield f"{number} removed"
+    else:
+        whole = f": {remedy}" if read_grain(plan.grain).whole else ""
+        yield f"{number} held at zero by masks, which save a dense kernel no time{whole}"
 
 
 def _title(pruned: Pruned) -> str:
@@ -34,12 +57,8 @@ def _title(pruned: Pruned) -> str:
     return f"{type(pruned.dense).__name__}: {steps}"
 
 
-def _notes(pruned: Pruned, by_masks: bool) -> Iterator[str]:
-    plan = pruned.plan
-    if plan:
-        size, went = sum(n for _, n, _ in pruned.costs.units), sum(n for *_, n in pruned.costs.units)
-        how = "held at zero by masks, which save a dense kernel no time" if by_masks else "removed"
-        yield f"{went:,} of {size:,} {plan.grain}s {how}"
+def _notes(pruned: Pruned) -> Iterator[str]:
+    yield from units_in_words(pruned)
     if pruned.proof.scale:
         yield f"proof: off by {pruned.proof.relative_error:.1g} of the output's scale"
     if (trained := _trained(pruned)) is not None:
@@ -50,7 +69,7 @@ def _notes(pruned: Pruned, by_masks: bool) -> Iterator[str]:
     if unrun := pruned.graph.recording.unrun:
         names = ", ".join(unrun[:3]) + (", ..." if len(unrun) > 3 else "")
         yield f"{len(unrun)} parameters took no part in the forward ({names}): see also= and unrun="
-    if pruned.graph.frozen:
+    if pruned.graph.frozen and read_grain(pruned.plan.grain).whole:
         number = len(pruned.graph.frozen)
         tensors = "1 tensor keeps" if number == 1 else f"{number} tensors keep"
         yield f"{tensors} channels that cannot go: pruned.graph.frozen says why"

@@ -10,8 +10,8 @@ from isoprune.comparison import text
 from isoprune.reporting import advice_figures as figures
 from isoprune.reporting import advice_words as words
 from isoprune.reporting import html, theme
-from isoprune.reporting.pivots import Table
 from isoprune.types.files import write_output
+from isoprune.types.tables import Table
 
 _DAMAGE = {
     "jsv_mean": "mean Jacobian singular value",

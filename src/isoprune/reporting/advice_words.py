@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from isoprune.comparison import text
-from isoprune.reporting.pivots import Table
 from isoprune.types import IsopruneError
 from isoprune.types.sentences import sentences_of
+from isoprune.types.tables import Table
 
 AdviceRecord = Mapping[str, Any]
 _TEMPLATES = Path(__file__).parent / "template"

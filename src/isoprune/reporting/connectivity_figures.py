@@ -14,10 +14,10 @@ from isoprune.comparison import text
 from isoprune.comparison.statistics import summarize
 from isoprune.reporting import theme
 from isoprune.reporting.charts import Figure, in_colours, table
-from isoprune.reporting.pivots import Table
 from isoprune.reporting.series import retrained_series
 from isoprune.reporting.study import Cell
 from isoprune.types.record import ErrorPath, NetworkRecord
+from isoprune.types.tables import Table
 
 _COLOURS = (theme.INK, theme.GREEN, theme.RED, theme.BLUE, theme.PURPLE, theme.ORANGE, theme.SKY)
 

@@ -10,9 +10,9 @@ from isoprune.comparison import text
 from isoprune.reporting import diagnosis_figures as figures
 from isoprune.reporting import html, theme
 from isoprune.reporting.diagnosis_tables import error_bar, layer_table, network_table
-from isoprune.reporting.pivots import Table
 from isoprune.types import IsopruneError
 from isoprune.types.files import write_output
+from isoprune.types.tables import Table
 
 _COLOUR = {"healthy": theme.GREEN, "damaged": theme.ORANGE, "collapsed": theme.RED}
 _THRESHOLDS = {

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from isoprune.comparison import text
-from isoprune.reporting.pivots import Table
+from isoprune.types.tables import Table
 
 _HEADINGS = {
     "mean": "mean", "std": "std", "min": "min", "max": "max", "condition": "max / min",

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from isoprune.comparison import text
 from isoprune.comparison.statistics import Summary, summarize
 from isoprune.reporting import theme
-from isoprune.reporting.pivots import Table
 from isoprune.reporting.sentences import Finding
 from isoprune.reporting.series import Row, Series, row_of
 from isoprune.reporting.study import Cell, by_seed, grouped, split_by_budget, unique
+from isoprune.types.tables import Table
 
 BEST, WORST = "best rate", "worst rate"
 _BASELINES = ("none", "batchnorm")  # no repair; where there is none, its BatchNorm statistics taken anew

@@ -15,9 +15,9 @@ import vl_convert
 
 from isoprune.reporting import theme
 from isoprune.reporting.charts import VEGA_LITE, Figure, specification
-from isoprune.reporting.pivots import markdown
 from isoprune.types.json_files import finite
 from isoprune.types.sentences import environment
+from isoprune.types.tables import markdown
 
 _TEMPLATE = Path(__file__).parent / "template"
 

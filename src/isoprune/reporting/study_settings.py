@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from isoprune.comparison import text
 from isoprune.comparison.records import Runs, written
-from isoprune.reporting.pivots import Table
 from isoprune.reporting.study import ADVISED, Cell, unique
 from isoprune.types.duration import duration
+from isoprune.types.tables import Table
 
 _TRAINING = ("epochs", "lr", "batch", "weight_decay")
 

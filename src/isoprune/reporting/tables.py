@@ -12,9 +12,9 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from isoprune.comparison import text
-from isoprune.reporting.pivots import Table
 from isoprune.reporting.study import Cell, grouped, make_cells, over_seeds, split_by_budget, unique
 from isoprune.types.record import ROLES, Record, UnitsRemoved
+from isoprune.types.tables import Table
 
 
 def results(cells: Sequence[Cell]) -> Table:

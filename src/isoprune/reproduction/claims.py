@@ -11,8 +11,8 @@ from isoprune.comparison.records import Flat, flatten, under
 from isoprune.comparison.records.frame import numbers_of
 from isoprune.experiment.grid import Study
 from isoprune.reporting.charts import Figure
-from isoprune.reporting.pivots import Table
 from isoprune.types.record import Record
+from isoprune.types.tables import Table
 
 CONFIRMED = "confirmed"
 NOT_CONFIRMED = "not confirmed"

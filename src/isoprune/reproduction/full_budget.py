@@ -14,7 +14,6 @@ from isoprune.comparison.statistics import Summary, paired_difference, summarize
 from isoprune.experiment.choice import Choice
 from isoprune.experiment.config import Experiment
 from isoprune.experiment.grid import Study
-from isoprune.reporting.pivots import Table
 from isoprune.reproduction.arena import in_place
 from isoprune.reproduction.claims import (
     JSV_BEFORE,
@@ -29,6 +28,7 @@ from isoprune.reproduction.claims import (
 from isoprune.reproduction.ranking import geometric, place_of
 from isoprune.reproduction.repairs_arena import MANY, reads, with_start
 from isoprune.types.record import Record
+from isoprune.types.tables import Table
 
 NONE, REPAIRED, CHOSEN = "none", "L1, then auto", "auto"
 BUDGETS = ("full", "half")

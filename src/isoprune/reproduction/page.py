@@ -10,7 +10,6 @@ from typing import Any
 from isoprune.comparison.records import flatten, runs_of
 from isoprune.experiment.config import Experiment
 from isoprune.reporting import html, theme
-from isoprune.reporting.pivots import Table
 from isoprune.reproduction import figures, tables
 from isoprune.reproduction.claims import (
     CONFIRMED,
@@ -24,6 +23,7 @@ from isoprune.reproduction.claims import (
 )
 from isoprune.types.files import write_output
 from isoprune.types.record import Record
+from isoprune.types.tables import Table
 
 _COLOUR = {CONFIRMED: theme.GREEN, NOT_CONFIRMED: theme.RED, NOT_TESTABLE: theme.ORANGE}
 _SMOKE = "A smoke run shows that the study runs from end to end, and nothing about the claim."

@@ -10,11 +10,11 @@ import altair as alt
 from isoprune.comparison.statistics import kendall_tau, p_value, summarize
 from isoprune.reporting import theme
 from isoprune.reporting.charts import Figure, in_colours, powers, table
-from isoprune.reporting.pivots import Table
 from isoprune.reproduction.claims import TEST_ACCURACY, Cells, Reproduction, Section, Test, Value, Verdict
 from isoprune.reproduction.judges import corrected, decide_above, format_interval, undecided
 from isoprune.reproduction.ranking import BEFORE, JSV_PRUNED
 from isoprune.types.record import Record
+from isoprune.types.tables import Table
 
 _TAU = Value("Kendall's tau", "", percent=False)
 _LEAST = 5  # methods whose order says something

@@ -13,7 +13,6 @@ from isoprune.comparison.statistics import p_value as p_of
 from isoprune.comparison.statistics import paired_difference, summarize
 from isoprune.reporting import theme
 from isoprune.reporting.charts import Figure, in_colours, table
-from isoprune.reporting.pivots import Table
 from isoprune.reproduction.claims import (
     JSV_BEFORE,
     TEST_ACCURACY,
@@ -26,6 +25,7 @@ from isoprune.reproduction.claims import (
 )
 from isoprune.reproduction.judges import corrected, format_difference, format_interval, format_p
 from isoprune.types.record import Record
+from isoprune.types.tables import Table
 
 BEFORE = VALUES["pruned.test_accuracy"]
 JSV_PRUNED = Value("mean JSV after pruning", "pruned.jsv.mean", percent=False, log=True)

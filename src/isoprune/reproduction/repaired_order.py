@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from isoprune.comparison import text
 from isoprune.comparison.statistics import kendall_tau, summarize
-from isoprune.reporting.pivots import Table
 from isoprune.reproduction.claims import TEST_ACCURACY, VALUES, Cells, Section
 from isoprune.reproduction.ranking import JSV_PRUNED, geometric, place_of
+from isoprune.types.tables import Table
 
 REPAIRED, PLUS = ", repaired", " + "
 _JSV = VALUES["repaired.jsv.mean"]

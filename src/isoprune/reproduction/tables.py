@@ -12,11 +12,11 @@ from isoprune.comparison.records import flatten, written
 from isoprune.comparison.records.frame import numbers_of
 from isoprune.comparison.statistics import summarize
 from isoprune.experiment.config import Experiment
-from isoprune.reporting.pivots import Table
 from isoprune.reproduction.claims import Cells, Place, Published, Reproduction, Test, Value
 from isoprune.reproduction.dry_runs import DryRun
 from isoprune.reproduction.judges import format_difference, format_interval, format_p, format_published
 from isoprune.types.record import ROLES
+from isoprune.types.tables import Table
 
 _LISTED = 6  # values of a key that are written out
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from isoprune.types.errors import IsopruneError
 from isoprune.types.shown import screenful, shown
+from isoprune.types.units import counted
 
 MOST = 2**28  # units in one plan of channels: a file that says more would fill the memory
 
@@ -86,7 +87,7 @@ class Plan:
         sizes = {name: (mask.numel(), int((~mask).sum())) for name, mask in self.kept.items()}
         total, gone = (sum(numbers) for numbers in zip(*sizes.values(), strict=True)) if sizes else (0, 0)
         rows = [f"{name}  {went:,} of {size:,}" for name, (size, went) in sizes.items() if went]
-        return screenful(f"Plan: {gone:,} of {total:,} {self.grain}s go", rows, "plan.removed")
+        return screenful(f"Plan: {gone:,} of {total:,} {counted(self.grain)} go", rows, "plan.removed")
 
     def __bool__(self) -> bool:
         """Whether anything goes."""
@@ -110,8 +111,8 @@ class Plan:
         """
         if later.grain != self.grain and self and later:
             raise IsopruneError(
-                f"A plan of {self.grain}s and one of {later.grain}s do not make one plan. Prune at one "
-                "grain, or shrink the network first and prune what is left."
+                f"A plan of {counted(self.grain)} and one of {counted(later.grain)} do not make one plan. "
+                "Prune at one grain, or shrink the network first and prune what is left."
             )
         kept = dict(self.kept)
         for name, mask in later.kept.items():

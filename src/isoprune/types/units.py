@@ -16,6 +16,13 @@ GRAINS = ("channel", "head", "filter", "kernel", "vector", "weight", "n:m", "blo
 DEPTH = "residual_block"  # whole items of a list of modules: units of few methods
 
 
+def counted(grain: str) -> str:
+    """Return what units of a grain are called where they are counted: "channels", "weights (2:4)"."""
+    if ":" in grain:
+        return f"weights ({grain})"
+    return f"blocks of {grain}" if grain[:1].isdigit() else f"{grain.replace('_', ' ')}s"
+
+
 @shown
 @dataclass(frozen=True, repr=False)
 class Member:
@@ -61,7 +68,7 @@ class Units:
     def __str__(self) -> str:
         tensors = list(dict.fromkeys(member.tensor for member in self.members))
         more = f" and {len(tensors) - 3} more" if len(tensors) > 3 else ""
-        return f"Units({self.name}: {self.size:,} {self.grain}s of {', '.join(tensors[:3])}{more})"
+        return f"Units({self.name}: {self.size:,} {counted(self.grain)} of {', '.join(tensors[:3])}{more})"
 
     @property
     def size(self) -> int:

@@ -18,6 +18,7 @@ from isoprune.pruning.masking import mask_by
 from isoprune.pruning.shrink import shrink as without_units
 from isoprune.pruning.weight_norms import refuse_normed
 from isoprune.types import IsopruneError, Network, module_of
+from isoprune.types.units import counted
 from isoprune.verbs.scorer import Scorer
 
 
@@ -38,8 +39,9 @@ def _with_plan(network: Network, grain: Grain) -> Pruned:
         )
     if network.plan.grain != str(grain):
         raise IsopruneError(
-            f"The network is masked by {network.plan.grain}s, and a plan of {grain}s cannot go on from "
-            f"there. Take grain='{network.plan.grain}', or make zeros plain first: isoprune.harden(pruned)."
+            f"The network is masked by {counted(network.plan.grain)}, and a plan of {counted(str(grain))} "
+            f"cannot go on from there. Take grain='{network.plan.grain}', or make zeros plain first: "
+            "isoprune.harden(pruned)."
         )
     return network
 

@@ -15,7 +15,7 @@ from isoprune.pruning.pruned import require_pruned
 from isoprune.pruning.residual_blocks import without_blocks
 from isoprune.pruning.shrink import replace_tensors
 from isoprune.types import IsopruneError
-from isoprune.types.units import DEPTH
+from isoprune.types.units import DEPTH, counted
 
 
 def rewind(pruned: Pruned, earlier: nn.Module | Mapping[str, Tensor]) -> Pruned:
@@ -47,8 +47,8 @@ def rewind(pruned: Pruned, earlier: nn.Module | Mapping[str, Tensor]) -> Pruned:
     masks = masks_of(pruned.model)
     if not masks and pruned.plan and read_grain(pruned.plan.grain).of_tensors:
         raise IsopruneError(
-            f"The masks of the plan of {pruned.plan.grain}s are gone (hardened, or the weights shared). "
-            "Rewind the masked network."
+            f"The masks of the plan of {counted(pruned.plan.grain)} are gone (hardened, or the weights "
+            "shared). Rewind the masked network."
         )
     if pruned.plan.grain == DEPTH:
         model = without_blocks(dense, pruned.plan)

@@ -11,6 +11,7 @@ from isoprune.pruning.mask import harden as plain_copy
 from isoprune.pruning.pruned import require_pruned
 from isoprune.pruning.shrink import shrink as without_units
 from isoprune.types import IsopruneError
+from isoprune.types.units import counted
 from isoprune.verbs.verify import verify
 
 
@@ -23,8 +24,8 @@ def shrink(pruned: Pruned) -> Pruned:
     require_pruned(pruned, "shrink")
     if not read_grain(pruned.plan.grain).whole:
         raise IsopruneError(
-            f"The plan is of {pruned.plan.grain}s, which cannot be cut out of dense tensors. Prune at grain "
-            "'channel' for a smaller network; masks alone make none."
+            f"The plan is of {counted(pruned.plan.grain)}, which cannot be cut out of dense tensors. Prune "
+            "at grain 'channel' for a smaller network; masks alone make none."
         )
     graph, plan = pruned.graph, pruned.plan
     small = without_units(plain_copy(pruned.model), graph, plan)

@@ -7,7 +7,3 @@ from isoprune.reporting.pivots.formats import as_markdown as as_markdown
 from isoprune.reporting.pivots.pivot import Pivot as Pivot
 from isoprune.reporting.pivots.pivot import pivot as pivot
 from isoprune.reporting.pivots.query import SPREADS as SPREADS
-from isoprune.reporting.pivots.table import Table as Table
-from isoprune.reporting.pivots.table import markdown as markdown
-from isoprune.reporting.pivots.table import prose as prose
-from isoprune.reporting.pivots.table import terminal as terminal

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from isoprune.comparison import text
 from isoprune.reporting.pivots.pivot import Label, Pivot
-from isoprune.reporting.pivots.table import markdown, prose
+from isoprune.types.tables import markdown, prose
 
 _LATEX = {
     "\\": r"\textbackslash{}",

@@ -11,9 +11,9 @@ from isoprune.comparison import text
 from isoprune.comparison.records import IGNORED, WORDS, Number, Runs, reading_order, under, words_of, written
 from isoprune.comparison.statistics import Summary, summarize
 from isoprune.reporting.pivots.query import SPREADS, along, is_of, select
-from isoprune.reporting.pivots.table import Table
 from isoprune.types.collector import uncollected
 from isoprune.types.errors import IsopruneError, check_known
+from isoprune.types.tables import Table
 
 Label = tuple[str, ...]
 _LISTED = 5  # Missing seeds of more cells are counted, not listed.

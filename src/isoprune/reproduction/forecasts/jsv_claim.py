@@ -14,10 +14,10 @@ from isoprune.comparison.records import flatten
 from isoprune.comparison.records.frame import numbers_of
 from isoprune.comparison.tau import tau_within
 from isoprune.forecast.rows import MEASURED, SECONDS, at_best_rate, at_fixed_rate
-from isoprune.reporting.pivots import Table
 from isoprune.reproduction.claims import Cells, Reproduction, Section, Test, Value, Verdict
 from isoprune.reproduction.judges import corrected, decide_above, format_interval, format_p, undecided
 from isoprune.types.record import Record
+from isoprune.types.tables import Table
 
 _TAU = Value("Kendall's tau", "", percent=False)
 _REACHED = "accuracy after retraining"

@@ -20,7 +20,6 @@ from isoprune.forecast.columns import columns_of
 from isoprune.forecast.fitting import AFFORDABLE, FitOptions, fit
 from isoprune.forecast.rows import at_best_rate, read_rows
 from isoprune.reporting import html, theme
-from isoprune.reporting.pivots import Table
 from isoprune.reproduction.forecasts.contest import Entry, contest
 from isoprune.reproduction.forecasts.cross_validation import Quality
 from isoprune.reproduction.forecasts.verdict import (
@@ -33,6 +32,7 @@ from isoprune.reproduction.forecasts.verdict import (
 from isoprune.types import IsopruneError
 from isoprune.types.files import write_output
 from isoprune.types.sentences import sentences_of
+from isoprune.types.tables import Table
 
 GOAL_ERROR, GOAL_TAU = 1.0, 0.8
 _ALPHA = 0.05
