@@ -282,7 +282,7 @@ def test_without_epochs_the_network_is_refit_and_nothing_is_trained(capsys, more
     stored = isoprune.load("o/network", build=dense)
     assert sum(p.numel() for p in stored.parameters()) == last["parameters"]
     weights = [network(one, role)["digest"] for role in ("pruned", "repaired")]
-    before, after = (load_file(f"o/runs/networks/{digest}/network.safetensors") for digest in weights)
+    before, after = (load_file(f"o/runs/networks/{digest}/model.safetensors") for digest in weights)
     assert same(before, after) != repaired
     read, train = re.search(r"Not retrained: ([\d,]+) of ([\d,]+) training images", said).groups()
     assert 0 < int(read.replace(",", "")) <= int(train.replace(",", ""))
