@@ -205,6 +205,7 @@ def test_setups_are_read_as_they_are_written(text, setup):
 
 def test_setups_are_told_apart_and_in_order():
     assert [read_setup(str(s)) for s in Setup] == sorted(Setup)
+    assert len({s.demands for s in Setup}) == len(Setup)
     with pytest.raises(
         IsopruneError, match=r"Unknown setup 'S5'\. Did you mean 'S\d.*Known: S1, S2, S3\.1, S3\.2"
     ):

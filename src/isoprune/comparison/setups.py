@@ -33,6 +33,22 @@ class Setup(IntEnum):
         name = self.name
         return name.replace("SX_", "SX-") if self >= Setup.SX_A else name.replace("_", ".")
 
+    @property
+    def demands(self) -> str:
+        return _DEMANDS[self]
+
+
+_DEMANDS = {
+    Setup.S1: "the same data, network and compression or speed-up",
+    Setup.S2: "the same dense network to start from",
+    Setup.S3_1: "the same epochs of retraining",
+    Setup.S3_2: "the same learning-rate schedule of retraining",
+    Setup.S4_1: "the same epochs of pruning",
+    Setup.S4_2: "the same learning-rate schedule of pruning",
+    Setup.SX_A: "the same epochs of all training",
+    Setup.SX_B: "the same multiply-adds of all training",
+}
+
 
 def read_setup(text: str) -> Setup:
     """Return the setup called "S3.2"; "s3_2" and "sx-b" are understood too.
