@@ -29,4 +29,4 @@ def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
 
 
 def kept():
-    return sorted((Path("cache") / "advice").glob("*"))
+    return sorted((Path("cache") / "advice").glob("*.json"))

@@ -77,7 +77,10 @@ def test_own_network_gets_the_advice_of_the_library(capsys):
     want = isoprune.advise(
         open_source("diagnosed_nets:Net", shape=[1, 1, 8, 8]).model, splits, epochs=1, rates=(0.01, 0.1)
     )
-    for key, value in json.loads(json.dumps(want.as_dict())).items():
+    wanted = want.as_dict()
+    for probe in wanted["probes"]:
+        del probe["seconds"]
+    for key, value in json.loads(json.dumps(wanted)).items():
         assert got[key] == value
     assert got["settings"]["data"] == "digits"
     assert got["damage"]["samples"] == 4

@@ -160,8 +160,15 @@ def test_reads_no_more_batches_than_needed_and_refuses_none():
     diagnose(orthogonal_mlp(), endless(), samples=4)
     with pytest.raises(IsopruneError, match="batches is empty"):
         diagnose(orthogonal_mlp(), [])
-    with pytest.raises(IsopruneError, match="train mode"):
-        diagnose(orthogonal_mlp().train(), batches())
+
+
+def test_a_network_in_train_mode_is_diagnosed_as_in_eval_mode_and_left_in_its_own():
+    net = nn.Sequential(
+        nn.Linear(12, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3)
+    ).double()
+    want = diagnose(net.eval(), batches()).numbers
+    assert diagnose(net.train(), batches()).numbers == want
+    assert all(module.training for module in net.modules())
 
 
 def test_language_model_by_its_embedding():

@@ -140,7 +140,7 @@ def test_nothing_is_said_that_the_pairs_do_not_show(ours, theirs, higher, verdic
         ({"seeds": (1, 1)}, r"seeds is \[1, 1\]\. Give different"),
         ({"margin": -1}, r"margin is -1"),
         ({"epoch": 3}, r"Unknown option 'epoch' of retrain\. Did you mean 'epochs'"),
-        ({"train": None}, r"nothing to train on and to judge by"),
+        ({"train": None}, r"nothing to train on"),
     ],
 )
 def test_what_means_nothing_is_refused_before_anything_is_trained(more, message):

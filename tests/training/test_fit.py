@@ -237,11 +237,11 @@ def one_class() -> Splits:
             {"model": nn.Sequential(nn.Flatten(), nn.Linear(6, 2).double())},
             "has 2 outputs .* has a class 2.*for 3",
         ),
-        ({"epochs": -1}, "epochs = -1"),
-        ({"batch": 0}, "batch = 0"),
-        ({"lr": -0.1}, "lr = -0.1"),
-        ({"lr": math.nan}, "lr = nan"),
-        ({"lr": math.inf}, "lr = inf"),
+        ({"epochs": -1}, "epochs is -1"),
+        ({"batch": 0}, "batch is 0"),
+        ({"lr": -0.1}, "lr is -0.1"),
+        ({"lr": math.nan}, "lr is nan"),
+        ({"lr": math.inf}, "lr is inf"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_in_words(changes, why):
