@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
+from isoprune.graph import trace
 from isoprune.types.value_digest import value_digest
 
 POWER = 2
@@ -123,3 +124,12 @@ def test_every_element_of_a_tensor_counts_and_its_layout_does_not(dtype):
     assert len({value_digest(tensor) for tensor in [zeros, *changed]}) == 7
     for tensor in changed:
         assert value_digest(tensor.T.contiguous().T) == value_digest(tensor)
+
+
+def test_a_graph_is_told_by_what_was_found_and_not_by_the_addresses_of_tensors():
+    def traced(width: int) -> str:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(6, width), nn.ReLU(), nn.Linear(width, 3)).eval()
+        return value_digest(trace(net, torch.zeros(2, 6)))
+
+    assert traced(8) == traced(8) != traced(9)

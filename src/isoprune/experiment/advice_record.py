@@ -45,11 +45,12 @@ def advice_record(question: Question, advice: Advice, settings: Mapping[str, Any
     Args:
         settings: How the network and its ``dense`` one were called.
     """
+    told = advice.as_dict()
     return {
         "kind": "advice",
         "version": 1,
         "network": question.network.label,
-        **(told := advice.as_dict()),
+        **told,
         # What probes took is no part of the advice: gone on with, it is the same to the last byte.
         "probes": [{key: value for key, value in row.items() if key != "seconds"} for row in told["probes"]],
         "tolerance": TOLERANCE,

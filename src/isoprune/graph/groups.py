@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
@@ -38,8 +38,9 @@ class Graph:
     frozen: tuple[Frozen, ...]
     constraints: tuple[Constraint, ...]
     links: tuple[Constraint, ...]  # constraints that a forward may or may not ask for
-    recording: Recording
-    ledger: Ledger
+    # How it was found: keyed by the addresses of tensors, which are others in every trace.
+    recording: Recording = field(compare=False)
+    ledger: Ledger = field(compare=False)
     component: np.ndarray  # of every id
     channels: Mapping[str, np.ndarray]  # group name -> the component of each channel
 

@@ -112,10 +112,12 @@ def _rowwise(
 ) -> dict[str, np.ndarray] | None:
     """Return the channels kept when all rows are disjoint and each is of one group; else None."""
     rows: dict[bytes, np.ndarray] = {}
-    for row in (row for c in constraints for row in c.sets):
-        rows.setdefault(np.sort(row).tobytes(), row)
+    keys = [[np.sort(row).tobytes() for row in c.sets] for c in constraints]
+    for c, own in zip(constraints, keys, strict=True):
+        for key, row in zip(own, c.sets, strict=True):
+            rows.setdefault(key, row)
     place = {key: i for i, key in enumerate(rows)}
-    tied = _tied(len(rows), [[place[np.sort(row).tobytes()] for row in c.sets] for c in constraints])
+    tied = _tied(len(rows), [[place[key] for key in own] for own in keys])
     members = np.concatenate(list(rows.values()))
     if len(np.unique(members)) < len(members):
         return None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ def loss_of(task: Task, outputs: Any, batch: Any) -> Tensor:
     Raises:
         IsopruneError: If the loss does not take these outputs and this batch, or gives no scalar.
     """
-    with reads_outputs("loss", task, outputs, batch):
+    with reading_outputs("loss", task, outputs, batch):
         loss = task.loss(outputs, batch)
     if not isinstance(loss, Tensor) or loss.numel() != 1:
         made = described(loss) if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
@@ -34,24 +34,34 @@ def loss_of(task: Task, outputs: Any, batch: Any) -> Tensor:
     return loss
 
 
-@contextmanager
-def reads_outputs(what: str, task: Task, outputs: Any, batch: Any) -> Iterator[None]:
+def reading_outputs(what: str, task: Task, outputs: Any, batch: Any) -> AbstractContextManager[None]:
     """Name the task, the outputs and the batch where its loss, or one of its metrics, does not take them.
 
     Raises:
-        IsopruneError: In place of what torch, or a function of the user's, raises.
+        IsopruneError: As `own_words` does.
+    """
+    return own_words(
+        lambda reason: (
+            f"The {what} of the task {task.name!r} does not take what the network made, "
+            f"{described(outputs)}, with a batch that is {described(batch)}: {reason}. "
+            f"{_labels(task, outputs, batch) or _WAY_OUT}"
+        )
+    )
+
+
+@contextmanager
+def own_words(say: Callable[[str], str]) -> Iterator[None]:
+    """Let ``say`` word what torch, or a function of the user's, raises; it is given the reason in one line.
+
+    Raises:
+        IsopruneError: In place of that error; those of isoprune, and of memory, stay as they are.
     """
     try:
         yield
     except (IsopruneError, torch.OutOfMemoryError):
         raise
     except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
-        raise IsopruneError(
-            f"The {what} of the task {task.name!r} does not take what the network made, "
-            f"{described(outputs)}, "
-            f"with a batch that is {described(batch)}: {type(error).__name__}: {one_line(error)}. "
-            f"{_labels(task, outputs, batch) or _WAY_OUT}"
-        ) from error
+        raise IsopruneError(say(f"{type(error).__name__}: {one_line(error)}")) from error
 
 
 def _labels(task: Task, outputs: Any, batch: Any) -> str:

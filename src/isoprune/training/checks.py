@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isoprune.signals.losses import check_targets
+from isoprune.signals.losses import check_targets, own_words
 from isoprune.signals.modes import in_eval_mode
 from isoprune.training.distill import Distill
 from isoprune.training.diverged import Diverged
@@ -16,7 +16,6 @@ from isoprune.training.loop import PRECISIONS, Loop
 from isoprune.training.settings import Training
 from isoprune.training.source import Batching
 from isoprune.types import IsopruneError, Task
-from isoprune.types.errors import one_line
 from isoprune.types.network import device_of
 from isoprune.types.seeded import lent_generators
 from isoprune.types.task import cross_entropy_loss, described, to_device
@@ -82,17 +81,16 @@ def first_outputs(model: nn.Module, batch: Any, task: Task) -> Any:
         IsopruneError: If it does not take them.
     """
     device = device_of(model)
-    try:
-        with torch.no_grad(), in_eval_mode(model), lent_generators(device=device):
-            return task.outputs(model, to_device(batch, device))
-    except (IsopruneError, torch.OutOfMemoryError):
-        raise
-    except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
-        raise IsopruneError(
+
+    def say(reason: str) -> str:
+        return (
             f"{type(model).__name__} does not take what the task {task.name!r} reads off the training data, "
-            f"{described(task.inputs_of(batch))}: {type(error).__name__}: {one_line(error)}. Give data that "
-            "the network was made for, or task=isoprune.Task(inputs=..., loss=...)."
-        ) from error
+            f"{described(task.inputs_of(batch))}: {reason}. Give data that the network was made for, or "
+            "task=isoprune.Task(inputs=..., loss=...)."
+        )
+
+    with own_words(say), torch.no_grad(), in_eval_mode(model), lent_generators(device=device):
+        return task.outputs(model, to_device(batch, device))
 
 
 def check_loop(loop: Loop, model: nn.Module, *, momentum: float) -> None:

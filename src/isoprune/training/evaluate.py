@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from isoprune.signals.losses import reads_outputs
+from isoprune.signals.losses import reading_outputs
 from isoprune.signals.modes import in_eval_mode
 from isoprune.training.source import source_of
 from isoprune.types import CLASSIFICATION, IsopruneError, Network, Samples, Task, module_of
@@ -62,7 +62,7 @@ def evaluate(
                 outputs, one = to_device(outputs, torch.device("cpu")), to_device(one, torch.device("cpu"))
             samples += task.samples(one)
             for name, metric in task.measured.items():
-                with reads_outputs(f"metric {name!r}", task, outputs, one):
+                with reading_outputs(f"metric {name!r}", task, outputs, one):
                     counts = metric.counts(outputs, one)
                 totals[name] = totals[name] + counts if name in totals else counts
     if count > 1:

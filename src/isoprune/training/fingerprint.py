@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from types import FunctionType
 from typing import Any
 
 import torch
@@ -18,7 +15,6 @@ from isoprune.training import checkpoint
 from isoprune.training.source import Batching, source_of
 from isoprune.training.steps import Trainer
 from isoprune.types import Data, Splits
-from isoprune.types.methods import PenaltyTerm
 from isoprune.types.value_digest import value_digest
 
 
@@ -41,36 +37,8 @@ def choices(trainer: Trainer, train: Batching, rates: Sequence[float], steps: in
         made["digest of the network to learn from"] = checkpoint.digest(distill.teacher.state_dict())
     if trainer.penalty is not None:
         made["steps of the penalty"] = trainer.penalty.steps
-        made["digest of the penalty"] = value_digest(_of_penalty(trainer.penalty))
+        made["digest of the penalty"] = value_digest(trainer.penalty)
     return made
-
-
-def _of_penalty(penalty: PenaltyTerm) -> list[Any]:
-    """Return a penalty's state, and of its functions the code and the numbers that they close over.
-
-    What else they reach, such as the network or what chooses channels, may change while it trains.
-    """
-    made: list[Any] = [dict(penalty.state_dict())]
-    functions = [part for part in vars(penalty).values() if isinstance(part, FunctionType)]
-    seen: set[FunctionType] = set()
-    while functions:
-        function = functions.pop()
-        if function in seen:
-            continue
-        seen.add(function)
-        inner: list[Any] = []
-        for cell in function.__closure__ or ():
-            with contextlib.suppress(ValueError):  # its variable has no value yet
-                inner.append(cell.cell_contents)
-        functions += [part for part in inner if isinstance(part, FunctionType)]
-        made += [function.__code__, *(part for part in inner if _is_plain(part))]
-    return made
-
-
-def _is_plain(value: Any) -> bool:
-    if dataclasses.is_dataclass(value):
-        return all(_is_plain(getattr(value, part.name, None)) for part in dataclasses.fields(value))
-    return isinstance(value, str | bytes | int | float | Tensor | None)
 
 
 def _of_optimizer(optimizer: Optimizer) -> dict[str, Any]:

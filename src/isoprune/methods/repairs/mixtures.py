@@ -39,10 +39,8 @@ def patched(samples: Sequence[Any]) -> Any:
 
     Source: Yun et al., 2019 (CutMix).
     """
-    part, corner = (
-        torch.rand(len(samples)),
-        torch.rand(64, len(samples)),
-    )  # a tensor has 64 dimensions at most
+    part = torch.rand(len(samples))
+    corner = torch.rand(64, len(samples))  # a tensor has 64 dimensions at most
 
     def mixed(x: Tensor, other: Tensor) -> Tensor:
         side = part.pow(1 / (x.dim() - 2))
