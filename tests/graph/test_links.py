@@ -133,6 +133,18 @@ def test_rotary_attention_over_tokens_loses_the_width_of_its_residual_stream(rat
     result.model(torch.randint(0, 20, (1, 12)))
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_scale_by_the_width_is_made_up_for_in_both_numbers_of_a_pair(seed):
+    torch.manual_seed(seed)
+    model, words = Turned().eval(), torch.randint(0, 20, (2, 5))
+    small = isoprune.prune(model, words, {"query": 0.5, "value": 0.5}).model
+    assert small.query.out_features == small.value.out_features == 8
+    assert small.turn.shape == (12, 2)
+    for name in ("query", "key"):  # each takes half of the factor on query times key: 8 numbers a head were 4
+        made_up = model.get_submodule(name).bias * (4 / 8) ** 0.25
+        assert torch.isin(small.get_submodule(name).bias, made_up).all()
+
+
 def test_complex_weights_are_scored_by_their_absolute_values():
     class Complex(nn.Module):
         def __init__(self) -> None:

@@ -142,7 +142,9 @@ class _Walk:
     def _matching(self, node: Node, i: int, ids: Tensor | None) -> Tensor | None:
         """Return the ids of an operand's channels that lie where the output has ``ids``."""
         planes, shape = node.inputs[i]
-        if ids is None or node.operation.family == "shape" or _holds(planes, ids):
+        if ids is not None and node.operation.family == "shape":
+            return self._with_merged(node, i, ids)
+        if ids is None or _holds(planes, ids):
             return ids
         out_planes, out_shape = node.outputs[0]
         matched = [ids[:0]]
@@ -158,6 +160,22 @@ class _Walk:
                 mine, theirs = (core(t.expand(out_shape), keep=dims) for t in (laid, q.ids))
                 matched.append(mine[torch.isin(theirs, ids)].unique())
         return torch.cat(matched).unique()
+
+    def _with_merged(self, node: Node, i: int, ids: Tensor) -> Tensor:
+        """Return ``ids`` and what became one channel with them, such as both numbers of a complex one.
+
+        A cut or split drops channels too; what it drops is not in the value.
+        """
+        planes, _ = node.inputs[i]
+        if node.picks or len(node.outputs) != 1 or not planes:
+            return ids
+        before, after = (
+            torch.cat([p.core.reshape(-1) for p in given] or [ids[:0]])
+            for given in (planes, node.outputs[0][0])
+        )
+        merged = before[~torch.isin(before, after)].unique()
+        component = torch.as_tensor(self.graph.component)
+        return torch.cat([ids, merged[torch.isin(component[merged], component[ids])]]).unique()
 
     def _add(self, name: str, ids: Tensor | None) -> None:
         if ids is not None and not _holds(self.graph.tensors[name][0], ids):
