@@ -87,6 +87,22 @@ def test_own_network_gets_the_advice_of_the_library(capsys):
     assert "dense_jsv_mean" not in got["damage"]["numbers"]
 
 
+def test_adamw_is_asked_of_its_own_rates_and_is_in_every_line_to_copy(capsys):
+    got = numbers(capsys, *NET[:-2], "--optimizer", "adamw")
+    want = isoprune.advise(
+        open_source("diagnosed_nets:Net", shape=[1, 1, 8, 8]).model,
+        isoprune.data.load("digits", seed=0, size=8),
+        epochs=1,
+        optimizer="adamw",
+    )
+    assert got["rates"] == list(want.rates)
+    assert [row["accuracy"] for row in got["probes"]] == [p.accuracy for p in want.probes]
+    assert got["settings"]["optimizer"] == "adamw"
+    assert tomllib.loads(got["copy"]["config"])["retrain"]["optimizer"] == "adamw"
+    assert "--set retrain.optimizer=adamw" in got["copy"]["command line"]
+    assert "optimizer='adamw'" in got["copy"]["Python"]
+
+
 def test_what_is_printed_can_be_copied_and_is_backed_by_numbers(capsys):
     out = told(capsys, *NET, "--batch", "50", "--schedule", "{name = 'one_cycle', rise = 0.5}").out
     lr = re.search(r"^Advised: lr = ([\d.]+), schedule = \{ name = \"one_cycle\", rise = 0.5 \}$", out, re.M)[
@@ -208,6 +224,7 @@ def test_finished_probes_are_kept_for_more_rates(capsys):
         ("--schedule", "cosine"),
         ("--weight-decay", "0"),
         ("--momentum", "0.8"),
+        ("--optimizer", "adamw"),
         ("--data", '{name = "digits", size = 8, limit = 900}'),
     ],
 )

@@ -27,6 +27,7 @@ def here(tmp_path, monkeypatch):
         ((*NET, "--steps", "0"), r"--steps is 0, but must be at least 1"),
         ((*NET, "--batch", "0"), r"--batch is 0, but must be at least 1"),
         ((*NET, "--momentum", "1"), r"--momentum is 1, outside \[0, 1\)"),
+        ((*NET, "--optimizer", "adam"), r'"adam" for --optimizer\. Choose from: "sgd", "adamw"'),
         ((*NET, "--weight-decay", "nan"), r"--weight-decay is nan, outside"),
         ((*NET, "--rates", "fast"), r"--rates fast is no list of rates above 0.*Write for example"),
         ((*NET, "--rates", "0.1,0.01"), r"each larger than the last"),

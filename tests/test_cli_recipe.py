@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -21,7 +22,20 @@ from isoprune.experiment import Request, deliver, step_result
 from isoprune.experiment.config import experiment
 from isoprune.experiment.pipeline import splits_of
 from isoprune.experiment.steps import retrain, train
-from recipes import COMMAND, DIGITS, MLP, OF_PHOTOS, network, own_networks, record, same, tensors, told
+from isoprune.verbs.advise import ADAPTIVE_RATES
+from recipes import (
+    COMMAND,
+    DIGITS,
+    MLP,
+    OF_PHOTOS,
+    network,
+    own_networks,
+    record,
+    refused,
+    same,
+    tensors,
+    told,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +120,17 @@ def test_the_recipe_is_what_it_says(capsys):
     assert config["dense"]["distill"] is None
     assert config["retrain"]["average"] == 0.2
     assert config["repair"]["name"] == "none"  # three epochs find by themselves what a repair restores
+
+
+def test_adamw_trains_at_the_middle_one_of_its_rates(capsys):
+    said = told(capsys, *COMMAND, "--optimizer", "adamw")
+    made, config = record(), record()["config"]
+    assert [config[part]["optimizer"] for part in ("dense", "retrain")] == ["adamw", "adamw"]
+    assert network(made, "retrained")["advice"]["lr"] == median(ADAPTIVE_RATES)
+    assert {probe["lr"] for probe in network(made, "dense")["advice"]["probes"]} <= {*ADAPTIVE_RATES}
+    assert "Learning rate of AdamW: 0.001, without a probe" in said
+    line = refused(capsys, *COMMAND)
+    assert 'retrain.optimizer is "adamw" there and "sgd" here' in line or "dense.optimizer" in line
 
 
 @pytest.mark.matrix

@@ -246,10 +246,12 @@ def test_a_damaged_recipe_is_told(capsys):
     assert "o/recipe.json is damaged: " in refused(capsys, *DONE)
 
 
-@pytest.mark.parametrize("more", [("--set", "retrain.lr=0.1"), ("--dense-epochs", "3")])
+@pytest.mark.parametrize(
+    "more", [("--set", "retrain.lr=0.1"), ("--dense-epochs", "3"), ("--optimizer", "adamw")]
+)
 def test_settings_of_a_training_need_data(more, capsys):
     line = refused(capsys, "own_recipe_nets:conv", "--ratio", "0.5", *more)
-    assert line == "isoprune: --set and --dense-epochs are for retraining. Give --data too."
+    assert line == "isoprune: --set, --dense-epochs and --optimizer are for retraining. Give --data too."
     assert not Path("o").exists()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 from typing import Any
 
@@ -84,6 +83,7 @@ TRAINING = {
     "schedule": "cosine",
     "steps": 7,
     "batch": 32,
+    "optimizer": "adamw",
     "momentum": 0.5,
     "weight_decay": 0.0,
     "jsv_samples": 3,
@@ -143,14 +143,8 @@ def test_every_key_of_an_experiment_is_looked_at():
 
 @pytest.mark.parametrize("key", [*TRAINING, "penalty"])
 def test_the_keys_of_training_before_pruning_too(key):
-    train = {"epochs": 3, "lr": 0.1}
-    base = {**TABLE["prune"], "train": train}
-    base, changes = (
-        changed(prune=base),
-        changed(prune={**base, "train": {**train, **TRAINING, "penalty": "tpp"}}),
-    )
-    got = copy.deepcopy(base)
-    got["prune"]["train"][key] = changes["prune"]["train"][key]
+    train, other = {"epochs": 3, "lr": 0.1}, {key: {**TRAINING, "penalty": "tpp"}[key]}
+    base, got = (changed(prune={**TABLE["prune"], "train": train | more}) for more in ({}, other))
     asked, grade = rung(f"prune.train.{key}"), setup_of(base, got)
     assert grade.setup is (Setup.S4_2 if asked is None else Setup(asked - 1))
 

@@ -68,6 +68,7 @@ OTHER: dict[str, Any] = {
 }
 TRAINING = {
     "precision": "bf16",
+    "optimizer": "adamw",
     "accumulate": 2,
     "channels_last": True,
     "compile": True,

@@ -19,6 +19,7 @@ from isoprune.types.record import TrainingCost
 from isoprune.types.training_cost import samples_estimated, samples_seen, training_work
 
 CHANGED = {
+    "optimizer": "adamw",
     "precision": "bf16",
     "accumulate": 2,
     "channels_last": True,
@@ -91,6 +92,11 @@ def test_how_it_is_watched_changes_no_digest():
             r"Unknown key 'retrain\.distill\.alpha'",
         ),
         ({"nesterov": True, "momentum": 0.0}, r"retrain\.nesterov needs retrain\.momentum, which is 0"),
+        (
+            {"nesterov": True, "optimizer": "adamw"},
+            r'retrain\.nesterov is of SGD\. Leave it out, or give retrain\.optimizer = "sgd"',
+        ),
+        ({"optimizer": "adam"}, r"retrain\.optimizer is 'adam' \(str\)\. Did you mean 'adamw'\?"),
     ],
 )
 def test_a_key_of_the_wrong_kind_is_refused(keys, why):
@@ -137,7 +143,7 @@ def test_an_experiment_that_a_launcher_started_twice_is_refused(tmp_path, monkey
 
 @pytest.mark.filterwarnings("default::DeprecationWarning")  # tensorboard's own
 def test_a_run_with_everything_says_in_its_record_what_it_cost(tmp_path):
-    keys = {k: v for k, v in CHANGED.items() if k != "compile"} | WATCHING
+    keys = {k: v for k, v in CHANGED.items() if k not in ("compile", "optimizer")} | WATCHING
     record = run(changed(**keys), Store(tmp_path))
     found = roles(record)
     flops = {role: network.flops for role, network in found.items()}

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from isoprune.comparison.records import IGNORED, flatten, runs_of, under
 from isoprune.reporting.study import by_seed, make_cells
+from isoprune.reporting.study_settings import setup
 from isoprune.types import IsopruneError
 from isoprune.types.record import Record
 from reporting.records import jsv_vs_ratio, lr_effect, record
@@ -147,6 +148,21 @@ def test_distillation_is_named_beside_what_else_differs():
         "with distillation (weight 0.5), epochs 60",
         "with distillation (weight 0.9), epochs 60",
     }
+
+
+def test_the_optimizer_is_named_where_it_differs_and_where_it_is_not_sgd():
+    def by(optimizer: str) -> Record:
+        one = record()
+        one.config["retrain"]["optimizer"] = optimizer
+        return replace(one, digest=optimizer)
+
+    plain, other = make_cells([by("sgd")]), make_cells([by("adamw")])
+    both = make_cells([by("sgd"), by("adamw")])
+    assert {cell.extra for cell in both} == {"optimizer sgd", "optimizer adamw"}
+    words, others = (dict(setup(cells))["Retrained"].split(", ") for cells in (plain, other))
+    assert [word for word in others if word != "adamw"] == words
+    assert len(others) == len(words) + 1
+    assert "adamw and sgd" in dict(setup(both))["Retrained"]
 
 
 def test_a_measurement_was_not_distilled():

@@ -186,5 +186,8 @@ def test_the_command_line_calls_it(tmp_path, capsys, monkeypatch):
     out = capsys.readouterr().out
     assert "taylor against chance at its own ratios (mask_shuffle)" in out
     assert json.loads((tmp_path / "sanity.json").read_text())["checks"][1]["name"] == "half_data"
+    assert main([*words, "--optimizer", "adamw", "--out", "other.json"]) == 0
+    assert (tmp_path / "other.json").read_text() != (tmp_path / "sanity.json").read_text()
+    capsys.readouterr()
     assert main([*words[:-2], "--lr", "fast"]) == 2
     assert "--lr fast is no rate" in capsys.readouterr().err

@@ -24,6 +24,7 @@ from isoprune.experiment.step_types import (
 from isoprune.experiment.validation import read
 from isoprune.types.errors import IsopruneError
 from isoprune.types.files import write_output
+from isoprune.types.training_options import OptimizerName
 
 if TYPE_CHECKING:
     from isoprune.experiment.advice_record import Question
@@ -44,6 +45,7 @@ def advise(
     steps: Annotated[int | None, _Training] = None,
     batch: Annotated[int, _Training] = 100,
     schedule: Annotated[str, _Training] = "one_cycle",
+    optimizer: Annotated[OptimizerName, _Training] = "sgd",
     momentum: Annotated[float, _Training] = 0.9,
     weight_decay: Annotated[float, _Training] = 1e-4,
     distill: Annotated[str | None, _Training] = None,
@@ -80,10 +82,11 @@ def advise(
         steps: At most so many steps in all.
         batch: Samples of a step.
         schedule: By name or table; see isoprune methods schedule.
-        momentum: Of SGD.
-        weight_decay: Of SGD.
+        optimizer: Of every step.
+        momentum: Of SGD; of AdamW the first of its betas.
+        weight_decay: Of SGD added to the gradient, of AdamW decoupled.
         distill: WEIGHT,TEMPERATURE to learn from the dense network too, as 0.9,4.
-        rates: Those that are probed (0.003,0.01,0.03,0.1,0.3).
+        rates: Those that are probed (0.003,0.01,0.03,0.1,0.3; of AdamW 1e-4,3e-4,1e-3,3e-3,0.01).
         data: A data set by name or table, or a folder of one folder of images a class.
             A folder as your network saw it: {root = "photos", mean = [...], std = [...], resize = 256};
             also crop, interpolation, transform = "pkg:function" or "timm:NAME", on_error = "skip".
@@ -101,6 +104,7 @@ def advise(
         epochs=read(Epochs, epochs, "--epochs"),
         steps=None if steps is None else read(Count, steps, "--steps"),
         batch=read(Count, batch, "--batch"),
+        optimizer=optimizer,
         momentum=read(Fraction, momentum, "--momentum"),
         weight_decay=read(NotNegative, weight_decay, "--weight-decay"),
         distill=_distilling(distill),

@@ -16,6 +16,7 @@ from isoprune.experiment.recipe import EPOCHS
 from isoprune.experiment.step_types import Pruning
 from isoprune.experiment.validation import read
 from isoprune.types.errors import IsopruneError
+from isoprune.types.training_options import OptimizerName
 
 BACKENDS = "eager,compile,onnxruntime"
 _Amount = Parameter(group=Group("How much goes (one of these)", sort_key=1))
@@ -45,6 +46,7 @@ def prune(
     data: Annotated[str | None, _Retraining] = None,
     epochs: Annotated[int, _Retraining] = EPOCHS,
     dense_epochs: Annotated[int, _Retraining] = 0,
+    optimizer: Annotated[OptimizerName, _Retraining] = "sgd",
     settings: Annotated[Settings, _Retraining] = (),
     build: Annotated[str | None, _Input] = None,
     weights: Annotated[Path | None, _Input] = None,
@@ -99,6 +101,7 @@ def prune(
         data: Retrain on a data set, by name or table, or a folder: {root = "photos", mean = [...], ...}
         epochs: Of retraining; 0: prune and refit on the data, and train nothing.
         dense_epochs: Train the dense network first, so long.
+        optimizer: Of retraining, and of --dense-epochs.
         build: Source that makes the dense network of a saved folder.
         weights: A file .safetensors, or a torch file of tensors only.
         shape: Of the example input, batch first: 1,3,224,224.
@@ -114,15 +117,9 @@ def prune(
     zeros = criterion == "zeros"  # looks for channels, scores none
     target = {} if (":" in grain or zeros) and not (given or only) else _target(given, only)
     sizes = read_shape(shape)
-    named = {} if criterion is None else {"criterion": criterion}
-    pruning = named | {
-        "grain": grain,
-        "scope": scope,
-        "allocation": allocation,
-        "round_to": round_to,
-        "floor": floor,
-        "cap": cap,
-    }
+    pruning = {"grain": grain, "scope": scope, "allocation": allocation}
+    pruning |= {"round_to": round_to, "floor": floor, "cap": cap}
+    pruning |= {} if criterion is None else {"criterion": criterion}
     budget = {name: value for name, value in target.items() if name != "latency"}
     if not zeros:
         read(Pruning, {**budget, **pruning}, "prune")
@@ -138,8 +135,8 @@ def prune(
         _check_without_data(source, criterion)
     backends = listed(BACKENDS if latency_report is True else latency_report or None)
     if data is None:
-        if settings or dense_epochs:
-            raise IsopruneError("--set and --dense-epochs are for retraining. Give --data too.")
+        if settings or dense_epochs or optimizer != "sgd":
+            raise IsopruneError("--set, --dense-epochs and --optimizer are for retraining. Give --data too.")
         more = {"mask": mask, "seed": seed, "backend": latency_backend, "threads": threads}
         opening = {"shape": sizes, "weights": weights, "seed": seed, "build": build}
         return _alone(source, target, pruning | more, opening, out, backends, onnx=onnx)
@@ -168,8 +165,9 @@ def prune(
             if onnx:
                 needed()
             file = None if weights is None else str(weights)
+            trained = {"settings": settings, "optimizer": optimizer}
             request = Request(
-                kind, data, target, pruning, epochs, dense_epochs, seed, sizes, file, settings, build
+                kind, data, target, pruning, epochs, dense_epochs, seed, sizes, file, build=build, **trained
             )
             folder = out or Path(f"{short_name(source)}-pruned")
             done = deliver(

@@ -131,7 +131,8 @@ def outcome(record: Record) -> str:
     given_up = "".join(f"; {lr:g} was tried and given up" for lr in last.advice["given_up"])
     probes = len(last.advice["probes"])
     found = f"of {probes} probed" if probes else "without a probe"
-    return f"{result} Learning rate: {last.advice['lr']:g}, {found}{given_up}."
+    by = " of AdamW" * (how.get("optimizer") == "adamw")
+    return f"{result} Learning rate{by}: {last.advice['lr']:g}, {found}{given_up}."
 
 
 def lead(record: Record) -> str:

@@ -51,8 +51,8 @@ def report(
         figure_width: Of each, in pixels (560); 250 fits a column of a paper.
         untitled: Figures without their titles, which a caption says.
         title: Of the page (the study's name).
-        rows: model, data, ratio, criterion, penalty, allocation, repair, lr, schedule, epochs, distill, seed,
-            or keys of the config; several with commas.
+        rows: model, data, ratio, criterion, penalty, allocation, repair, lr, optimizer, schedule, epochs,
+            distill, seed, or keys of the config; several with commas.
         columns: The same, across.
         value: test_accuracy, validation_accuracy, trainability_accuracy, jsv (after retraining), or a
             number by its role, as repaired.test_accuracy (test_accuracy).

@@ -15,6 +15,7 @@ from isoprune.experiment.step_types import Count, Epochs, Positive, Ratio
 from isoprune.experiment.validation import read
 from isoprune.types.errors import IsopruneError
 from isoprune.types.files import write_output
+from isoprune.types.training_options import OptimizerName
 
 _Method = Parameter(group=Group("The method", sort_key=1))
 _Training = Parameter(group=Group("The training of every network", sort_key=2))
@@ -34,6 +35,7 @@ def sanity(
     epochs: Annotated[int, _Training],
     lr: Annotated[str, _Training] = "auto",
     batch: Annotated[int, _Training] = 100,
+    optimizer: Annotated[OptimizerName, _Training] = "sgd",
     schedule: Annotated[str, _Training] = "one_cycle",
     seeds: Annotated[int, _Training] = 3,
     data: Annotated[str | None, _Input] = None,
@@ -65,6 +67,7 @@ def sanity(
         epochs: Their number.
         lr: The peak of the rate, or auto: what isoprune advise finds for the method's own network, for all.
         batch: Samples of a step.
+        optimizer: Of every step.
         schedule: By name; see isoprune methods schedule.
         seeds: How many: 0, 1, 2, ...
         data: A data set by name or table, or a folder of one folder of images a class.
@@ -121,6 +124,7 @@ def sanity(
             on_event=show,
             epochs=length,
             batch=samples,
+            optimizer=optimizer,
             schedule=schedule,
         )
     say(*result.sentences)

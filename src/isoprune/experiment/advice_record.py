@@ -33,10 +33,10 @@ from isoprune.training.source import source_of
 from isoprune.types import CLASSIFICATION, Schedule, Splits
 from isoprune.types.errors import IsopruneError
 from isoprune.types.seeded import seeded
-from isoprune.verbs.advise import JUDGED, LEAST_STEPS, MOST_JUDGED, RATES, SHARE, advise_on
+from isoprune.verbs.advise import JUDGED, LEAST_STEPS, MOST_JUDGED, SHARE, advise_on, usual_rates
 
 POINTS = 240  # of the curve of a schedule
-DEFAULTS = {"batch": 100, "momentum": 0.9, "weight_decay": 1e-4, "steps": None}
+DEFAULTS = {"batch": 100, "optimizer": "sgd", "momentum": 0.9, "weight_decay": 1e-4, "steps": None}
 
 
 def advice_record(question: Question, advice: Advice, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,6 +130,7 @@ def _settings(question: Question, called: Mapping[str, Any]) -> dict[str, Any]:
         "steps at most": "as the epochs take" if training.steps is None else training.steps,
         "batch": training.batch,
         "schedule": _toml(training.schedule.as_dict()),
+        "optimizer": training.optimizer,
         "momentum": training.momentum,
         "weight decay": training.weight_decay,
         "seed": question.seed,
@@ -185,7 +186,7 @@ def open_question(
         network: From `open_network`, with its dense network if ``training`` distils.
         data: Names a data set or a folder of images; None: what a network of the store was trained on.
         training: Without its rate.
-        rates: To choose from; None: `RATES`.
+        rates: To choose from; None: `usual_rates`.
         samples: Of the Jacobian.
 
     Raises:
@@ -213,7 +214,7 @@ def open_question(
         damage = " ".join(str(error).split())
     cache = ProbeCache.of(_digest(network, chosen, splits, training, seed))
     cache.require_writable()
-    probed = tuple(rates or RATES)
+    probed = tuple(rates or usual_rates(training.optimizer))
     return Question(network, splits, chosen, training, written, factor, probed, seed, damage, cache)
 
 

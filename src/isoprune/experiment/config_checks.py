@@ -17,6 +17,7 @@ from isoprune.experiment.step_types import (
     TrainingConfig,
 )
 from isoprune.types.errors import IsopruneError
+from isoprune.types.training_options import check_nesterov
 
 Keyed = Sequence[tuple[str, Step]]  # steps with their keys, a repeat before its own
 
@@ -66,10 +67,7 @@ def _check_trainings(steps: Keyed) -> None:
             raise IsopruneError(
                 f"Missing key '{key}.lr': {training.epochs} epochs need a learning rate. Add {key}.lr."
             )
-        if training.nesterov and not training.momentum:
-            raise IsopruneError(
-                f"{key}.nesterov needs {key}.momentum, which is 0. Raise it, or leave it out."
-            )
+        check_nesterov(training.nesterov, training.optimizer, training.momentum, key=key)
         if training.distill is not None and key not in retrains:
             raise IsopruneError(
                 f"{key}.distill: there is no network yet to learn from. Write it under [retrain], or leave "

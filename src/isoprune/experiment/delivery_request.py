@@ -32,6 +32,7 @@ from isoprune.types import Splits
 from isoprune.types.errors import IsopruneError
 from isoprune.types.json_files import read_json, write_json
 from isoprune.types.samples import inputs_at
+from isoprune.types.training_options import OptimizerName
 from isoprune.verbs import prune
 
 _LOOP_KEYS = ("retrain.precision", "retrain.channels_last")
@@ -60,6 +61,7 @@ class Request:
     weights: str | None = None
     settings: Sequence[str] = ()
     build: str | None = None
+    optimizer: OptimizerName = "sgd"
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,7 @@ def _table(request: Request, ratio: float, steps: Steps, criterion: RecipeCriter
         epochs=request.epochs,
         dense_epochs=request.dense_epochs,
         seed=request.seed,
+        optimizer=request.optimizer,
         loop=to_builtins(steps),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from isoprune.experiment.choice import choice
+from isoprune.types.training_options import OptimizerName
 
 EPOCHS = 10
 RECONSTRUCTION, L1 = "reconstruction", "l1_norm"
@@ -24,11 +25,12 @@ def recipe(
     epochs: int = EPOCHS,
     dense_epochs: int = 0,
     seed: int = 0,
+    optimizer: OptimizerName = "sgd",
     loop: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the table of the experiment, as a TOML file would hold it.
 
-    What is filled in is what docs/recipe.md measured: one cycle at the advised rate in small batches,
+    What is filled in is what docs/recipe.md measured, by SGD: one cycle at the advised rate in small batches,
     distillation from the dense network, and the mean of the last weights; after the criterion
     "reconstruction", which brings its repair, at the middle rate without a probe, after others with a repair
     where the budget is short. Without epochs nothing is trained: what the criterion or the repair "auto" fits
@@ -41,18 +43,20 @@ def recipe(
             without one, L1.
         epochs: Of retraining; 0: none.
         dense_epochs: Of training before; 0: the network is trained already.
+        optimizer: Of retraining, and of training before.
         loop: How retraining takes its steps, where it is not the plain way: precision, channels_last.
     """
+    common = {**STEPS, "optimizer": optimizer}
     dense: dict[str, Any] = {"epochs": 0}
     if dense_epochs:
-        dense = {"epochs": dense_epochs, "lr": "auto", **SGD, "schedule": "one_cycle"}
+        dense = {"epochs": dense_epochs, "lr": "auto", **common, "schedule": "one_cycle"}
     prune = {"criterion": L1, **prune}
     refit = choice(prune["criterion"], "prune.criterion").name == RECONSTRUCTION
     share = {"probe_share": PROBE_SHARE} if refit else {}
     repair: str | dict[str, Any] = "none" if refit or epochs >= LONG else "auto"
     if repair == "auto" and not epochs:
         repair = {"name": "auto", "give": 0.0}  # nothing follows that would need room
-    sgd = {"lr": "auto", **SGD, **RETRAIN, **share, **(loop or {})} if epochs else {}
+    how = {"lr": "auto", **common, **RETRAIN, **share, **(loop or {})} if epochs else {}
     return {
         "seed": seed,
         "model": dict(model),
@@ -60,11 +64,11 @@ def recipe(
         "dense": dense,
         "prune": prune,
         "repair": repair,
-        "retrain": {"epochs": epochs, **sgd},
+        "retrain": {"epochs": epochs, **how},
     }
 
 
-SGD = {"batch": 64, "momentum": 0.9, "weight_decay": 5e-4, "jsv_samples": 16}
+STEPS = {"batch": 64, "momentum": 0.9, "weight_decay": 5e-4, "jsv_samples": 16}
 RETRAIN = {
     "schedule": "one_cycle",
     "average": 0.2,

@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from isoprune.experiment.choice import Chain, Choice
 from isoprune.experiment.validation import FINITE, plain
+from isoprune.types.training_options import OptimizerName
 
 AUTO = "auto"
 
@@ -37,12 +38,13 @@ class Distilling(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TrainingConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """How a network is trained: SGD with momentum, as the paper's code.
+    """How a network is trained: by SGD with momentum, as the paper's code, or by AdamW.
 
     ``lr`` "auto" is the rate that `verbs.advise` recommends for this network and budget, by probes of
     ``probe_share`` of the steps each; 0: the middle rate, unprobed; none: as long as `verbs.advise` has them.
 
-    ``steps`` ends it after so many of them, to which the schedule then runs; none: after ``epochs``.
+    Of AdamW ``momentum`` is the first of its betas and ``weight_decay`` decoupled, as `training.Training` has
+    it. ``steps`` ends it after so many of them, to which the schedule then runs; none: after ``epochs``.
     ``jsv_samples`` is the number of fixed samples of the mean JSV after each epoch; 0: not measured.
     ``precision`` to ``average`` are those of `training.Loop`; ``distill`` is for retraining: to learn from
     the dense network; ``penalty`` is added to the loss. The last three change no result and no digest.
@@ -53,6 +55,7 @@ class TrainingConfig(Struct, frozen=True, forbid_unknown_fields=True):
     schedule: Choice = Choice("constant")
     steps: Count | None = None
     batch: Count = 100
+    optimizer: OptimizerName = "sgd"
     momentum: Fraction = 0.9
     weight_decay: NotNegative = 1e-4
     jsv_samples: Whole = 64

@@ -10,7 +10,7 @@ from isoprune.reporting.study import ADVISED, Cell, unique
 from isoprune.types.duration import duration
 from isoprune.types.tables import Table
 
-_TRAINING = ("epochs", "lr", "batch", "weight_decay")
+_TRAINING = ("epochs", "lr", "batch", "optimizer", "weight_decay")
 
 
 def setup(cells: Sequence[Cell]) -> list[tuple[str, str]]:
@@ -58,6 +58,7 @@ def _training(runs: Runs, rows: Sequence[int], section: str) -> str:
         f"LR {values['lr']}" if values["lr"] else "",
         text.listed(schedules),
         f"batch {values['batch']}" if values["batch"] else "",
+        values["optimizer"] if values["optimizer"] != "sgd" else "",  # unsaid, it is SGD
         f"weight decay {values['weight_decay']}" if values["weight_decay"] else "",
     ]
     return ", ".join(filter(None, phrases))

@@ -19,6 +19,7 @@ from isoprune.types import IsopruneError, Task
 from isoprune.types.network import device_of
 from isoprune.types.seeded import lent_generators
 from isoprune.types.task import cross_entropy_loss, described, to_device
+from isoprune.types.training_options import check_nesterov
 
 
 def check_training(
@@ -31,14 +32,13 @@ def check_training(
             "Call network.requires_grad_(True), or of those that are to be trained."
         )
     loop, own = training.loop, task.loss is not cross_entropy_loss
-    check_loop(loop, model, momentum=training.momentum)
+    check_loop(loop, model)
+    check_nesterov(loop.nesterov, training.optimizer, training.momentum)
     if own and loop.label_smoothing:
         raise IsopruneError(
             f"label_smoothing is of a classification, and the task {task.name!r} has a loss of its own. "
             "Leave it out."
         )
-    if loop.nesterov and training.optimizer != "sgd":
-        raise IsopruneError('nesterov is of SGD. Leave it out, or give optimizer = "sgd".')
     if loop.accumulate > 1 and train.whole_batches:
         raise IsopruneError(
             "accumulate cuts a batch into parts, and this training data comes as whole batches. Give a "
@@ -93,7 +93,7 @@ def first_outputs(model: nn.Module, batch: Any, task: Task) -> Any:
         return task.outputs(model, to_device(batch, device))
 
 
-def check_loop(loop: Loop, model: nn.Module, *, momentum: float) -> None:
+def check_loop(loop: Loop, model: nn.Module) -> None:
     """Raise IsopruneError for settings that no training can have, or that this network cannot take."""
     if loop.precision not in PRECISIONS:
         raise IsopruneError(f"precision is {loop.precision!r}. Give one of: {', '.join(PRECISIONS)}.")
@@ -108,8 +108,6 @@ def check_loop(loop: Loop, model: nn.Module, *, momentum: float) -> None:
     for name in ("label_smoothing", "average"):
         if not 0 <= getattr(loop, name) < 1:
             raise IsopruneError(f"{name} is {getattr(loop, name)}, outside [0, 1). It is a fraction.")
-    if loop.nesterov and not momentum:
-        raise IsopruneError("nesterov needs momentum, which is 0. Raise momentum, or leave nesterov out.")
     if loop.precision == "bf16" and any(p.dtype != torch.float32 for p in model.parameters()):
         raise IsopruneError(
             'precision = "bf16" keeps its weights in float32, and this network has others. '

@@ -16,10 +16,10 @@ from isoprune.training.loop import PLAIN, Loop
 from isoprune.training.tracking import Tracking
 from isoprune.types import IsopruneError, Schedule
 from isoprune.types.errors import did_you_mean
+from isoprune.types.training_options import OPTIMIZERS
 
 Row = dict[str, Any]  # of the history: one an epoch
 OptimizerChoice = str | Callable[[Iterable[nn.Parameter]], Optimizer]
-OPTIMIZERS = ("sgd", "adamw")
 
 
 @dataclass(frozen=True)

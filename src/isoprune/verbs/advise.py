@@ -138,7 +138,7 @@ def advise_on(
             f"share is {share}, outside [0, 1]: the part of a training that a probe takes; 0 probes nothing."
         )
     if rates is None:
-        rates = RATES if training.optimizer == "sgd" else ADAPTIVE_RATES
+        rates = usual_rates(training.optimizer)
     check_rates(rates)
     epochs, steps = training.epochs, training.steps
     probing, judge = split_for_probes(given, seed)
@@ -185,6 +185,11 @@ def advise_on(
         metric=metric,
         higher_is_better=higher,
     )
+
+
+def usual_rates(optimizer: OptimizerChoice) -> tuple[float, ...]:
+    """Return the rates to choose from where none are given."""
+    return RATES if optimizer == "sgd" else ADAPTIVE_RATES
 
 
 def split_for_probes(train: Batching, seed: int) -> tuple[Batching, Batching]:

@@ -16,6 +16,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "distill": ("retrain.distill",),
     "schedule": ("retrain.schedule",),
     "lr": ("retrain.lr",),
+    "optimizer": ("retrain.optimizer",),
     "epochs": ("retrain.epochs", "retrain.steps"),
     "ratio": ("prune.ratio", "prune.flops", "prune.parameters"),
     "model": ("model",),

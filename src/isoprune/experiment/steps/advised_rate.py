@@ -16,7 +16,7 @@ from isoprune.training.rates import Probe, at_or_below
 from isoprune.training.source import source_of
 from isoprune.types.files import DamagedFile
 from isoprune.types.seeded import derived_seed
-from isoprune.verbs.advise import RATES, SHARE, advise_on
+from isoprune.verbs.advise import SHARE, advise_on, usual_rates
 
 
 def at_advised_rate(
@@ -64,7 +64,7 @@ def _advice(
     def note(probe: Probe) -> None:
         probes.append(probe)
         write_probes(path, probes)
-        bench.on_event({"probe": len(probes), "probes": len(RATES)})
+        bench.on_event({"probe": len(probes), "probes": len(usual_rates(training.optimizer))})
 
     if share is not None:
         training = dataclasses.replace(training, loop=dataclasses.replace(training.loop, average=0.0))

@@ -134,6 +134,7 @@ def training_of(config: TrainingConfig, schedule: Schedule) -> Training:
         schedule=schedule,
         batch=config.batch,
         steps=config.steps,
+        optimizer=config.optimizer,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
         loop=Loop(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Loop)}),
