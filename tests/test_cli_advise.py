@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import time
 import tomllib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,13 +18,12 @@ from advising import NET, kept, numbers, told
 from diagnosing import DIGITS, SHAPE, save_small
 from experiment.tiny import one_thread, tiny
 from isoprune.cli import main
-from isoprune.experiment import probe_cache
 from isoprune.experiment.grid import parse_override
 from isoprune.experiment.networks import load_network
 from isoprune.experiment.pipeline import run
 from isoprune.experiment.store import Store
 from isoprune.export import open_source
-from isoprune.training.rates import Probe
+from isoprune.training import probe_cache
 from recipes import network
 
 
@@ -270,28 +267,3 @@ def test_network_that_cannot_learn_is_to_be_repaired_first(capsys):
     got = numbers(capsys, *words)
     assert got["learns"] is False
     assert got["damage"]["verdict"] == "collapsed"
-
-
-def test_kept_probes_come_back_as_they_were(tmp_path):
-    store = probe_cache.ProbeCache(tmp_path / "deep" / "probes.json")
-    assert store.read() == {}
-    store.require_writable()
-    probes = [Probe(0.1, 8, 1 / 3, 2.5), Probe(0.03, 8, 0.1 + 0.2, 1e-17), Probe(1.0, 8, None, None)]
-    for probe in probes:
-        store.add(probe)
-    assert store.read() == {probe.lr: probe for probe in probes}
-    assert list(tmp_path.rglob("*.part")) == []
-
-
-def test_processes_that_keep_probes_at_the_same_time_keep_them_all(tmp_path, monkeypatch):
-    store, write = probe_cache.ProbeCache(tmp_path / "probes.json"), probe_cache.write_probes
-
-    def slowly(*given):
-        time.sleep(0.2)
-        write(*given)
-
-    monkeypatch.setattr(probe_cache, "write_probes", slowly)
-    probes = [Probe(lr, 8, 0.5, 0.5) for lr in (0.1, 0.2, 0.3)]
-    with ThreadPoolExecutor(3) as pool:
-        list(pool.map(store.add, probes))
-    assert store.read() == {probe.lr: probe for probe in probes}

@@ -85,7 +85,7 @@ def test_kept_probes_that_are_damaged_are_run_again_and_it_is_said(capsys):
     for text in ("{", "[]", "{}", '{"probes": [{"rate": 1}]}', '{"probes": 3}'):
         file.write_text(text)
         assert main(["advise", *NET]) == 0
-        assert re.search(r"is damaged: .* Its probes are run again\.", capsys.readouterr().err)
+        assert re.search(r"is damaged: .* The probes are run again\.", capsys.readouterr().err)
         assert [p["lr"] for p in json.loads(file.read_text())["probes"]] == [p["lr"] for p in whole["probes"]]
 
 

@@ -14,26 +14,25 @@ from msgspec import structs
 
 import isoprune
 from isoprune.data import DATA_SETS
+from isoprune.data.files import data_root
 from isoprune.experiment.config import Choice
 from isoprune.experiment.digests import digest
 from isoprune.experiment.named_data import EXAMPLE, RANDOM, Inputs, load_splits, named_data, require_fit
 from isoprune.experiment.named_network import NamedNetwork
-from isoprune.experiment.probe_cache import ProbeCache
 from isoprune.experiment.seeds import jsv_inputs
 from isoprune.experiment.signatures import complete, schedule
 from isoprune.experiment.step_types import TrainingConfig
 from isoprune.experiment.steps.train import training_of
-from isoprune.experiment.validation import plain
 from isoprune.isometry import Diagnosis, diagnose
 from isoprune.isometry.effort import SAMPLES
+from isoprune.training import Distill, Training
 from isoprune.training.distill import read_distill
-from isoprune.training.fingerprint import fingerprint
+from isoprune.training.probe_cache import ProbeCache
 from isoprune.training.rates import TOLERANCE, Advice, Probe
-from isoprune.training.source import source_of
+from isoprune.training.source import Batching, source_of
 from isoprune.types import CLASSIFICATION, Schedule, Splits
 from isoprune.types.errors import IsopruneError
-from isoprune.types.seeded import seeded
-from isoprune.verbs.advise import JUDGED, LEAST_STEPS, MOST_JUDGED, SHARE, advise_on, usual_rates
+from isoprune.verbs.advise import advise_on, probes_digest, usual_rates
 
 POINTS = 240  # of the curve of a schedule
 DEFAULTS = {"batch": 100, "optimizer": "sgd", "momentum": 0.9, "weight_decay": 1e-4, "steps": None}
@@ -212,10 +211,14 @@ def open_question(
         damage = diagnose(network.model, measured, network.dense, samples=samples, seed=seed)
     except IsopruneError as error:  # Where it cannot be measured it can still be trained.
         damage = " ".join(str(error).split())
-    cache = ProbeCache.of(_digest(network, chosen, splits, training, seed))
+    source, how, distill = _probing(network, splits, training, factor)
+    probed = probes_digest(network.model, source, how, task=CLASSIFICATION, distill=distill, seed=seed)
+    own = digest([isoprune.__version__, network.label, chosen.as_dict(), probed])
+    remedy = "Set ISOPRUNE_DATA to a directory that you may write to."
+    cache = ProbeCache(data_root() / "advice" / f"{own}.json", own, remedy)
     cache.require_writable()
-    probed = tuple(rates or usual_rates(training.optimizer))
-    return Question(network, splits, chosen, training, written, factor, probed, seed, damage, cache)
+    rates = tuple(rates or usual_rates(training.optimizer))
+    return Question(network, splits, chosen, training, written, factor, rates, seed, damage, cache)
 
 
 def answer(question: Question, *, on_probe: Callable[[Probe], object] = lambda _: None) -> Advice:
@@ -224,8 +227,8 @@ def answer(question: Question, *, on_probe: Callable[[Probe], object] = lambda _
     Raises:
         IsopruneError: As `advise` does, or if probes cannot be kept.
     """
-    training, network = question.training, question.network
-    teaching = training.distill
+    network = question.network
+    source, training, distill = _probing(network, question.splits, question.training, question.schedule)
 
     def finished(probe: Probe) -> None:
         question.cache.add(probe)
@@ -233,10 +236,10 @@ def answer(question: Question, *, on_probe: Callable[[Probe], object] = lambda _
 
     return advise_on(
         network.model,
-        source_of(question.splits.train, training.batch),
-        training_of(training, question.schedule),
+        source,
+        training,
         task=CLASSIFICATION,
-        distill=read_distill(None if teaching is None else structs.asdict(teaching), network.dense),
+        distill=distill,
         rates=question.rates,
         seed=question.seed,
         done=list(question.cache.read().values()),
@@ -257,15 +260,10 @@ def _data(text: str | None, network: NamedNetwork) -> Choice:
     return named_data(text, network)
 
 
-def _digest(network: NamedNetwork, data: Choice, splits: Splits, training: TrainingConfig, seed: int) -> str:
-    """Return what a probe depends on but its rate: weights, architecture, data and settings."""
-    recipe = plain(training)
-    settings = {"isoprune": isoprune.__version__, "probing": [JUDGED, MOST_JUDGED, SHARE, LEAST_STEPS]}
-    settings |= {"network": network.label, "data": data.as_dict(), "recipe": recipe}
-    generator = seeded(seed)
-    # Of validation data not even the labels: probes do not depend on them.
-    seen = Splits(splits.train, splits.train, splits.train, splits.classes)
-    of = [fingerprint(network.model, seen, generator, settings)]
-    if training.distill is not None and network.dense is not None:
-        of.append(fingerprint(network.dense, seen, generator, {}))
-    return digest(of)
+def _probing(
+    network: NamedNetwork, splits: Splits, training: TrainingConfig, schedule: Schedule
+) -> tuple[Batching, Training, Distill | None]:
+    """Return what a network is probed on and how, as `advise_on` takes it."""
+    teaching = None if training.distill is None else structs.asdict(training.distill)
+    distill = read_distill(teaching, network.dense)
+    return source_of(splits.train, training.batch), training_of(training, schedule), distill

@@ -22,8 +22,10 @@ from isoprune.training import (
     evaluate,
     fit,
 )
+from isoprune.training.checkpoint import digest
 from isoprune.training.checks import check_training
 from isoprune.training.distill import read_distill
+from isoprune.training.fingerprint import fingerprint
 from isoprune.training.loop import read_loop
 from isoprune.training.rates import TOLERANCE, Advice, Probe, best_rate, check_rates, climb, score_of
 from isoprune.training.settings import OptimizerChoice
@@ -31,6 +33,7 @@ from isoprune.training.source import Batching, data_of, source_of
 from isoprune.types import CLASSIFICATION, Data, IsopruneError, Network, Schedule, Task, module_of
 from isoprune.types.seeded import seeded
 from isoprune.types.task import task_with
+from isoprune.types.value_digest import value_digest
 
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
 ADAPTIVE_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)  # of AdamW and optimizers of one's own
@@ -185,6 +188,17 @@ def advise_on(
         metric=metric,
         higher_is_better=higher,
     )
+
+
+def probes_digest(
+    model: nn.Module, given: Batching, training: Training, *, task: Task, distill: Distill | None, seed: int
+) -> str:
+    """Return a digest of all that a probe depends on but its rate and its steps; arguments of `advise_on`."""
+    settings = {"held out": [JUDGED, MOST_JUDGED], "training": value_digest(replace(training, lr=0.0))}
+    settings |= task.digests()
+    if distill is not None:
+        settings["distill"] = [distill.weight, distill.temperature, digest(distill.teacher.state_dict())]
+    return value_digest(fingerprint(model, Data(given, None), seeded(seed), settings))
 
 
 def usual_rates(optimizer: OptimizerChoice) -> tuple[float, ...]:

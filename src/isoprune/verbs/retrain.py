@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +15,17 @@ from isoprune.pruning.pruned import Pruned, as_pruned
 from isoprune.training import PLAIN, Distill, Loop, Saving, Trained, Training, Watch, fit
 from isoprune.training.distill import read_distill
 from isoprune.training.loop import read_loop
-from isoprune.training.rates import at_or_below
+from isoprune.training.probe_cache import ProbeCache
+from isoprune.training.processes import join
+from isoprune.training.rates import Probe, at_or_below
 from isoprune.training.settings import OptimizerChoice
 from isoprune.training.source import data_of, source_of
 from isoprune.types import CLASSIFICATION, IsopruneError, Network, Schedule, Task
 from isoprune.types.seeded import seeded
 from isoprune.types.task import task_with
-from isoprune.verbs.advise import advise_on
+from isoprune.verbs.advise import advise_on, probes_digest
+
+logger = logging.getLogger("isoprune")
 
 
 def retrain(
@@ -65,7 +70,8 @@ def retrain(
         dense: The network to learn from, in place of the one that a `Pruned` knows.
         seed: Decides the order of the samples.
         watch: Who sees the epochs.
-        saving: Where all state is written, so that an interrupted call goes on: a path, or `Saving`.
+        saving: Where all state is written, so that an interrupted call goes on: a path, or `Saving`. The
+            finished probes of "auto" are in ``<path>-probes.json``, and are not run again.
 
     Raises:
         IsopruneError: If the data and the task do not fit the network.
@@ -96,7 +102,11 @@ def retrain(
 
     advice = None
     if lr == "auto":
-        advice = advise_on(pruned.model, source, training, task=task, distill=learned, seed=seed).as_dict()
+        probed: dict[str, Any] = {"task": task, "distill": learned, "seed": seed}
+        known, keep = _kept_probes(
+            kept, pruned.model, lambda: probes_digest(pruned.model, source, training, **probed)
+        )
+        advice = advise_on(pruned.model, source, training, **probed, done=known, on_probe=keep).as_dict()
         rate, trained, advice["given_up"] = at_or_below(advice, at)
     else:
         trained = at(rate)
@@ -110,3 +120,24 @@ def retrain(
         example = task.inputs_of(source.first())
     history = (*pruned.history, done)
     return replace(pruned, model=trained.model, dense=dense, example_inputs=example, history=history)
+
+
+def _kept_probes(
+    saving: Saving | None, model: nn.Module, digest: Callable[[], str]
+) -> tuple[list[Probe], Callable[[Probe], object]]:
+    """Return the probes that an interrupted call left beside its checkpoint, and what keeps one more.
+
+    Several processes that train together begin with the main one's, as they must take the same steps.
+    """
+    if saving is None:
+        return [], lambda _: None
+    here, path = join(model), saving.path.with_name(f"{saving.path.name}-probes.json")
+    cache = ProbeCache(path, digest(), "Give another path: saving=.")
+
+    def stored() -> list[Probe]:
+        cache.require_writable()
+        if damage := cache.damage():
+            logger.warning("%s", damage)
+        return list(cache.read().values())
+
+    return here.from_main(stored), lambda probe: cache.add(probe) if here.main else None

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import nn
 
-from isoprune.experiment.probe_cache import read_probes, write_probes
 from isoprune.experiment.step_result import Bench
 from isoprune.training import Distill, Trained, Training
+from isoprune.training.probe_cache import read_probes, write_probes
 from isoprune.training.rates import Probe, at_or_below
 from isoprune.training.source import source_of
 from isoprune.types.files import DamagedFile
@@ -56,14 +56,14 @@ def _advice(
     """Return the advice on the rate; each probe is written down, so that none is run twice."""
     path = folder / "probes.json"
     try:
-        probes = read_probes(path)
+        probes = read_probes(path, folder.name)
     except DamagedFile as error:
         bench.on_event({"say": f"{error} The probes are run again now."})
         probes = []
 
     def note(probe: Probe) -> None:
         probes.append(probe)
-        write_probes(path, probes)
+        write_probes(path, folder.name, probes)
         bench.on_event({"probe": len(probes), "probes": len(usual_rates(training.optimizer))})
 
     if share is not None:
