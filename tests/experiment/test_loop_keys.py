@@ -84,8 +84,14 @@ def test_how_it_is_watched_changes_no_digest():
         ({"trackers": [1]}, r"retrain\.trackers\[0\] must be a string, not 1 \(int\)"),
         ({"checkpoint_steps": 0}, r"retrain\.checkpoint_steps is 0, but must be at least 1"),
         ({"distill": {"weight": 0.9}}, r"Missing key 'retrain\.distill\.temperature'"),
-        ({"distill": {"weight": 1.1, "temperature": 4}}, r"distill\.weight is 1\.1, outside \[0, 1\]"),
-        ({"distill": {"weight": 0.5, "temperature": 0}}, r"distill\.temperature is 0, outside \(0, inf\)"),
+        (
+            {"distill": {"weight": 1.1, "temperature": 4}},
+            r"retrain\.distill\.weight is 1\.1, outside \[0, 1\]",
+        ),
+        (
+            {"distill": {"weight": 0.5, "temperature": 0}},
+            r"retrain\.distill\.temperature is 0\.0, outside \(0, inf\)",
+        ),
         ({"distill": 0.9}, r"retrain\.distill must be a table of keys, not 0\.9"),
         (
             {"distill": {"weight": 0.5, "temperature": 4, "alpha": 1}},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
@@ -146,8 +147,10 @@ def test_retrain_takes_the_dense_network_and_a_table():
         ({"weight": 0.5}, "distill has weight; it needs weight and temperature"),
         ({}, "distill has no key"),
         ({"weight": 0.5, "temperature": 1.0, "alpha": 1.0}, "takes nothing else"),
-        ({"weight": 1.5, "temperature": 1.0}, r"distill\.weight is 1\.5 .* in \[0, 1\]"),
-        (Distill(0.5, 0.0, nn.Identity()), r"distill\.temperature 0\.0: .*above 0"),
+        ({"weight": 1.5, "temperature": 1.0}, r"distill\.weight is 1\.5, outside \[0, 1\]"),
+        ({"weight": "0.5", "temperature": 1.0}, r"distill\.weight is '0\.5', outside"),
+        ({"weight": 0.5, "temperature": math.inf}, r"distill\.temperature is inf, outside \(0, inf\)"),
+        (Distill(0.5, 0.0, nn.Identity()), r"distill\.temperature is 0\.0, outside \(0, inf\)"),
     ],
 )
 def test_a_distillation_that_means_nothing_is_refused(given, why):

@@ -222,12 +222,11 @@ def _distilling(text: str | None) -> Distilling | None:
     if text is None:
         return None
     found = _numbers(text)
-    if found is None or len(found) != 2 or not 0 <= found[0] <= 1 or not found[1] > 0:
+    if found is None or len(found) != 2:
         raise IsopruneError(
-            f"--distill {text} is no weight in [0, 1] and temperature above 0. Write for example "
-            "--distill 0.9,4."
+            f"--distill {text} is no weight and temperature. Write for example --distill 0.9,4."
         )
-    return Distilling(found[0], read(Positive, found[1], "--distill"))
+    return read(Distilling, {"weight": found[0], "temperature": found[1]}, "--distill")
 
 
 def _numbers(text: str) -> list[float] | None:

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from isoprune.experiment.choice import Chain, Choice
 from isoprune.experiment.validation import FINITE, plain
-from isoprune.types.training_options import OptimizerName
+from isoprune.types.training_options import OptimizerName, check_distill
 
 AUTO = "auto"
 
@@ -33,8 +33,12 @@ Positive = Annotated[float, Meta(gt=0, le=FINITE)]
 class Distilling(Struct, frozen=True, forbid_unknown_fields=True):
     """How much of the loss comes from the dense network's outputs, and at which temperature."""
 
-    weight: Annotated[float, Meta(ge=0, le=1)]
-    temperature: Positive
+    weight: float
+    temperature: float
+
+    def __post_init__(self) -> None:
+        # The message begins where the key's name ends, as `validation` reads it.
+        check_distill(self.weight, self.temperature, key="")
 
 
 class TrainingConfig(Struct, frozen=True, forbid_unknown_fields=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax
 
 from isoprune.types import IsopruneError
+from isoprune.types.training_options import check_distill
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,7 @@ def read_distill(
         )
     numbers = given if isinstance(given, Mapping) else vars(given)
     weight, temperature = numbers["weight"], numbers["temperature"]
-    if not (0 <= weight <= 1 and 0 < temperature < math.inf):
-        raise IsopruneError(
-            f"distill.weight is {weight} and distill.temperature {temperature}: the weight is in "
-            "[0, 1], the temperature above 0 and finite."
-        )
+    check_distill(weight, temperature)
     if isinstance(given, Distill):
         return given
     if dense is None:
