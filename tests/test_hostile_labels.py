@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -17,6 +18,7 @@ from isoprune.comparison.records import read_outlines, read_records
 from isoprune.reporting.pivots import FORMATS, pivot
 from isoprune.types.json_files import sealed
 from isoprune.types.printable import LONGEST, name, printable
+from isoprune.types.record_files import printable_json
 from reporting.records import record
 
 NAMES = (
@@ -138,3 +140,25 @@ def test_printable(text):
 def test_usual_names_are_as_they_are():
     for text in ("mlp_7", "JSV pruned → repaired", "60.00 ± 1.00", "ResNet-18 (café)", "数字"):
         assert name(text) == text
+
+
+@pytest.mark.parametrize("escaped", [True, False])
+def test_json_with_any_character_in_it_is_read_as_its_texts_are_shown(escaped):
+    """Those below the surrogates, emoji and tags, in keys and values; escaped marks hide none."""
+    for code in (*range(0xD800), *range(0xE000, 0x10000), *range(0x1F600, 0x1F610), *range(0xE0000, 0xE0080)):
+        text = "".join(('a"', chr(code), "\\"))
+        content = json.dumps({text: [text, 1]}, ensure_ascii=escaped).encode()
+        assert msgspec.json.decode(printable_json(content)) == {name(text): [name(text), 1]}, hex(code)
+
+
+@pytest.mark.parametrize("text", ["x" * LONGEST, "x" * (LONGEST + 1), "x\\" * LONGEST, '"' * (LONGEST + 1)])
+def test_json_with_a_long_text_is_read_as_it_is_shown(text):
+    assert msgspec.json.decode(printable_json(json.dumps([text]).encode())) == [name(text)]
+
+
+def test_json_of_usual_texts_is_not_written_anew():
+    """However many numbers stand between two texts: reading ten thousand records takes seconds."""
+    content = json.dumps(
+        {"edges": [0.1] * 1000, "name": "60 ± 1 → \u201cbest\u201d", "path": "C:\\x"}
+    ).encode()
+    assert printable_json(content) is content

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from collections.abc import Iterable
 
 LONGEST = 200  # characters of a name; a longer one says nothing more
 
@@ -15,7 +16,12 @@ def printable(text: object) -> str:
     U+FFFD; every run of blanks as one blank.
     """
     words = " ".join(str(text).split())
-    return "".join("\ufffd" if unicodedata.category(c) in _UNSEEN else c for c in words)
+    return "".join("\ufffd" if hides(c) else c for c in words)
+
+
+def hides(characters: Iterable[str]) -> bool:
+    """Tell whether one of ``characters`` is invisible, an odd blank, or moves what stands beside it."""
+    return any(unicodedata.category(c) in _UNSEEN or (c != " " and c.isspace()) for c in characters)
 
 
 def name(text: object) -> str:

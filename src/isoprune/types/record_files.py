@@ -12,7 +12,7 @@ import msgspec
 from isoprune.types.errors import IsopruneError
 from isoprune.types.files import DamagedFile, read_file
 from isoprune.types.json_files import unsealed
-from isoprune.types.printable import name
+from isoprune.types.printable import LONGEST, hides, name
 from isoprune.types.record import VERSION, Record
 
 
@@ -28,18 +28,27 @@ WHOLE = msgspec.json.Decoder(Record)
 _REMEDY = "It was cut off or edited by hand: delete it and run the study again; only this run is repeated."
 
 
-# What a name that shows as it is has none of: control and format characters, as JSON or UTF-8 writes them,
-# halves of characters, and more letters than anybody reads.
-_ODD = re.compile(
-    rb"\\[bfnrt]|\\u00(?:[01]|[89]|7f|ad)|\\u(?:200|202|206|feff|d[89a-f]|e|f[0-8])|\xc2[\x80-\x9f]|\xe2\x80[\x8b-\xae]"
-    rb'|\xe2\x81[\xa0-\xaf]|\xef\xbb\xbf|"[^"\n]{200}',
-    re.IGNORECASE,
-)
+_ESCAPED = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|[bfnrt])")
 
 
 def printable_json(content: bytes) -> bytes:
     """Return JSON in which every text, of keys too, is printable: what reports know of a record."""
-    return msgspec.json.encode(_shown(msgspec.json.decode(content))) if _ODD.search(content) else content
+    if _is_printable(content):
+        return content
+    return msgspec.json.encode(_shown(msgspec.json.decode(content)))
+
+
+def _is_printable(content: bytes) -> bool:
+    """Tell whether no text in JSON needs a change, without decoding it: most records are so."""
+    if b"\x7f" in content or (not content.isascii() and hides(set(content.decode()) - {"\n"})):
+        return False
+    if b"\\" in content:
+        codes = set(_ESCAPED.findall(content))
+        if b"" in codes or hides(chr(int(code, 16)) for code in codes):  # "" is one of bfnrt
+            return False
+        content = content.replace(rb"\\", b"_").replace(rb"\"", b"_")
+    texts = content.split(b'"')[1::2]
+    return max(map(len, texts), default=0) <= LONGEST
 
 
 def _shown(value: Any) -> Any:
