@@ -52,7 +52,7 @@ def case(name, seed, splits, dense, ratio, criterion):
     advice = advise(small, splits, epochs=EPOCHS, seed=seed, **HOW)
     return {
         "network": name, "ratio": ratio, "criterion": criterion, "seed": seed,
-        "grid": grid, "advised": advice.lr, "probes": [p.accuracy for p in advice.probes],
+        "grid": grid, "advised": advice.lr, "probes": [p.metric_value for p in advice.probes],
         "steps": [p.steps for p in advice.probes], "full": advice.steps,
     }  # fmt: skip
 

@@ -93,7 +93,7 @@ def test_adamw_is_asked_of_its_own_rates_and_is_in_every_line_to_copy(capsys):
         optimizer="adamw",
     )
     assert got["rates"] == list(want.rates)
-    assert [row["accuracy"] for row in got["probes"]] == [p.accuracy for p in want.probes]
+    assert [row["metric_value"] for row in got["probes"]] == [p.metric_value for p in want.probes]
     assert got["settings"]["optimizer"] == "adamw"
     assert tomllib.loads(got["copy"]["config"])["retrain"]["optimizer"] == "adamw"
     assert "--set retrain.optimizer=adamw" in got["copy"]["command line"]
@@ -146,7 +146,7 @@ def test_record_is_advised_on_its_repaired_network_its_data_and_its_dense_one(ca
     splits = isoprune.data.load("digits", seed=0, limit=150, size=8)
     want = isoprune.advise(loaded, splits, epochs=3, batch=50, rates=(0.01, 0.1))
     assert got["lr"] == want.lr
-    assert [row["accuracy"] for row in got["probes"]] == [p.accuracy for p in want.probes]
+    assert [row["metric_value"] for row in got["probes"]] == [p.metric_value for p in want.probes]
     # Probes are kept in the cache: a store may be read-only.
     assert sorted(store.root.rglob("*")) == before
 
@@ -173,7 +173,7 @@ def test_folder_of_labelled_images(capsys, tmp_path):
         "--samples", "2", "--rates", "0.1",
     )  # fmt: skip
     assert got["settings"]["data"] == "image_folder"
-    assert got["held"] >= 1
+    assert got["judge_samples"] >= 1
 
 
 @pytest.mark.matrix

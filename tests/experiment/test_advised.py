@@ -79,7 +79,7 @@ def misled(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             if not where(model):
                 return right
             probe = right.probes[0]
-            probes = tuple(dataclasses.replace(probe, lr=lr, accuracy=accuracy) for lr in rates)
+            probes = tuple(dataclasses.replace(probe, lr=lr, metric_value=accuracy) for lr in rates)
             return dataclasses.replace(right, lr=rates[-1], rates=rates, probes=probes)
 
         monkeypatch.setattr(advised, "advise_on", wrong)
@@ -108,8 +108,8 @@ def test_the_advice_is_in_the_record_and_is_what_was_trained_at(whole: tuple[Sto
     store, record = whole
     advice, config = advice_of(record), record.config
     assert config["retrain"]["lr"] == "auto"
-    best = max(p["accuracy"] for p in advice["probes"] if p["accuracy"] is not None)
-    assert advice["lr"] == max(p["lr"] for p in advice["probes"] if (p["accuracy"] or 0) >= best - 0.01)
+    best = max(p["metric_value"] for p in advice["probes"] if p["metric_value"] is not None)
+    assert advice["lr"] == max(p["lr"] for p in advice["probes"] if (p["metric_value"] or 0) >= best - 0.01)
     assert advice["given_up"] == []
     # The training is that of the same config with the number in place of the word, to the last bit.
     plainly = run(auto(retrain=AUTO | {"lr": advice["lr"]}), store)
@@ -125,7 +125,7 @@ def test_the_cost_holds_every_probe(whole: tuple[Store, Record]):
     """Counted step by step: a probe's last batch of an epoch is what is left of the samples."""
     _, record = whole
     samples, advice = len(splits_of(resolve(auto())).train), advice_of(record)
-    probing, batch, want = samples - advice["held"], AUTO["batch"], AUTO["epochs"] * samples
+    probing, batch, want = samples - advice["judge_samples"], AUTO["batch"], AUTO["epochs"] * samples
     for probe in advice["probes"]:
         left = probing
         for _ in range(probe["steps"]):
@@ -188,7 +188,7 @@ def test_a_rate_that_diverges_is_given_up_for_the_next_lower(
     assert same(done(record, store), done(plainly, store))
     assert bits(record.network("retrained").history) == bits(plainly.network("retrained").history)
     probes = sum(
-        _samples(len(splits_of(resolve(auto())).train) - advice_of(record)["held"], p["steps"])
+        _samples(len(splits_of(resolve(auto())).train) - advice_of(record)["judge_samples"], p["steps"])
         for p in advice_of(record)["probes"]
     )
     trained = plainly.network("retrained").training.samples

@@ -8,12 +8,12 @@ RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
 
 
 def advice(
-    *accuracies: float | None, lr: float = 0.1, held: int = 400, learns: bool = True, **changes: Any
+    *accuracies: float | None, lr: float = 0.1, judge_samples: int = 400, learns: bool = True, **changes: Any
 ) -> dict[str, Any]:
     """Return advice of ``lr`` after probes that ended at ``accuracies``; None: they diverged."""
     ended = accuracies or (0.4, 0.6, 0.8, 0.795, None)
     probes = [
-        {"lr": rate, "steps": 45, "accuracy": a, "loss": None if a is None else 2 - a}
+        {"lr": rate, "steps": 45, "metric_value": a, "loss": None if a is None else 2 - a}
         for rate, a in zip(RATES, ended, strict=False)
     ]
     return {
@@ -24,8 +24,8 @@ def advice(
         "rates": [p["lr"] for p in probes],
         "probes": probes,
         "steps": 300,
-        "held": held,
-        "start": 0.25,
+        "judge_samples": judge_samples,
+        "metric_before": 0.25,
         "chance": 0.11,
         "cost": 0.15,
         "learns": learns,

@@ -113,7 +113,7 @@ def test_rates_that_noise_alone_may_part_are_named():
 
 @pytest.mark.parametrize("accuracy", [0.0, 1.0])
 def test_no_exception_among_few_samples_is_no_certainty(accuracy):
-    said = words.doubts(advice(accuracy, lr=0.003, held=60))[0]
+    said = words.doubts(advice(accuracy, lr=0.003, judge_samples=60))[0]
     assert f"{100 * accuracy:.1f} % of so many leaves up to 5.0 % of error (19 times of 20)." in said
 
 

@@ -69,7 +69,7 @@ def test_probes_train_on_nine_tenths_and_are_judged_on_the_tenth_and_read_nothin
     monkeypatch.setattr(module, "check_training", lambda *_, **__: None)
     monkeypatch.setattr(sys.modules["isoprune.training.fit"], "check_training", lambda *_, **__: None)
     found = advise(small_net(), Splits(watched, Unread(), Unread(), classes=3), **RECIPE)
-    assert found.held == 20
+    assert found.judge_samples == 20
     assert len(watched.judged) == 20
     assert watched.trained == set(range(200)) - watched.judged
     want = advise(small_net(), plain, **RECIPE)
@@ -83,14 +83,14 @@ def test_checks_read_neither_validation_nor_test_data():
 
 def test_held_out_samples_are_a_tenth_and_at_most_so_many(monkeypatch):
     monkeypatch.setattr(module, "MOST_JUDGED", 4)
-    assert advise(small_net(), small_splits(train=200), **RECIPE).held == 4
+    assert advise(small_net(), small_splits(train=200), **RECIPE).judge_samples == 4
     monkeypatch.undo()
-    assert advise(small_net(), small_splits(train=24), **RECIPE).held == 2
+    assert advise(small_net(), small_splits(train=24), **RECIPE).judge_samples == 2
 
 
 def test_cut_leaves_no_batch_of_one_sample_which_batchnorm_cannot_be_trained_on():
-    assert advise(small_net(), small_splits(train=23), **RECIPE).held == 3  # 21 = 2 x 10 + 1
-    assert advise(small_net(), small_splits(train=4), **{**RECIPE, "batch": 2}).held == 2
+    assert advise(small_net(), small_splits(train=23), **RECIPE).judge_samples == 3  # 21 = 2 x 10 + 1
+    assert advise(small_net(), small_splits(train=4), **{**RECIPE, "batch": 2}).judge_samples == 2
 
 
 def test_every_probe_is_a_fit_from_the_network_as_it_came():
@@ -114,7 +114,7 @@ def test_every_probe_is_a_fit_from_the_network_as_it_came():
         assert probe == Probe(
             probe.lr, steps, history[-1]["validation_accuracy"], history[-1]["validation_loss"]
         )
-    assert found.start == evaluate(net, judge)["accuracy"]
+    assert found.metric_before == evaluate(net, judge)["accuracy"]
     assert found.chance == judge.targets.bincount().max() / 6
 
 
@@ -129,7 +129,9 @@ def test_without_probes_the_middle_rate_is_advised_and_nothing_is_trained():
     found = advise(net, splits, **RECIPE, share=0, on_probe=lambda _: pytest.fail("probed"))
     assert (found.lr, found.probes, found.cost) == (found.rates[len(found.rates) // 2], (), 0)
     # It learned something before if it is above the most frequent class.
-    assert found.learns == (found.start > found.chance + 2 * (found.chance * (1 - found.chance) / 6) ** 0.5)
+    assert found.learns == (
+        found.metric_before > found.chance + 2 * (found.chance * (1 - found.chance) / 6) ** 0.5
+    )
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5])

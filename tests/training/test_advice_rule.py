@@ -164,8 +164,8 @@ def test_largest_stable_rate_of_a_quadratic_is_advised(decay):
         weight_decay=decay,
     )
     assert [p.lr for p in found.probes] == rates[2:5]
-    assert [p.accuracy for p in found.probes[:2]] == [1.0, 1.0]
-    assert found.probes[2].accuracy is None or found.probes[2].accuracy < 0.5
+    assert [p.metric_value for p in found.probes[:2]] == [1.0, 1.0]
+    assert found.probes[2].metric_value is None or found.probes[2].metric_value < 0.5
     assert found.lr == rates[3]
     assert found.learns
 
@@ -174,7 +174,7 @@ def test_rates_that_overflow_are_probes_that_diverged():
     net, splits = decaying()
     recipe = {"epochs": 100, "schedule": constant(), "batch": 300, "momentum": 0.0, "weight_decay": 1.0}
     found = advise(net.float(), as_float(splits), rates=(0.5, 1e30), **recipe)
-    assert (found.probes[1].accuracy, found.probes[1].loss) == (None, None)
+    assert (found.probes[1].metric_value, found.probes[1].loss) == (None, None)
     assert found.lr == 0.5
     with pytest.raises(IsopruneError, match=r"diverges at every rate from 1e\+30 to 1e\+31"):
         advise(net.float(), as_float(splits), rates=(1e30, 1e31), **recipe)
@@ -186,12 +186,12 @@ def as_float(splits: Splits) -> Splits:
 
 
 def test_learning_is_more_than_two_standard_errors_above_the_most_frequent_class():
-    chance, held = 0.25, 300
-    edge = chance + 2 * math.sqrt(chance * (1 - chance) / held)  # 0.3
+    chance, samples = 0.25, 300
+    edge = chance + 2 * math.sqrt(chance * (1 - chance) / samples)  # 0.3
 
     def learns(accuracy: float) -> bool:
         probe = Probe(0.1, 8, accuracy, 1.0)
-        return Advice(0.1, (0.1,), (probe,), 50, held, start=0.2, chance=chance, cost=0.15).learns
+        return Advice(0.1, (0.1,), (probe,), 50, samples, metric_before=0.2, chance=chance, cost=0.15).learns
 
     assert edge == pytest.approx(0.3)
     assert not learns(0.3 - 1e-9)
@@ -221,7 +221,7 @@ class Cut(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("start", "ended", "taken"),
+    ("before", "ended", "taken"),
     [
         (0.8, 0.9 - BROKEN + 0.01, True),
         (0.8, 0.9 - BROKEN - 0.01, False),
@@ -233,11 +233,11 @@ class Cut(nn.Module):
         (0.7, 0.9 - BROKEN - 0.01, False),
     ],
 )
-def test_what_a_network_remembers_of_the_samples_of_probes_breaks_no_training(start, ended, taken):
-    """Before any step it has 0.8 of the validation data right and ``start`` of the probes' samples."""
+def test_what_a_network_remembers_of_the_samples_of_probes_breaks_no_training(before, ended, taken):
+    """Before any step it has 0.8 of the validation data right and ``before`` of the probes' samples."""
     advice = {
-        "metric": "accuracy", "higher_is_better": True, "start": start, "lr": 0.1, "rates": [0.01, 0.1],
-        "probes": [{"lr": 0.1, "accuracy": 0.9}],
+        "metric": "accuracy", "higher_is_better": True, "metric_before": before,
+        "lr": 0.1, "rates": [0.01, 0.1], "probes": [{"lr": 0.1, "metric_value": 0.9}],
     }  # fmt: skip
     rows = [{"epoch": epoch, "validation_accuracy": a} for epoch, a in enumerate((0.8, 0.2, ended))]
     lr, _, given_up = at_or_below(advice, lambda _: Trained(nn.Identity(), rows))

@@ -159,7 +159,7 @@ def _answered(question: Question) -> Advice:
     def report_probe(probe: Probe) -> None:
         nonlocal done
         done += 1
-        end = "diverged" if probe.accuracy is None else f"accuracy {probe.accuracy:.1%}"
+        end = "diverged" if probe.metric_value is None else f"accuracy {probe.metric_value:.1%}"
         show(f"rate {probe.lr:g}: {end}; {done} of at most {left}")
         if not console.is_terminal:
             console.print(

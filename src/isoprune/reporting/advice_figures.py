@@ -29,21 +29,21 @@ def interval(accuracy: float, samples: int) -> tuple[float, float]:
 def accuracies(record: Mapping[str, Any]) -> Figure:
     """Return held-out accuracy against rate (log), with error bars and what to hold it against."""
     probes, advised = record["probes"], record["lr"]
-    ended = [p for p in probes if p["accuracy"] is not None]
-    best = max(p["accuracy"] for p in ended)
+    ended = [p for p in probes if p["metric_value"] is not None]
+    best = max(p["metric_value"] for p in ended)
     rows, lost = [], []
     for probe in probes:
         rate = {"rate": probe["lr"], "text": text.plain(probe["lr"])}
-        if probe["accuracy"] is None:
+        if probe["metric_value"] is None:
             lost.append({**rate, "label": "diverged"})
             continue
-        low, high = interval(probe["accuracy"], record["held"])
-        shown = {"accuracy": 100 * probe["accuracy"], "low": 100 * low, "high": 100 * high}
+        low, high = interval(probe["metric_value"], record["judge_samples"])
+        shown = {"accuracy": 100 * probe["metric_value"], "low": 100 * low, "high": 100 * high}
         words = f"{shown['accuracy']:.1f} % ({shown['low']:.1f} to {shown['high']:.1f})"
         own = {"advised": probe["lr"] == advised, "told": words, "loss": text.number(probe["loss"])}
         rows.append({**rate, **shown, **own})
     levels = [
-        {"y": 100 * record["start"], "label": "before any step"},
+        {"y": 100 * record["metric_before"], "label": "before any step"},
         {"y": 100 * record["chance"], "label": "most frequent class"},
     ]
     levels.sort(key=lambda level: -level["y"])

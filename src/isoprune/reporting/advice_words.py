@@ -60,14 +60,15 @@ def reasons(record: AdviceRecord) -> list[str]:
 
 def doubts(record: AdviceRecord) -> list[str]:
     """Return how certain it is: the standard error, and the rates that cannot be told apart."""
-    ended = [p for p in record["probes"] if p["accuracy"] is not None]
-    best = max(p["accuracy"] for p in ended)
+    ended = [p for p in record["probes"] if p["metric_value"] is not None]
+    best = max(p["metric_value"] for p in ended)
     # Without an error the rule of three: no exception among n leaves up to 3 / n at 95 %.
-    error = standard_error(best, record["held"])
+    samples = record["judge_samples"]
+    error = standard_error(best, samples)
     # Both rates are judged on the same samples, so the difference is known at least so well.
     apart = 2 * math.sqrt(2) * error
-    near = [p["lr"] for p in ended if best - p["accuracy"] <= apart]
-    facts = {"held": record["held"], "best": best, "error": error, "apart": apart, "near": near}
+    near = [p["lr"] for p in ended if best - p["metric_value"] <= apart]
+    facts = {"samples": samples, "best": best, "error": error, "apart": apart, "near": near}
     return sentences_of(_TEMPLATES / "advice_doubts.txt.j2", facts, _NUMBERS)
 
 
@@ -81,10 +82,10 @@ def probe_table(record: AdviceRecord) -> Table:
     rows = []
     for probe in record["probes"]:
         mark = "advised" if probe["lr"] == record["lr"] else ""
-        if probe["accuracy"] is None:
+        if probe["metric_value"] is None:
             rows.append((text.plain(probe["lr"]), "diverged", *[text.MISSING] * 3, str(probe["steps"])))
             continue
-        error = standard_error(probe["accuracy"], record["held"])
-        numbers = (f"{100 * probe['accuracy']:.1f}", f"{100 * error:.1f}", text.number(probe["loss"]))
+        error = standard_error(probe["metric_value"], record["judge_samples"])
+        numbers = (f"{100 * probe['metric_value']:.1f}", f"{100 * error:.1f}", text.number(probe["loss"]))
         rows.append((text.plain(probe["lr"]), mark, *numbers, str(probe["steps"])))
     return Table(("rate", "", "accuracy %", "standard error %", "loss", "steps"), tuple(rows), words=2)

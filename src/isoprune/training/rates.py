@@ -23,14 +23,15 @@ BROKEN = 0.05
 
 @dataclass(frozen=True)
 class Probe:
-    """A short training at one rate, on held-out training samples; None if it diverged.
+    """A short training at one rate, and what it reached on held-out training samples.
 
-    ``accuracy`` is what the task is judged by: of a classification its accuracy. ``seconds`` is what it took.
+    ``metric_value`` is of what the task is judged by, as of a classification its accuracy, and None if the
+    training diverged, as ``loss`` is. ``seconds`` is what it took.
     """
 
     lr: float
     steps: int
-    accuracy: float | None
+    metric_value: float | None
     loss: float | None
     seconds: float = field(default=0.0, compare=False)
 
@@ -40,28 +41,26 @@ class Probe:
 class Advice:
     """A rate and the probes behind it.
 
-    ``rates`` were to choose from. ``start`` is the accuracy (or whatever ``metric`` is) before any step,
-    ``chance`` that of the most frequent class, None without labels, both on the ``held`` samples; ``steps``
-    are those of the training that is advised on, ``cost`` is what the probes took over what trainings of
-    full length at all rates would take.
+    ``rates`` were to choose from. ``metric`` is what the task is judged by, ``metric_before`` its value
+    before any step, ``chance`` that of the most frequent class, None without labels, both on as many held-out
+    samples as ``judge_samples`` says. ``steps`` are those of the training that is advised on, ``cost`` is
+    what the probes took over what trainings of full length at all rates would take.
     """
 
     lr: float
     rates: tuple[float, ...]
     probes: tuple[Probe, ...]
     steps: int
-    held: int
-    start: float
+    judge_samples: int
+    metric_before: float
     chance: float | None
     cost: float
     metric: str = "accuracy"
     higher_is_better: bool = True
 
     def __str__(self) -> str:
-        rows = [
-            f"{p.lr:g}  {'diverged' if p.accuracy is None else f'{p.accuracy:.4g}'} after {p.steps} steps"
-            for p in self.probes
-        ]
+        ends = ["diverged" if p.metric_value is None else f"{p.metric_value:.4g}" for p in self.probes]
+        rows = [f"{p.lr:g}  {e} after {p.steps} steps" for p, e in zip(self.probes, ends, strict=True)]
         head = f"Advice: lr = {self.lr:g}, of {len(self.probes)} rates probed ({self.metric})"
         return screenful(head, rows, "advice.probes")
 
@@ -71,11 +70,11 @@ class Advice:
 
         Where nothing was probed, whether it knows anything before any step.
         """
-        best = next((p.accuracy for p in self.probes if p.lr == self.lr), self.start)
+        best = next((p.metric_value for p in self.probes if p.lr == self.lr), self.metric_before)
         if self.chance is None:
-            start = score_of(self.start, self.higher_is_better)
-            return not self.probes or score_of(best, self.higher_is_better) > start + TOLERANCE
-        return above_chance(best or 0.0, self.chance, self.held)
+            before = score_of(self.metric_before, self.higher_is_better)
+            return not self.probes or score_of(best, self.higher_is_better) > before + TOLERANCE
+        return above_chance(best or 0.0, self.chance, self.judge_samples)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON, for a record."""
@@ -134,7 +133,8 @@ def best_rate(
     Raises:
         IsopruneError: If every probe diverged.
     """
-    ended = {p.lr: score_of(p.accuracy, higher_is_better) for p in probes if p.accuracy is not None}
+    values = ((p.lr, p.metric_value) for p in probes if p.metric_value is not None)
+    ended = {lr: score_of(value, higher_is_better) for lr, value in values}
     if not ended:
         raise IsopruneError(
             f"Training diverges at every rate from {probes[0].lr:g} to {probes[-1].lr:g}. Look at the "
@@ -168,7 +168,7 @@ def at_or_below(
     higher = advice["higher_is_better"]
     # A rate that was not probed, or whose probe diverged, has nothing to stay below.
     reached = dict.fromkeys(advice["rates"], -math.inf)
-    reached |= {p["lr"]: score_of(p["accuracy"], higher) for p in advice["probes"]}
+    reached |= {p["lr"]: score_of(p["metric_value"], higher) for p in advice["probes"]}
     *larger, lowest = sorted((lr for lr in reached if lr <= advice["lr"]), reverse=True)
     given_up: list[float] = []
     for lr in larger:
@@ -178,8 +178,8 @@ def at_or_below(
             began, ended = (trained.history[row].get(key) for row in (0, -1))
             if ended is None:
                 return lr, trained, given_up
-            start, began = score_of(advice["start"], higher), score_of(began, higher)
-            remembered = start - began if start > began else 0.0
+            before, began = score_of(advice["metric_before"], higher), score_of(began, higher)
+            remembered = before - began if before > began else 0.0
             if score_of(ended, higher) >= max(reached[lr] - remembered, began) - BROKEN:
                 return lr, trained, given_up
         given_up.append(lr)

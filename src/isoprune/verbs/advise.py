@@ -158,17 +158,17 @@ def advise_on(
 
     def reached(lr: float) -> float:
         if lr not in known:
-            accuracy = loss = None
+            value = loss = None
             began = time.perf_counter()
             short = replace(training, lr=lr, epochs=math.ceil(length / probing.steps), steps=length)
             with suppress(Diverged):
                 generator = seeded(seed)
                 row = fit(model, Data(probing, judge), short, task=task, distill=distill, generator=generator)
                 last = row.history[-1]
-                accuracy, loss = last[f"validation_{metric}"], last.get("validation_loss")
-            known[lr] = Probe(lr, length, accuracy, loss, time.perf_counter() - began)
+                value, loss = last[f"validation_{metric}"], last.get("validation_loss")
+            known[lr] = Probe(lr, length, value, loss, time.perf_counter() - began)
             on_probe(known[lr])
-        return score_of(known[lr].accuracy, higher)
+        return score_of(known[lr].metric_value, higher)
 
     rise = TOLERANCE * min(share / SHARE, 1.0)
     middle = rates[len(rates) // 2]
@@ -181,8 +181,8 @@ def advise_on(
         rates=tuple(rates),
         probes=probes,
         steps=total,
-        held=len(judge),
-        start=evaluate(model, judge, task=task)[metric],
+        judge_samples=len(judge),
+        metric_before=evaluate(model, judge, task=task)[metric],
         chance=chance,
         cost=len(probes) * length / (len(rates) * total),
         metric=metric,

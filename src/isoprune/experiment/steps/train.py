@@ -149,7 +149,7 @@ def _samples(training: TrainingConfig, train: int, advice: Mapping[str, Any] | N
     trained = samples_seen(train, batch=training.batch, epochs=training.epochs, steps=training.steps)
     estimated = samples_estimated(train, batch=training.batch)
     if advice is not None:
-        times, probing = 1 + len(advice["given_up"]), train - advice["held"]
+        times, probing = 1 + len(advice["given_up"]), train - advice["judge_samples"]
         lengths = [probe["steps"] for probe in advice["probes"]]
         trained = times * trained + sum(
             samples_seen(probing, batch=training.batch, epochs=steps, steps=steps) for steps in lengths
