@@ -28,6 +28,7 @@ WHOLE = msgspec.json.Decoder(Record)
 _REMEDY = "It was cut off or edited by hand: delete it and run the study again; only this run is repeated."
 
 
+_SHORT_TEXTS = re.compile(rb'(?:[^"]*+"[^"]{0,%d}+")*+[^"]*+' % LONGEST)
 _ESCAPED = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|[bfnrt])")
 
 
@@ -47,8 +48,7 @@ def _is_printable(content: bytes) -> bool:
         if b"" in codes or hides(chr(int(code, 16)) for code in codes):  # "" is one of bfnrt
             return False
         content = content.replace(rb"\\", b"_").replace(rb"\"", b"_")
-    texts = content.split(b'"')[1::2]
-    return max(map(len, texts), default=0) <= LONGEST
+    return _SHORT_TEXTS.fullmatch(content) is not None
 
 
 def _shown(value: Any) -> Any:
