@@ -174,8 +174,15 @@ class Tracer(DispatchMode):
             out = self.reads.ordered(operation.name, out, args, kwargs)
         outs = [o for o in flattened((out,), {}) if isinstance(o, Tensor)]
         call = Call(operation, where, args, kwargs, tensors, outs)
+        with torch._C._DisableTorchDispatch():  # labels are no operations of the network
+            self._record(func, call, module, constants)
+        return out
+
+    def _record(self, func: Any, call: Call, module: str, constants: tuple[str, ...]) -> None:
+        """Label what an operation made by what came in, and record the operation."""
+        operation, args, tensors, outs = call.operation, call.args, call.tensors, call.outs
         for t in tensors:
-            self.read_positions(t, where)
+            self.read_positions(t, call.where)
         if self.counts and self.watch:
             cut_by_value(self, call)
         planes = operation.rule(self, call) if self.watch else [()] * len(outs)
@@ -188,14 +195,12 @@ class Tracer(DispatchMode):
             if not operation.host or o.is_floating_point():
                 self.mark(o, p)
         outputs = tuple((self.planes(o), o.shape) for o in outs)
-        numbers = tuple(numbers_of(func, args, kwargs))
-        picks = tuple(args[1:]) if operation.name in ("slice", "select") else ()
+        numbers = tuple(numbers_of(func, args, call.kwargs))
         keys = tuple(map(self.facts.key, tensors)), tuple(self.facts.of(o).key for o in outs)
-        transposed = operation.name == "convolution" and args[6] is True
-        over = frozenset(operation.over(args, kwargs, tensors[0].dim())) if operation.over else frozenset()
-        facts = transposed, of_weights, picks, over, constants
+        picks = tuple(args[1:]) if call.op in ("slice", "select") else ()
+        over = operation.over(args, call.kwargs, tensors[0].dim()) if operation.over else ()
+        facts = call.op == "convolution" and args[6] is True, of_weights, picks, frozenset(over), constants
         self.nodes.append(Node(numbers, *keys, operation, module, inputs, outputs, *facts))
-        return out
 
     def _written(self, outs: Sequence[Tensor], tensors: Sequence[Tensor]) -> list[Tensor]:
         """Return the buffers into a part of which an operation wrote: from now on they hold data."""
