@@ -173,9 +173,8 @@ class Tracer(DispatchMode):
         if how == "order":
             out = self.reads.ordered(operation.name, out, args, kwargs)
         outs = [o for o in flattened((out,), {}) if isinstance(o, Tensor)]
-        call = Call(operation, where, args, kwargs, tensors, outs)
         with torch._C._DisableTorchDispatch():  # labels are no operations of the network
-            self._record(func, call, module, constants)
+            self._record(func, Call(operation, where, args, kwargs, tensors, outs), module, constants)
         return out
 
     def _record(self, func: Any, call: Call, module: str, constants: tuple[str, ...]) -> None:
