@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -294,9 +293,7 @@ def test_help_teaches_and_does_not_wait_for_torch(tmp_path):
     code = (
         "import sys; from isoprune.cli import main; main(['prune', '-h']); assert 'torch' not in sys.modules"
     )
-    start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
-    assert time.perf_counter() - start < 2  # alone on a core it takes 0.2 s
     assert (done.returncode, done.stderr) == (0, "")
     for word in ("torchvision:resnet50 --ratio 0.5", "my_package.nets:make_model", "--only", "--latency"):
         assert word in done.stdout

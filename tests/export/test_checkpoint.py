@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 
 import pytest
 import torch
@@ -283,9 +282,15 @@ def test_outputs_of_words_after_heads_went(tmp_path):
     assert torch.equal(back(tokens()), result.model(tokens()))
 
 
-def test_saving_is_quick_beside_pruning(tmp_path):
-    """No second trace, no forward: bytes only."""
-    model = nn.Sequential(*(nn.Linear(64, 64) for _ in range(50)))
-    start = time.perf_counter()
-    load(save(model, tmp_path / "s"), build=lambda: nn.Sequential(*(nn.Linear(64, 64) for _ in range(50))))
-    assert time.perf_counter() - start < 2
+class Unrun(nn.Sequential):
+    """Layers that nobody may run."""
+
+    def forward(self, *_):
+        raise AssertionError
+
+
+def test_saving_and_loading_run_no_forward(tmp_path):
+    """So they are quick beside pruning: no second trace, bytes only."""
+    model = Unrun(nn.Linear(64, 64), nn.Linear(64, 4))
+    back = load(save(model, tmp_path / "s"), build=lambda: Unrun(nn.Linear(64, 64), nn.Linear(64, 4)))
+    assert all(torch.equal(back.state_dict()[name], value) for name, value in model.state_dict().items())

@@ -8,7 +8,6 @@ import json
 import pickle
 import random
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -167,12 +166,10 @@ def test_a_giant_tensor_is_refused_before_memory_is_asked_for(copy):
 def test_a_giant_file_is_refused_before_it_is_read(copy):
     with (copy / "model.safetensors").open("r+b") as file:
         file.truncate(2**42)  # sparse: four terabytes that take no room
-    start = time.perf_counter()
     assert "is damaged: it has 4,398,046,511,104 bytes" in refused(copy)
     with (copy / "plan.json").open("r+b") as file:
         file.truncate(2**42)
     assert "no such file has more than 16,777,216" in refused(copy)
-    assert time.perf_counter() - start < 1
 
 
 @pytest.mark.parametrize(
