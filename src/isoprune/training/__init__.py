@@ -11,6 +11,7 @@ from isoprune.training.fit import fit as fit
 from isoprune.training.history import History as History
 from isoprune.training.loop import PLAIN as PLAIN
 from isoprune.training.loop import Loop as Loop
+from isoprune.training.muon import Muon as Muon
 from isoprune.training.processes import check_alone as check_alone
 from isoprune.training.settings import Saving as Saving
 from isoprune.training.settings import Trained as Trained

@@ -85,6 +85,21 @@ def test_a_rate_that_is_too_large_is_lowered_until_it_gains():
     assert kl(made.model, result.dense, x[::8]) < 0.9 * kl(result.model, result.dense, x[::8])
 
 
+def test_the_rate_goes_with_the_root_of_the_distance_and_is_lowered_twice(monkeypatch):
+    home, rates = importlib.import_module("isoprune.methods.repairs.polish"), []
+
+    def noted(_pair, _data, training, **_):
+        rates.append(training.lr)
+        raise home._Enough
+
+    monkeypatch.setattr(home, "fit", noted)
+    x = inputs(96, 6)
+    result = small(x)
+    call(result, labelled(x), batch=16)
+    first = 1.2e-3 * kl(result.model, result.dense, x[::8]) ** 0.5
+    assert rates == pytest.approx([first, first / 4, 0.06 * first])
+
+
 @pytest.mark.parametrize("samples", [0, 15, 16, 250, 1000])
 def test_the_budget_of_samples_is_never_exceeded_and_counted_to_the_sample(samples, monkeypatch):
     x, seen = inputs(64, 6), []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
@@ -21,8 +21,9 @@ from isoprune.pruning.pruned import Pruned
 from isoprune.signals.modes import in_eval_mode
 from isoprune.signals.samples import every_eighth, in_batches
 from isoprune.signals.signals import Signals
-from isoprune.training import Diverged, Training, Watch, evaluate, fit
+from isoprune.training import Diverged, Muon, Training, Watch, evaluate, fit
 from isoprune.training.distill import distillation_loss
+from isoprune.training.settings import OptimizerChoice
 from isoprune.types import Data, IsopruneError
 from isoprune.types.errors import check_known
 from isoprune.types.method import method
@@ -31,9 +32,26 @@ from isoprune.types.task import Task, forward, reads_classes
 from isoprune.types.units import DEPTH, GRAINS
 
 SAMPLES = 76_800  # 300 steps of 256: what the trials of it took
-_PASSES = 40  # more over the same images only learn them by heart
 _PATIENCE = 4  # a run ends when a part of so many of it has brought nothing
 _RATES = (1.0, 0.25, 0.06)  # parts of lr: one that brings nothing at all is followed by the next
+
+
+class _Steps(NamedTuple):
+    """How samples are mixed, what steps at which rate, and how often all images are gone through at most."""
+
+    collate: Callable[[Sequence[Any]], Any]
+    optimizer: OptimizerChoice
+    lr: Callable[[float], float]  # of the held-out loss at the start
+    passes: int  # more over the same images only learn them by heart
+
+
+def _by_distance(off: float) -> float:
+    # Steps of Muon are as long near the goal as far from it: how far it is says the rate.
+    return 1.2e-3 * min(math.sqrt(off), 1.0)
+
+
+_PLAIN = _Steps(blended, Muon, _by_distance, 48)
+_NORMED = _Steps(patched, "adamw", lambda _: 5e-3, 40)
 
 
 @method(
@@ -53,7 +71,7 @@ def polish(
     r"""Return a copy trained for a while to make what the dense network makes of the same inputs.
 
     This is training, not a closed form: what it took is counted with that of retraining. No label is read.
-    Adam, its rate falling to zero along half a cosine, minimises
+    Muon (with BatchNorm: Adam), its rate falling to zero along half a cosine, minimises
 
     - "kl": :math:`\text{KL}(p_{dense} \,\|\, p)`, of logits of classes (dimension 1);
     - "squares": :math:`|y - y_{dense}|^2`, the mean over all tensors of floats in the outputs, each over the
@@ -76,16 +94,19 @@ def polish(
     BatchNorm is in train mode during the steps, all else, Dropout too, in eval mode.
 
     Args:
-        train_samples: At most so many are trained on, in all runs together; no run has more than 40 passes.
+        train_samples: At most so many are trained on, in all runs together; no run has more than 48 passes
+            over the images (with BatchNorm 40).
         images: How many inputs are looked at.
         batch: Samples a step.
-        lr: Of Adam, at the start. None: 1e-3, and 5e-3 for a network with BatchNorm, in front of which
-            filters have no scale of their own.
+        lr: At the start. None: 1.2e-3 times the root of the held-out loss, at most 1.2e-3, of
+            `isoprune.training.Muon`; of Adam 5e-3 for a network with BatchNorm, in front of which filters
+            have no scale of their own.
         match: As above.
 
     Cost: ``train_samples`` times a forward and a backward, and a forward of the dense network; for each pass
     a forward of an eighth of ``images`` through both. Memory: a copy of each network, and four numbers a
-    weight (gradient, Adam's two, the best so far); the graph of ``batch`` samples, and ``images`` inputs.
+    weight (gradient, momentum, Adam's square, the best so far); the graph of ``batch`` samples, and
+    ``images`` inputs.
 
     Raises:
         IsopruneError: Without data; with fewer than two images; for options outside of their range; if the
@@ -93,9 +114,8 @@ def polish(
     """
     check_known(match, ("auto", "kl", "squares"), "match")
     normed = any(isinstance(module, _BatchNorm) for module in pruned.model.modules())
-    if lr is None:
-        lr = 5e-3 if normed else 1e-3
-    if train_samples < 0 or not lr > 0:
+    how = _NORMED if normed else _PLAIN
+    if train_samples < 0 or not (lr is None or lr > 0):
         raise IsopruneError(
             f"train_samples = {train_samples} and lr = {lr} of polish: give 0 samples or more, and a rate "
             "above 0."
@@ -110,16 +130,16 @@ def polish(
     pair = _Pair(copied(pruned.model), copied(pruned.dense).requires_grad_(False))
     task = Task(inputs=lambda inputs: inputs, loss=_loss(match, signals, pair, judges), metrics={})
     best = _Best(pair, judges, task)
-    collate = patched if normed else blended
-    source: Any = DataLoader(seen, min(batch, len(seen)), shuffle=True, collate_fn=collate, drop_last=True)  # pyright: ignore[reportArgumentType]
-    size, left = source.batch_size, train_samples
+    lr = how.lr(best.off) if lr is None else lr
+    size, left = min(batch, len(seen)), train_samples
+    source: Any = DataLoader(seen, size, shuffle=True, collate_fn=how.collate, drop_last=True)  # pyright: ignore[reportArgumentType]
     for part in _RATES:
         if left < size or best.off == 0 or best.gained:
             break
-        steps = min(left // size, _PASSES * len(source))
+        steps = min(left // size, how.passes * len(source))
         passes = math.ceil(steps / len(source))
         best.begin(passes)
-        training = Training(passes, part * lr, cosine(), None, steps, "adamw", weight_decay=0.0)
+        training = Training(passes, part * lr, cosine(), None, steps, how.optimizer, weight_decay=0.0)
         watch = Watch(measure=best.judge)
         try:
             fit(pair, Data(source, None), training, generator=generator, task=task, watch=watch)
