@@ -144,8 +144,13 @@ def test_usual_names_are_as_they_are():
 
 @pytest.mark.parametrize("escaped", [True, False])
 def test_json_with_any_character_in_it_is_read_as_its_texts_are_shown(escaped):
-    """Those below the surrogates, emoji and tags, in keys and values; escaped marks hide none."""
-    for code in (*range(0xD800), *range(0xE000, 0x10000), *range(0x1F600, 0x1F610), *range(0xE0000, 0xE0080)):
+    """Letters, blanks and marks of all scripts, some of what else there is; escaped marks hide none."""
+    for code in (
+        *range(0x3100),
+        *range(0x3100, 0xD800, 97),
+        *range(0xFE00, 0x10000),
+        *range(0xE000, 0xE0080, 499),
+    ):
         text = "".join(('a"', chr(code), "\\"))
         content = json.dumps({text: [text, 1]}, ensure_ascii=escaped).encode()
         assert msgspec.json.decode(printable_json(content)) == {name(text): [name(text), 1]}, hex(code)
