@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import functools
+import operator
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy
 import pytest
@@ -53,6 +57,20 @@ class Options:
     function: object = powered
 
 
+class Slotted:
+    __slots__ = ("power",)
+
+    def __init__(self, power):
+        self.power = power
+
+
+class Weights(dict):
+    """A container with a state of its own."""
+
+    def __init__(self, scale):
+        self.scale = scale
+
+
 def values():
     """Return values no two of which do the same."""
     return [
@@ -68,6 +86,13 @@ def values():
         nn.CrossEntropyLoss(weight=torch.ones(3)), nn.CrossEntropyLoss(weight=torch.ones(3) / 2),
         Focal, Softer, Focal(1.0), Focal(2.0), Softer(1.0), Focal(1.0).forward, Focal(3.0).forward,
         Options(1), Options(2), Options(1, loss_of(1)), nn.Dropout(0.1), nn.Dropout(0.2),
+        numpy.float32(1), numpy.float32(2), Fraction(1, 2), Fraction(1, 3), Decimal(1), Decimal(2),
+        slice(1), slice(2), bytearray(b"a"), bytearray(b"b"), re.compile("a"), re.compile("a", re.DOTALL),
+        operator.itemgetter(0), operator.itemgetter(1), operator.attrgetter("a"), operator.methodcaller("a"),
+        {"a": 1}.get, {"a": 2}.get, {"a": 1}.pop, str.lower, str.upper, torch.Tensor.sin, torch.Tensor.cos,
+        numpy.sin, numpy.cos, torch.channels_last, torch.contiguous_format,
+        Slotted(1), Slotted(2), Weights(1), Weights(2),
+        torch.eye(2), torch.eye(2).to_sparse(), 2 * torch.eye(2).to_sparse(), torch.zeros(2, device="meta"),
     ]  # fmt: skip
 
 
@@ -124,6 +149,14 @@ def test_every_element_of_a_tensor_counts_and_its_layout_does_not(dtype):
     assert len({value_digest(tensor) for tensor in [zeros, *changed]}) == 7
     for tensor in changed:
         assert value_digest(tensor.T.contiguous().T) == value_digest(tensor)
+
+
+def test_a_view_that_conjugates_or_negates_has_the_digest_of_its_numbers():
+    numbers = torch.tensor([1 + 2j, 3 - 1j])
+    assert (
+        value_digest(numbers.conj()) == value_digest(numbers.conj().resolve_conj()) != value_digest(numbers)
+    )
+    assert value_digest(numbers.conj().imag) == value_digest(torch.tensor([-2.0, 1.0]))
 
 
 def test_a_graph_is_told_by_what_was_found_and_not_by_the_addresses_of_tensors():

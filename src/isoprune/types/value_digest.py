@@ -7,11 +7,25 @@ import dis
 import functools
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Set
+from decimal import Decimal
 from enum import Enum
+from fractions import Fraction
+from operator import attrgetter, itemgetter, methodcaller
 from pathlib import Path
-from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    CellType,
+    CodeType,
+    FunctionType,
+    MethodDescriptorType,
+    MethodType,
+    MethodWrapperType,
+    ModuleType,
+    WrapperDescriptorType,
+)
 from typing import Any
 
 import numpy
@@ -20,7 +34,13 @@ from torch import Tensor, nn
 
 from isoprune.types.importing import is_installed
 
-_PLAIN = (str, bytes, int, float, complex, type(None), Enum, os.PathLike, torch.dtype, torch.device)
+# Their repr says all that they are.
+_PLAIN = (
+    str, bytes, bytearray, int, float, complex, Decimal, Fraction, numpy.generic, numpy.dtype, type(None),
+    Enum, slice, os.PathLike, attrgetter, itemgetter, methodcaller,
+    torch.dtype, torch.device, torch.layout, torch.memory_format,
+)  # fmt: skip
+_BUILTIN = BuiltinFunctionType | MethodDescriptorType | MethodWrapperType | WrapperDescriptorType
 
 
 def value_digest(value: object) -> str:
@@ -28,8 +48,9 @@ def value_digest(value: object) -> str:
 
     Of a function counts its bytecode, its defaults, and what it reads of its closure and its module, in turn;
     not its name, its line or its comments. Of what an installed package defines the name counts, with the
-    options and tensors of a module, a dataclass or a partial; of its other objects only the type. Another
-    version of Python has other bytecode, and so gives another digest.
+    options and tensors of a module, a dataclass or a partial, and what a built-in method is bound to; of its
+    other objects, such as generators of random numbers, only the type. Another version of Python has other
+    bytecode, and so gives another digest.
     """
     total = hashlib.sha256()
     for part in _parts(value, {}):
@@ -48,14 +69,30 @@ def _parts(value: Any, seen: dict[int, tuple[int, object]]) -> Iterator[bytes]:
     else:
         seen[id(value)] = len(seen), value  # with the value: else the id could become another one's
         if isinstance(value, Tensor):
-            yield f"{value.dtype} {tuple(value.shape)}".encode()
-            yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+            yield f"{value.dtype} {tuple(value.shape)} {value.layout}".encode()
+            yield _bytes_of(value.detach())
         elif isinstance(value, Set):
             # Sorted: the order of a set is another one in every process.
             yield from sorted(value_digest(part).encode() for part in value)
         else:
-            for inner in _inside(value):
+            for inner in (*_inside(value), *_attributes(value)):
                 yield from _parts(inner, seen)
+
+
+def _bytes_of(tensor: Tensor) -> bytes:
+    if tensor.is_meta:
+        return b""
+    dense = tensor.cpu() if tensor.layout == torch.strided else tensor.cpu().to_dense()
+    return dense.resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def _attributes(value: Any) -> Iterable[Any]:
+    """Return what a container or an object of a user's class has in its ``__dict__`` and its slots."""
+    if isinstance(value, FunctionType | MethodType | ModuleType | type) or dataclasses.is_dataclass(value):
+        return []
+    if isinstance(value, nn.Module) or not _is_of_package(type(value)):
+        return [object.__getstate__(value)]
+    return []
 
 
 def _inside(value: Any) -> Iterable[Any]:
@@ -74,15 +111,19 @@ def _inside(value: Any) -> Iterable[Any]:
         return _of_function(value)
     if isinstance(value, CodeType):
         return [value.co_code, value.co_consts, value.co_names]
-    if isinstance(value, ModuleType | BuiltinFunctionType):
+    if isinstance(value, _BUILTIN):
+        of = getattr(value, "__self__", None), getattr(value, "__objclass__", None)
+        return [value.__name__, *of]
+    if isinstance(value, ModuleType | numpy.ufunc):
         return [value.__name__]
+    if isinstance(value, re.Pattern):
+        return [value.pattern, value.flags]
     if isinstance(value, type):
         return _of_class(value)
     if dataclasses.is_dataclass(value):
         return [type(value), *(getattr(value, f.name) for f in dataclasses.fields(value) if f.compare)]
-    own = isinstance(value, nn.Module) or not _is_of_package(type(value))
     wrapped = [getattr(value, name, None) for name in ("fget", "__func__", "__wrapped__")]
-    return [type(value), *wrapped, getattr(value, "__dict__", None) if own else None]
+    return [type(value), *wrapped]
 
 
 def _of_function(function: FunctionType) -> list[Any]:
