@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from isoprune.training import checkpoint
+import isoprune
+from isoprune.training import Saving, checkpoint
 from isoprune.types import IsopruneError
 
 from .resuming import RECIPE, train
@@ -237,3 +239,23 @@ def test_what_is_kept_is_there_before_the_checkpoint_of_its_epoch(tmp_path):
     assert written == [0, 1, 2, 3, 4]
     assert [row["norm"] for row in got[1]] == [w.norm().item() for w in seen.values()]
     assert torch.equal(seen[0], small_net(torch.float32)[1].weight)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((3,), r"saving is 3\. Give a path"),
+        (("p", 0), r"Saving\.steps is 0\. Give a whole number, 1 or more"),
+        (("p", 1.5), r"Saving\.steps is 1\.5\. Give a whole number, 1 or more"),
+        (("p", None, -1), r"Saving\.seconds is -1\. Give a number, 0 or more"),
+        (("p", None, math.nan), r"Saving\.seconds is nan\. Give a number, 0 or more"),
+    ],
+)
+def test_a_checkpoint_has_a_path_and_a_pace(given, message):
+    with pytest.raises(IsopruneError, match=message):
+        Saving(*given)
+
+
+def test_retraining_says_that_it_saves_to_a_path():
+    with pytest.raises(IsopruneError, match=r"saving is 3\. Give a path"):
+        isoprune.retrain(small_net(), small_splits(), lr=0.1, epochs=1, saving=3)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
+from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -132,6 +133,9 @@ class Saving:
             never interrupted.
         steps: Within an epoch, write after every so many steps. None: go by ``seconds``.
         seconds: Write when so many have passed, and fifty times what the last writing took.
+
+    Raises:
+        IsopruneError: If one of them is not of these kinds.
     """
 
     path: Path
@@ -139,7 +143,13 @@ class Saving:
     seconds: float = 60.0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.path, str | PathLike):
+            raise IsopruneError(f"saving is {self.path!r}. Give a path, or Saving(path, steps, seconds).")
         object.__setattr__(self, "path", Path(self.path))
+        if self.steps is not None and not (_is(Integral, self.steps) and self.steps >= 1):
+            raise IsopruneError(f"Saving.steps is {self.steps!r}. Give a whole number, 1 or more.")
+        if not (_is(Real, self.seconds) and self.seconds >= 0):
+            raise IsopruneError(f"Saving.seconds is {self.seconds!r}. Give a number, 0 or more.")
 
 
 class Trained(NamedTuple):

@@ -84,7 +84,9 @@ def retrain(
     if dense is None and isinstance(network, Pruned):
         dense = pruned.dense
     learned = read_distill(distill, dense)
-    kept = Saving(Path(saving)) if isinstance(saving, str | Path) else saving
+    kept = saving
+    if kept is not None and not isinstance(kept, Saving):
+        kept = Saving(Path(kept) if isinstance(kept, str) else kept)
     rate = 0.0 if lr == "auto" else lr
     how = schedule_of(schedule, epochs), batch, steps, optimizer, momentum, weight_decay, read_loop(loop)
     training = Training(epochs, rate, *how)
