@@ -255,6 +255,12 @@ def test_settings_of_a_training_need_data(more, capsys):
     assert not Path("o").exists()
 
 
+def test_an_optimizer_needs_a_training(capsys):
+    line = refused(capsys, *DONE, "--epochs", "0", "--optimizer", "adamw")
+    assert line == "isoprune: Nothing is trained with --epochs 0. Leave out --optimizer."
+    assert not Path("o").exists()
+
+
 def test_help_tells_both_ways(capsys):
     assert main(["prune", "--help"]) == 0
     said = capsys.readouterr().out

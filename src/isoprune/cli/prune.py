@@ -140,6 +140,8 @@ def prune(
         more = {"mask": mask, "seed": seed, "backend": latency_backend, "threads": threads}
         opening = {"shape": sizes, "weights": weights, "seed": seed, "build": build}
         return _alone(source, target, pruning | more, opening, out, backends, onnx=onnx)
+    if optimizer != "sgd" and not (epochs or dense_epochs):
+        raise IsopruneError("Nothing is trained with --epochs 0. Leave out --optimizer.")
     if mask:
         raise IsopruneError("--mask does not go with --data: write a recipe of steps, and isoprune run it.")
     kind = source
