@@ -25,6 +25,14 @@ def test_inputs_are_the_first_samples_of_any_structure():
     assert torch.equal(found["u"], torch.cat([b["u"] for b in batches])[:3])
 
 
+def test_samples_that_do_not_go_into_one_batch_are_told_by_their_shapes():
+    batches = [(torch.zeros(2, 1, width), torch.zeros(2)) for width in (4, 5)]
+    signals = Signals(nn.Identity(), batches)
+    assert signals.inputs(2).shape == (2, 1, 4)
+    with pytest.raises(IsopruneError, match=r"Samples of shapes \(1, 4\) and \(1, 5\) do not go into one"):
+        signals.inputs(3)
+
+
 def test_a_detector_s_lists_are_cut_as_lists():
     images = [torch.randn(3, size, size) for size in (4, 5, 6)]
     batch = [(image, {"boxes": torch.rand(2, 4)}) for image in images]

@@ -148,7 +148,11 @@ def in_batches(samples: Sequence[Any], size: int) -> list[Any]:
 
 
 def joined(parts: Sequence[Any]) -> Any:
-    """Return inputs of any structure as one: tensors and lists of samples joined along the samples."""
+    """Return inputs of any structure as one: tensors and lists of samples joined along the samples.
+
+    Raises:
+        IsopruneError: If tensors differ in another dimension.
+    """
     first = parts[0]
     if isinstance(first, Mapping):
         return {key: _end_to_end([part[key] for part in parts]) for key in first}
@@ -160,6 +164,12 @@ def joined(parts: Sequence[Any]) -> Any:
 def _end_to_end(fields: Sequence[Any]) -> Any:
     first = fields[0]
     if isinstance(first, Tensor) and first.dim():
+        if len(shapes := {tuple(field.shape[1:]): None for field in fields}) > 1:
+            some, others = list(shapes)[:2]
+            raise IsopruneError(
+                f"Samples of shapes {some} and {others} do not go into one batch. Pass samples of one shape: "
+                "crop, resize or pad them."
+            )
         return torch.cat(list(fields))
     if isinstance(first, Mapping):
         return {key: _end_to_end([field[key] for field in fields]) for key in first}
