@@ -54,6 +54,8 @@ def test_accuracies_before_and_after_stand_in_what_is_shown():
     first, last = (row["validation_accuracy"] for row in (rows(small)[0], rows(small)[-1]))
     assert f"validation accuracy: {first:.4g} before retraining, {last:.4g} after" in repr(small)
     assert isoprune.evaluate(small, loader())["accuracy"] == last
+    smaller = isoprune.prune(small, ratio=0.5)
+    assert f"{last:.4g} after, and then prune: isoprune.evaluate says" in " ".join(repr(smaller).split())
 
 
 @pytest.mark.parametrize(

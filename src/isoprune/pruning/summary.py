@@ -76,13 +76,20 @@ def _notes(pruned: Pruned) -> Iterator[str]:
 
 
 def _trained(pruned: Pruned) -> str | None:
-    """Return what the last training made of the number that validation data are judged by; None without."""
-    rows: Sequence[Mapping[str, Any]]
-    rows = next((entry["rows"] for entry in reversed(pruned.history) if entry.get("rows")), [{}])
+    """Return what the last training made of the number that validation data are judged by; None without.
+
+    Steps that followed are named: the number is not that of the network that they left.
+    """
+    at = max((i for i, entry in enumerate(pruned.history) if entry.get("rows")), default=None)
+    if at is None:
+        return None
+    rows: Sequence[Mapping[str, Any]] = pruned.history[at]["rows"]
+    later = " → ".join(entry["step"] for entry in pruned.history[at + 1 :] if entry["step"] != "shrink")
+    since = f", and then {later}: isoprune.evaluate says what is left" if later else ""
     for key in rows[0]:
         if key.startswith("validation_"):
             ends = f"{rows[0][key]:.4g} before retraining, {rows[-1][key]:.4g} after"
-            return f"{key.replace('_', ' ')}: {ends}"
+            return f"{key.replace('_', ' ')}: {ends}{since}"
     return None
 
 
