@@ -65,6 +65,15 @@ def test_what_is_not_of_floats_is_not_mixed(mix):
     assert torch.equal(batch["values"], torch.cat([one["values"] for one in samples]))
 
 
+@pytest.mark.parametrize("mix", [blended, patched])
+def test_masks_of_infinities_are_not_mixed(mix):
+    mask = torch.full((6, 1, 4, 4), -torch.inf).triu(1)
+    samples = [{"values": inputs(1, 3, 4, 4, seed=i), "mask": mask[i : i + 1]} for i in range(6)]
+    batch = mix(samples)
+    assert torch.equal(batch["mask"], mask)
+    assert torch.equal(batch["values"], torch.cat([one["values"] for one in samples]))
+
+
 def test_what_has_no_positions_is_not_patched():
     samples = list(inputs(6, 3).split(1))
     assert torch.equal(patched(samples), torch.cat(samples))

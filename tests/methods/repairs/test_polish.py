@@ -254,6 +254,11 @@ def test_what_cannot_be_compared_or_held_out_is_refused():
     result = small(x)
     with pytest.raises(IsopruneError, match="holds every eighth image out, and batches hold 1"):
         call(result, labelled(x[:1]))
+    for place in (0, 1):  # one that judges, one that is learnt from
+        holed = x.clone()
+        holed[place, 0] = torch.nan
+        with pytest.raises(IsopruneError, match="An input in batches holds NaN"):
+            call(result, labelled(holed))
     other = replace(result, dense=seeded(lambda: mlp(6, 16, 5)))
     with pytest.raises(IsopruneError, match="differ in number or shape"):
         call(other, labelled(x))

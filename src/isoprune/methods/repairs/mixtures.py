@@ -1,7 +1,7 @@
 """Batches in which each sample is a mixture of two: inputs beside those that there are.
 
-Samples, each a batch of one, are joined, and mixed where all that they hold is of floats: halfway between two
-ids, lengths or masks there is no input.
+Samples, each a batch of one, are joined, and mixed where all that they hold is of finite floats: halfway
+between two ids, lengths or masks there is no input.
 """
 
 from __future__ import annotations
@@ -56,10 +56,15 @@ def patched(samples: Sequence[Any]) -> Any:
 
 
 def _mixed(samples: Sequence[Any], mixed: Callable[[Tensor, Tensor], Tensor], *, dims: int) -> Any:
-    """Return samples as one batch, mixed with others of it if all that they hold are floats of such dims."""
+    """Return samples as one batch, mixed with others of it if all that they hold are floats of such dims.
+
+    Floats with an infinity are a mask that is added; minus infinity mixed with itself would be NaN.
+    """
     batch = joined(samples)
     fields = [part for part in tree_leaves(batch) if isinstance(part, Tensor)]
     if not all(f.is_floating_point() and f.dim() >= dims and len(f) == len(samples) for f in fields):
+        return batch
+    if not all(bool(f.isfinite().all()) for f in fields):
         return batch
     other = torch.randperm(len(samples))
     return tree_map_only(Tensor, lambda x: mixed(x, x[other]), batch)

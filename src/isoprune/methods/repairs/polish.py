@@ -109,8 +109,8 @@ def polish(
     ``images`` inputs.
 
     Raises:
-        IsopruneError: Without data; with fewer than two images; for options outside of their range; if the
-            outputs of the two networks differ in number or shape; if every parameter is frozen.
+        IsopruneError: Without data; with fewer than two images, or NaN in one; for options outside of their
+            range; if the outputs of the two networks differ in number or shape; if every parameter is frozen.
     """
     check_known(match, ("auto", "kl", "squares"), "match")
     normed = any(isinstance(module, _BatchNorm) for module in pruned.model.modules())
@@ -124,6 +124,10 @@ def polish(
     if len(each) < 2:
         raise IsopruneError(
             f"Repair 'polish' holds every eighth image out, and batches hold {len(each)}. Pass more."
+        )
+    if any(bool(t.isnan().any()) for inputs in each for t in tensors_in(inputs)):
+        raise IsopruneError(
+            "An input in batches holds NaN, which nothing can be learnt from. Check the data."
         )
     judging, seen = every_eighth(each)
     judges = in_batches(judging, batch)
