@@ -20,6 +20,7 @@ from experiment.tiny import one_thread
 from isoprune.cli import main
 from isoprune.experiment import Request, deliver, step_result
 from isoprune.experiment.config import experiment
+from isoprune.experiment.named_network import open_network
 from isoprune.experiment.pipeline import splits_of
 from isoprune.experiment.steps import retrain, train
 from isoprune.verbs.advise import ADAPTIVE_RATES
@@ -312,3 +313,4 @@ def test_without_epochs_the_network_is_refit_and_nothing_is_trained(capsys, more
     read, train = re.search(r"Not retrained: ([\d,]+) of ([\d,]+) training images", said).groups()
     assert 0 < int(read.replace(",", "")) <= int(train.replace(",", ""))
     assert int(train.replace(",", "")) == len(splits_of(experiment(one["config"])).train)
+    assert same(open_network("o").model.state_dict(), tensors())

@@ -61,7 +61,7 @@ def advise(
     """Say which learning rate fits a network and a budget of retraining, before that budget is spent.
 
     NETWORK is what isoprune diagnose takes: a record.json (its repaired network) or the folder of a network
-    in the store, a folder that isoprune prune or isoprune.save wrote (of prune --data the retrained network),
+    in the store, a folder that isoprune prune or isoprune.save wrote (of prune --data the last network),
     or a source. At each of a few rates the network is trained for a small part of the steps, with the whole
     schedule run through in them; the largest rate that is as good as the best is advised. Only training data
     is used, a tenth of it to judge by. Finished probes are kept: an interrupted command goes on.

@@ -65,7 +65,7 @@ def diagnose(
     Args:
         network: The network; see above.
         dense: The network before pruning, of the same kinds (the store's).
-        stage: Which network of a record (pruned), or of the folder of prune --data (retrained).
+        stage: Which network of a record (pruned), or of the folder of prune --data (its last).
         data: A data set by name or table, a folder of images, your function, example or random.
             A folder as your network saw it: {root = "photos", mean = [...], std = [...], resize = 256};
             also crop, interpolation, transform = "pkg:function" or "timm:NAME", on_error = "skip".

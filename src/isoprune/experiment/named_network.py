@@ -74,7 +74,7 @@ def open_network(
         name: A record.json or a run's folder; a network's folder in the store; a folder that `isoprune prune`
             or `isoprune.save` wrote; or a source, as `isoprune prune` takes.
         stage: Which network of a record; None: the pruned one, with its repaired form, and of the folder of
-            `isoprune prune --data` the retrained one.
+            `isoprune prune --data` its last one.
         dense: Names the network before pruning, in the same ways; None: what the store has of the same run.
         build: The source that makes the dense network of a saved folder, or the function that a network of a
             store names; None: what the folder names, if that is trusted.
@@ -197,8 +197,9 @@ def _folders(path: Path, role: str | None) -> tuple[Path, Path | None]:
     # ROOT/runs/<digest>/record.json, but a delivery has its store within; not where a link there leads.
     run = path.parent.resolve()
     store = run / RUNS if delivery else run.parent.parent
-    usual = "retrained" if delivery else "pruned"
     record = read_record(path, WHOLE)
+    # With --epochs 0 nothing is retrained, and what is delivered is the repaired network.
+    usual = record.networks[-1].role if delivery else "pruned"
     wanted = record.network(role or usual)
     if wanted is None:
         roles = ", ".join(dict.fromkeys(network.role for network in record.networks))
