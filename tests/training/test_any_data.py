@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, WeightedRandomSampler
 
+import isoprune
 from isoprune.methods.schedules import constant
 from isoprune.training import evaluate
 from isoprune.training.source import source_of
@@ -149,6 +150,15 @@ class Lion(torch.optim.Optimizer):
 
 
 OPTIMIZERS = {"lion": Lion, "adagrad": torch.optim.Adagrad}
+
+
+def test_a_momentum_of_adamw_may_be_a_whole_number():
+    whole, real = (
+        isoprune.retrain(small_net(), small_splits(), lr=1e-3, epochs=1, optimizer="adamw", momentum=number)
+        for number in (0, 0.0)
+    )
+    for a, b in zip(whole.model.parameters(), real.model.parameters(), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_adamw_is_torchs_written_out():

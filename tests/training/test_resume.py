@@ -245,6 +245,7 @@ def test_what_is_kept_is_there_before_the_checkpoint_of_its_epoch(tmp_path):
     ("given", "message"),
     [
         ((3,), r"saving is 3\. Give a path"),
+        (("",), r"saving is ''\. Give a path"),
         (("p", 0), r"Saving\.steps is 0\. Give a whole number, 1 or more"),
         (("p", 1.5), r"Saving\.steps is 1\.5\. Give a whole number, 1 or more"),
         (("p", None, -1), r"Saving\.seconds is -1\. Give a number, 0 or more"),

@@ -92,7 +92,9 @@ class Training:
         if self.optimizer == "sgd":
             return SGD(parameters, momentum=self.momentum, nesterov=self.loop.nesterov, **common)
         if self.optimizer == "adamw":
-            return AdamW(parameters, betas=(self.momentum, 0.999), **common)
+            return AdamW(
+                parameters, betas=(float(self.momentum), 0.999), **common
+            )  # torch refuses whole ones
         raise IsopruneError(
             f"Unknown optimizer {self.optimizer!r}.{did_you_mean(str(self.optimizer), OPTIMIZERS)} For your "
             "own, give a function of the parameters."
@@ -143,7 +145,7 @@ class Saving:
     seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.path, str | PathLike):
+        if not isinstance(self.path, str | PathLike) or not Path(self.path).name:
             raise IsopruneError(f"saving is {self.path!r}. Give a path, or Saving(path, steps, seconds).")
         object.__setattr__(self, "path", Path(self.path))
         if self.steps is not None and not (_is(Integral, self.steps) and self.steps >= 1):
