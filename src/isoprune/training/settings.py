@@ -125,6 +125,21 @@ class Watch:
     tracked: Tracking | None = None
 
 
+def read_watch(watch: Watch | Callable[[Row], object] | None) -> Watch | None:
+    """Return who sees the epochs, of a function that is called with each row.
+
+    Raises:
+        IsopruneError: If it is something else.
+    """
+    if watch is None or isinstance(watch, Watch):
+        return watch
+    if not callable(watch):
+        raise IsopruneError(
+            f"watch is {watch!r}. Give a function of an epoch's row, such as print, or a Watch."
+        )
+    return Watch(on_epoch=watch)
+
+
 @dataclass(frozen=True)
 class Saving:
     """Where and how often all state of a training is written.

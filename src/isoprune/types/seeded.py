@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from numbers import Integral
 
 import torch
 from torch import Generator
@@ -20,9 +21,9 @@ def seeded(seed: int) -> Generator:
     Raises:
         IsopruneError: If it is none that torch takes.
     """
-    if not 0 <= seed < 2**63:
-        raise IsopruneError(f"seed is {seed}, outside 0 to 2^63 - 1. Give for example 0.")
-    return Generator().manual_seed(seed)
+    if not isinstance(seed, Integral) or not 0 <= seed < 2**63:
+        raise IsopruneError(f"seed is {seed!r}, no whole number from 0 to 2^63 - 1. Give for example 0.")
+    return Generator().manual_seed(int(seed))
 
 
 def derived_seed(seed: int, name: str) -> int:

@@ -18,7 +18,7 @@ from isoprune.training.loop import read_loop
 from isoprune.training.probe_cache import ProbeCache
 from isoprune.training.processes import join
 from isoprune.training.rates import Probe, at_or_below
-from isoprune.training.settings import OptimizerChoice
+from isoprune.training.settings import OptimizerChoice, Row, read_watch
 from isoprune.training.source import data_of, source_of
 from isoprune.types import CLASSIFICATION, IsopruneError, Network, Schedule, Task
 from isoprune.types.seeded import seeded
@@ -49,7 +49,7 @@ def retrain(
     dense: nn.Module | None = None,
     distill: Distill | Mapping[str, float] | None = None,
     seed: int = 0,
-    watch: Watch | None = None,
+    watch: Watch | Callable[[Row], object] | None = None,
     saving: Saving | Path | str | None = None,
 ) -> Pruned:
     """Return the network retrained; the rows of its epochs are in ``history[-1]["rows"]``, see `fit`.
@@ -69,7 +69,7 @@ def retrain(
         distill: {"weight": 0.9, "temperature": 4.0}: learn from the dense network's outputs as well.
         dense: The network to learn from, in place of the one that a `Pruned` knows.
         seed: Decides the order of the samples.
-        watch: Who sees the epochs.
+        watch: Who sees the epochs: a function that is called with each row, or a `Watch`.
         saving: Where all state is written, so that an interrupted call goes on: a path, or `Saving`. The
             finished probes of "auto" are in ``<path>-probes.json``, and are not run again.
 
@@ -84,6 +84,7 @@ def retrain(
     if dense is None and isinstance(network, Pruned):
         dense = pruned.dense
     learned = read_distill(distill, dense)
+    watch = read_watch(watch)
     kept = saving
     if kept is not None and not isinstance(kept, Saving):
         kept = Saving(Path(kept) if isinstance(kept, str) else kept)
