@@ -8,6 +8,7 @@ import pytest
 
 import isoprune
 from isoprune.types import IsopruneError
+
 from .small import small_net, small_splits
 
 
