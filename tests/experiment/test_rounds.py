@@ -169,8 +169,9 @@ def life(root: Path, flushes: int) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.matrix
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(
+    "seed", [pytest.param(0, marks=pytest.mark.matrix), pytest.param(1, marks=pytest.mark.long)]
+)
 def test_five_rounds_killed_ten_times_end_with_the_same_bits(seed: int, tmp_path: Path):
     """kill -9 wherever something goes to the disk, half-way through a file or between two."""
     straight, broken = Store(tmp_path / "straight"), Store(tmp_path / "broken")

@@ -249,8 +249,9 @@ def test_no_worker_outlives_its_parent(tmp_path: Path):
         worker.wait(timeout=5)
 
 
-@pytest.mark.matrix
-@pytest.mark.parametrize("number", range(2))
+@pytest.mark.parametrize(
+    "number", [pytest.param(0, marks=pytest.mark.matrix), pytest.param(1, marks=pytest.mark.long)]
+)
 def test_killed_at_any_moment_a_study_ends_with_the_same_bits(tmp_path: Path, number: int):
     """kill -9 of all its processes at random moments, again and again until it is through."""
     toml = write_toml(tmp_path / "s.toml")
