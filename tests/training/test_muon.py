@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import Generator, nn
 
-from isoprune.linalg import haar_matrix
+from isoprune.linalg import haar_matrix, nearly_orthogonal
 from isoprune.training import Muon
-from isoprune.training.muon import nearly_orthogonal
 
 
 def drawn(*shape, seed=0, dtype=torch.float64):

@@ -167,10 +167,10 @@ def prune(
             if onnx:
                 needed()
             file = None if weights is None else str(weights)
-            trained = {"settings": settings, "optimizer": optimizer}
             request = Request(
-                kind, data, target, pruning, epochs, dense_epochs, seed, sizes, file, build=build, **trained
-            )
+                kind, data, target, pruning, epochs, dense_epochs, seed, sizes, file,
+                settings, build, optimizer,
+            )  # fmt: skip
             folder = out or Path(f"{short_name(source)}-pruned")
             done = deliver(
                 request, folder, timing=TimingRequest(backends, latency_backend, threads), on_stage=stage

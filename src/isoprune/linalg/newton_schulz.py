@@ -13,6 +13,8 @@ _RTOL = 1e-6  # numerical rank, as in `polar_factor`
 _BETWEEN = (2 / 3) ** 0.5  # where the purification turns from zero to one
 _ROUNDING = 8  # units in the last place that a zero may be off
 _PURIFICATIONS = 12
+_STEEP = (3.4445, -4.7750, 2.0315)  # steepest at zero of those that stay near one: K. Jordan
+_FEW = 5  # iterations of it
 
 
 def newton_schulz_factor(
@@ -85,3 +87,22 @@ def _grow(X: Tensor, tolerance: float) -> Tensor:
         smallest *= (15 - 10 * smallest**2 + 3 * smallest**4) / 8
         noise *= 15 / 8
     return X
+
+
+def nearly_orthogonal(matrix: Tensor) -> Tensor:
+    r"""Return :math:`U f(\Sigma / \|\Sigma\|) V^\top`, f five times the quintic :math:`ax + bx^3 + cx^5`.
+
+    f takes all from 0.002 to one into [0.68, 1.21], and zero to zero; what is not finite stays so. It is what
+    is left of `newton_schulz_factor` where nearly is enough: a fixed number of products, and no test of where
+    they have come.
+
+    Source: Jordan et al., 2024 (Muon).
+    """
+    a, b, c = _STEEP
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.mH if tall else matrix
+    x = x / x.norm().clamp_min(torch.finfo(x.dtype).tiny)
+    for _ in range(_FEW):
+        gram = x @ x.mH
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.mH if tall else x

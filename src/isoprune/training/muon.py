@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-_QUINTIC = (3.4445, -4.7750, 2.0315)  # steepest at zero of those that stay near one: K. Jordan
-_ITERATIONS = 5
+from isoprune.linalg import nearly_orthogonal
+
 _ROWS = 128  # of a large matrix so many at once: the cost then grows with its size, not with a power of it
 
 
@@ -46,7 +46,10 @@ class Muon(Optimizer):
             for weight in group["params"]:
                 if weight.grad is None:
                     continue
-                kept = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
+                state = self.state[weight]
+                if not state:
+                    state["momentum"] = torch.zeros_like(weight)
+                kept = state["momentum"]
                 kept.mul_(group["momentum"]).add_(weight.grad)
                 ahead = weight.grad.add(kept, alpha=group["momentum"])
                 weight.sub_(_direction(ahead), alpha=group["lr"])
@@ -59,18 +62,3 @@ def _direction(momentum: Tensor) -> Tensor:
     rows = momentum.reshape(len(momentum) if momentum.dim() else 1, -1)
     parts = rows.chunk(math.ceil(len(rows) / _ROWS))
     return torch.cat([nearly_orthogonal(p) * max(p.shape) ** 0.5 for p in parts]).view_as(momentum)
-
-
-def nearly_orthogonal(matrix: Tensor) -> Tensor:
-    r"""Return :math:`U f(\Sigma / \|\Sigma\|) V^\top`, f five times the quintic :math:`ax + bx^3 + cx^5`.
-
-    f takes all from 0.002 to one into [0.68, 1.21], and zero to zero; what is not finite stays so.
-    """
-    a, b, c = _QUINTIC
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.mH if tall else matrix
-    x = x / x.norm().clamp_min(torch.finfo(x.dtype).tiny)
-    for _ in range(_ITERATIONS):
-        gram = x @ x.mH
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mH if tall else x

@@ -92,9 +92,8 @@ class Training:
         if self.optimizer == "sgd":
             return SGD(parameters, momentum=self.momentum, nesterov=self.loop.nesterov, **common)
         if self.optimizer == "adamw":
-            return AdamW(
-                parameters, betas=(float(self.momentum), 0.999), **common
-            )  # torch refuses whole ones
+            momentum = float(self.momentum)  # torch refuses a whole number beside a fraction
+            return AdamW(parameters, betas=(momentum, 0.999), **common)
         raise IsopruneError(
             f"Unknown optimizer {self.optimizer!r}.{did_you_mean(str(self.optimizer), OPTIMIZERS)} For your "
             "own, give a function of the parameters."

@@ -62,9 +62,12 @@ def _mixed(samples: Sequence[Any], mixed: Callable[[Tensor, Tensor], Tensor], *,
     """
     batch = joined(samples)
     fields = [part for part in tree_leaves(batch) if isinstance(part, Tensor)]
-    if not all(f.is_floating_point() and f.dim() >= dims and len(f) == len(samples) for f in fields):
-        return batch
-    if not all(bool(f.isfinite().all()) for f in fields):
+
+    def can_be(field: Tensor) -> bool:
+        floats = field.is_floating_point() and bool(field.isfinite().all())
+        return floats and field.dim() >= dims and len(field) == len(samples)
+
+    if not all(map(can_be, fields)):
         return batch
     other = torch.randperm(len(samples))
     return tree_map_only(Tensor, lambda x: mixed(x, x[other]), batch)
