@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import isoprune
 from experiment.tiny import bits
 from isoprune.cli import main
 
@@ -61,6 +62,10 @@ def wide():
 def text():
     return nn.Linear(64, 10), torch.zeros(1, 64)
 """
+
+
+def dense(width: int = 8) -> torch.nn.Module:
+    return isoprune.models.mlp_7(width=width, depth=3, in_shape=(1, 8, 8), classes=10)
 
 
 @contextmanager

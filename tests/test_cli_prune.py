@@ -1,4 +1,4 @@
-"""`isoprune prune`: what it prints is what was done, what it saves loads, and bad input is one line."""
+"""`isoprune prune`: what it prints is what was done, and what it saves loads."""
 
 from __future__ import annotations
 
@@ -12,64 +12,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from isoprune.cli import main
 from isoprune.export import load
-
-OWN = """
-import torch
-from torch import nn
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.a = nn.Conv2d(3, 32, 3, padding=1)
-        self.b = nn.Conv2d(32, 32, 3, padding=1)
-        self.head = nn.Linear(32, 5)
-
-    def forward(self, x):
-        return self.head(self.b(self.a(x).relu()).relu().mean((2, 3)))
-
-def with_zeros():
-    net = Net()
-    with torch.no_grad():
-        net.a.weight[:7] = 0
-        net.a.bias[:7] = 0
-    return net
-
-class Nothing(nn.Module):
-    def forward(self, x):
-        return x * 2
-"""
+from pruned_by_command import NET, SHAPE, own_networks, ran, refused
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "own_cli_nets.py").write_text(OWN)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("COLUMNS", "120")
-    yield
-    sys.modules.pop("own_cli_nets", None)
-
-
-SHAPE = ["--shape", "2,3,8,8"]
-NET = ["prune", "own_cli_nets:Net", *SHAPE]
-
-
-def ran(capsys, *words: str) -> str:
-    code = main([*words])
-    out = capsys.readouterr()
-    assert (code, out.err) == (0, "")
-    return out.out
-
-
-def refused(capsys, *words: str) -> str:
-    code = main([*words])
-    out = capsys.readouterr()
-    assert code == 2
-    assert out.err.startswith("isoprune: ")
-    assert out.err.count("\n") == 1
-    return out.err
+    with own_networks(tmp_path, monkeypatch):
+        yield
 
 
 def build():
@@ -224,71 +174,6 @@ def test_latency_is_measured_and_reported(capsys):
     assert "times fewer multiply-adds than dense" in said
 
 
-@pytest.mark.parametrize(
-    ("words", "problem"),
-    [
-        (NET, "Say how much is to go: --ratio 0.5"),
-        ([*NET, "--ratio", "0.5", "--flops", "0.5"], "--ratio and --flops do not go together"),
-        ([*NET, "--flops", "0.5", "--only", "a=0.5"], "--flops and --only do not go together"),
-        ([*NET, "--only", "a"], "--only a is no PATTERN=RATIO"),
-        ([*NET, "--only", "=0.5"], "--only =0.5 is no PATTERN=RATIO"),
-        ([*NET, "--only", "a=half"], "--only a=half is no PATTERN=RATIO"),
-        ([*NET, "--only", "c*=0.5"], 'The pattern "c*" matches no group'),
-        ([*NET, "--ratio", "1"], "prune.ratio is 1, outside [0, 1)"),
-        ([*NET, "--ratio", "-0.1"], "prune.ratio is -0.1, outside [0, 1)"),
-        ([*NET, "--ratio", "nan"], "prune.ratio is nan, outside [0, 1)"),
-        ([*NET, "--ratio", "half"], 'unable to convert "half" into float'),
-        ([*NET, "--ratio", "0.5", "--floor", "0"], "prune.floor is 0, but must be at least 1"),
-        (
-            [*NET, "--ratio", "0.5", "--allocation", "global", "--cap", "1"],
-            "prune.cap is 1, outside [0, 1)",
-        ),
-        ([*NET, "--latency", "0.5", "--latency-backend", "egaer"], "Did you mean 'eager'?"),
-        ([*NET, "--flops", "1.5"], "flops"),
-        ([*NET, "--latency", "1.5"], "The latency target is 1.5"),
-        ([*NET, "--ratio", "0.5", "--criterion", "l1norm"], "Did you mean 'l1_norm'"),
-        ([*NET, "--ratio", "0.5", "--scope", "al"], "prune.scope is 'al' (str). Did you mean 'all'?"),
-        (
-            [*NET, "--ratio", "0.5", "--allocation", "gobal"],
-            "prune.allocation is 'gobal' (str). Did you mean 'global'?",
-        ),
-        ([*NET, "--ratio", "0.5", "--round-to", "0"], "round_to is 0"),
-        ([*NET, "--ratio", "0.5", "--latency-report", "onxruntime"], "Did you mean 'onnxruntime'?"),
-        ([*NET, "--latency", "0.5", "--threads", "0"], "0 threads cannot run a network"),
-        ([*NET, "--ratio", "0.5", "--weights", "nowhere.pth"], "No nowhere.pth"),
-        (["prune", "own_cli_nets:Net", "--ratio", "0.5"], "Give --shape 1,3,224,224"),
-        (
-            ["prune", "own_cli_nets:Net", "--ratio", "0.5", "--shape", "3,a"],
-            "--shape 3,a is no list of sizes",
-        ),
-        (
-            ["prune", "own_cli_nets:Net", "--ratio", "0.5", "--shape", "1,3,0"],
-            "--shape 1,3,0 is no list of sizes",
-        ),
-        (
-            ["prune", "own_cli_nets:Net", "--ratio", "0.5", "--shape", "2,7,8,8"],
-            "does not run on these example_inputs: RuntimeError",
-        ),
-        (["prune", "own_cli_nets:Nothing", "--ratio", "0.5", *SHAPE], "Nothing was removed"),
-        (["prune", "resnet18", "--ratio", "0.5"], "Did you mean torchvision:resnet18?"),
-        ([*NET, "--ratio", "0.5", "--out", "own_cli_nets.py"], "own_cli_nets.py is a file. Give a directory"),
-        ([*NET, "--ratio", "0.5", "--out", "."], "which isoprune did not write"),
-        ([*NET, "--rato", "0.5"], "Unknown option: --rato"),
-    ],
-    ids=lambda v: " ".join(v) if isinstance(v, list) else "",
-)
-def test_bad_input_is_one_line_and_nothing_is_written(capsys, tmp_path, words, problem):
-    before = sorted(tmp_path.rglob("*.json"))
-    assert problem in refused(capsys, *words)
-    assert sorted(tmp_path.rglob("*.json")) == before
-
-
-def test_a_missing_extra_is_told_before_the_work(capsys, monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "onnxscript", None)
-    assert "pip install 'isoprune[export]'" in refused(capsys, *NET, "--ratio", "0.5", "--onnx")
-    assert not (tmp_path / "Net-pruned").exists()
-
-
 def test_help_teaches_and_does_not_wait_for_torch(tmp_path):
     code = (
         "import sys; from isoprune.cli import main; main(['prune', '-h']); assert 'torch' not in sys.modules"
@@ -307,13 +192,3 @@ def test_networks_of_the_libraries(capsys, source):
     said = ran(capsys, "prune", source, "--ratio", "0.5", "--out", "small", "--onnx")
     assert "The weights are random (seed 0). Give trained ones: --weights FILE." in said
     assert "any batch size" in said
-
-
-def test_what_needs_data_is_refused_before_a_network_is_built(capsys):
-    said = refused(capsys, "prune", "own_cli_nets:not_there", "--ratio", "0.5", "--criterion", "snip")
-    assert (
-        "Criterion 'snip' looks at data. Give training data: --data NAME_OR_FOLDER, with --epochs 0" in said
-    )
-    assert "lenet_5 is made for a data set. Give one: --data" in refused(
-        capsys, "prune", "lenet_5", "--ratio", "0.5"
-    )
