@@ -8,6 +8,7 @@ from torch import Generator, nn
 
 from isoprune.linalg import haar_matrix, nearly_orthogonal
 from isoprune.training import Muon
+from isoprune.types import IsopruneError
 
 
 def drawn(*shape, seed=0, dtype=torch.float64):
@@ -93,3 +94,9 @@ def test_a_badly_scaled_regression_is_solved_where_the_rate_falls_to_zero():
         (weight.grad,) = torch.autograd.grad(loss, weight)
         optimizer.step()
     assert (weight - goal).norm() < 0.05 * goal.norm()
+
+
+@pytest.mark.parametrize("wrong", [{"lr": -1.0}, {"momentum": 1.0}, {"lr": float("nan")}])
+def test_a_rate_or_a_momentum_that_no_step_can_have_is_refused(wrong):
+    with pytest.raises(IsopruneError, match=f"{next(iter(wrong))} = .*give a rate of 0 or more"):
+        Muon([nn.Parameter(drawn(3))], **wrong)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from isoprune.linalg import nearly_orthogonal
+from isoprune.types import IsopruneError
 
 _ROWS = 128  # of a large matrix so many at once: the cost then grows with its size, not with a power of it
 
@@ -28,6 +29,9 @@ class Muon(Optimizer):
         lr: Root mean square of the elements' change in a step, whatever the size of the gradient.
         momentum: :math:`\mu`.
 
+    Raises:
+        IsopruneError: If the rate is below zero, or the momentum outside [0, 1).
+
     Cost: per step and weight 5 iterations of three products of at most 128 rows. Memory: the momentum.
 
     Source: Jordan et al., 2024 (Muon); Liu et al., 2025, arXiv 2502.16982 (the size of its elements).
@@ -36,6 +40,10 @@ class Muon(Optimizer):
     def __init__(
         self, parameters: Iterable[nn.Parameter], *, lr: float = 6e-4, momentum: float = 0.95
     ) -> None:
+        if not (lr >= 0 and 0 <= momentum < 1):
+            raise IsopruneError(
+                f"lr = {lr} and momentum = {momentum} of Muon: give a rate of 0 or more, a momentum in [0, 1)."
+            )
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()

@@ -87,7 +87,7 @@ def retrain(
     watch = read_watch(watch)
     kept = saving
     if kept is not None and not isinstance(kept, Saving):
-        kept = Saving(Path(kept) if isinstance(kept, str) else kept)
+        kept = Saving(kept)  # pyright: ignore[reportArgumentType]  it makes a path of text
     rate = 0.0 if lr == "auto" else lr
     how = schedule_of(schedule, epochs), batch, steps, optimizer, momentum, weight_decay, read_loop(loop)
     training = Training(epochs, rate, *how)
