@@ -42,7 +42,7 @@ class Muon(Optimizer):
     ) -> None:
         if not (lr >= 0 and 0 <= momentum < 1):
             raise IsopruneError(
-                f"lr = {lr} and momentum = {momentum} of Muon: give a rate of 0 or more, a momentum in [0, 1)."
+                f"lr = {lr} and momentum = {momentum}: give a rate of 0 or more and a momentum in [0, 1)."
             )
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
 
