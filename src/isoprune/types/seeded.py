@@ -21,8 +21,10 @@ def seeded(seed: int) -> Generator:
     Raises:
         IsopruneError: If it is none that torch takes.
     """
-    if not isinstance(seed, Integral) or not 0 <= seed < 2**63:
-        raise IsopruneError(f"seed is {seed!r}, no whole number from 0 to 2^63 - 1. Give for example 0.")
+    if not isinstance(seed, Integral):
+        raise IsopruneError(f"seed is {seed!r}, no whole number. Give for example 0.")
+    if not 0 <= seed < 2**63:
+        raise IsopruneError(f"seed is {seed}, outside 0 to 2^63 - 1. Give for example 0.")
     return Generator().manual_seed(int(seed))
 
 
